@@ -1,0 +1,1 @@
+add_library(swage_rust INTERFACE)

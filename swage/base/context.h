@@ -1,0 +1,48 @@
+// What a run is given from outside: device, seed, where messages go, and whether to stop. Passed down; there are no globals.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace swage {
+
+struct Device {
+  enum class Kind { Cpu, Cuda };
+  Kind kind = Kind::Cpu;
+  int index = 0;
+  bool operator==(const Device&) const = default;
+};
+
+// "cpu", "cuda" or "cuda:1"; Error(InvalidArgument) otherwise.
+Device parse_device(const std::string& text);
+std::string to_string(Device device);
+
+enum class Severity { Info, Warning };
+
+// One observation of a running job; fields that do not apply stay at their defaults.
+struct ProgressEvent {
+  std::string stage;        // "reading", "calibrating", "writing", "checking", ...
+  int64_t layer = -1;       // 0-based; -1: not in a layer
+  int64_t layers = 0;
+  std::string module;       // the module just finished, if any
+  double loss = -1;         // its relative output error, if known
+  double tokens_per_second = 0;
+  double elapsed_seconds = 0;
+  double eta_seconds = -1;  // -1: unknown
+  int64_t rss_bytes = 0;
+};
+
+// Functions may be called from any thread, one at a time.
+struct Context {
+  Device device;
+  uint64_t seed = 42;
+  std::function<void(Severity, const std::string&)> log = [](Severity, const std::string&) {};
+  std::function<void(const ProgressEvent&)> progress = [](const ProgressEvent&) {};
+  const std::atomic<bool>* cancel = nullptr;  // set by a signal handler
+
+  // Throws Error(Cancelled) once `cancel` is set.
+  void check_cancelled() const;
+};
+
+}  // namespace swage

@@ -1,0 +1,27 @@
+#include "swage/base/error.h"
+
+#include <utility>
+
+namespace swage {
+
+std::string_view name_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::InvalidArgument: return "InvalidArgument";
+    case ErrorKind::CorruptData: return "CorruptData";
+    case ErrorKind::Io: return "Io";
+    case ErrorKind::Unsupported: return "Unsupported";
+    case ErrorKind::Numerical: return "Numerical";
+    case ErrorKind::Cancelled: return "Cancelled";
+    case ErrorKind::Internal: return "Internal";
+  }
+  return "Internal";
+}
+
+Error::Error(ErrorKind kind, std::string message)
+    : std::runtime_error(message), kind_(kind), text_(std::move(message)) {}
+
+void Error::add_context(std::string_view doing) {
+  text_ = cat(doing, ": ", text_);
+}
+
+}  // namespace swage

@@ -1,0 +1,35 @@
+// Stored layouts of a quantized weight (compressed-tensors): one row a layout, one file a row.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "swage/format/quantized_weight.h"
+#include "swage/io/tensor_spec.h"
+#include "swage/scheme/quantization.h"
+
+namespace swage::format {
+
+// Reads one stored tensor of a module by its suffix ("weight_packed"), undefined if it is not there.
+using TensorLookup = std::function<at::Tensor(const std::string& suffix)>;
+
+struct Format {
+  std::string_view name;  // "pack-quantized"
+  // Suffix, dtype and shape of what pack() stores for an [O, I] weight whose scales have type `scale_dtype`.
+  std::vector<io::TensorSpec> (*specs)(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns, io::Dtype scale_dtype);
+  // Suffix and tensor, in the order of specs(). Codes are stored as they are, never requantized.
+  std::vector<std::pair<std::string, at::Tensor>> (*pack)(const scheme::QuantizationArgs& args, const QuantizedWeight& weight);
+  // The inverse; Error(CorruptData) naming the suffix when a tensor is missing or has the wrong type or shape.
+  QuantizedWeight (*unpack)(const scheme::QuantizationArgs& args, const TensorLookup& lookup);
+};
+
+std::span<const Format> formats();
+// Error(Unsupported) listing the known names.
+const Format& format_named(std::string_view name);
+
+}  // namespace swage::format

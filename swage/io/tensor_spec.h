@@ -1,0 +1,23 @@
+// Name, element type and shape of a tensor: what a checkpoint's index knows before any byte of data.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "swage/io/dtype.h"
+
+namespace swage::io {
+
+struct TensorSpec {
+  std::string name;
+  Dtype dtype = Dtype::F32;
+  std::vector<int64_t> shape;
+  bool operator==(const TensorSpec&) const = default;
+};
+
+// Bytes of the tensor's data; Error(CorruptData) naming it if the product overflows or does not fill whole bytes.
+uint64_t data_bytes(const TensorSpec& spec);
+// "[64, 128]"
+std::string shape_text(const std::vector<int64_t>& shape);
+
+}  // namespace swage::io

@@ -1,0 +1,75 @@
+// A decoder block as a chain of stages, so that a pipeline can stop between them, look at what enters the linears of a
+// stage, replace their weights, and go on: every GEMM of the forward runs once.
+//
+// T tokens of the batch, D hidden size, I input columns, O output rows.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "swage/scheme/quantization.h"
+
+namespace swage::model {
+
+// One linear layer of the model. The weight is float32 on the model's device.
+struct Linear {
+  std::string name;        // module path in the checkpoint: "model.layers.0.self_attn.q_proj"
+  int64_t rows = 0;        // O
+  int64_t columns = 0;     // I
+  at::Tensor weight_OI;
+  at::Tensor bias_O;       // undefined if there is none
+  std::optional<scheme::QuantizationArgs> input_quantization;  // dynamic activation quantization, applied to the input
+  // x [T, I] -> [T, O]
+  at::Tensor operator()(const at::Tensor& x_TI) const;
+};
+
+// Linears that read the same tensor, so that they share one Gram matrix.
+struct InputGroup {
+  std::vector<int> linears;  // indices into Block::linears
+  // A routed expert's index: with routed calibration, only tokens routed to it count. -1: every token.
+  int expert = -1;
+};
+
+// What stage `s` of a block reads: one or more groups over the same stage input.
+struct Stage {
+  std::string name;  // "attention input", "attention output", "mlp input", "mlp output", "expert 3 output"
+  std::vector<InputGroup> groups;
+};
+
+struct KvCache;  // one block's keys and values, see kv_cache.h
+
+// What flows through a block for one sequence (or, in decoding, one chunk of one). Owned by the caller.
+struct Flow {
+  at::Tensor hidden_TD;      // the residual stream: in at begin(), out after the last step()
+  at::Tensor input_TI;       // what the linears of the current stage read
+  int64_t position = 0;      // of the first token
+  KvCache* cache = nullptr;  // decoding only
+  // Mixture of experts, set by the block: the MLP's input, chosen experts and their weights. Tokens of an expert.
+  at::Tensor mlp_input_TD, expert_ids_TK, expert_weights_TK, accumulated_TD;
+  // Every expert sees every token (calibration); otherwise just the routed ones.
+  bool all_tokens_to_experts = false;
+  // Tokens of the current stage's expert, int64; undefined: all rows of input_TI.
+  at::Tensor rows_of_expert(int expert) const;
+};
+
+// Calls are const and may run in several threads on different Flows.
+class Block {
+ public:
+  virtual ~Block() = default;
+  std::vector<Linear> linears;
+  std::vector<Stage> stages;
+
+  // Computes the input of stage 0 from flow.hidden_TD.
+  virtual void begin(Flow& flow) const = 0;
+  // Runs the linears of stage `s` on flow.input_TI and goes on to the input of stage s+1, or, after the last stage,
+  // leaves the block's output in flow.hidden_TD.
+  virtual void step(int s, Flow& flow) const = 0;
+
+  // begin() and all steps.
+  void forward(Flow& flow) const;
+};
+
+}  // namespace swage::model

@@ -1,0 +1,48 @@
+// GPTQ in its LDL form (Babai's nearest plane): with H = M D M^T, M unit upper triangular, the column
+// v_i = w_i + sum_{k<i} (w_k - q_k) M_{ki} is rounded to its grid. Same codes as Frantar et al. 2022 (arXiv:2210.17323,
+// Algorithm 1) without an inverse: Chen et al. 2025, arXiv:2507.18553.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "swage/solvers/grid.h"
+
+namespace swage::solvers {
+
+enum class ActOrder {
+  None,    // columns as they stand
+  Static,  // columns by falling diag(H); scales of the original, consecutive groups ("static", "weight")
+  Group,   // groups of the sorted columns; needs g_idx to be stored
+};
+
+struct GptqOptions {
+  double dampening = 0.01;   // share of mean(diag(H)) added to the diagonal
+  int max_retries = 8;       // the dampening is multiplied by 10 for each retry of a failed factorization
+  ActOrder act_order = ActOrder::Static;
+};
+
+// The factor of one Gram matrix, shared by all linears that read the same input.
+struct GptqFactor {
+  at::Tensor m_II;          // f32, unit upper triangular, in the visiting order
+  at::Tensor d_I;           // f32, diagonal of D
+  at::Tensor permutation_I; // int64: visiting position -> original column; undefined for the natural order
+  at::Tensor dead_I;        // bool, original order: diag(H) was 0, the column's weights count as 0
+  double dampening_used = 0;
+  int retries = 0;
+};
+
+// `gram_II` is X^T X, f64 or f32, symmetric, any positive multiple. Error(Numerical) if it stays indefinite after all
+// retries or holds a NaN or Inf.
+GptqFactor gptq_factor(const at::Tensor& gram_II, const GptqOptions& options);
+
+struct GptqResult {
+  at::Tensor codes_OI;   // codes in original column order: int8 (integer grids), float8_e4m3fn (FP8)
+  double loss = 0;       // sum_i D_i (v_i - q_i)^2 over all rows = tr(dW H dW^T) with the dampened H
+};
+
+// Quantizes w_OI (f32 [O, I]) onto `grid` (its scales have the original column order unless grid.g_idx_I is set).
+GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid);
+
+}  // namespace swage::solvers
