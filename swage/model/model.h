@@ -8,26 +8,12 @@
 #include <vector>
 
 #include "swage/base/json.h"
+#include "swage/checkpoint/weight_source.h"
 #include "swage/io/tensor_spec.h"
 #include "swage/model/block.h"
 #include "swage/model/kv_cache.h"
 
 namespace swage::model {
-
-// Where weights come from: dense or quantized checkpoints alike. All tensors come out as float32 on the run's device.
-class WeightSource {
- public:
-  virtual ~WeightSource() = default;
-  // Shape of `name` ("model.norm.weight"), empty if it is not in the checkpoint. A quantized linear's "weight" has the
-  // shape of its dense form.
-  virtual std::vector<int64_t> shape(const std::string& name) const = 0;
-  // Float32 values, dequantized if need be; Error(CorruptData) naming it if absent.
-  virtual at::Tensor load(const std::string& name) const = 0;
-  // Activation quantization of a linear module, if the checkpoint asks for it.
-  virtual std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const = 0;
-  // Starts reading what load() will be asked for.
-  virtual void prefetch(const std::vector<std::string>& names) const = 0;
-};
 
 // One linear (or embedding) of the model without its weight, for planning.
 struct ModuleInfo {
@@ -56,9 +42,9 @@ class Model {
   // Names of the tensors of block `index`, for prefetching and copying.
   virtual std::vector<std::string> tensors_of_block(int64_t index) const = 0;
 
-  virtual std::unique_ptr<Block> load_block(int64_t index, const WeightSource& weights) const = 0;
+  virtual std::unique_ptr<Block> load_block(int64_t index, const checkpoint::WeightSource& weights) const = 0;
   // Loads embedding and head weights; call before embed() or logits(). The head of a tied model is the embedding.
-  virtual void load_ends(const WeightSource& weights) = 0;
+  virtual void load_ends(const checkpoint::WeightSource& weights) = 0;
   virtual void drop_ends() = 0;
   // ids [T] int64 -> [T, D]. `position` of the first token, for learned positions.
   virtual at::Tensor embed(const at::Tensor& ids_T, int64_t position) const = 0;
@@ -69,7 +55,7 @@ class Model {
 
 // From config.json. Error(Unsupported) naming model_type and listing the supported ones; Error(CorruptData) naming the
 // field for a config that makes no sense. `weights` tells storage variants apart (OPT's two layouts, fused experts).
-std::unique_ptr<Model> make_model(const Json& config, const WeightSource& weights, at::Device device = at::kCPU);
+std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights, at::Device device = at::kCPU);
 
 // The model_type values that make_model accepts, sorted.
 std::vector<std::string> supported_model_types();

@@ -1,0 +1,28 @@
+// Where a model's weights come from: dense and quantized checkpoints look alike through it.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "swage/scheme/quantization.h"
+
+namespace swage::checkpoint {
+
+// All tensors come out as float32 on the run's device.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  // Shape of `name` ("model.norm.weight"), empty if it is not in the checkpoint. A quantized linear's "weight" has the
+  // shape of its dense form.
+  virtual std::vector<int64_t> shape(const std::string& name) const = 0;
+  // Float32 values, dequantized if need be; Error(CorruptData) naming it if absent.
+  virtual at::Tensor load(const std::string& name) const = 0;
+  // Activation quantization of a linear module, if the checkpoint asks for it.
+  virtual std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const = 0;
+  // Starts reading what load() will be asked for.
+  virtual void prefetch(const std::vector<std::string>& names) const = 0;
+};
+
+}  // namespace swage::checkpoint
