@@ -1,0 +1,122 @@
+#include "swage/base/yaml.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "swage/base/error.h"
+
+namespace swage {
+namespace {
+
+constexpr int kMaxDepth = 100;
+constexpr int64_t kMaxNodes = 1'000'000;  // aliases could otherwise multiply a small text without end
+
+Json plain_scalar(const std::string& text) {
+  if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return Json();
+  if (text == "true" || text == "True" || text == "TRUE") return Json(true);
+  if (text == "false" || text == "False" || text == "FALSE") return Json(false);
+  const char* first = text.data() + (text[0] == '+' ? 1 : 0);
+  const char* last = text.data() + text.size();
+  int64_t integer = 0;
+  if (const auto [end, error] = std::from_chars(first, last, integer); error == std::errc() && end == last) return Json(integer);
+  double number = 0;
+  if (const auto [end, error] = std::from_chars(first, last, number);
+      error == std::errc() && end == last && std::isfinite(number)) {
+    return Json(number);
+  }
+  return Json(text);
+}
+
+class Converter {
+ public:
+  explicit Converter(std::string_view source) : source_(source) {}
+
+  Json convert(const YAML::Node& node, int depth) {
+    SWAGE_CHECK(depth < kMaxDepth, CorruptData, source_, ": nested deeper than ", kMaxDepth, " levels");
+    SWAGE_CHECK(++nodes_ < kMaxNodes, CorruptData, source_, ": more than ", kMaxNodes, " values");
+    if (node.IsScalar()) return node.Tag() == "!" ? Json(node.Scalar()) : plain_scalar(node.Scalar());
+    if (node.IsSequence()) {
+      Json out = Json::array();
+      for (const auto& item : node) out.push_back(convert(item, depth + 1));
+      return out;
+    }
+    if (!node.IsMap()) return Json();
+    Json out = Json::object();
+    for (const auto& member : node) {
+      SWAGE_CHECK(member.first.IsScalar(), CorruptData, source_, ": a key on line ", member.first.Mark().line + 1, " is not a plain word");
+      const std::string key = member.first.Scalar();
+      SWAGE_CHECK(out.find(key) == nullptr, CorruptData, source_, ": key \"", key, "\" appears twice");
+      out.set(key, convert(member.second, depth + 1));
+    }
+    return out;
+  }
+
+ private:
+  std::string source_;
+  int64_t nodes_ = 0;
+};
+
+// A string that plain style would read back as something else needs quotes.
+bool needs_quotes(const std::string& text) {
+  if (!plain_scalar(text).is_string() || text.front() == ' ' || text.back() == ' ') return true;
+  if (std::string_view("-?:,[]{}#&*!|>'\"%@`").find(text[0]) != std::string_view::npos) return true;
+  return text.find_first_of("\n\t\\\"") != std::string::npos || text.find(": ") != std::string::npos ||
+         text.find(" #") != std::string::npos || text.back() == ':';
+}
+
+std::string scalar_text(const Json& value) {
+  if (!value.is_string()) return value.dump();  // null, booleans, numbers, and empty containers look alike in both
+  return needs_quotes(value.as_string()) ? value.dump() : value.as_string();
+}
+
+bool is_leaf(const Json& value) {
+  if (value.is_array()) return value.as_array().empty();
+  return !value.is_object() || value.as_object().empty();
+}
+
+void write(const Json& value, int level, std::string& out) {
+  const std::string indent(size_t(level) * 2, ' ');
+  if (value.is_object()) {
+    for (const auto& [key, member] : value.as_object()) {
+      out += indent + scalar_text(Json(key)) + ":";
+      if (is_leaf(member)) {
+        out += " " + scalar_text(member) + "\n";
+      } else {
+        out += "\n";
+        write(member, level + 1, out);
+      }
+    }
+    return;
+  }
+  for (const Json& item : value.as_array()) {
+    if (is_leaf(item)) {
+      out += indent + "- " + scalar_text(item) + "\n";
+    } else {
+      std::string inner;
+      write(item, level + 1, inner);
+      inner.replace(0, indent.size() + 2, indent + "- ");
+      out += inner;
+    }
+  }
+}
+
+}  // namespace
+
+Json parse_yaml(std::string_view text, std::string_view source) {
+  try {
+    return Converter(source).convert(YAML::Load(std::string(text)), 0);
+  } catch (const YAML::Exception& e) {
+    throw Error(ErrorKind::CorruptData, cat(source, ": not valid YAML at line ", e.mark.line + 1, ", column ", e.mark.column + 1, ": ", e.msg));
+  }
+}
+
+std::string dump_yaml(const Json& value) {
+  if (is_leaf(value)) return scalar_text(value) + "\n";
+  std::string out;
+  write(value, 0, out);
+  return out;
+}
+
+}  // namespace swage
