@@ -22,14 +22,16 @@ class Reader {
   Reader(Reader&&) noexcept;
 
   const std::filesystem::path& folder() const;
-  const Json& config() const;                          // config.json
+  // config.json, an object. Error(Io) if the folder has none; a broken one is found when the Reader is made.
+  const Json& config() const;
   const std::vector<io::TensorSpec>& tensors() const;  // sorted by name
   const io::TensorSpec* find(const std::string& name) const;
 
-  // The tensor with its stored dtype, copied out of the map. F8E8M0 and the packed sub-byte types come as uint8.
-  // Error(CorruptData) when it is absent.
+  // The tensor with its stored dtype, copied out of the map. F8E8M0 comes as uint8; so do the packed sub-byte types,
+  // whose last dimension then counts bytes. Error(CorruptData) when it is absent.
   at::Tensor read(const std::string& name) const;
-  // A view into the map: no copy, read-only, valid while the Reader lives.
+  // A view into the map: no copy, read-only (writing to it ends the process), valid while the Reader lives. A tensor
+  // that a foreign writer placed off its natural alignment is copied instead.
   at::Tensor view(const std::string& name) const;
   // Raw bytes of the tensor's data in the map.
   std::string_view bytes(const std::string& name) const;
@@ -42,7 +44,12 @@ class Reader {
   std::unique_ptr<State> state_;
 };
 
-at::ScalarType scalar_type_of(io::Dtype dtype);  // Error(Unsupported) for types ATen lacks
+// The element type in which read() gives a stored type: uint8 for F8E8M0 and the sub-byte types.
+at::ScalarType scalar_type_of(io::Dtype dtype);
+// The stored type of a tensor's elements; Error(Unsupported) for those the file format lacks.
 io::Dtype dtype_of(at::ScalarType type);
+// The shape in which read() gives a tensor: the stored one, but for sub-byte types the last dimension counts bytes.
+// Error(Unsupported) if a row of these does not fill whole bytes.
+std::vector<int64_t> readable_shape(const io::TensorSpec& spec);
 
 }  // namespace swage::checkpoint

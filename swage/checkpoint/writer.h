@@ -19,20 +19,28 @@ struct WriterOptions {
   bool overwrite = false;                    // replace an existing non-empty folder, at the very end
 };
 
+// put() and put_bytes() may be called from several threads; everything else by one thread at a time.
 class Writer {
  public:
   // Names, types and shapes of everything that will be written, in the order of the shards. The layout of all files is
   // fixed here, so the bytes do not depend on the order of put(). Shards: "model.safetensors" if one suffices, else
-  // "model-00001-of-0000N.safetensors" with an index. Error(Io) if the place is not writable or lacks the space,
-  // Error(InvalidArgument) if `target` exists, is not empty, and `overwrite` is not set.
+  // "model-00001-of-0000N.safetensors" with an index. Inside a shard, wide elements come first (so that each tensor is
+  // aligned), else in the order given. All disk space is reserved here. Missing parent folders are made. Temporary
+  // folders that dead runs with the same target left behind are removed. Error(Io) if the place is not writable or
+  // lacks the space, Error(InvalidArgument) if `target` is a file, if it exists, is not empty, and `overwrite` is not
+  // set, or if a name comes twice.
   Writer(const std::filesystem::path& target, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options = {});
   // Without finish(): removes the temporary folder.
   ~Writer();
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
 
   // Writes one planned tensor; thread-safe. Error(Internal) if it is unknown, of another type or shape, or written twice.
+  // Shape and type are those that Reader::read() gives.
   void put(const std::string& name, const at::Tensor& tensor);
   void put_bytes(const std::string& name, std::string_view bytes);
-  // Adds a small file (config.json, tokenizer files), written and synced.
+  // Adds a small file (config.json, tokenizer files), written and synced. Error(Internal) if `name` is not a plain name
+  // or is one of the weight files.
   void add_file(const std::string& name, std::string_view contents);
   void copy_file(const std::filesystem::path& source, const std::string& name);
   // The folder being filled, for reading back before it is final.
@@ -40,7 +48,8 @@ class Writer {
   // Flushes the shards and writes the index, so that `temporary()` can be opened with a Reader. Error(Internal) naming
   // a planned tensor that was never put.
   void close_shards();
-  // Syncs everything and renames the temporary folder to the target.
+  // Syncs everything and renames the temporary folder to the target. An old target is exchanged for the new one in one
+  // step and then deleted. Error(InvalidArgument) if a target appeared meanwhile and `overwrite` is not set.
   void finish();
 
  private:

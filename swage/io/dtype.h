@@ -1,4 +1,4 @@
-// Element types of tensors on disk, by their safetensors names.
+// Element types of tensors on disk, by their safetensors names (format as of safetensors 0.8).
 #pragma once
 #include <cstdint>
 #include <optional>

@@ -15,7 +15,8 @@ struct TensorSpec {
   bool operator==(const TensorSpec&) const = default;
 };
 
-// Bytes of the tensor's data; Error(CorruptData) naming it if the product overflows or does not fill whole bytes.
+// Bytes of the tensor's data; Error(CorruptData) naming it if a dimension is negative, if the product overflows
+// (also where another dimension is 0: strides would), or if sub-byte elements do not fill whole bytes.
 uint64_t data_bytes(const TensorSpec& spec);
 // "[64, 128]"
 std::string shape_text(const std::vector<int64_t>& shape);

@@ -1,0 +1,126 @@
+#include "swage/checkpoint/reader.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "swage/base/error.h"
+#include "swage/io/checkpoint_files.h"
+#include "swage/io/file_descriptor.h"
+
+namespace swage::checkpoint {
+namespace {
+
+// The stored types that ATen has as well; in both directions.
+constexpr std::pair<io::Dtype, at::ScalarType> kTypes[] = {
+    {io::Dtype::Bool, at::kBool},
+    {io::Dtype::U8, at::kByte},
+    {io::Dtype::I8, at::kChar},
+    {io::Dtype::F8E5M2, at::kFloat8_e5m2},
+    {io::Dtype::F8E4M3, at::kFloat8_e4m3fn},
+    {io::Dtype::F8E4M3Fnuz, at::kFloat8_e4m3fnuz},
+    {io::Dtype::F8E5M2Fnuz, at::kFloat8_e5m2fnuz},
+    {io::Dtype::I16, at::kShort},
+    {io::Dtype::U16, at::kUInt16},
+    {io::Dtype::F16, at::kHalf},
+    {io::Dtype::BF16, at::kBFloat16},
+    {io::Dtype::I32, at::kInt},
+    {io::Dtype::U32, at::kUInt32},
+    {io::Dtype::F32, at::kFloat},
+    {io::Dtype::C64, at::kComplexFloat},
+    {io::Dtype::F64, at::kDouble},
+    {io::Dtype::I64, at::kLong},
+    {io::Dtype::U64, at::kUInt64},
+};
+
+constexpr const char* kConfigName = "config.json";
+constexpr uint64_t kMaxConfigBytes = uint64_t{64} << 20;
+
+std::optional<Json> read_config(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / kConfigName;
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return std::nullopt;
+  Json config = parse_json(io::read_file(path, kMaxConfigBytes), path.string());
+  SWAGE_CHECK(config.is_object(), CorruptData, path.string(), ": expected a JSON object");
+  return config;
+}
+
+bool aligned(const void* data, at::ScalarType type) {
+  return reinterpret_cast<uintptr_t>(data) % c10::elementSize(type) == 0;
+}
+
+}  // namespace
+
+struct Reader::State {
+  explicit State(const std::filesystem::path& folder) : files(folder), config(read_config(folder)) {}
+
+  // Spec and bytes of a tensor that must be there.
+  std::pair<const io::TensorSpec*, std::string_view> get(const std::string& name) const {
+    const std::string_view bytes = files.bytes(name);
+    return {files.find(name), bytes};
+  }
+
+  io::CheckpointFiles files;
+  std::optional<Json> config;
+};
+
+Reader::Reader(const std::filesystem::path& folder) : state_(std::make_unique<State>(folder)) {}
+Reader::~Reader() = default;
+Reader::Reader(Reader&&) noexcept = default;
+
+const std::filesystem::path& Reader::folder() const { return state_->files.folder(); }
+
+const Json& Reader::config() const {
+  SWAGE_CHECK(state_->config.has_value(), Io, (folder() / kConfigName).string(), ": no such file");
+  return *state_->config;
+}
+
+const std::vector<io::TensorSpec>& Reader::tensors() const { return state_->files.tensors(); }
+const io::TensorSpec* Reader::find(const std::string& name) const { return state_->files.find(name); }
+std::string_view Reader::bytes(const std::string& name) const { return state_->files.bytes(name); }
+void Reader::prefetch(const std::string& name) const { state_->files.prefetch(name); }
+void Reader::drop(const std::string& name) const { state_->files.drop(name); }
+
+at::Tensor Reader::read(const std::string& name) const {
+  const auto [spec, bytes] = state_->get(name);
+  at::Tensor tensor = at::empty(readable_shape(*spec), scalar_type_of(spec->dtype));
+  if (!bytes.empty()) std::memcpy(tensor.mutable_data_ptr(), bytes.data(), bytes.size());
+  return tensor;
+}
+
+at::Tensor Reader::view(const std::string& name) const {
+  const auto [spec, bytes] = state_->get(name);
+  const at::ScalarType type = scalar_type_of(spec->dtype);
+  if (bytes.empty() || !aligned(bytes.data(), type)) return read(name);
+  return at::from_blob(const_cast<char*>(bytes.data()), readable_shape(*spec), at::TensorOptions(type));
+}
+
+at::ScalarType scalar_type_of(io::Dtype dtype) {
+  for (const auto& [stored, type] : kTypes) {
+    if (stored == dtype) return type;
+  }
+  return at::kByte;  // F8E8M0, F4 and the F6 types
+}
+
+io::Dtype dtype_of(at::ScalarType type) {
+  if (type == at::kFloat8_e8m0fnu) return io::Dtype::F8E8M0;
+  for (const auto& [stored, known] : kTypes) {
+    if (known == type) return stored;
+  }
+  throw Error(ErrorKind::Unsupported, cat("safetensors has no element type for ", c10::toString(type)));
+}
+
+std::vector<int64_t> readable_shape(const io::TensorSpec& spec) {
+  const int bits = io::bits_of(spec.dtype);
+  std::vector<int64_t> shape = spec.shape;
+  if (bits % 8 == 0) return shape;
+  SWAGE_CHECK(!shape.empty() && shape.back() * bits % 8 == 0, Unsupported, "tensor \"", spec.name, "\": rows of ",
+              io::name_of(spec.dtype), " ", io::shape_text(shape), " do not fill whole bytes");
+  shape.back() = shape.back() * bits / 8;
+  return shape;
+}
+
+}  // namespace swage::checkpoint

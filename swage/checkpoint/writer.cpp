@@ -1,0 +1,140 @@
+#include "swage/checkpoint/writer.h"
+
+#include <fcntl.h>
+
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "swage/base/error.h"
+#include "swage/checkpoint/output_folder.h"
+#include "swage/checkpoint/reader.h"
+#include "swage/checkpoint/shard_layout.h"
+#include "swage/io/mmap_file.h"
+#include "swage/io/shard_index.h"
+
+namespace swage::checkpoint {
+namespace {
+
+// Whether this tensor, as it is in memory, holds what the plan says: the type itself or what read() gives for it.
+bool holds(const at::Tensor& tensor, const io::TensorSpec& spec) {
+  const at::ScalarType type = tensor.scalar_type();
+  const bool same_type = type == scalar_type_of(spec.dtype) || (type == at::kFloat8_e8m0fnu && spec.dtype == io::Dtype::F8E8M0);
+  return same_type && tensor.sizes() == at::IntArrayRef(readable_shape(spec));
+}
+
+std::string text_of(const at::Tensor& tensor) { return cat(c10::toString(tensor.scalar_type()), " ", io::shape_text(tensor.sizes().vec())); }
+
+void write_new_file(const std::filesystem::path& path, std::string_view contents) {
+  io::FileDescriptor file(path, O_WRONLY | O_CREAT | O_TRUNC);
+  file.write_at(contents, 0);
+  file.sync();
+  file.close();
+}
+
+}  // namespace
+
+struct Writer::State {
+  State(const std::filesystem::path& target, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
+      : layout(plan_shards(tensors, options.shard_bytes)), folder(target, options.overwrite) {
+    folder.check_space(layout.file_bytes());
+    for (const PlannedShard& shard : layout.shards) {
+      files.emplace_back(folder.temporary() / shard.name, O_RDWR | O_CREAT | O_EXCL);
+      try {
+        files.back().reserve(shard.bytes);
+      } catch (Error& e) {
+        e.add_context(cat(target.string(), ": ", layout.file_bytes(), " bytes needed"));
+        throw;
+      }
+      files.back().write_at(shard.header, 0);
+    }
+  }
+
+  const PlannedTensor& planned(const std::string& name) const {
+    const auto at = layout.tensors.find(name);
+    SWAGE_CHECK(at != layout.tensors.end(), Internal, "writing tensor \"", name, "\", which was not planned");
+    return at->second;
+  }
+
+  void write(const std::string& name, const PlannedTensor& tensor, std::string_view bytes) {
+    {
+      const std::lock_guard<std::mutex> guard(mutex);
+      SWAGE_CHECK(!closed, Internal, "writing tensor \"", name, "\" after the shards were closed");
+      SWAGE_CHECK(done.emplace(name, false).second, Internal, "writing tensor \"", name, "\" a second time");
+    }
+    files[tensor.shard].write_at(bytes, tensor.offset);
+    files[tensor.shard].start_writeback(tensor.offset, tensor.bytes);
+    const std::lock_guard<std::mutex> guard(mutex);
+    done[name] = true;
+  }
+
+  // Path of a small file; it must not step outside the folder or onto a shard.
+  std::filesystem::path path_of(const std::string& name) const {
+    const bool plain = !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos;
+    SWAGE_CHECK(plain, Internal, "adding file \"", name, "\": expected a plain file name");
+    bool weights = name == io::kIndexFileName;
+    for (const PlannedShard& shard : layout.shards) weights |= name == shard.name;
+    SWAGE_CHECK(!weights, Internal, "adding file \"", name, "\": the Writer makes this file itself");
+    return folder.temporary() / name;
+  }
+
+  ShardLayout layout;
+  OutputFolder folder;
+  std::vector<io::FileDescriptor> files;  // one per shard
+  std::mutex mutex;                       // guards what follows
+  std::map<std::string, bool> done;       // false while the bytes are under way
+  bool closed = false;
+};
+
+Writer::Writer(const std::filesystem::path& target, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
+    : state_(std::make_unique<State>(target, tensors, options)) {}
+Writer::~Writer() = default;
+
+void Writer::put(const std::string& name, const at::Tensor& tensor) {
+  const PlannedTensor& planned = state_->planned(name);
+  SWAGE_CHECK(tensor.defined(), Internal, "writing tensor \"", name, "\": it is undefined");
+  SWAGE_CHECK(holds(tensor, planned.spec), Internal, "writing tensor \"", name, "\": planned as ", io::name_of(planned.spec.dtype), " ",
+              io::shape_text(planned.spec.shape), ", got ", text_of(tensor));
+  const at::Tensor flat = tensor.cpu().contiguous();  // neither copies what already is
+  state_->write(name, planned, {static_cast<const char*>(flat.const_data_ptr()), planned.bytes});
+}
+
+void Writer::put_bytes(const std::string& name, std::string_view bytes) {
+  const PlannedTensor& planned = state_->planned(name);
+  SWAGE_CHECK(bytes.size() == planned.bytes, Internal, "writing tensor \"", name, "\": planned with ", planned.bytes, " bytes, got ",
+              bytes.size());
+  state_->write(name, planned, bytes);
+}
+
+void Writer::add_file(const std::string& name, std::string_view contents) { write_new_file(state_->path_of(name), contents); }
+
+void Writer::copy_file(const std::filesystem::path& source, const std::string& name) {
+  const std::filesystem::path path = state_->path_of(name);
+  write_new_file(path, io::MmapFile(source).bytes());
+}
+
+const std::filesystem::path& Writer::temporary() const { return state_->folder.temporary(); }
+
+void Writer::close_shards() {
+  {
+    const std::lock_guard<std::mutex> guard(state_->mutex);
+    if (state_->closed) return;
+    for (const auto& [name, planned] : state_->layout.tensors) {
+      const auto at = state_->done.find(name);
+      SWAGE_CHECK(at != state_->done.end() && at->second, Internal, "closing the checkpoint: tensor \"", name, "\" was not written");
+    }
+    state_->closed = true;
+  }
+  for (io::FileDescriptor& file : state_->files) {
+    file.sync();
+    file.close();
+  }
+  if (state_->files.size() > 1) write_new_file(temporary() / io::kIndexFileName, state_->layout.index_text());
+}
+
+void Writer::finish() {
+  close_shards();
+  state_->folder.commit();
+}
+
+}  // namespace swage::checkpoint

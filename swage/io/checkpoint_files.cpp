@@ -1,0 +1,138 @@
+#include "swage/io/checkpoint_files.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "swage/base/error.h"
+#include "swage/io/safetensors.h"
+#include "swage/io/shard_index.h"
+
+namespace swage::io {
+namespace {
+
+namespace fs = std::filesystem;
+
+// True for dangling links too: opening them then says what is wrong.
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(path, ignored));
+}
+
+bool is_pickle(const fs::path& path) {
+  const std::string name = path.filename().string();
+  const std::string extension = path.extension().string();
+  const bool torch_bin = extension == ".bin" && (name.starts_with("pytorch_model") || name.starts_with("model"));
+  return torch_bin || extension == ".pt" || extension == ".pth" || extension == ".ckpt" || extension == ".pkl";
+}
+
+[[noreturn]] void throw_no_weights(const fs::path& folder) {
+  std::set<std::string> pickles, others;  // sorted: the folder's own order differs from machine to machine
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (is_pickle(entry.path())) pickles.insert(name);
+    if (entry.path().extension() == ".safetensors") others.insert(name);
+  }
+  SWAGE_CHECK(!error, Io, folder.string(), ": cannot list the folder: ", error.message());
+  SWAGE_CHECK(others.empty(), Io, folder.string(), ": no ", kSingleFileName, " and no ", kIndexFileName, ", only ", *others.begin(),
+              others.size() > 1 ? " and others" : "", ": the index is missing");
+  SWAGE_CHECK(pickles.empty(), Unsupported, folder.string(), ": only a pickle checkpoint (", *pickles.begin(),
+              "), which can run code when read; convert it to safetensors first (save_pretrained in transformers does)");
+  throw Error(ErrorKind::Io, cat(folder.string(), ": no weights: neither ", kSingleFileName, " nor ", kIndexFileName));
+}
+
+std::vector<StoredTensor> tensors_of(const MmapFile& file) {
+  return parse_safetensors_header(file.bytes(), file.path().string()).tensors;
+}
+
+}  // namespace
+
+CheckpointFiles::CheckpointFiles(const fs::path& folder) : folder_(folder) {
+  std::error_code ignored;
+  SWAGE_CHECK(fs::exists(folder, ignored), Io, folder.string(), ": no such folder");
+  SWAGE_CHECK(fs::is_directory(folder, ignored), Io, folder.string(), ": not a folder");
+  if (is_there(folder / kSingleFileName)) {
+    open_single(folder / kSingleFileName);
+  } else if (is_there(folder / kIndexFileName)) {
+    open_indexed(folder / kIndexFileName);
+  } else {
+    throw_no_weights(folder);
+  }
+  for (const Place& place : places_) tensor_bytes_ += place.bytes;
+}
+
+void CheckpointFiles::open_single(const fs::path& path) {
+  files_.emplace_back(path);
+  std::vector<StoredTensor> tensors = tensors_of(files_[0]);
+  std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.spec.name < b.spec.name; });
+  for (StoredTensor& tensor : tensors) {
+    places_.push_back({0, tensor.offset, tensor.bytes});
+    specs_.push_back(std::move(tensor.spec));
+  }
+}
+
+void CheckpointFiles::open_indexed(const fs::path& path) {
+  const std::string source = path.string();
+  std::map<std::string, std::string> weight_map;  // sorted by tensor name
+  for (auto& [tensor, shard] : parse_shard_index(read_file(path), source).weight_map) weight_map.emplace(tensor, shard);
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : weight_map) shards.insert(shard);
+
+  std::map<std::string, std::pair<TensorSpec, Place>> found;
+  for (const std::string& shard : shards) {
+    SWAGE_CHECK(is_there(folder_ / shard), Io, (folder_ / shard).string(), ": the shard is missing, ", source, " names it");
+    files_.emplace_back(folder_ / shard);
+    for (StoredTensor& tensor : tensors_of(files_.back())) {
+      const std::string name = tensor.spec.name;
+      const auto entry = weight_map.find(name);
+      SWAGE_CHECK(entry != weight_map.end(), CorruptData, source, ": tensor \"", name, "\" of shard ", shard, " is not in the index");
+      SWAGE_CHECK(entry->second == shard, CorruptData, source, ": tensor \"", name, "\" is in shard ", shard, ", the index places it in ",
+                  entry->second);
+      found.emplace(name, std::pair(std::move(tensor.spec), Place{files_.size() - 1, tensor.offset, tensor.bytes}));
+    }
+  }
+  for (const auto& [name, shard] : weight_map) {
+    const auto entry = found.find(name);
+    SWAGE_CHECK(entry != found.end(), CorruptData, source, ": tensor \"", name, "\" is not in shard ", shard);
+    specs_.push_back(std::move(entry->second.first));
+    places_.push_back(entry->second.second);
+  }
+}
+
+size_t CheckpointFiles::index_of(std::string_view name) const {
+  const auto at = std::lower_bound(specs_.begin(), specs_.end(), name, [](const auto& spec, std::string_view n) { return spec.name < n; });
+  return at == specs_.end() || at->name != name ? specs_.size() : size_t(at - specs_.begin());
+}
+
+const TensorSpec* CheckpointFiles::find(std::string_view name) const {
+  const size_t i = index_of(name);
+  return i < specs_.size() ? &specs_[i] : nullptr;
+}
+
+const CheckpointFiles::Place& CheckpointFiles::place_of(std::string_view name) const {
+  const size_t i = index_of(name);
+  SWAGE_CHECK(i < specs_.size(), CorruptData, folder_.string(), ": tensor \"", name, "\" is not in the checkpoint");
+  return places_[i];
+}
+
+const fs::path& CheckpointFiles::file_of(std::string_view name) const { return files_[place_of(name).file].path(); }
+
+std::string_view CheckpointFiles::bytes(std::string_view name) const {
+  const Place& place = place_of(name);
+  files_[place.file].check_size();
+  return files_[place.file].bytes().substr(place.offset, place.bytes);
+}
+
+void CheckpointFiles::prefetch(std::string_view name) const {
+  const Place& place = place_of(name);
+  files_[place.file].will_need(place.offset, place.bytes);
+}
+
+void CheckpointFiles::drop(std::string_view name) const {
+  const Place& place = place_of(name);
+  files_[place.file].dont_need(place.offset, place.bytes);
+}
+
+}  // namespace swage::io

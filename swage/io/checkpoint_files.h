@@ -1,0 +1,55 @@
+// The safetensors files of a checkpoint folder as one set of named tensors, without libtorch.
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "swage/io/mmap_file.h"
+#include "swage/io/tensor_spec.h"
+
+namespace swage::io {
+
+// Maps all shards and checks their headers against each other and the index. Thread-safe after construction.
+class CheckpointFiles {
+ public:
+  // Takes model.safetensors, else model.safetensors.index.json and its shards.
+  // Error(Io): no such folder, no weights in it, or a shard is missing. Error(Unsupported): only pickle files.
+  // Error(CorruptData): a broken file; the index names a tensor its shard lacks, or a shard holds one the index does not
+  // place there.
+  explicit CheckpointFiles(const std::filesystem::path& folder);
+
+  const std::filesystem::path& folder() const { return folder_; }
+  const std::vector<TensorSpec>& tensors() const { return specs_; }  // sorted by name
+  const TensorSpec* find(std::string_view name) const;               // nullptr if absent
+  size_t file_count() const { return files_.size(); }
+  uint64_t tensor_bytes() const { return tensor_bytes_; }  // of all tensors together
+
+  // The functions below throw Error(CorruptData) naming a tensor that is absent, Error(Io) if its file shrank meanwhile.
+  const std::filesystem::path& file_of(std::string_view name) const;
+  // The tensor's data in the map, valid while this object lives.
+  std::string_view bytes(std::string_view name) const;
+  // Advice to the kernel: soon needed (starts reading), or done with (drops the pages from this process).
+  void prefetch(std::string_view name) const;
+  void drop(std::string_view name) const;
+
+ private:
+  struct Place {
+    size_t file = 0;
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+  };
+  void open_single(const std::filesystem::path& path);
+  void open_indexed(const std::filesystem::path& path);
+  size_t index_of(std::string_view name) const;  // tensors().size() if absent
+  const Place& place_of(std::string_view name) const;
+
+  std::filesystem::path folder_;
+  std::vector<MmapFile> files_;
+  std::vector<TensorSpec> specs_;
+  std::vector<Place> places_;  // beside specs_
+  uint64_t tensor_bytes_ = 0;
+};
+
+}  // namespace swage::io
