@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace swage::scheme {
@@ -21,16 +23,27 @@ struct QuantizationArgs {
   std::optional<int64_t> group_size;                   // Group and TensorGroup only
   std::optional<std::pair<int64_t, int64_t>> block_structure;  // Block only: rows, columns
   Dynamic dynamic = Dynamic::No;
-  std::optional<std::string> actorder;     // "static" ("weight"), "group"
+  std::optional<std::string> actorder;     // "static" or "weight", the same; "group" or "dynamic": see orders_groups()
   std::optional<std::string> scale_dtype;  // "torch.float8_e4m3fn", "torch.uint8"; none: the weight's
   std::optional<std::string> zp_dtype;
   std::optional<std::string> observer;
   bool operator==(const QuantizationArgs&) const = default;
 };
 
-// Smallest and largest code: -2^(b-1) .. 2^(b-1)-1, or +-448, +-6 for the floats.
+// Smallest and largest code: -2^(b-1) .. 2^(b-1)-1, or +-448, +-7.5, +-6 for floats of 8, 6 and 4 bits.
+// Error(Unsupported) for other widths.
 double code_min(const QuantizationArgs& args);
 double code_max(const QuantizationArgs& args);
+// Whether groups were formed after sorting the columns, so that each column needs its group's number stored.
+bool orders_groups(const QuantizationArgs& args);
+// Columns that share a scale: the group size, or all of them. Error(InvalidArgument) if groups do not divide them.
+int64_t columns_per_scale(const QuantizationArgs& args, int64_t columns);
+
+// The words of compressed-tensors. The *_named functions throw Error(CorruptData) listing the words they know.
+std::string_view name_of(NumberType type);
+std::string_view name_of(Strategy strategy);
+NumberType number_type_named(std::string_view name);
+Strategy strategy_named(std::string_view name);
 
 // What is done to the linears that `targets` match.
 struct Scheme {
@@ -41,5 +54,10 @@ struct Scheme {
   std::string format;  // "pack-quantized", ...; empty: the one compressed-tensors would choose
   bool operator==(const Scheme&) const = default;
 };
+
+// The format compressed-tensors 0.20 stores a Linear or Embedding of this scheme in; "dense" without weights.
+std::string default_format(const Scheme& scheme);
+// scheme.format, or the default where that is empty.
+std::string format_of(const Scheme& scheme);
 
 }  // namespace swage::scheme

@@ -1,0 +1,55 @@
+// Which modules a target or ignore string names. A string is an exact module name, the name of a module class
+// ("Linear"), or "re:" and a regular expression matched from the start of the module's name, not to its end.
+#pragma once
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "swage/scheme/quantization.h"
+
+namespace swage::scheme {
+
+struct ModuleName {
+  std::string name;        // "model.layers.0.mlp.down_proj", without ".weight"
+  std::string class_name = "Linear";
+};
+
+// Strings compiled once, matched often. Thread-safe after construction.
+class Patterns {
+ public:
+  // Error(InvalidArgument) naming an expression that does not compile. Expressions are ECMAScript, which agrees with
+  // Python's on all but lookbehind, named groups and inline flags; back references are refused.
+  explicit Patterns(std::vector<std::string> texts);
+  ~Patterns();
+  Patterns(Patterns&&) noexcept;
+
+  bool match(const ModuleName& module) const;
+  // The string that counts where several match: exact names first, then expressions, then classes, each in alphabetic
+  // order, as in compressed-tensors. Empty if none does.
+  std::string best(const ModuleName& module) const;
+  // Those that match none of `modules`, in the order given.
+  std::vector<std::string> unmatched(const std::vector<ModuleName>& modules) const;
+
+ private:
+  struct State;
+  std::unique_ptr<const State> state_;
+};
+
+// Finds the scheme of a module among groups of schemes.
+class SchemeMatcher {
+ public:
+  // Named groups as in quantization_config; where two have the same target, the later one counts.
+  SchemeMatcher(std::vector<std::pair<std::string, Scheme>> groups, std::vector<std::string> ignore);
+
+  // nullptr if no target matches or the module is ignored. Valid while this lives.
+  const Scheme* find(const ModuleName& module) const;
+
+ private:
+  std::vector<std::pair<std::string, Scheme>> groups_;
+  Patterns targets_;
+  Patterns ignore_;
+};
+
+}  // namespace swage::scheme

@@ -1,0 +1,96 @@
+#include "swage/scheme/quantization.h"
+
+#include <array>
+#include <cmath>
+
+#include "swage/base/error.h"
+
+namespace swage::scheme {
+namespace {
+
+template <class Enum>
+using Word = std::pair<std::string_view, Enum>;
+
+constexpr std::array<Word<NumberType>, 2> kNumberTypes = {{{"int", NumberType::Int}, {"float", NumberType::Float}}};
+constexpr std::array<Word<Strategy>, 7> kStrategies = {{{"tensor", Strategy::Tensor},
+                                                        {"channel", Strategy::Channel},
+                                                        {"group", Strategy::Group},
+                                                        {"block", Strategy::Block},
+                                                        {"token", Strategy::Token},
+                                                        {"tensor_group", Strategy::TensorGroup},
+                                                        {"attn_head", Strategy::AttnHead}}};
+
+template <class Enum, size_t N>
+std::string_view word_of(const std::array<Word<Enum>, N>& words, Enum value) {
+  for (const auto& [word, known] : words) {
+    if (known == value) return word;
+  }
+  throw Error(ErrorKind::Internal, cat("no word for enumerator ", int(value)));
+}
+
+template <class Enum, size_t N>
+Enum value_of(const std::array<Word<Enum>, N>& words, std::string_view what, std::string_view name) {
+  std::string known;
+  for (const auto& [word, value] : words) {
+    if (word == name) return value;
+    known += cat(known.empty() ? "" : ", ", word);
+  }
+  throw Error(ErrorKind::CorruptData, cat("unknown ", what, " \"", name, "\"; known: ", known));
+}
+
+bool is_float_of(const QuantizationArgs& args, int bits) { return args.type == NumberType::Float && args.num_bits == bits; }
+
+bool has_dtype(const std::optional<std::string>& dtype, std::string_view name) {
+  return dtype && (*dtype == name || *dtype == cat("torch.", name));
+}
+
+}  // namespace
+
+double code_max(const QuantizationArgs& args) {
+  if (args.type == NumberType::Int) {
+    SWAGE_CHECK(args.num_bits >= 1 && args.num_bits <= 32, Unsupported, "integers of ", args.num_bits, " bits");
+    return std::ldexp(1.0, args.num_bits - 1) - 1;
+  }
+  if (args.num_bits == 8) return 448;
+  if (args.num_bits == 6) return 7.5;
+  SWAGE_CHECK(args.num_bits == 4, Unsupported, "floats of ", args.num_bits, " bits");
+  return 6;
+}
+
+double code_min(const QuantizationArgs& args) {
+  return args.type == NumberType::Int ? -code_max(args) - 1 : -code_max(args);
+}
+
+bool orders_groups(const QuantizationArgs& args) { return args.actorder == "group" || args.actorder == "dynamic"; }
+
+int64_t columns_per_scale(const QuantizationArgs& args, int64_t columns) {
+  if (args.strategy != Strategy::Group && args.strategy != Strategy::TensorGroup) return columns;
+  const int64_t size = args.group_size.value_or(0);
+  SWAGE_CHECK(size > 0 && columns % size == 0, InvalidArgument, columns, " columns do not split into groups of ", size);
+  return size;
+}
+
+std::string_view name_of(NumberType type) { return word_of(kNumberTypes, type); }
+std::string_view name_of(Strategy strategy) { return word_of(kStrategies, strategy); }
+NumberType number_type_named(std::string_view name) { return value_of(kNumberTypes, "type", name); }
+Strategy strategy_named(std::string_view name) { return value_of(kStrategies, "strategy", name); }
+
+std::string default_format(const Scheme& scheme) {
+  if (!scheme.weights) return "dense";
+  const QuantizationArgs& weights = *scheme.weights;
+  const bool activations = scheme.input_activations.has_value();
+  const int64_t group = weights.group_size.value_or(0);
+  // In the order compressed-tensors asks; the first that fits.
+  if (is_float_of(weights, 4) && group == 32) return "mxfp4-pack-quantized";
+  if (is_float_of(weights, 6) && group == 32) return "mxfp6-pack-quantized";
+  if (is_float_of(weights, 8) && group == 32 && has_dtype(weights.scale_dtype, "uint8")) return "mxfp8-quantized";
+  if (is_float_of(weights, 4) && group == 16) return "nvfp4-pack-quantized";
+  if (weights.type == NumberType::Int && activations) return "int-quantized";
+  if (weights.type == NumberType::Int && weights.num_bits <= 8) return "pack-quantized";
+  if (weights.type == NumberType::Float && activations) return "float-quantized";
+  return "naive-quantized";
+}
+
+std::string format_of(const Scheme& scheme) { return scheme.format.empty() ? default_format(scheme) : scheme.format; }
+
+}  // namespace swage::scheme
