@@ -87,15 +87,15 @@ void CheckpointFiles::open_indexed(const fs::path& path) {
     for (StoredTensor& tensor : tensors_of(files_.back())) {
       const std::string name = tensor.spec.name;
       const auto entry = weight_map.find(name);
-      SWAGE_CHECK(entry != weight_map.end(), CorruptData, source, ": tensor \"", name, "\" of shard ", shard, " is not in the index");
-      SWAGE_CHECK(entry->second == shard, CorruptData, source, ": tensor \"", name, "\" is in shard ", shard, ", the index places it in ",
+      SWAGE_CHECK(entry != weight_map.end(), CorruptData, source, ": tensor ", quoted(name), " of shard ", shard, " is not in the index");
+      SWAGE_CHECK(entry->second == shard, CorruptData, source, ": tensor ", quoted(name), " is in shard ", shard, ", the index places it in ",
                   entry->second);
       found.emplace(name, std::pair(std::move(tensor.spec), Place{files_.size() - 1, tensor.offset, tensor.bytes}));
     }
   }
   for (const auto& [name, shard] : weight_map) {
     const auto entry = found.find(name);
-    SWAGE_CHECK(entry != found.end(), CorruptData, source, ": tensor \"", name, "\" is not in shard ", shard);
+    SWAGE_CHECK(entry != found.end(), CorruptData, source, ": tensor ", quoted(name), " is not in shard ", shard);
     specs_.push_back(std::move(entry->second.first));
     places_.push_back(entry->second.second);
   }
@@ -113,7 +113,7 @@ const TensorSpec* CheckpointFiles::find(std::string_view name) const {
 
 const CheckpointFiles::Place& CheckpointFiles::place_of(std::string_view name) const {
   const size_t i = index_of(name);
-  SWAGE_CHECK(i < specs_.size(), CorruptData, folder_.string(), ": tensor \"", name, "\" is not in the checkpoint");
+  SWAGE_CHECK(i < specs_.size(), CorruptData, folder_.string(), ": tensor ", quoted(name), " is not in the checkpoint");
   return places_[i];
 }
 

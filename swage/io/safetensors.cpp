@@ -31,6 +31,8 @@ std::string_view json_part(std::string_view contents, std::string_view source) {
   SWAGE_CHECK(length <= rest, CorruptData, source, ": the header claims ", length, " bytes, the file has only ", rest, " more");
   const std::string_view json = contents.substr(kLengthBytes, length);
   SWAGE_CHECK(json.starts_with('{'), CorruptData, source, ": the header does not start with '{'");
+  // JSON has no zero byte; a parser that takes one for the end of the text would let hidden bytes through.
+  SWAGE_CHECK(json.find('\0') == json.npos, CorruptData, source, ": the header holds a zero byte");
   const auto commas = std::count(json.begin(), json.end(), ',');
   SWAGE_CHECK(commas < kMaxJsonValues, CorruptData, source, ": the header holds ", commas, " JSON values, expected less than ",
               kMaxJsonValues);
@@ -40,7 +42,7 @@ std::string_view json_part(std::string_view contents, std::string_view source) {
 SafetensorsMetadata read_metadata(const Json& value) {
   SafetensorsMetadata metadata;
   for (const auto& [key, text] : value.as_object()) {
-    SWAGE_CHECK(text.is_string(), CorruptData, "\"", key, "\": expected a string");
+    SWAGE_CHECK(text.is_string(), CorruptData, quoted(key), ": expected a string");
     metadata.emplace_back(key, text.as_string());
   }
   return metadata;
@@ -56,11 +58,11 @@ StoredTensor read_entry(const std::string& name, const Json& entry, uint64_t dat
   StoredTensor tensor;
   tensor.spec.name = name;
   for (const auto& [key, unused] : entry.as_object()) {
-    SWAGE_CHECK(key == "dtype" || key == "shape" || key == "data_offsets", CorruptData, "unknown field \"", key, "\"");
+    SWAGE_CHECK(key == "dtype" || key == "shape" || key == "data_offsets", CorruptData, "unknown field ", quoted(key));
   }
   const std::string& type = entry.at("dtype").as_string();
   const auto dtype = dtype_named(type);
-  SWAGE_CHECK(dtype.has_value(), CorruptData, "unknown dtype \"", type, "\"");
+  SWAGE_CHECK(dtype.has_value(), CorruptData, "unknown dtype ", quoted(type));
   tensor.spec.dtype = *dtype;
   for (const Json& dim : entry.at("shape").as_array()) tensor.spec.shape.push_back(int64_t(read_size(dim)));
   tensor.bytes = data_bytes(tensor.spec);
@@ -85,10 +87,10 @@ void check_coverage(std::vector<StoredTensor>& tensors, uint64_t data_start, uin
   });
   uint64_t expected = data_start;
   for (const StoredTensor& tensor : tensors) {
-    SWAGE_CHECK(tensor.offset >= expected, CorruptData, source, ": tensor \"", tensor.spec.name, "\" overlaps the one before it by ",
+    SWAGE_CHECK(tensor.offset >= expected, CorruptData, source, ": tensor ", quoted(tensor.spec.name), " overlaps the one before it by ",
                 expected - tensor.offset, " bytes");
-    SWAGE_CHECK(tensor.offset == expected, CorruptData, source, ": ", tensor.offset - expected, " bytes before tensor \"",
-                tensor.spec.name, "\" belong to no tensor");
+    SWAGE_CHECK(tensor.offset == expected, CorruptData, source, ": ", tensor.offset - expected, " bytes before tensor ",
+                quoted(tensor.spec.name), " belong to no tensor");
     expected += tensor.bytes;
   }
   SWAGE_CHECK(expected == file_size, CorruptData, source, ": ", file_size - expected, " bytes after the last tensor belong to no tensor");
@@ -109,7 +111,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view contents, std::strin
         header.tensors.push_back(read_entry(name, entry, header.bytes, contents.size() - header.bytes));
       }
     } catch (Error& e) {
-      e.add_context(cat(source, ": \"", name, "\""));
+      e.add_context(cat(source, ": ", quoted(name)));
       throw;
     }
   }
@@ -137,7 +139,7 @@ std::string safetensors_header(const std::vector<TensorSpec>& tensors, const Saf
   }
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
-  SWAGE_CHECK(twice == names.end(), InvalidArgument, "safetensors: the name \"", *twice, "\" is reserved or given twice");
+  SWAGE_CHECK(twice == names.end(), InvalidArgument, "safetensors: the name ", quoted(*twice), " is reserved or given twice");
 
   std::string text = Json(std::move(json)).dump();
   text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');

@@ -1,9 +1,11 @@
 #include "swage/io/shard_index.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "swage/base/error.h"
 #include "swage/base/json.h"
+#include "swage/io/tensor_spec.h"
 
 namespace swage::io {
 namespace {
@@ -11,19 +13,21 @@ namespace {
 constexpr int kMaxDepth = 16;  // "metadata" may hold anything reasonable
 
 void check_shard_name(const std::string& tensor, const std::string& shard, std::string_view source) {
-  const bool plain = shard.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos && !shard.starts_with('.');
-  SWAGE_CHECK(plain && shard.ends_with(".safetensors"), CorruptData, source, ": tensor \"", tensor,
-              "\" is said to be in \"", shard, "\", expected the name of a .safetensors file in the same folder");
+  const bool steps_out = std::any_of(shard.begin(), shard.end(), [](char c) { return c == '/' || c == '\\' || c == '\0'; });
+  const bool plain = !steps_out && !shard.starts_with('.');
+  SWAGE_CHECK(plain && shard.ends_with(".safetensors"), CorruptData, source, ": tensor ", quoted(tensor),
+              " is said to be in ", quoted(shard), ", expected the name of a .safetensors file in the same folder");
 }
 
 }  // namespace
 
 ShardIndex parse_shard_index(std::string_view text, std::string_view source) {
+  SWAGE_CHECK(text.find('\0') == text.npos, CorruptData, source, ": the index holds a zero byte");
   const Json json = parse_json(text, source, {.max_depth = kMaxDepth});
   ShardIndex index;
   try {
     for (const auto& [tensor, shard] : json.at("weight_map").as_object()) {
-      SWAGE_CHECK(shard.is_string(), CorruptData, "the shard of tensor \"", tensor, "\" is not a string");
+      SWAGE_CHECK(shard.is_string(), CorruptData, "the shard of tensor ", quoted(tensor), " is not a string");
       index.weight_map.emplace_back(tensor, shard.as_string());
     }
   } catch (Error& e) {

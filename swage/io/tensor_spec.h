@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "swage/io/dtype.h"
@@ -20,5 +21,7 @@ struct TensorSpec {
 uint64_t data_bytes(const TensorSpec& spec);
 // "[64, 128]"
 std::string shape_text(const std::vector<int64_t>& shape);
+// A name out of a file for use in a message: in double quotes, control characters escaped as in JSON.
+std::string quoted(std::string_view name);
 
 }  // namespace swage::io
