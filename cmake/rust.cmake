@@ -1,1 +1,20 @@
+# swage_rust: the static library of rust/ and the C++ header that cxx generates beside it (swage-rust/src/lib.rs.h).
+# Cargo runs when a file of rust/ changed; Cargo.lock pins every crate.
+find_program(CARGO cargo REQUIRED)
+set(SWAGE_CARGO_DIR ${CMAKE_BINARY_DIR}/rust)
+set(SWAGE_RUST_ARCHIVE ${SWAGE_CARGO_DIR}/release/libswage_rust.a)
+file(GLOB_RECURSE SWAGE_RUST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/rust/src/*.rs)
+add_custom_command(
+  OUTPUT ${SWAGE_RUST_ARCHIVE}
+  COMMAND ${CARGO} build --quiet --release --locked --target-dir ${SWAGE_CARGO_DIR}
+  COMMAND ${CMAKE_COMMAND} -E touch ${SWAGE_RUST_ARCHIVE}
+  WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}/rust
+  DEPENDS ${SWAGE_RUST_SOURCES} ${PROJECT_SOURCE_DIR}/rust/Cargo.toml ${PROJECT_SOURCE_DIR}/rust/Cargo.lock
+    ${PROJECT_SOURCE_DIR}/rust/build.rs
+  COMMENT "Building the Rust bridge (tokenizers, minijinja, hf-hub)"
+  VERBATIM)
+add_custom_target(swage_rust_build DEPENDS ${SWAGE_RUST_ARCHIVE})
 add_library(swage_rust INTERFACE)
+add_dependencies(swage_rust swage_rust_build)
+target_include_directories(swage_rust SYSTEM INTERFACE ${SWAGE_CARGO_DIR}/cxxbridge)
+target_link_libraries(swage_rust INTERFACE ${SWAGE_RUST_ARCHIVE} Threads::Threads ${CMAKE_DL_LIBS} m)

@@ -28,7 +28,7 @@ struct BatchOptions {
   int64_t num_samples = 512;      // rows wanted
   int64_t max_seq_length = 2048;  // tokens per row
   bool pack = true;               // documents end to end into full rows; false: one document a row, shorter ones skipped
-  bool shuffle = true;            // documents, by `seed`; false keeps the file's order
+  bool shuffle = false;           // documents, by `seed`; false keeps the file's order
   uint64_t seed = 42;
 };
 

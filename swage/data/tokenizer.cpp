@@ -1,0 +1,224 @@
+#include "swage/data/tokenizer.h"
+
+#include <algorithm>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "swage/data/bridge.h"
+#include "swage/data/utf8.h"
+#include "swage/io/file_descriptor.h"
+
+namespace swage::data {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr uint64_t kMaxJsonBytes = uint64_t{1} << 30;  // the largest tokenizer.json known is 35 MB
+
+std::optional<Json> read_optional_json(const fs::path& file) {
+  std::error_code ignored;
+  if (!fs::exists(file, ignored)) return std::nullopt;
+  return parse_json(io::read_file(file, kMaxJsonBytes), file.string());
+}
+
+// A special token stands in the configs as "<s>" or as {"content": "<s>", ...}.
+const std::string* token_text(const Json& value) {
+  if (value.is_string()) return &value.as_string();
+  const Json* content = value.find("content");
+  return content != nullptr && content->is_string() ? &content->as_string() : nullptr;
+}
+
+// Adds every NAME_token member of `config` that `variables` does not have yet.
+void add_special_tokens(const std::optional<Json>& config, Json& variables) {
+  if (!config || !config->is_object()) return;
+  for (const auto& [name, value] : config->as_object()) {
+    const std::string* text = name.ends_with("_token") ? token_text(value) : nullptr;
+    if (text != nullptr && variables.find(name) == nullptr) variables.set(name, *text);
+  }
+}
+
+struct TemplateSource {
+  std::string text, name;
+};
+
+// `chat_template` of a config: one template, or a list of named ones of which "default" counts.
+std::optional<std::string> template_in(const std::optional<Json>& config) {
+  const Json* value = config ? config->find("chat_template") : nullptr;
+  if (value == nullptr) return std::nullopt;
+  if (value->is_string()) return value->as_string();
+  if (!value->is_array()) return std::nullopt;
+  for (const Json& entry : value->as_array()) {
+    if (entry.get_string("name", "") == "default") return entry.get_string("template", "");
+  }
+  return std::nullopt;
+}
+
+// The order of transformers: the file of its own wins over tokenizer_config.json.
+std::optional<TemplateSource> find_template(const fs::path& folder, const std::optional<Json>& tokenizer_config) {
+  const fs::path jinja = folder / "chat_template.jinja", json = folder / "chat_template.json";
+  std::error_code ignored;
+  if (fs::exists(jinja, ignored)) return TemplateSource{io::read_file(jinja), jinja.string()};
+  if (auto text = template_in(read_optional_json(json))) return TemplateSource{*std::move(text), json.string()};
+  if (auto text = template_in(tokenizer_config)) {
+    return TemplateSource{*std::move(text), (folder / "tokenizer_config.json").string()};
+  }
+  return std::nullopt;
+}
+
+// eos_token_id is an id or a list of ids.
+std::vector<int64_t> eos_ids(const std::optional<Json>& config, const fs::path& file) {
+  const Json* value = config ? config->find("eos_token_id") : nullptr;
+  if (value == nullptr || value->is_null()) return {};
+  if (value->is_int()) return {value->as_int()};
+  SWAGE_CHECK(value->is_array(), CorruptData, file.string(), ": eos_token_id must be an integer or a list of them");
+  std::vector<int64_t> ids;
+  for (const Json& id : value->as_array()) {
+    SWAGE_CHECK(id.is_int(), CorruptData, file.string(), ": eos_token_id must be an integer or a list of them");
+    ids.push_back(id.as_int());
+  }
+  return ids;
+}
+
+rust::Box<bridge::Tokenizer> load(const fs::path& file) {
+  std::error_code ignored;
+  SWAGE_CHECK(fs::exists(file, ignored), Io, file.string(), ": the model's tokenizer is missing");
+  const std::string json = io::read_file(file, kMaxJsonBytes);
+  return call_bridge(ErrorKind::CorruptData, file.string(), [&] {
+    return bridge::tokenizer_from_json({reinterpret_cast<const uint8_t*>(json.data()), json.size()});
+  });
+}
+
+}  // namespace
+
+struct Tokenizer::State {
+  std::string file;
+  rust::Box<bridge::Tokenizer> inner;
+  Json special_tokens = Json::object();
+  std::vector<int64_t> end_ids;
+  std::optional<TemplateSource> template_source;
+  // Compiled on first use: a template that minijinja cannot read must not stop work that needs none.
+  std::mutex template_mutex;
+  std::optional<ChatTemplate> chat_template;
+
+  State(std::string file_name, rust::Box<bridge::Tokenizer> loaded)
+      : file(std::move(file_name)), inner(std::move(loaded)) {}
+};
+
+Tokenizer::Tokenizer(const fs::path& model_folder) {
+  const fs::path file = model_folder / "tokenizer.json";
+  state_ = std::make_unique<State>(file.string(), load(file));
+  const auto tokenizer_config = read_optional_json(model_folder / "tokenizer_config.json");
+  add_special_tokens(tokenizer_config, state_->special_tokens);
+  add_special_tokens(read_optional_json(model_folder / "special_tokens_map.json"), state_->special_tokens);
+  state_->template_source = find_template(model_folder, tokenizer_config);
+
+  const fs::path generation = model_folder / "generation_config.json", config = model_folder / "config.json";
+  std::vector<int64_t> ids = eos_ids(read_optional_json(generation), generation);
+  if (ids.empty()) ids = eos_ids(read_optional_json(config), config);
+  if (const Json* eos = state_->special_tokens.find("eos_token")) {
+    const int64_t id = state_->inner->token_id(as_str(eos->as_string()));
+    if (id >= 0) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  state_->end_ids = std::move(ids);
+}
+
+Tokenizer::~Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+
+std::vector<int64_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
+  const size_t valid = valid_utf8_prefix(text);
+  SWAGE_CHECK(valid == text.size(), InvalidArgument, "text to tokenize is not UTF-8 at byte ", valid);
+  const rust::Vec<uint32_t> ids = call_bridge(ErrorKind::InvalidArgument, state_->file, [&] {
+    return state_->inner->encode(as_str(text), add_special_tokens);
+  });
+  return {ids.begin(), ids.end()};
+}
+
+std::vector<std::vector<int64_t>> Tokenizer::encode_batch(const std::vector<std::string>& texts,
+                                                          bool add_special_tokens) const {
+  const bridge::EncodedBatch batch = call_bridge(ErrorKind::InvalidArgument, state_->file, [&] {
+    return state_->inner->encode_batch(texts, add_special_tokens);
+  });
+  std::vector<std::vector<int64_t>> ids;
+  ids.reserve(batch.ends.size());
+  size_t begin = 0;
+  for (const size_t end : batch.ends) {
+    ids.emplace_back(batch.ids.begin() + ptrdiff_t(begin), batch.ids.begin() + ptrdiff_t(end));
+    begin = end;
+  }
+  return ids;
+}
+
+std::string Tokenizer::decode(const std::vector<int64_t>& ids, bool skip_special_tokens) const {
+  std::vector<uint32_t> narrow;
+  narrow.reserve(ids.size());
+  for (const int64_t id : ids) {
+    SWAGE_CHECK(id >= 0 && id <= std::numeric_limits<uint32_t>::max(), InvalidArgument, "token id ", id,
+                " is out of range");
+    narrow.push_back(uint32_t(id));
+  }
+  const rust::String text = call_bridge(ErrorKind::InvalidArgument, state_->file, [&] {
+    return state_->inner->decode({narrow.data(), narrow.size()}, skip_special_tokens);
+  });
+  return std::string(text);
+}
+
+int64_t Tokenizer::vocabulary_size() const { return int64_t(state_->inner->vocabulary_size()); }
+
+bool Tokenizer::has_chat_template() const { return state_->template_source.has_value(); }
+
+std::string Tokenizer::apply_chat_template(const Json& messages, const ChatOptions& options) const {
+  SWAGE_CHECK(has_chat_template(), InvalidArgument, fs::path(state_->file).parent_path().string(),
+              ": the model has no chat template; use a text column");
+  {
+    const std::lock_guard lock(state_->template_mutex);
+    if (!state_->chat_template) {
+      state_->chat_template.emplace(state_->template_source->text, state_->template_source->name);
+    }
+  }
+  return state_->chat_template->render(messages, state_->special_tokens, options);
+}
+
+std::string Tokenizer::apply_chat_template(const Json& messages, bool add_generation_prompt) const {
+  ChatOptions options;
+  options.add_generation_prompt = add_generation_prompt;
+  return apply_chat_template(messages, options);
+}
+
+std::vector<int64_t> Tokenizer::prefix_ids() const {
+  const std::vector<int64_t> plain = encode("a", false), with_special = encode("a", true);
+  const auto start = std::search(with_special.begin(), with_special.end(), plain.begin(), plain.end());
+  if (plain.empty() || start == with_special.end()) return {};
+  return {with_special.begin(), start};
+}
+
+std::vector<int64_t> Tokenizer::end_ids() const { return state_->end_ids; }
+
+std::string TextStream::push(int64_t id) {
+  ids_.push_back(id);
+  const std::string text = tokenizer_.decode(ids_, skip_special_tokens_);
+  // U+FFFD at the end: a character still lacks bytes.
+  if (text.size() <= shown_.size() || text.ends_with("\xEF\xBF\xBD")) return {};
+  std::string piece = text.substr(shown_.size());
+  // Decoding depends on the neighbour before (leading spaces), so the tokens of the last piece stay as context.
+  ids_.erase(ids_.begin(), ids_.begin() + ptrdiff_t(shown_ids_));
+  shown_ids_ = ids_.size();
+  shown_ = tokenizer_.decode(ids_, skip_special_tokens_);
+  return piece;
+}
+
+std::string TextStream::finish() {
+  const std::string text = tokenizer_.decode(ids_, skip_special_tokens_);
+  std::string rest = text.size() > shown_.size() ? text.substr(shown_.size()) : std::string();
+  ids_.clear();
+  shown_.clear();
+  shown_ids_ = 0;
+  return rest;
+}
+
+}  // namespace swage::data
