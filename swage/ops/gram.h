@@ -1,4 +1,5 @@
 // Gram matrix X^T X of the inputs of a linear layer, in one symmetric rank-k update per batch.
+// T tokens, I input columns.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -7,7 +8,13 @@ namespace swage::ops {
 // gram_II (f64 [I, I], contiguous) += x^T x for x_TI (f32 [T, I], contiguous). Only the upper triangle (row <= column)
 // is updated; call gram_finish() once at the end. Products are summed in f32 over short runs of tokens and in f64
 // across them. The result does not depend on the number of threads. Half the flops of a full product.
+// A call with many tokens is the faster one: the sums stay in cache over them. Both tensors on one device; on a device
+// other than the CPU this is gram_add_reference(). Error(InvalidArgument) on wrong types or shapes.
 void gram_add(const at::Tensor& x_TI, at::Tensor& gram_II);
+// The same for the rows of x_TI that rows_R (int64 [R], on x's device) lists, for tokens routed to an expert.
+void gram_add_rows(const at::Tensor& x_TI, const at::Tensor& rows_R, at::Tensor& gram_II);
+// Plain twin of gram_add(): full products of token runs by matrix multiplication (both triangles are updated).
+void gram_add_reference(const at::Tensor& x_TI, at::Tensor& gram_II);
 // Mirrors the upper triangle to the lower one.
 void gram_finish(at::Tensor& gram_II);
 

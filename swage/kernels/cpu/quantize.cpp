@@ -1,0 +1,107 @@
+// Round-to-nearest codes of a row, and the range of its values, read in the format they are stored in.
+#include "swage/kernels/cpu/targets.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "swage/kernels/cpu/quantize.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "swage/kernels/cpu/rounding-inl.h"
+#include "swage/kernels/cpu/versions.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace swage::kernels {
+namespace HWY_NAMESPACE {
+namespace {
+
+template <bool kFp8>
+HWY_INLINE void quantize_v(VF w, const float* scale, const float* zero, VF min, VF max, uint8_t* codes) {
+  const DF d;
+  // Adding the zero point turns -0 into +0, as the format wants it.
+  const VF t = hn::Add(hn::Div(w, hn::LoadU(d, scale)), hn::LoadU(d, zero));
+  store_codes<kFp8>(round_to_code<kFp8>(t, min, max), codes);
+}
+
+template <bool kFp8, NumberFormat kFormat>
+void quantize_span(const QuantizeRow& row) {
+  const DF d;
+  const VF min = hn::Set(d, row.range.min), max = hn::Set(d, row.range.max);
+  int64_t i = 0;
+  for (; i + kLanes <= row.count; i += kLanes) {
+    quantize_v<kFp8>(load_as_float_v<kFormat>(row.weight, i), row.scale + i, row.zero + i, min, max, row.codes + i);
+  }
+  if (i == row.count) return;
+  float w[kLanes] = {}, scale[kLanes], zero[kLanes] = {};
+  uint8_t codes[kLanes];
+  for (int64_t k = 0; k < kLanes; ++k) {
+    const bool inside = i + k < row.count;
+    if (inside) w[k] = load_as_float(row.weight, kFormat, i + k);
+    if (inside) zero[k] = row.zero[i + k];
+    scale[k] = inside ? row.scale[i + k] : 1.0f;
+  }
+  quantize_v<kFp8>(hn::LoadU(d, w), scale, zero, min, max, codes);
+  for (int64_t k = 0; i + k < row.count; ++k) row.codes[i + k] = codes[k];
+}
+
+template <bool kFp8>
+void quantize_format(const QuantizeRow& row) {
+  switch (row.format) {
+    case NumberFormat::F32: return quantize_span<kFp8, NumberFormat::F32>(row);
+    case NumberFormat::BF16: return quantize_span<kFp8, NumberFormat::BF16>(row);
+    case NumberFormat::F16: return quantize_span<kFp8, NumberFormat::F16>(row);
+  }
+}
+
+template <NumberFormat kFormat>
+void range_of(ValueRange& range) {
+  const DF d;
+  float low = load_as_float(range.values, kFormat, 0), high = low, bad = low - low;
+  int64_t i = 0;
+  if (range.count >= kLanes) {
+    VF lows = hn::Set(d, low), highs = lows, bads = hn::Zero(d);
+    for (; i + kLanes <= range.count; i += kLanes) {
+      const VF x = load_as_float_v<kFormat>(range.values, i);
+      lows = hn::Min(lows, x);
+      highs = hn::Max(highs, x);
+      bads = hn::Add(bads, hn::Sub(x, x));  // 0, or NaN if x is NaN or infinite
+    }
+    low = hn::GetLane(hn::MinOfLanes(d, lows));
+    high = hn::GetLane(hn::MaxOfLanes(d, highs));
+    bad += hn::GetLane(hn::SumOfLanes(d, bads));
+  }
+  for (; i < range.count; ++i) {
+    const float x = load_as_float(range.values, kFormat, i);
+    low = x < low ? x : low;
+    high = x > high ? x : high;
+    bad += x - x;
+  }
+  range.low = low + bad;  // bad is 0 or NaN
+  range.high = high;
+}
+
+}  // namespace
+
+void quantize_row(const QuantizeRow& row) {
+  if (row.range.fp8) quantize_format<true>(row);
+  else quantize_format<false>(row);
+}
+
+void value_range(ValueRange& range) {
+  switch (range.format) {
+    case NumberFormat::F32: return range_of<NumberFormat::F32>(range);
+    case NumberFormat::BF16: return range_of<NumberFormat::BF16>(range);
+    case NumberFormat::F16: return range_of<NumberFormat::F16>(range);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace swage::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace swage::kernels {
+HWY_EXPORT(quantize_row);
+HWY_EXPORT(value_range);
+void quantize_row_fast(const QuantizeRow& row) { HWY_DYNAMIC_DISPATCH(quantize_row)(row); }
+void value_range_fast(ValueRange& range) { HWY_DYNAMIC_DISPATCH(value_range)(range); }
+}  // namespace swage::kernels
+#endif

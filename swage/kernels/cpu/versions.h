@@ -1,0 +1,13 @@
+// The SIMD kernels, each with the choice of instruction set inside. Callers use kernels.h.
+#pragma once
+#include "swage/kernels/kernels.h"
+
+namespace swage::kernels {
+
+void gram_tile_fast(const GramTile& tile);
+void gptq_panel_fast(const GptqPanel& panel);
+void search_scales_fast(const ScaleSearchPanel& panel);
+void quantize_row_fast(const QuantizeRow& row);
+void value_range_fast(ValueRange& range);
+
+}  // namespace swage::kernels

@@ -1,0 +1,12 @@
+#include "swage/kernels/kernels.h"
+
+#include "swage/kernels/cpu/versions.h"
+
+namespace swage::kernels {
+
+const KernelTable& fast_kernels() {
+  static const KernelTable table{gram_tile_fast, gptq_panel_fast, search_scales_fast, quantize_row_fast, value_range_fast};
+  return table;
+}
+
+}  // namespace swage::kernels

@@ -1,0 +1,119 @@
+// The CPU kernels of swage: raw pointers and dimensions in, no allocation, no threads. Each stands twice in this folder:
+// as SIMD code for several instruction sets (cpu/, chosen at run time) and as plain scalar code (plain.cpp), which says
+// what is computed and is what the SIMD code is tested against. One table lists them; a test walks it.
+#pragma once
+#include <cstdint>
+
+#include "swage/kernels/number_format.h"
+
+namespace swage::kernels {
+
+// Values that are processed side by side: columns of a packed Gram panel, weight rows of a GPTQ panel. A multiple of
+// three vectors of every instruction set, because the matrix kernels hold 3 vectors x 8 rows in registers.
+inline constexpr int64_t kPanel = 48;
+// Tokens whose products are summed in f32 before the sum goes to f64.
+inline constexpr int64_t kGramChunk = 512;
+// Columns of the GPTQ factor that are interleaved in memory.
+inline constexpr int64_t kColumnGroup = 8;
+// Groups that the scale search works on side by side.
+inline constexpr int64_t kSearchLanes = 16;
+
+// One tile of X^T X. `packed` holds X as [chunk][panel][kGramChunk][kPanel]; the last chunk may be partly filled.
+struct GramTile {
+  const float* packed;
+  int64_t panels;                  // panels of all columns of X
+  int64_t tokens;                  // in all chunks together
+  int64_t row_panel, row_panels;   // rows of the result
+  int64_t column_panel, column_panels;
+  double* sum;                     // [row_panels * kPanel, column_panels * kPanel], 64-byte aligned; added to.
+};                                 // Elements left of the diagonal may or may not be computed.
+
+// Which values a code may have.
+struct CodeRange {
+  bool fp8;        // E4M3 values, else integers
+  float min, max;
+};
+
+// GPTQ for kPanel rows of the weight, one column after the other (LDL form):
+//   v_i = w_i + sum_{k<i} e_k M_ki,  code_i = round(v_i / scale + zero),  e_i = w_i - (code_i - zero) * scale.
+struct GptqPanel {
+  int64_t columns;           // multiple of kColumnGroup; padding columns have w = 0, M = 0, d = 0
+  float* weight_error;       // [columns, kPanel], 64-byte aligned: w on entry, e on return
+  const float* m;            // unit upper triangular M: group g of kColumnGroup columns starts at gptq_m_offset(g) and
+                             // holds rows 0 .. kColumnGroup*(g+1)-1, each [kColumnGroup]
+  const float* d;            // [columns]
+  const int32_t* group;      // [columns]: group of each column
+  const float* scale;        // [groups, kPanel]
+  const float* inverse_scale;
+  const float* zero;         // [groups, kPanel], integers; zeros if symmetric
+  CodeRange range;
+  uint8_t* codes;            // [columns, kPanel]: int8 or E4M3 bytes
+  double* loss;              // [kPanel]: sum_i d_i (v_i - (code_i - zero) * scale)^2
+};
+inline constexpr int64_t gptq_m_offset(int64_t column_group) {
+  return kColumnGroup * kColumnGroup * column_group * (column_group + 1) / 2;
+}
+
+// Best scale of kSearchLanes groups out of `steps` candidates: the range [low, high] times each factor. The first
+// candidate with the smallest sum |(code - zero) * scale - w|^norm wins.
+struct ScaleSearchPanel {
+  const float* weight;       // [count, kSearchLanes], 64-byte aligned
+  int64_t count;             // weights per group
+  const float* low;          // [kSearchLanes], <= 0
+  const float* high;         // [kSearchLanes], >= 0
+  const float* factors;      // [steps]
+  int64_t steps;
+  float norm;
+  CodeRange range;
+  bool symmetric;            // scale = max(-low, high) * factor / divisor, else (high - low) * factor / divisor
+  float divisor;
+  NumberFormat scale_format; // candidates are rounded to it
+  float zero_scale;          // replaces a scale of 0
+  float* scale;              // [kSearchLanes] out
+  float* zero;               // [kSearchLanes] out
+};
+
+// Codes of one row: round(w / scale + zero), clamped. `scale` and `zero` hold one value per column.
+struct QuantizeRow {
+  const void* weight;
+  NumberFormat format;
+  int64_t count;
+  const float* scale;
+  const float* zero;
+  CodeRange range;
+  uint8_t* codes;            // int8 or E4M3 bytes
+};
+
+// Smallest and largest value; low is NaN if any value is not finite.
+struct ValueRange {
+  const void* values;
+  NumberFormat format;
+  int64_t count;
+  float low, high;           // out
+};
+
+struct KernelTable {
+  void (*gram_tile)(const GramTile&);
+  void (*gptq_panel)(const GptqPanel&);
+  void (*search_scales)(const ScaleSearchPanel&);
+  void (*quantize_row)(const QuantizeRow&);
+  void (*value_range)(ValueRange&);
+
+  template <class V>
+  static void visit(V&& v) {
+    v("gram_tile", &KernelTable::gram_tile);
+    v("gptq_panel", &KernelTable::gptq_panel);
+    v("search_scales", &KernelTable::search_scales);
+    v("quantize_row", &KernelTable::quantize_row);
+    v("value_range", &KernelTable::value_range);
+  }
+};
+
+// The fastest version this CPU can run.
+const KernelTable& fast_kernels();
+// The scalar twins.
+const KernelTable& plain_kernels();
+// Instruction set behind fast_kernels(), for reports: "AVX3" is AVX-512.
+const char* instruction_set();
+
+}  // namespace swage::kernels

@@ -1,0 +1,112 @@
+// The scalar twins: what each kernel computes, in the order of its definition.
+#include <cmath>
+#include <cstring>
+
+#include "swage/kernels/kernels.h"
+
+namespace swage::kernels {
+namespace {
+
+float round_to_code(float t, const CodeRange& range) {
+  t = std::min(std::max(t, range.min), range.max);
+  return range.fp8 ? round_to_e4m3(t) : std::nearbyint(t);
+}
+
+uint8_t encode(float code, const CodeRange& range) {
+  return range.fp8 ? encode_e4m3(code) : static_cast<uint8_t>(static_cast<int8_t>(code));
+}
+
+void gram_tile(const GramTile& tile) {
+  const auto at = [&](int64_t token, int64_t column) {
+    const int64_t chunk = token / kGramChunk, panel = column / kPanel;
+    return tile.packed[((chunk * tile.panels + panel) * kGramChunk + token % kGramChunk) * kPanel + column % kPanel];
+  };
+  const int64_t row0 = tile.row_panel * kPanel, column0 = tile.column_panel * kPanel, stride = tile.column_panels * kPanel;
+  for (int64_t r = 0; r < tile.row_panels * kPanel; ++r) {
+    for (int64_t c = 0; c < stride; ++c) {
+      double sum = 0;
+      for (int64_t t = 0; t < tile.tokens; ++t) sum += static_cast<double>(at(t, row0 + r)) * static_cast<double>(at(t, column0 + c));
+      if (row0 + r <= column0 + c) tile.sum[r * stride + c] += sum;
+    }
+  }
+}
+
+// One row of the weight; `lane` is its place in the panel.
+void gptq_row(const GptqPanel& p, int64_t lane) {
+  double loss = 0;
+  for (int64_t i = 0; i < p.columns; ++i) {
+    const float* m = p.m + gptq_m_offset(i / kColumnGroup) + i % kColumnGroup;
+    float v = p.weight_error[i * kPanel + lane];
+    for (int64_t k = 0; k < i; ++k) v = std::fma(m[k * kColumnGroup], p.weight_error[k * kPanel + lane], v);
+    const int64_t g = p.group[i] * kPanel + lane;
+    const float code = round_to_code(std::fma(v, p.inverse_scale[g], p.zero[g]), p.range);
+    const float rounded = (code - p.zero[g]) * p.scale[g];
+    p.codes[i * kPanel + lane] = encode(code, p.range);
+    p.weight_error[i * kPanel + lane] -= rounded;
+    loss += static_cast<double>(p.d[i]) * static_cast<double>(v - rounded) * static_cast<double>(v - rounded);
+  }
+  p.loss[lane] = loss;
+}
+
+void gptq_panel(const GptqPanel& p) {
+  for (int64_t lane = 0; lane < kPanel; ++lane) gptq_row(p, lane);
+}
+
+double error_of(const ScaleSearchPanel& p, int64_t lane, float scale, float zero) {
+  double sum = 0;
+  for (int64_t i = 0; i < p.count; ++i) {
+    const float w = p.weight[i * kSearchLanes + lane];
+    const float code = round_to_code(w / scale + zero, p.range);
+    sum += std::pow(std::fabs(static_cast<double>((code - zero) * scale - w)), static_cast<double>(p.norm));
+  }
+  return sum;
+}
+
+void search_lane(const ScaleSearchPanel& p, int64_t lane) {
+  double best = INFINITY;
+  for (int64_t i = 0; i < p.steps; ++i) {
+    const float low = p.low[lane], high = p.high[lane];
+    const float width = p.symmetric ? std::max(-low, high) : high - low;
+    float scale = round_to(p.scale_format, width * p.factors[i] / p.divisor);
+    if (scale == 0.0f) scale = p.zero_scale;
+    float zero = 0;
+    if (!p.symmetric) zero = std::nearbyint(std::min(std::max(p.range.min - low * p.factors[i] / scale, p.range.min), p.range.max));
+    const double error = error_of(p, lane, scale, zero);
+    if (!(error < best) && i > 0) continue;
+    best = error;
+    p.scale[lane] = scale;
+    p.zero[lane] = zero;
+  }
+}
+
+void search_scales(const ScaleSearchPanel& p) {
+  for (int64_t lane = 0; lane < kSearchLanes; ++lane) search_lane(p, lane);
+}
+
+void quantize_row(const QuantizeRow& row) {
+  for (int64_t i = 0; i < row.count; ++i) {
+    const float t = load_as_float(row.weight, row.format, i) / row.scale[i] + row.zero[i];
+    row.codes[i] = encode(round_to_code(t, row.range), row.range);
+  }
+}
+
+void value_range(ValueRange& range) {
+  range.low = range.high = load_as_float(range.values, range.format, 0);
+  bool finite = true;
+  for (int64_t i = 0; i < range.count; ++i) {
+    const float x = load_as_float(range.values, range.format, i);
+    finite = finite && std::isfinite(x);
+    range.low = std::min(range.low, x);
+    range.high = std::max(range.high, x);
+  }
+  if (!finite) range.low = NAN;
+}
+
+}  // namespace
+
+const KernelTable& plain_kernels() {
+  static const KernelTable table{gram_tile, gptq_panel, search_scales, quantize_row, value_range};
+  return table;
+}
+
+}  // namespace swage::kernels

@@ -1,0 +1,148 @@
+#include "swage/ops/gram.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/mm.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "swage/base/error.h"
+#include "swage/kernels/kernels.h"
+#include "swage/ops/parallel_tasks.h"
+
+namespace swage::ops {
+namespace {
+
+using kernels::kGramChunk;
+using kernels::kPanel;
+
+// Sums of one tile: 2 x 4 panels in f64 are 147 KB and stay in the L2 cache beside the two panels being multiplied.
+constexpr int64_t kTileRows = 2, kTileColumns = 4;
+// Packed copies of x take about this many floats (24 MB), or as much as half the Gram matrix if that is more: then
+// adding the tiles to it costs a few percent at any width.
+constexpr int64_t kPackedFloats = 6 << 20;
+
+void check(const char* who, const at::Tensor& x_TI, const at::Tensor& gram_II) {
+  SWAGE_CHECK(x_TI.dim() == 2 && x_TI.scalar_type() == at::kFloat && x_TI.is_contiguous(), InvalidArgument, who,
+              ": x must be a contiguous f32 matrix, got ", x_TI.scalar_type(), " ", x_TI.sizes());
+  const int64_t width = x_TI.size(1);
+  SWAGE_CHECK(gram_II.dim() == 2 && gram_II.size(0) == width && gram_II.size(1) == width && gram_II.scalar_type() == at::kDouble &&
+                  gram_II.is_contiguous(),
+              InvalidArgument, who, ": the Gram matrix must be contiguous f64 [", width, ", ", width, "], got ",
+              gram_II.scalar_type(), " ", gram_II.sizes());
+  SWAGE_CHECK(x_TI.device() == gram_II.device(), InvalidArgument, who, ": x is on ", x_TI.device(), ", the Gram matrix on ", gram_II.device());
+}
+
+// Copies tokens x columns into [chunk][panel][kGramChunk][kPanel], zeros beyond the last column.
+void pack(const float* x, int64_t tokens, int64_t columns, float* packed) {
+  const int64_t panels = (columns + kPanel - 1) / kPanel, whole = columns / kPanel;
+  at::parallel_for(0, (tokens + 15) / 16, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin * 16; t < std::min(end * 16, tokens); ++t) {
+      const float* from = x + t * columns;
+      float* to = packed + (t / kGramChunk * panels * kGramChunk + t % kGramChunk) * kPanel;
+      for (int64_t p = 0; p < whole; ++p) std::memcpy(to + p * kGramChunk * kPanel, from + p * kPanel, kPanel * sizeof(float));
+      if (whole == panels) continue;
+      float* last = to + whole * kGramChunk * kPanel;
+      std::fill(std::copy(from + whole * kPanel, from + columns, last), last + kPanel, 0.0f);
+    }
+  });
+}
+
+struct Tile {
+  int64_t row, column;  // first panels
+};
+
+// All tiles that touch the upper triangle, the ones at the end of a row of tiles last: they are the smaller ones.
+std::vector<Tile> upper_tiles(int64_t panels) {
+  std::vector<Tile> whole, rest;
+  for (int64_t row = 0; row < panels; row += kTileRows) {
+    for (int64_t column = row; column < panels; column += kTileColumns) {
+      (column + kTileColumns <= panels ? whole : rest).push_back({row, column});
+    }
+  }
+  whole.insert(whole.end(), rest.begin(), rest.end());
+  return whole;
+}
+
+void add_tile_to(double* gram, int64_t columns, const kernels::GramTile& tile) {
+  const int64_t row0 = tile.row_panel * kPanel, column0 = tile.column_panel * kPanel, stride = tile.column_panels * kPanel;
+  const int64_t rows = std::min(tile.row_panels * kPanel, columns - row0), end = std::min(column0 + stride, columns);
+  for (int64_t r = 0; r < rows; ++r) {
+    const double* sum = tile.sum + r * stride;
+    double* to = gram + (row0 + r) * columns;
+    for (int64_t c = std::max(column0, row0 + r); c < end; ++c) to[c] += sum[c - column0];
+  }
+}
+
+void add_packed(const float* packed, int64_t tokens, int64_t columns, double* gram) {
+  const int64_t panels = (columns + kPanel - 1) / kPanel;
+  const std::vector<Tile> tiles = upper_tiles(panels);
+  const auto make_sums = [] { return at::empty({kTileRows * kPanel * kTileColumns * kPanel}, at::kDouble); };
+  parallel_tasks(static_cast<int64_t>(tiles.size()), make_sums, [&](int64_t task, at::Tensor& sums) {
+    const auto [row, column] = tiles[static_cast<size_t>(task)];
+    double* sum = sums.mutable_data_ptr<double>();
+    std::fill(sum, sum + sums.numel(), 0.0);
+    const kernels::GramTile tile{packed, panels, tokens, row, std::min(kTileRows, panels - row),
+                                 column, std::min(kTileColumns, panels - column), sum};
+    kernels::fast_kernels().gram_tile(tile);
+    add_tile_to(gram, columns, tile);
+  });
+}
+
+}  // namespace
+
+void gram_add(const at::Tensor& x_TI, at::Tensor& gram_II) {
+  check("gram_add", x_TI, gram_II);
+  if (!x_TI.is_cpu()) return gram_add_reference(x_TI, gram_II);
+  const int64_t tokens = x_TI.size(0), columns = x_TI.size(1), panels = (columns + kPanel - 1) / kPanel;
+  if (tokens == 0 || columns == 0) return;
+  const int64_t room = std::max(kPackedFloats, columns * columns) / (panels * kPanel) / kGramChunk * kGramChunk;
+  const int64_t most = std::clamp<int64_t>(room, kGramChunk, (tokens + kGramChunk - 1) / kGramChunk * kGramChunk);
+  const at::Tensor packed = at::empty({most * panels * kPanel}, at::kFloat);
+  const float* x = x_TI.const_data_ptr<float>();
+  double* gram = gram_II.mutable_data_ptr<double>();
+  for (int64_t t = 0; t < tokens; t += most) {
+    const int64_t count = std::min(most, tokens - t);
+    pack(x + t * columns, count, columns, packed.mutable_data_ptr<float>());
+    add_packed(packed.const_data_ptr<float>(), count, columns, gram);
+  }
+}
+
+void gram_add_rows(const at::Tensor& x_TI, const at::Tensor& rows_R, at::Tensor& gram_II) {
+  SWAGE_CHECK(rows_R.dim() == 1 && rows_R.scalar_type() == at::kLong, InvalidArgument,
+              "gram_add_rows: the rows must be a vector of int64, got ", rows_R.scalar_type(), " ", rows_R.sizes());
+  gram_add(at::index_select(x_TI, 0, rows_R), gram_II);
+}
+
+void gram_add_reference(const at::Tensor& x_TI, at::Tensor& gram_II) {
+  check("gram_add_reference", x_TI, gram_II);
+  for (int64_t t = 0; t < x_TI.size(0); t += kGramChunk) {
+    const at::Tensor run_TI = x_TI.narrow(0, t, std::min(kGramChunk, x_TI.size(0) - t));
+    gram_II.add_(at::mm(run_TI.t(), run_TI));
+  }
+}
+
+void gram_finish(at::Tensor& gram_II) {
+  SWAGE_CHECK(gram_II.dim() == 2 && gram_II.size(0) == gram_II.size(1) && gram_II.scalar_type() == at::kDouble && gram_II.is_contiguous(),
+              InvalidArgument, "gram_finish: expected a contiguous square f64 matrix, got ", gram_II.scalar_type(), " ", gram_II.sizes());
+  if (!gram_II.is_cpu()) {
+    gram_II.triu_();
+    gram_II.add_(gram_II.triu(1).t());
+    return;
+  }
+  constexpr int64_t kBlock = 32;  // both sides of a block's copy stay in the L1 cache
+  const int64_t n = gram_II.size(0), blocks = (n + kBlock - 1) / kBlock;
+  double* gram = gram_II.mutable_data_ptr<double>();
+  parallel_tasks(blocks, [] { return 0; }, [&](int64_t block, int) {
+    for (int64_t column0 = 0; column0 <= block * kBlock; column0 += kBlock) {
+      for (int64_t r = block * kBlock; r < std::min(n, (block + 1) * kBlock); ++r) {
+        for (int64_t c = column0; c < std::min(r, column0 + kBlock); ++c) gram[r * n + c] = gram[c * n + r];
+      }
+    }
+  });
+}
+
+}  // namespace swage::ops
