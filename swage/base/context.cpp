@@ -7,6 +7,7 @@
 namespace swage {
 
 Device parse_device(const std::string& text) {
+  if (text == "auto") return {Device::Kind::Auto, 0};
   if (text == "cpu") return {Device::Kind::Cpu, 0};
   if (text == "cuda") return {Device::Kind::Cuda, 0};
   int index = -1;
@@ -16,11 +17,12 @@ Device parse_device(const std::string& text) {
     const auto [end, error] = std::from_chars(first, last, index);
     if (error != std::errc() || end != last) index = -1;
   }
-  SWAGE_CHECK(index >= 0, InvalidArgument, "device \"", text, "\": expected cpu, cuda or cuda:INDEX");
+  SWAGE_CHECK(index >= 0, InvalidArgument, "device \"", text, "\": expected auto, cpu, cuda or cuda:INDEX");
   return {Device::Kind::Cuda, index};
 }
 
 std::string to_string(Device device) {
+  if (device.kind == Device::Kind::Auto) return "auto";
   return device.kind == Device::Kind::Cpu ? "cpu" : cat("cuda:", device.index);
 }
 

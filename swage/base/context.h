@@ -8,13 +8,13 @@
 namespace swage {
 
 struct Device {
-  enum class Kind { Cpu, Cuda };
+  enum class Kind { Cpu, Cuda, Auto };  // Auto: the first GPU if there is one, else the CPU
   Kind kind = Kind::Cpu;
   int index = 0;
   bool operator==(const Device&) const = default;
 };
 
-// "cpu", "cuda" or "cuda:1"; Error(InvalidArgument) otherwise.
+// "auto", "cpu", "cuda" or "cuda:1"; Error(InvalidArgument) otherwise.
 Device parse_device(const std::string& text);
 std::string to_string(Device device);
 
@@ -37,6 +37,7 @@ struct ProgressEvent {
 struct Context {
   Device device;
   uint64_t seed = 42;
+  int threads = 0;  // 0: as many as the machine gives this process
   std::function<void(Severity, const std::string&)> log = [](Severity, const std::string&) {};
   std::function<void(const ProgressEvent&)> progress = [](const ProgressEvent&) {};
   const std::atomic<bool>* cancel = nullptr;  // set by a signal handler

@@ -1,0 +1,46 @@
+#include "apps/cli/commands.h"
+#include "apps/cli/environment.h"
+#include "apps/cli/library.h"
+#include "apps/cli/progress_view.h"
+#include "apps/cli/text.h"
+
+namespace swage::cli {
+namespace {
+
+int run(EvaluateOptions& options, const Common& common) {
+  options.hub = hub_settings();
+  const Context context = make_context(common);
+  const Json result = library().evaluate(options, context);
+  end_progress();
+  if (common.json) {
+    std::puts(result.dump(2).c_str());
+    return 0;
+  }
+  std::fputs(two_columns({{"perplexity", number_text(result.get_double("perplexity", 0), 4)},
+                          {"tokens", cat(result.get_int("tokens", 0), " in ", result.get_int("windows", 0), " windows of ", result.get_int("window", 0))},
+                          {"time", seconds_text(result.get_double("seconds", 0))},
+                          {"peak memory", bytes_text(result.get_int("peak_rss_bytes", 0))}})
+                 .c_str(),
+             stdout);
+  return 0;
+}
+
+}  // namespace
+
+void add_eval(Program& program) {
+  auto o = std::make_shared<EvaluateOptions>();
+  CLI::App* command = program.app.add_subcommand("eval", "perplexity of a dense or compressed model on a text");
+  command->footer("Protocol: documents joined by a blank line, tokenized once without special tokens, cut into windows that do not\n"
+                  "overlap; mean negative log likelihood of every token of a window but its first.\n\n"
+                  "Example:\n  swage eval ./SmolLM2-W4 -d heldout.jsonl --window 512 --max-windows 40");
+  command->add_option("model", o->model, "folder of a checkpoint, or a hub id")->required()->type_name("MODEL");
+  command->add_option("-d,--data", o->data.file, "text: .jsonl, .json, .txt or .parquet")->required()->type_name("FILE");
+  command->add_option("--text-column", o->data.text_column, "column with the text [text, else messages]")->type_name("NAME");
+  command->add_option("--window", o->window, "tokens a window")->capture_default_str()->type_name("");
+  command->add_option("--max-windows", o->max_windows, "windows to evaluate; 0: all")->capture_default_str()->type_name("")->check(CLI::NonNegativeNumber);
+  add_compute(*command, program.common);
+  add_json(*command, program.common);
+  command->callback([&program, o] { program.chosen = [&program, o] { return run(*o, program.common); }; });
+}
+
+}  // namespace swage::cli

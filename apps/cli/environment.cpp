@@ -1,0 +1,57 @@
+#include "apps/cli/environment.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+
+namespace swage::cli {
+namespace {
+
+std::atomic<bool> interrupted = false;
+
+void on_interrupt(int signal) {
+  interrupted = true;
+  std::signal(signal, SIG_DFL);
+}
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+std::string first_line(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+}  // namespace
+
+HubSettings hub_settings() {
+  std::string home = variable("HF_HOME");
+  if (home.empty()) {
+    const std::string cache = variable("XDG_CACHE_HOME");
+    home = (cache.empty() ? variable("HOME") + "/.cache" : cache) + "/huggingface";
+  }
+  HubSettings settings;
+  settings.cache_folder = variable("HF_HUB_CACHE");
+  if (settings.cache_folder.empty()) settings.cache_folder = home + "/hub";
+  settings.endpoint = variable("HF_ENDPOINT");
+  settings.token = variable("HF_TOKEN");
+  if (settings.token.empty()) settings.token = first_line(home + "/token");
+  return settings;
+}
+
+const std::atomic<bool>& catch_interrupts() {
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file size limit then shows as a failed write, which names the file
+  return interrupted;
+}
+
+bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
+
+}  // namespace swage::cli

@@ -1,0 +1,48 @@
+#include "swage/api/guard.h"
+#include "swage/data/hub.h"
+#include "swage/pipeline/compress.h"
+#include "swage/recipe/recipe.h"
+#include "swage/swage.h"
+
+#include <fstream>
+#include <sstream>
+
+namespace swage {
+namespace {
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  SWAGE_CHECK(file.good(), Io, path, ": cannot be read");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+}  // namespace
+
+Json compress(const CompressOptions& options, const Context& context) {
+  return api::guard(context, [&] {
+    const recipe::Recipe recipe = options.recipe_file.empty() ? recipe::single_modifier(options.method, options.method_fields, "--method")
+                                                              : recipe::parse_recipe(read_file(options.recipe_file), options.recipe_file);
+    SWAGE_CHECK(recipe.modifiers.size() == 1, Unsupported, "a recipe of ", recipe.modifiers.size(), " modifiers: only one is supported yet");
+    pipeline::CompressJob job;
+    job.source = data::resolve_model(options.model, api::hub_options(options.hub));
+    job.target = options.output;
+    job.modifier = recipe.modifiers[0].get();
+    job.recipe_yaml = recipe::to_yaml(recipe);
+    job.data_file = options.data.file;
+    job.text_column = options.data.text_column;
+    job.num_calibration_samples = options.num_calibration_samples;
+    job.max_seq_length = options.max_seq_length;
+    job.pack = options.pack;
+    job.shuffle = options.shuffle;
+    job.moe_routed = options.moe_routed;
+    job.shard_bytes = options.shard_bytes;
+    job.overwrite = options.overwrite;
+    job.dry_run = options.dry_run;
+    job.check = options.check;
+    return pipeline::run_compress(job, context);
+  });
+}
+
+}  // namespace swage

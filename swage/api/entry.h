@@ -1,0 +1,17 @@
+// The door between the program and libswage.so: the functions that need libtorch, as one table found by name.
+#pragma once
+#include "swage/swage.h"
+
+namespace swage::api {
+
+struct Functions {
+  Json (*compress)(const CompressOptions&, const Context&);
+  Json (*evaluate)(const EvaluateOptions&, const Context&);
+  Json (*generate)(const GenerateOptions&, const Context&, const std::function<void(const std::string&)>&);
+  std::string (*resolve_model)(const std::string&, const HubSettings&);
+};
+
+}  // namespace swage::api
+
+// Program and library are built together; the version in the name keeps a stale library from being taken for this one.
+extern "C" const swage::api::Functions* swage_functions_0_1_0();

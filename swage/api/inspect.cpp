@@ -1,0 +1,151 @@
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <sstream>
+
+#include "swage/io/checkpoint_files.h"
+#include "swage/scheme/config_json.h"
+#include "swage/scheme/describe.h"
+#include "swage/scheme/matching.h"
+#include "swage/swage.h"
+
+namespace swage {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What is known of one module from the headers alone.
+struct Module {
+  std::map<std::string, io::TensorSpec> tensors;  // by suffix: "weight_packed"
+  std::vector<int64_t> shape;                     // of the weight
+  uint64_t bytes = 0;
+  std::string scheme = "float";
+};
+
+Json read_json(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  SWAGE_CHECK(file.good(), Io, path.string(), ": cannot be read");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return parse_json(text.str(), path.string());
+}
+
+std::map<std::string, Module> group_by_module(const io::CheckpointFiles& files) {
+  std::map<std::string, Module> modules;
+  for (const io::TensorSpec& spec : files.tensors()) {
+    const size_t dot = spec.name.rfind('.');
+    Module& module = modules[dot == std::string::npos ? spec.name : spec.name.substr(0, dot)];
+    module.tensors[dot == std::string::npos ? "" : spec.name.substr(dot + 1)] = spec;
+    module.bytes += io::data_bytes(spec);
+  }
+  return modules;
+}
+
+// The dense shape of the module's weight: a packed one records it in weight_shape.
+std::vector<int64_t> weight_shape(const std::string& name, const Module& module, const io::CheckpointFiles& files) {
+  if (module.tensors.contains("weight_packed")) {
+    const auto found = module.tensors.find("weight_shape");
+    SWAGE_CHECK(found != module.tensors.end() && found->second.dtype == io::Dtype::I64 && found->second.shape == std::vector<int64_t>{2}, CorruptData,
+                name, ": weight_packed without an I64 weight_shape of two numbers");
+    int64_t shape[2];
+    std::memcpy(shape, files.bytes(name + ".weight_shape").data(), sizeof shape);
+    SWAGE_CHECK(shape[0] > 0 && shape[1] > 0 && shape[0] < (int64_t{1} << 31) && shape[1] < (int64_t{1} << 31), CorruptData, name, ".weight_shape: ",
+                io::shape_text({shape[0], shape[1]}), " is not the shape of a weight");
+    return {shape[0], shape[1]};
+  }
+  const auto found = module.tensors.find("weight");
+  return found == module.tensors.end() ? std::vector<int64_t>{} : found->second.shape;
+}
+
+int64_t count_of(const std::vector<int64_t>& shape) {
+  int64_t count = shape.empty() ? 0 : 1;
+  for (const int64_t size : shape) count *= size;
+  return count;
+}
+
+// Relative errors by module from the report a compression leaves, if there is one.
+std::map<std::string, double> reported_errors(const fs::path& folder) {
+  std::map<std::string, double> errors;
+  const fs::path path = folder / "swage_report.json";
+  if (!fs::exists(path)) return errors;
+  const Json report = read_json(path);
+  if (const Json* modules = report.find("modules")) {
+    for (const Json& module : modules->as_array()) errors[module.at("name").as_string()] = module.get_double("relative_error", 0);
+  }
+  return errors;
+}
+
+Json module_json(const std::string& name, const Module& module, const std::map<std::string, double>& errors) {
+  Json out = Json::object();
+  out.set("name", name);
+  Json shape = Json::array();
+  for (const int64_t size : module.shape) shape.push_back(size);
+  out.set("shape", std::move(shape));
+  out.set("scheme", module.scheme);
+  out.set("bytes", module.bytes);
+  const int64_t count = count_of(module.shape);
+  if (count > 0) out.set("bits_per_weight", 8.0 * double(module.bytes) / double(count));
+  if (const auto error = errors.find(name); error != errors.end()) out.set("relative_error", error->second);
+  return out;
+}
+
+struct Totals {
+  int64_t parameters = 0, quantized_parameters = 0;
+  uint64_t bytes = 0, quantized_bytes = 0;
+
+  void add(const Module& module) {
+    parameters += count_of(module.shape);
+    bytes += module.bytes;
+    if (module.scheme == "float") return;
+    quantized_parameters += count_of(module.shape);
+    quantized_bytes += module.bytes;
+  }
+  Json to_json() const {
+    Json out = Json::object();
+    out.set("parameters", parameters);
+    out.set("bytes", bytes);
+    if (parameters > 0) out.set("bits_per_weight", 8.0 * double(bytes) / double(parameters));
+    if (quantized_parameters > 0) {
+      out.set("quantized_parameters", quantized_parameters);
+      out.set("quantized_bits_per_weight", 8.0 * double(quantized_bytes) / double(quantized_parameters));
+    }
+    return out;
+  }
+};
+
+}  // namespace
+
+Json inspect(const std::string& model_folder) {
+  const fs::path folder = model_folder;
+  const io::CheckpointFiles files(folder);
+  const Json config = read_json(folder / "config.json");
+  std::optional<scheme::SchemeMatcher> matcher;
+  Json out = Json::object();
+  out.set("model", model_folder);
+  out.set("model_type", config.get_string("model_type", ""));
+  out.set("files", int64_t(files.file_count()));
+  if (const Json* quantization = scheme::find_quantization_config(config)) {
+    const scheme::QuantizationConfig parsed = scheme::parse_quantization_config(*quantization);
+    matcher.emplace(parsed.groups, parsed.ignore);
+    out.set("quant_method", quantization->get_string("quant_method", ""));
+    out.set("format", quantization->get_string("format", ""));
+  }
+  const std::map<std::string, double> errors = reported_errors(folder);
+  Totals totals;
+  Json modules = Json::array();
+  for (auto& [name, module] : group_by_module(files)) {
+    module.shape = weight_shape(name, module, files);
+    if (matcher && module.tensors.contains("weight_scale")) {
+      if (const scheme::Scheme* scheme = matcher->find({name, "Linear"})) module.scheme = scheme::describe(*scheme);
+    }
+    totals.add(module);
+    modules.push_back(module_json(name, module, errors));
+  }
+  out.set("totals", totals.to_json());
+  out.set("modules", std::move(modules));
+  return out;
+}
+
+}  // namespace swage

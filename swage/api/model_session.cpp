@@ -1,0 +1,31 @@
+#include "swage/api/model_session.h"
+
+#include "swage/api/guard.h"
+#include "swage/ops/device.h"
+
+namespace swage::api {
+
+data::HubOptions hub_options(const HubSettings& settings) {
+  data::HubOptions options;
+  options.cache_dir = settings.cache_folder;
+  options.endpoint = settings.endpoint;
+  options.token = settings.token;
+  return options;
+}
+
+ModelSession::ModelSession(const std::string& folder_or_id, const HubSettings& hub, const Context& context)
+    : folder(data::resolve_model(folder_or_id, hub_options(hub))),
+      reader(folder),
+      weights(reader, ops::to_torch(context.device)),
+      model(model::make_model(reader.config(), weights, ops::to_torch(context.device))),
+      tokenizer(folder) {}
+
+}  // namespace swage::api
+
+namespace swage {
+
+std::string resolve_model(const std::string& folder_or_id, const HubSettings& hub) {
+  return data::resolve_model(folder_or_id, api::hub_options(hub)).string();
+}
+
+}  // namespace swage

@@ -1,0 +1,19 @@
+// Running many sequences through the blocks of a model, one sequence to a thread.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <vector>
+
+#include "swage/model/model.h"
+
+namespace swage::eval {
+
+// Calls work(i) for i in [0, count), each once, on all threads; a thread takes the next free index. Inside, ATen runs on
+// one thread, so results do not depend on how many there are. The first exception is rethrown.
+void for_each_parallel(int64_t count, const std::function<void(int64_t)>& work);
+
+// ids_NL int64 -> one flow a row, embedded. The model's ends must be loaded.
+std::vector<model::Flow> embed_rows(const model::Model& model, const at::Tensor& ids_NL);
+
+}  // namespace swage::eval

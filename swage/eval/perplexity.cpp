@@ -1,0 +1,72 @@
+#include "swage/eval/perplexity.h"
+
+#include <ATen/ops/logsumexp.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "swage/base/error.h"
+#include "swage/eval/forward.h"
+
+namespace swage::eval {
+namespace {
+
+constexpr int64_t kRowsOfLogits = 128;  // [128, 150k] f32 is 77 MB a thread
+
+// Sum of -log p(ids[t+1] | ids[..t]) over t.
+double window_nll(const model::Model& model, const at::Tensor& hidden_TD, const at::Tensor& ids_T) {
+  const int64_t predicted = ids_T.size(0) - 1;
+  double sum = 0;
+  for (int64_t first = 0; first < predicted; first += kRowsOfLogits) {
+    const int64_t rows = std::min(kRowsOfLogits, predicted - first);
+    const at::Tensor logits_TV = model.logits(hidden_TD.narrow(0, first, rows));
+    const at::Tensor target_T1 = ids_T.narrow(0, first + 1, rows).unsqueeze(1).to(logits_TV.device());
+    const at::Tensor chosen_T = logits_TV.gather(1, target_T1).squeeze(1);
+    sum += (at::logsumexp(logits_TV, {1}) - chosen_T).sum(at::kDouble).item<double>();
+  }
+  return sum;
+}
+
+void run_blocks(model::Model& model, const checkpoint::WeightSource& weights, std::vector<model::Flow>& flows, const Context& context,
+                const std::function<void(int64_t)>& done) {
+  for (int64_t b = 0; b < model.blocks(); ++b) {
+    context.check_cancelled();
+    if (b + 1 < model.blocks()) weights.prefetch(model.tensors_of_block(b + 1));
+    const auto block = model.load_block(b, weights);
+    for_each_parallel(int64_t(flows.size()), [&](int64_t i) { block->forward(flows[size_t(i)]); });
+    done(b);
+  }
+}
+
+}  // namespace
+
+double Perplexity::perplexity() const { return std::exp(nll()); }
+
+Perplexity perplexity(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& windows_NL,
+                      const Context& context, const PerplexityOptions& options) {
+  SWAGE_CHECK(windows_NL.dim() == 2 && windows_NL.size(1) >= 2, InvalidArgument, "perplexity: windows need at least 2 tokens");
+  const auto start = std::chrono::steady_clock::now();
+  const int64_t windows = windows_NL.size(0), steps = (windows + options.windows_at_once - 1) / options.windows_at_once * model.blocks();
+  int64_t step = 0;
+  model.load_ends(weights);
+  Perplexity out;
+  for (int64_t first = 0; first < windows; first += options.windows_at_once) {
+    const int64_t count = std::min(options.windows_at_once, windows - first);
+    const at::Tensor ids_NL = windows_NL.narrow(0, first, count);
+    std::vector<model::Flow> flows = embed_rows(model, ids_NL);
+    run_blocks(model, weights, flows, context, [&](int64_t b) {
+      ProgressEvent event{.stage = "evaluating", .layer = b, .layers = model.blocks(), .module = {}};
+      event.elapsed_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      event.eta_seconds = event.elapsed_seconds / double(++step) * double(steps - step);
+      context.progress(event);
+    });
+    std::vector<double> nll(size_t(count), 0.0);
+    for_each_parallel(count, [&](int64_t i) { nll[size_t(i)] = window_nll(model, flows[size_t(i)].hidden_TD, ids_NL[i]); });
+    for (const double value : nll) out.nll_sum += value;
+    out.tokens += count * (ids_NL.size(1) - 1);
+  }
+  SWAGE_CHECK(std::isfinite(out.nll_sum), Numerical, "perplexity: the model's log likelihoods are not finite");
+  return out;
+}
+
+}  // namespace swage::eval

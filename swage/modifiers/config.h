@@ -1,0 +1,66 @@
+// What a recipe can say to each modifier. Names and defaults are LLM Compressor's where it has the field.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "swage/base/json.h"
+
+namespace swage::modifiers {
+
+// Which modules are quantized and how: shared by every modifier that quantizes.
+struct QuantizationFields {
+  std::vector<std::string> targets = {"Linear"};
+  std::vector<std::string> ignore;
+  std::optional<std::string> scheme;
+  Json config_groups;  // object: group -> {targets, weights, input_activations, format}
+  std::optional<int64_t> group_size;
+  std::optional<bool> symmetric;
+
+  template <class V>
+  void visit(V& v) {
+    v("targets", targets, "modules to quantize: a class (Linear), an exact name, or re: and a regular expression");
+    v("ignore", ignore, "modules to leave as they are, written like targets");
+    v("scheme", scheme, "preset: W4A16, W4A16_ASYM, W8A16, W8A8, FP8_DYNAMIC; instead of config_groups");
+    v("config_groups", config_groups, "schemes spelled out, as in quantization_config; instead of scheme");
+    v("group_size", group_size, "columns that share a scale, in place of the scheme's; -1: one scale a row");
+    v("symmetric", symmetric, "whether zero points are left out, in place of the scheme's choice");
+  }
+};
+
+// Round to nearest (QuantizationModifier).
+struct QuantizationConfig {
+  QuantizationFields quantization;
+  std::string scale_search = "absmax";
+  double norm = 2.4;
+
+  template <class V>
+  void visit(V& v) {
+    quantization.visit(v);
+    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error");
+    v("norm", norm, "exponent p of pnorm's error sum |w - q|^p");
+  }
+};
+
+// GPTQ (GPTQModifier).
+struct GptqConfig {
+  QuantizationFields quantization;
+  double dampening_frac = 0.01;
+  std::string actorder = "static";
+  std::string scale_search = "pnorm";
+  double norm = 2.4;
+  std::optional<int64_t> block_size;
+
+  template <class V>
+  void visit(V& v) {
+    quantization.visit(v);
+    v("dampening_frac", dampening_frac, "share of the mean of the Hessian's diagonal added to it");
+    v("actorder", actorder, "order of the columns: static (by activation, groups stay), none, group (needs g_idx)");
+    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error");
+    v("norm", norm, "exponent p of pnorm's error sum |w - q|^p");
+    v("block_size", block_size, "accepted for LLM Compressor's recipes; it changes speed only, and swage chooses its own");
+  }
+};
+
+}  // namespace swage::modifiers

@@ -1,0 +1,64 @@
+#include "swage/modifiers/gptq.h"
+
+#include "swage/base/error.h"
+#include "swage/base/fields.h"
+#include "swage/modifiers/solver_glue.h"
+
+namespace swage::modifiers {
+namespace {
+
+solvers::ActOrder act_order_named(const std::string& name, const std::string& source) {
+  if (name == "static" || name == "weight") return solvers::ActOrder::Static;
+  if (name == "group" || name == "dynamic") return solvers::ActOrder::Group;
+  SWAGE_CHECK(name == "none", InvalidArgument, source, ": actorder \"", name, "\": expected static, group or none");
+  return solvers::ActOrder::None;
+}
+
+}  // namespace
+
+Gptq::Gptq(GptqConfig config, const std::string& source) : config_(std::move(config)) {
+  SWAGE_CHECK(config_.dampening_frac >= 0 && config_.dampening_frac < 1, InvalidArgument, source, ": dampening_frac ",
+              config_.dampening_frac, ": expected a number from 0 to 1");
+  options_.dampening = config_.dampening_frac;
+  options_.act_order = act_order_named(config_.actorder, source);
+  search_ = scale_search(config_.scale_search, config_.norm, source);
+}
+
+Json Gptq::config() const { return write_fields(config_); }
+
+std::string Gptq::actorder() const {
+  if (options_.act_order == solvers::ActOrder::Static) return "static";
+  return options_.act_order == solvers::ActOrder::Group ? "group" : "";
+}
+
+std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const {
+  const solvers::GptqFactor factor = solvers::gptq_factor(statistics.gram_II, options_);
+  std::vector<SolvedLinear> out;
+  for (const LinearTask& task : tasks) {
+    try {
+      out.push_back(quantize_one(task, factor, statistics));
+    } catch (Error& e) {
+      e.add_context(task.name);
+      throw;
+    }
+  }
+  return out;
+}
+
+SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const Statistics& statistics) const {
+  const at::Tensor w_OI = task.weight_OI.to(at::kFloat);
+  const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
+  at::Tensor g_idx_I;
+  if (options_.act_order == solvers::ActOrder::Group && spec.group_size > 0) g_idx_I = solvers::sorted_groups(factor, spec.group_size);
+  const solvers::Grid grid = solvers::find_grid(w_OI, spec, search_, g_idx_I);
+  const at::Tensor codes_OI = solvers::gptq_solve(w_OI, factor, grid).codes_OI;
+  SolvedLinear out;
+  out.weight = to_stored(codes_OI, grid);
+  measure_error(w_OI, solvers::dequantize_from_grid(codes_OI, grid), statistics, out);
+  if (factor.retries > 0) {
+    out.warnings.push_back(cat("the Hessian was not positive definite: dampening raised to ", factor.dampening_used));
+  }
+  return out;
+}
+
+}  // namespace swage::modifiers

@@ -1,0 +1,67 @@
+// A modifier is what a recipe names: it decides what is done to which linears. The pipeline asks it what it needs and
+// hands it the linears that read one input together with that input's statistics; it never asks which modifier it is.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "swage/base/json.h"
+#include "swage/format/quantized_weight.h"
+#include "swage/modifiers/config.h"
+#include "swage/scheme/quantization.h"
+
+namespace swage::modifiers {
+
+// One linear to be quantized. O output rows, I input columns.
+struct LinearTask {
+  std::string_view name;
+  at::Tensor weight_OI;         // in the checkpoint's dtype or float32
+  at::ScalarType stored_dtype;  // the checkpoint's: the type of the scales
+  const scheme::Scheme* scheme = nullptr;
+};
+
+// What calibration saw at the input of those linears.
+struct Statistics {
+  at::Tensor gram_II;  // X^T X, f64; undefined without calibration
+  int64_t tokens = 0;
+};
+
+struct SolvedLinear {
+  format::QuantizedWeight weight;
+  // Relative error of the outputs on the calibration tokens, sqrt(tr(dW H dW^T) / tr(W H W^T)); without calibration
+  // that of the weight, ||dW|| / ||W||.
+  double relative_error = 0;
+  double loss = 0;  // tr(dW H dW^T) / tokens, or ||dW||^2
+  std::vector<std::string> warnings;
+};
+
+// Calls are const and may run in several threads.
+class Modifier {
+ public:
+  virtual ~Modifier() = default;
+  virtual std::string_view name() const = 0;  // as in a recipe: "GPTQModifier"
+  virtual Json config() const = 0;            // its fields, to be saved in recipe.yaml
+  virtual bool needs_calibration() const = 0;
+  virtual const QuantizationFields& quantization() const = 0;
+  // What the act-order of the config is called in quantization_config; empty for none.
+  virtual std::string actorder() const { return {}; }
+  // Same order as `tasks`, which all read the input that `statistics` describes.
+  virtual std::vector<SolvedLinear> quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const = 0;
+};
+
+// A row of the table of modifiers: its recipe name, its short name on the command line, and how to make it.
+struct ModifierRow {
+  std::string_view name;         // "GPTQModifier"
+  std::string_view method;       // "gptq"
+  std::unique_ptr<Modifier> (*make)(const Json& fields, const std::string& source);
+};
+std::span<const ModifierRow> modifier_table();
+// By recipe or short name; Error(InvalidArgument) naming the nearest.
+std::unique_ptr<Modifier> make_modifier(std::string_view name, const Json& fields, const std::string& source);
+
+}  // namespace swage::modifiers

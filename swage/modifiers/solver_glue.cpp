@@ -1,0 +1,77 @@
+#include "swage/modifiers/solver_glue.h"
+
+#include <ATen/ops/mm.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/sub.h>
+#include <ATen/ops/sum.h>
+
+#include <cmath>
+
+#include "swage/base/error.h"
+
+namespace swage::modifiers {
+namespace {
+
+// sum_ij A_ij^2, in double.
+double squared_norm(const at::Tensor& a) { return a.mul(a).sum(at::kDouble).item<double>(); }
+
+// tr(A H A^T) for f32 A [O, I], H [I, I].
+double quadratic_form(const at::Tensor& a_OI, const at::Tensor& h_II) {
+  return at::mm(a_OI, h_II).mul_(a_OI).sum(at::kDouble).item<double>();
+}
+
+}  // namespace
+
+solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType stored_dtype) {
+  using scheme::NumberType, scheme::Strategy;
+  const bool fp8 = args.type == NumberType::Float && args.num_bits == 8;
+  SWAGE_CHECK(fp8 || args.type == NumberType::Int, Unsupported, "weights of ", args.num_bits, " bits, type float: only 8-bit floats are supported");
+  SWAGE_CHECK(args.strategy == Strategy::Channel || args.strategy == Strategy::Group, Unsupported,
+              "weight strategy: only channel and group are supported");
+  SWAGE_CHECK(args.type == NumberType::Float || (args.num_bits >= 2 && args.num_bits <= 8), Unsupported,
+              "integer weights of ", args.num_bits, " bits: 2 to 8 are supported");
+  solvers::GridSpec spec;
+  spec.type = fp8 ? solvers::CodeType::Fp8E4M3 : solvers::CodeType::Int;
+  spec.code_min = scheme::code_min(args);
+  spec.code_max = scheme::code_max(args);
+  spec.symmetric = args.symmetric;
+  spec.group_size = args.strategy == Strategy::Group ? args.group_size.value_or(0) : 0;
+  spec.scale_dtype = stored_dtype;
+  return spec;
+}
+
+solvers::ScaleSearch scale_search(const std::string& name, double norm, const std::string& source) {
+  solvers::ScaleSearch search;
+  SWAGE_CHECK(name == "absmax" || name == "pnorm", InvalidArgument, source, ": scale_search \"", name, "\": expected absmax or pnorm");
+  SWAGE_CHECK(norm >= 1 && norm <= 8, InvalidArgument, source, ": norm ", norm, ": expected a number from 1 to 8");
+  search.kind = name == "absmax" ? solvers::ScaleSearch::Kind::Absmax : solvers::ScaleSearch::Kind::PNorm;
+  search.norm = norm;
+  return search;
+}
+
+format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid) {
+  format::QuantizedWeight out;
+  out.codes_OI = codes_OI;
+  out.scale_OG = grid.scale_OG.to(grid.spec.scale_dtype);
+  if (!grid.spec.symmetric) out.zero_point_OG = grid.zero_point_OG.to(at::kChar);
+  if (grid.g_idx_I.defined()) out.g_idx_I = grid.g_idx_I.to(at::kInt);
+  return out;
+}
+
+void measure_error(const at::Tensor& w_OI, const at::Tensor& quantized_OI, const Statistics& statistics, SolvedLinear& out) {
+  const at::Tensor difference_OI = at::sub(w_OI, quantized_OI);
+  double error = 0, whole = 0;
+  if (statistics.gram_II.defined()) {
+    const at::Tensor gram_II = statistics.gram_II.to(at::kFloat);
+    error = quadratic_form(difference_OI, gram_II);
+    whole = quadratic_form(w_OI, gram_II);
+    out.loss = error / double(std::max<int64_t>(statistics.tokens, 1));
+  } else {
+    error = squared_norm(difference_OI);
+    whole = squared_norm(w_OI);
+    out.loss = error;
+  }
+  out.relative_error = whole > 0 ? std::sqrt(std::max(error, 0.0) / whole) : 0;
+}
+
+}  // namespace swage::modifiers

@@ -1,0 +1,126 @@
+#include "swage/pipeline/assignment.h"
+
+#include <algorithm>
+
+#include "swage/base/error.h"
+#include "swage/scheme/config_json.h"
+#include "swage/scheme/describe.h"
+#include "swage/scheme/matching.h"
+#include "swage/scheme/presets.h"
+
+namespace swage::pipeline {
+namespace {
+
+using modifiers::QuantizationFields;
+using scheme::Scheme;
+using Groups = std::vector<std::pair<std::string, Scheme>>;
+
+Groups resolve_groups(const modifiers::Modifier& modifier) {
+  const QuantizationFields& fields = modifier.quantization();
+  const bool spelled_out = !fields.config_groups.is_null();
+  SWAGE_CHECK(fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(), ": give either a scheme or config_groups");
+  Groups groups;
+  if (spelled_out) {
+    Json config = Json::object();
+    config.set("quant_method", "compressed-tensors");
+    config.set("config_groups", fields.config_groups);
+    groups = scheme::parse_quantization_config(config).groups;
+  } else {
+    groups.emplace_back("group_0", scheme::preset(*fields.scheme));
+    groups[0].second.targets = fields.targets;
+  }
+  for (auto& [name, scheme] : groups) {
+    if (fields.group_size) scheme = scheme::with_group_size(scheme, *fields.group_size);
+    if (fields.symmetric) scheme = scheme::with_symmetric(scheme, *fields.symmetric);
+    SWAGE_CHECK(scheme.weights.has_value(), Unsupported, name, ": a scheme without weight quantization is not supported yet");
+    if (scheme.weights->strategy == scheme::Strategy::Group && !modifier.actorder().empty()) scheme.weights->actorder = modifier.actorder();
+    scheme.format = scheme::format_of(scheme);
+  }
+  return groups;
+}
+
+std::string join(const std::vector<std::string>& items) {
+  std::string out;
+  for (const std::string& item : items) out += (out.empty() ? "" : ", ") + item;
+  return out;
+}
+
+// A pattern that matches nothing is a typing error, or was written for another model.
+void check_patterns(const std::vector<std::string>& texts, const char* what, const std::vector<scheme::ModuleName>& names) {
+  const std::vector<std::string> unmatched = scheme::Patterns(texts).unmatched(names);
+  SWAGE_CHECK(unmatched.empty(), InvalidArgument, what, " matches no module of this model: ", join(unmatched), " (modules are called, for example, ",
+              names.empty() ? "-" : names[std::min<size_t>(1, names.size() - 1)].name, ")");
+}
+
+// Group sizes that divide all of `columns`, largest first: a few powers of two.
+std::string sizes_that_fit(const std::vector<int64_t>& columns) {
+  std::vector<std::string> fit;
+  for (const int64_t size : {256, 128, 96, 64, 48, 32, 24, 16, 8}) {
+    if (std::all_of(columns.begin(), columns.end(), [&](int64_t n) { return n % size == 0; })) fit.push_back(cat(size));
+  }
+  fit.push_back("-1 (one scale a row)");
+  return join(fit);
+}
+
+void check_group_sizes(const Assignment& assignment, const std::vector<model::ModuleInfo>& modules) {
+  std::vector<std::string> wrong;
+  std::vector<int64_t> columns;
+  int64_t size = 0;
+  for (const model::ModuleInfo& module : modules) {
+    const Scheme* scheme = assignment.find(module.name);
+    if (scheme == nullptr || scheme->weights->strategy != scheme::Strategy::Group) continue;
+    columns.push_back(module.columns);
+    if (module.columns % *scheme->weights->group_size == 0) continue;
+    size = *scheme->weights->group_size;
+    wrong.push_back(cat(module.name, " (", module.columns, " columns)"));
+  }
+  if (wrong.empty()) return;
+  const size_t count = wrong.size();
+  if (count > 10) wrong.resize(10);
+  throw Error(ErrorKind::InvalidArgument, cat("group size ", size, " does not divide the columns of ", count, " modules: ", join(wrong),
+                                              count > 10 ? ", ..." : "", "; sizes that fit all: ", sizes_that_fit(columns)));
+}
+
+void check_quantizable(const model::ModuleInfo& module, const model::Model& model) {
+  SWAGE_CHECK(module.class_name == "Linear", Unsupported, module.name, ": quantizing embeddings is not supported yet");
+  SWAGE_CHECK(module.block >= 0, Unsupported, module.name, model.tied_embeddings() ? ": its weight is tied to the embedding" : ": quantizing it is not supported yet",
+              "; add it to ignore");
+}
+
+}  // namespace
+
+const Scheme* Assignment::find(const std::string& module) const {
+  const auto found = scheme_of.find(module);
+  return found == scheme_of.end() ? nullptr : &schemes[found->second];
+}
+
+Assignment assign_schemes(const modifiers::Modifier& modifier, const model::Model& model) {
+  const Groups groups = resolve_groups(modifier);
+  const std::vector<std::string>& ignore = modifier.quantization().ignore;
+  const std::vector<model::ModuleInfo> modules = model.modules();
+  std::vector<scheme::ModuleName> names;
+  for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.class_name});
+  check_patterns(ignore, "ignore", names);
+  for (const auto& [name, scheme] : groups) check_patterns(scheme.targets, "targets", names);
+
+  const scheme::SchemeMatcher matcher(groups, ignore);
+  Assignment out;
+  for (const auto& [name, scheme] : groups) {
+    out.schemes.push_back(scheme);
+    out.scheme_names.push_back(scheme::describe(scheme));
+  }
+  for (size_t i = 0; i < modules.size(); ++i) {
+    const Scheme* scheme = modules[i].quantizable ? matcher.find(names[i]) : nullptr;
+    if (scheme == nullptr) {
+      if (modules[i].class_name == "Linear") out.ignore.push_back(modules[i].name);
+      continue;
+    }
+    check_quantizable(modules[i], model);
+    out.scheme_of[modules[i].name] = size_t(std::find(out.schemes.begin(), out.schemes.end(), *scheme) - out.schemes.begin());
+  }
+  SWAGE_CHECK(!out.scheme_of.empty(), InvalidArgument, "ignore leaves nothing to quantize");
+  check_group_sizes(out, modules);
+  return out;
+}
+
+}  // namespace swage::pipeline

@@ -1,0 +1,35 @@
+// The whole job: plan, run, write, check. Called by the public API.
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include "swage/base/context.h"
+#include "swage/base/json.h"
+#include "swage/modifiers/modifier.h"
+
+namespace swage::pipeline {
+
+struct CompressJob {
+  std::filesystem::path source;
+  std::filesystem::path target;
+  const modifiers::Modifier* modifier = nullptr;
+  std::string recipe_yaml;             // saved beside the output
+
+  std::filesystem::path data_file;     // empty: none given
+  std::string text_column;
+  int64_t num_calibration_samples = 512;
+  int64_t max_seq_length = 2048;
+  bool pack = true;
+  bool shuffle = false;
+  bool moe_routed = false;
+
+  uint64_t shard_bytes = uint64_t{5} << 30;
+  bool overwrite = false;
+  bool dry_run = false;
+  bool check = true;
+};
+
+// Returns the report. Nothing appears at `target` unless everything succeeded.
+Json run_compress(const CompressJob& job, const Context& context);
+
+}  // namespace swage::pipeline

@@ -1,0 +1,153 @@
+#include "swage/pipeline/output.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "swage/base/error.h"
+#include "swage/format/format.h"
+#include "swage/scheme/config_json.h"
+
+namespace swage::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Weights in other containers and files about the source's weights are not taken along.
+bool belongs_to_weights(const fs::path& file) {
+  constexpr std::array kEndings = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"};
+  constexpr std::array kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "recipe.yaml", "swage_report.json"};
+  const std::string name = file.filename().string();
+  return std::any_of(kEndings.begin(), kEndings.end(), [&](const char* end) { return name.ends_with(end); }) ||
+         std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
+// The module whose weight `tensor` is, if that module is quantized; else empty.
+std::string quantized_module(const std::string& tensor, const Assignment& assignment) {
+  constexpr std::string_view kSuffix = ".weight";
+  if (!tensor.ends_with(kSuffix)) return {};
+  std::string module = tensor.substr(0, tensor.size() - kSuffix.size());
+  return assignment.scheme_of.contains(module) ? module : std::string();
+}
+
+void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& module, const Assignment& assignment, OutputLayout& out) {
+  const scheme::Scheme& scheme = *assignment.find(module.name);
+  const format::Format& format = format::format_named(scheme.format);
+  for (io::TensorSpec& spec : format.specs(*scheme.weights, module.rows, module.columns, stored_dtype(reader, module.name))) {
+    spec.name = module.name + "." + spec.name;
+    out.tensors.push_back(std::move(spec));
+  }
+}
+
+uint64_t mix(uint64_t hash, uint64_t value) {
+  hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+  return hash ^ (hash >> 29);
+}
+
+void digest(const at::Tensor& tensor, uint64_t& hash) {
+  if (!tensor.defined()) return;
+  const at::Tensor flat = tensor.contiguous();
+  const char* data = static_cast<const char*>(flat.const_data_ptr());
+  const size_t bytes = size_t(flat.nbytes());
+  hash = mix(hash, bytes);
+  size_t at = 0;
+  for (; at + 8 <= bytes; at += 8) {
+    uint64_t word;
+    std::memcpy(&word, data + at, 8);
+    hash = mix(hash, word);
+  }
+  uint64_t rest = 0;
+  std::memcpy(&rest, data + at, bytes - at);
+  hash = mix(hash, rest);
+}
+
+}  // namespace
+
+io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module) {
+  const io::TensorSpec* spec = reader.find(module + ".weight");
+  if (spec == nullptr) {  // an expert out of a fused tensor
+    const size_t cut = module.find(".experts.");
+    if (cut != std::string::npos) spec = reader.find(module.substr(0, cut) + ".experts.gate_up_proj");
+  }
+  SWAGE_CHECK(spec != nullptr, CorruptData, reader.folder().string(), ": no weight of ", module);
+  return spec->dtype;
+}
+
+OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model& model, const Assignment& assignment) {
+  std::set<std::string> dropped;  // source tensors that quantized modules replace
+  for (const io::TensorSpec& spec : reader.tensors()) {
+    if (!quantized_module(spec.name, assignment).empty()) dropped.insert(spec.name);
+  }
+  for (const auto& [module, scheme] : assignment.scheme_of) {
+    if (reader.find(module + ".weight") != nullptr) continue;
+    const std::string experts = module.substr(0, module.find(".experts.")) + ".experts.";
+    dropped.insert(experts + "gate_up_proj");
+    dropped.insert(experts + "down_proj");
+  }
+  std::map<int, std::vector<const io::TensorSpec*>> copied_of_block;  // -1: outside the blocks
+  std::map<std::string, int> block_of;
+  for (int64_t b = 0; b < model.blocks(); ++b) {
+    for (const std::string& name : model.tensors_of_block(b)) block_of[name] = int(b);
+  }
+  for (const io::TensorSpec& spec : reader.tensors()) {
+    if (dropped.contains(spec.name)) continue;
+    const auto found = block_of.find(spec.name);
+    copied_of_block[found == block_of.end() ? -1 : found->second].push_back(&spec);
+  }
+  OutputLayout out;
+  const std::vector<model::ModuleInfo> modules = model.modules();
+  for (int b = -1; b < model.blocks(); ++b) {
+    for (const io::TensorSpec* spec : copied_of_block[b]) {
+      out.tensors.push_back(*spec);
+      out.copied.push_back(spec->name);
+    }
+    for (const model::ModuleInfo& module : modules) {
+      if (module.block == b && assignment.find(module.name) != nullptr) append_module(reader, module, assignment, out);
+    }
+  }
+  for (const io::TensorSpec& spec : out.tensors) out.bytes += io::data_bytes(spec);
+  return out;
+}
+
+void put_quantized(checkpoint::Writer& writer, const std::string& module, const scheme::Scheme& scheme, const format::QuantizedWeight& weight) {
+  for (const auto& [suffix, tensor] : format::format_named(scheme.format).pack(*scheme.weights, weight)) {
+    writer.put(module + "." + suffix, tensor);
+  }
+}
+
+void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout, checkpoint::Writer& writer) {
+  for (const std::string& name : layout.copied) {
+    writer.put_bytes(name, reader.bytes(name));
+    reader.drop(name);
+  }
+}
+
+void write_side_files(const checkpoint::Reader& reader, const Assignment& assignment, const std::string& recipe_yaml, checkpoint::Writer& writer) {
+  scheme::QuantizationConfig quantization;
+  for (size_t i = 0; i < assignment.schemes.size(); ++i) quantization.groups.emplace_back(cat("group_", i), assignment.schemes[i]);
+  quantization.ignore = assignment.ignore;
+  Json config = reader.config();
+  config.set("quantization_config", scheme::to_json(quantization));
+  writer.add_file("config.json", config.dump(2) + "\n");
+  writer.add_file("recipe.yaml", recipe_yaml);
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(reader.folder())) {
+    if (entry.is_regular_file() && !belongs_to_weights(entry.path())) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  for (const fs::path& file : files) writer.copy_file(file, file.filename().string());
+}
+
+uint64_t fingerprint(const format::QuantizedWeight& weight) {
+  uint64_t hash = 0x2545f4914f6cdd1du;
+  digest(weight.codes_OI, hash);
+  digest(weight.scale_OG, hash);
+  digest(weight.zero_point_OG, hash);
+  digest(weight.g_idx_I, hash);
+  return hash;
+}
+
+}  // namespace swage::pipeline

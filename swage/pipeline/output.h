@@ -1,0 +1,36 @@
+// The output checkpoint: its layout, known before the first weight is solved, and what goes into it.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "swage/checkpoint/reader.h"
+#include "swage/checkpoint/writer.h"
+#include "swage/format/quantized_weight.h"
+#include "swage/model/model.h"
+#include "swage/pipeline/assignment.h"
+
+namespace swage::pipeline {
+
+struct OutputLayout {
+  std::vector<io::TensorSpec> tensors;    // everything the output holds, in the order of the shards
+  std::vector<std::string> copied;        // of these, the ones taken over bit for bit
+  uint64_t bytes = 0;
+};
+
+// Tensors of the source that no quantized module replaces are copied. Block by block, so that shards fill in order.
+OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model& model, const Assignment& assignment);
+
+// The dtype that scales of `module` are stored in: that of its weight in the source.
+io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module);
+
+// Packs one module's weight in its scheme's format and writes it. Thread-safe.
+void put_quantized(checkpoint::Writer& writer, const std::string& module, const scheme::Scheme& scheme, const format::QuantizedWeight& weight);
+// Copies the tensors named in `layout.copied`, and drops their pages.
+void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout, checkpoint::Writer& writer);
+// config.json with its quantization_config, and every tokenizer, template, code and licence file of the source folder.
+void write_side_files(const checkpoint::Reader& reader, const Assignment& assignment, const std::string& recipe_yaml, checkpoint::Writer& writer);
+
+// A 64-bit digest of the codes, scales, zero points and g_idx: what is solved must be what is read back.
+uint64_t fingerprint(const format::QuantizedWeight& weight);
+
+}  // namespace swage::pipeline

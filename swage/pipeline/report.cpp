@@ -1,0 +1,60 @@
+#include "swage/pipeline/report.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+namespace swage::pipeline {
+
+StageClock::Guard::~Guard() {
+  clock_.seconds_[index_].second += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+StageClock::Guard StageClock::time(const std::string& stage) {
+  const auto found = std::find_if(seconds_.begin(), seconds_.end(), [&](const auto& entry) { return entry.first == stage; });
+  const size_t index = size_t(found - seconds_.begin());
+  if (found == seconds_.end()) seconds_.emplace_back(stage, 0.0);
+  return Guard(*this, index);
+}
+
+double StageClock::total_seconds() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+Json StageClock::to_json() const {
+  Json out = Json::object();
+  for (const auto& [stage, seconds] : seconds_) out.set(stage, seconds);
+  return out;
+}
+
+Json ModuleReport::to_json() const {
+  Json out = Json::object();
+  out.set("name", name);
+  out.set("scheme", scheme);
+  out.set("relative_error", relative_error);
+  out.set("loss", loss);
+  if (tokens > 0) out.set("tokens", tokens);
+  if (!warnings.empty()) {
+    Json list = Json::array();
+    for (const std::string& warning : warnings) list.push_back(warning);
+    out.set("warnings", std::move(list));
+  }
+  return out;
+}
+
+int64_t peak_rss_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t(usage.ru_maxrss) * 1024;
+}
+
+int64_t current_rss_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t size = 0, resident = 0;
+  statm >> size >> resident;
+  return resident * int64_t(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace swage::pipeline

@@ -1,0 +1,53 @@
+// What a run did: seconds by stage, and every module's error. Written as swage_report.json beside the output.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "swage/base/json.h"
+
+namespace swage::pipeline {
+
+// Adds up wall seconds by stage, in the order the stages first ran.
+class StageClock {
+ public:
+  // Counts the time until the returned guard dies for `stage`.
+  class Guard {
+   public:
+    Guard(StageClock& clock, size_t index) : clock_(clock), index_(index), start_(std::chrono::steady_clock::now()) {}
+    ~Guard();
+    Guard(const Guard&) = delete;
+
+   private:
+    StageClock& clock_;
+    size_t index_;
+    std::chrono::steady_clock::time_point start_;
+  };
+  Guard time(const std::string& stage);
+  double total_seconds() const;  // since construction
+  Json to_json() const;
+
+ private:
+  std::vector<std::pair<std::string, double>> seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+struct ModuleReport {
+  std::string name;
+  std::string scheme;
+  double loss = 0;
+  double relative_error = 0;
+  int64_t tokens = 0;               // that its statistics came from
+  std::vector<std::string> warnings;
+  uint64_t fingerprint = 0;         // of codes, scales and zero points as solved; checked against the files
+
+  Json to_json() const;
+};
+
+// Highest resident set of this process so far, and now; bytes.
+int64_t peak_rss_bytes();
+int64_t current_rss_bytes();
+
+}  // namespace swage::pipeline

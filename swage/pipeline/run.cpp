@@ -1,0 +1,38 @@
+#include "swage/pipeline/run.h"
+
+#include "swage/base/error.h"
+#include "swage/pipeline/output.h"
+
+namespace swage::pipeline {
+
+void finish_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens) {
+  const size_t scheme = run.assignment.scheme_of.at(name);
+  put_quantized(run.writer, name, run.assignment.schemes[scheme], solved.weight);
+  ModuleReport& report = run.modules.emplace_back();
+  report.name = name;
+  report.scheme = run.assignment.scheme_names[scheme];
+  report.loss = solved.loss;
+  report.relative_error = solved.relative_error;
+  report.tokens = tokens;
+  report.warnings = solved.warnings;
+  report.fingerprint = fingerprint(solved.weight);
+  for (const std::string& warning : solved.warnings) run.context.log(Severity::Warning, cat(name, ": ", warning));
+}
+
+void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done) {
+  ProgressEvent event;
+  event.stage = stage;
+  event.layer = layer;
+  event.layers = run.model.blocks();
+  event.elapsed_seconds = run.clock.total_seconds();
+  if (done > 0) event.eta_seconds = event.elapsed_seconds / done * (total - done);
+  if (tokens_done > 0) event.tokens_per_second = double(tokens_done) / event.elapsed_seconds;
+  event.rss_bytes = current_rss_bytes();
+  if (!run.modules.empty()) {
+    event.module = run.modules.back().name;
+    event.loss = run.modules.back().relative_error;
+  }
+  run.context.progress(event);
+}
+
+}  // namespace swage::pipeline

@@ -1,0 +1,34 @@
+// What the two ways of running share: the model, where its weights come from, what is to be done, where it goes.
+#pragma once
+#include <vector>
+
+#include "swage/base/context.h"
+#include "swage/checkpoint/reader.h"
+#include "swage/checkpoint/weight_source.h"
+#include "swage/checkpoint/writer.h"
+#include "swage/model/model.h"
+#include "swage/modifiers/modifier.h"
+#include "swage/pipeline/assignment.h"
+#include "swage/pipeline/report.h"
+
+namespace swage::pipeline {
+
+struct Run {
+  const Context& context;
+  const checkpoint::Reader& reader;
+  const checkpoint::WeightSource& weights;
+  model::Model& model;
+  const modifiers::Modifier& modifier;
+  const Assignment& assignment;
+  checkpoint::Writer& writer;
+  StageClock& clock;
+  std::vector<ModuleReport>& modules;
+};
+
+// Writes a solved linear and notes it in the report.
+void finish_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens);
+
+// Tells the context where the run stands. `done` and `total` are in units of work.
+void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done);
+
+}  // namespace swage::pipeline

@@ -1,0 +1,40 @@
+#include "swage/pipeline/self_check.h"
+
+#include "swage/base/error.h"
+#include "swage/checkpoint/reader.h"
+#include "swage/eval/forward.h"
+#include "swage/eval/perplexity.h"
+#include "swage/format/weight_source.h"
+#include "swage/pipeline/output.h"
+
+namespace swage::pipeline {
+
+void check_files(const std::filesystem::path& folder, const std::vector<ModuleReport>& modules) {
+  const checkpoint::Reader reader(folder);
+  const format::CheckpointWeights weights(reader);
+  eval::for_each_parallel(int64_t(modules.size()), [&](int64_t i) {
+    const ModuleReport& module = modules[size_t(i)];
+    const uint64_t found = fingerprint(weights.quantized(module.name));
+    SWAGE_CHECK(found == module.fingerprint, Internal, "self-check: ", module.name, " reads back other than it was solved");
+  });
+}
+
+Json check_perplexity(model::Model& model, const checkpoint::WeightSource& source, const std::filesystem::path& folder,
+                      const at::Tensor& windows_NL, const Context& context) {
+  const checkpoint::Reader reader(folder);
+  const format::CheckpointWeights output(reader);
+  const eval::Perplexity before = eval::perplexity(model, source, windows_NL, context);
+  const eval::Perplexity after = eval::perplexity(model, output, windows_NL, context);
+  model.drop_ends();
+  SWAGE_CHECK(after.nll() - before.nll() < kCorruptionNats, Numerical, "self-check: perplexity went from ", before.perplexity(), " to ",
+              after.perplexity(), " on ", windows_NL.size(0), " windows: the output is corrupt or the scheme too coarse for this model");
+  Json out = Json::object();
+  out.set("windows", windows_NL.size(0));
+  out.set("window", windows_NL.size(1));
+  out.set("tokens", before.tokens);
+  out.set("source_perplexity", before.perplexity());
+  out.set("output_perplexity", after.perplexity());
+  return out;
+}
+
+}  // namespace swage::pipeline

@@ -1,0 +1,24 @@
+// Recipes: which modifiers run, with which fields. LLM Compressor's YAML or JSON files are read as they are.
+#pragma once
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "swage/base/json.h"
+#include "swage/modifiers/modifier.h"
+
+namespace swage::recipe {
+
+struct Recipe {
+  std::vector<std::unique_ptr<modifiers::Modifier>> modifiers;  // in the order they run; never empty
+};
+
+// `text` is YAML or JSON: STAGE_stage -> GROUP_modifiers -> ModifierName -> fields. `source` names it in errors.
+Recipe parse_recipe(std::string_view text, const std::string& source);
+// One modifier by its short or recipe name.
+Recipe single_modifier(std::string_view method, const Json& fields, const std::string& source);
+// As parse_recipe() reads it back.
+std::string to_yaml(const Recipe& recipe);
+
+}  // namespace swage::recipe

@@ -1,0 +1,89 @@
+// The public API of swage: everything the program does, as functions. The only header that apps and bindings include.
+// Free of libtorch: what it needs of it stays behind these calls. Errors are swage::Error.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "swage/base/context.h"
+#include "swage/base/error.h"
+#include "swage/base/json.h"
+#include "swage/modifiers/config.h"
+
+namespace swage {
+
+inline constexpr const char* kVersion = "0.1.0";
+
+// How a model id that is not a folder is looked up. Filled from HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN by the apps.
+struct HubSettings {
+  std::string cache_folder;
+  std::string endpoint;
+  std::string token;
+};
+
+// Text in a file: JSONL, plain text or Parquet.
+struct TextSource {
+  std::string file;
+  std::string text_column;  // empty: "text", else "messages"
+};
+
+struct CompressOptions {
+  std::string model;    // folder, or hub id
+  std::string output;   // folder to make
+  HubSettings hub;
+
+  // What to do: a recipe file, or one modifier by its short name with its fields (see modifiers/config.h).
+  std::string recipe_file;
+  std::string method = "gptq";
+  Json method_fields = Json::object();
+
+  TextSource data;
+  int64_t num_calibration_samples = 512;
+  int64_t max_seq_length = 2048;
+  bool pack = true;       // documents end to end; false: one document a row, cut to the length, shorter ones skipped
+  bool shuffle = false;   // documents, by the context's seed
+  bool moe_routed = false;  // experts calibrate on the tokens routed to them; false: on all tokens
+
+  uint64_t shard_bytes = uint64_t{5} << 30;
+  bool overwrite = false;
+  bool dry_run = false;   // stop after the plan
+  bool check = true;      // perplexity of both models on a few windows after writing
+};
+
+// Plans, compresses, writes, checks. Returns the report that is also written to OUT/swage_report.json.
+Json compress(const CompressOptions& options, const Context& context);
+
+struct EvaluateOptions {
+  std::string model;
+  HubSettings hub;
+  TextSource data;
+  int64_t window = 512;
+  int64_t max_windows = 0;  // 0: all
+};
+
+// {"perplexity", "nll", "tokens", "windows", "window", "seconds", ...}
+Json evaluate(const EvaluateOptions& options, const Context& context);
+
+struct GenerateOptions {
+  std::string model;
+  HubSettings hub;
+  std::string prompt;
+  std::string system;            // system message, with chat
+  bool chat = true;              // through the chat template, if the model has one
+  int64_t max_new_tokens = 128;
+  double temperature = 0;        // 0: greedy
+  double top_p = 1;
+};
+
+// Calls `emit` with each piece of text as it comes. Returns {"text", "tokens", "tokens_per_second", "stopped"}.
+Json generate(const GenerateOptions& options, const Context& context, const std::function<void(const std::string&)>& emit);
+
+// The local folder of a model: itself, or the snapshot of a hub id (downloaded if it is not in the cache).
+std::string resolve_model(const std::string& folder_or_id, const HubSettings& hub);
+
+// Modules with scheme, size, bits per weight; totals; errors if the folder holds a swage_report.json. Without libtorch.
+Json inspect(const std::string& model_folder);
+
+}  // namespace swage
