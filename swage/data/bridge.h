@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "rust/cxx.h"
 #include "swage-rust/src/lib.rs.h"
 #include "swage/base/error.h"
 
