@@ -1,0 +1,30 @@
+# The front door. Each target does only what is left to do.
+#   make demo    set up, build, bring a real small model, compress it, compare before and after
+#   make test    build and run all tests (no GPU; no network beyond the package registries)
+#   make build   the program at build/swage
+#   make bench   where the time of the demo's job goes, against what the machine can do
+#   make deps    libraries only
+.PHONY: build test demo bench deps clean
+PRESET ?= release
+BUILD := $(if $(filter dev,$(PRESET)),build-dev,build)
+
+deps:
+	@tools/deps
+
+build: deps
+	@[ -f $(BUILD)/build.ninja ] || cmake --preset $(PRESET)
+	@cmake --build $(BUILD)
+
+test: build
+	@tools/check_layers
+	@tools/check_errors_tested
+	@cd $(BUILD) && ctest --output-on-failure
+
+demo: build
+	@tools/demo
+
+bench: build
+	@tools/bench
+
+clean:
+	rm -rf build build-dev
