@@ -1,4 +1,5 @@
 // The values a weight may take: what a solver must know of a scheme, and nothing of how it is stored.
+// O output rows, I input columns, G groups of columns.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -6,7 +7,6 @@ namespace swage::solvers {
 
 enum class CodeType { Int, Fp8E4M3 };
 
-// O output rows, I input columns, G groups of columns.
 struct GridSpec {
   CodeType type = CodeType::Int;
   double code_min = -8, code_max = 7;  // -8..7 for int4, +-448 for FP8
@@ -28,17 +28,23 @@ struct ScaleSearch {
   double norm = 2.4;      // minimizes sum |w - q|^norm over the range shrunk or widened by a factor
   double largest = 1.15;  // first factor tried
   double step = 0.015;    // between factors
-  int steps = 46;         // factors tried
+  int steps = 46;         // factors tried; of equally good ones the first wins
 };
 
-// Scales (and zero points) for w_OI, f32 [O, I] on the CPU; `weight_dtype` arithmetic follows compressed-tensors'
-// formulas: symmetric absmax / ((max-min)/2), asymmetric (max-min)/(2^b-1) with 0 inside the range.
-// Error(InvalidArgument) if group_size does not divide I.
+// Scales (and zero points) for w_OI: f32, bf16 or f16 [O, I] on the CPU. Formulas of compressed-tensors: symmetric
+// absmax / ((code_max - code_min) / 2), asymmetric (max - min) / (code_max - code_min) with 0 inside the range. Absmax
+// rounds to w_OI's dtype after every operation, as compressed-tensors does: give the weight as the checkpoint holds it for
+// equal scales. A scale of 0 becomes the epsilon of scale_dtype (2^-7, 2^-10, 2^-23 for bf16, f16, f32).
+// `g_idx_I` (int32, each group equally often) makes groups of scattered columns.
+// Error(InvalidArgument) if group_size does not divide I; Error(Numerical) if w_OI holds a NaN or Inf.
 Grid find_grid(const at::Tensor& w_OI, const GridSpec& spec, const ScaleSearch& search, const at::Tensor& g_idx_I = {});
 
-// Round-to-nearest codes of w_OI on the grid, f32 division: int8 or float8_e4m3fn [O, I].
+// Round-to-nearest codes of w_OI (f32, bf16 or f16) on the grid, f32 division: int8 or float8_e4m3fn [O, I].
 at::Tensor quantize_to_grid(const at::Tensor& w_OI, const Grid& grid);
 // Values of the codes, f32 [O, I].
 at::Tensor dequantize_from_grid(const at::Tensor& codes_OI, const Grid& grid);
+
+// Number of groups of a row of `columns` columns; Error(InvalidArgument) if they do not split evenly.
+int64_t groups_of(const GridSpec& spec, int64_t columns);
 
 }  // namespace swage::solvers

@@ -1,0 +1,165 @@
+// gptq_solve: puts kPanel rows of the weight side by side in visiting order, runs the kernel, puts the codes back.
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "swage/base/error.h"
+#include "swage/ops/parallel_tasks.h"
+#include "swage/solvers/gptq.h"
+#include "swage/solvers/grid_internal.h"
+
+namespace swage::solvers {
+namespace {
+
+using kernels::kColumnGroup;
+using kernels::kPanel;
+
+constexpr int64_t kBlock = 16;  // columns that are transposed for all rows of a panel before the next ones
+
+// What all panels share.
+struct Problem {
+  const char* weight;
+  kernels::NumberFormat format;
+  int64_t rows, columns, padded;  // columns rounded up to kColumnGroup
+  int64_t groups;
+  std::vector<int64_t> order;     // [columns]: visiting position -> original column
+  std::vector<bool> dead;         // [columns], original order
+  std::vector<int32_t> group;     // [padded], visiting order
+  std::vector<float> d;           // [padded]
+  at::Tensor m;                   // packed as the kernel wants it
+  const float* scale;             // [rows, groups]
+  const float* zero;              // or null
+  kernels::CodeRange range;
+};
+
+struct Panel {
+  at::Tensor weight_error, codes, scale, inverse_scale, zero;
+  alignas(64) double loss[kPanel];
+};
+
+at::Tensor pack_m(const at::Tensor& m_II, int64_t padded) {
+  const int64_t n = m_II.size(0), column_groups = padded / kColumnGroup;
+  at::Tensor packed = at::empty({kernels::gptq_m_offset(column_groups)}, at::kFloat);
+  const float* m = m_II.const_data_ptr<float>();
+  float* to = packed.mutable_data_ptr<float>();
+  ops::parallel_tasks(column_groups, [] { return 0; }, [&](int64_t g, int) {
+    float* out = to + kernels::gptq_m_offset(g);
+    for (int64_t k = 0; k < kColumnGroup * (g + 1); ++k) {
+      for (int64_t c = 0; c < kColumnGroup; ++c) {
+        const int64_t column = g * kColumnGroup + c;
+        out[k * kColumnGroup + c] = k < n && column < n ? m[k * n + column] : 0.0f;
+      }
+    }
+  });
+  return packed;
+}
+
+void check(const at::Tensor& w_OI, const GptqFactor& factor) {
+  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument, "gptq_solve: expected a matrix on the CPU, got ", w_OI.sizes());
+  SWAGE_CHECK(factor.m_II.defined() && factor.m_II.size(0) == w_OI.size(1), InvalidArgument, "gptq_solve: a factor of ",
+              factor.m_II.defined() ? factor.m_II.size(0) : 0, " columns for a weight of ", w_OI.size(1));
+}
+
+Problem make_problem(const at::Tensor& weight_OI, const GptqFactor& factor, const Grid& grid) {
+  Problem p;
+  p.weight = static_cast<const char*>(weight_OI.const_data_ptr());
+  p.format = number_format_of(weight_OI.scalar_type(), "gptq_solve");
+  p.rows = weight_OI.size(0);
+  p.columns = weight_OI.size(1);
+  p.padded = (p.columns + kColumnGroup - 1) / kColumnGroup * kColumnGroup;
+  const std::vector<int32_t> group = group_of_columns(grid, p.rows, p.columns);
+  p.groups = grid.scale_OG.size(1);
+  p.group.assign(static_cast<size_t>(p.padded), 0);
+  p.d.assign(static_cast<size_t>(p.padded), 0.0f);
+  const int64_t* permutation = factor.permutation_I.defined() ? factor.permutation_I.const_data_ptr<int64_t>() : nullptr;
+  const bool* dead = factor.dead_I.const_data_ptr<bool>();
+  for (int64_t i = 0; i < p.columns; ++i) {
+    const int64_t column = permutation == nullptr ? i : permutation[i];
+    p.order.push_back(column);
+    p.dead.push_back(dead[i]);
+    p.group[static_cast<size_t>(i)] = group[static_cast<size_t>(column)];
+    p.d[static_cast<size_t>(i)] = factor.d_I.const_data_ptr<float>()[i];
+  }
+  p.m = pack_m(factor.m_II, p.padded);
+  p.scale = grid.scale_OG.const_data_ptr<float>();
+  p.zero = grid.spec.symmetric ? nullptr : grid.zero_point_OG.const_data_ptr<float>();
+  p.range = code_range_of(grid.spec);
+  return p;
+}
+
+Panel make_panel(const Problem& p) {
+  Panel panel{};
+  panel.weight_error = at::empty({p.padded * kPanel}, at::kFloat);
+  panel.codes = at::empty({p.padded * kPanel}, at::kByte);
+  panel.scale = at::empty({p.groups * kPanel}, at::kFloat);
+  panel.inverse_scale = at::empty({p.groups * kPanel}, at::kFloat);
+  panel.zero = at::empty({p.groups * kPanel}, at::kFloat);
+  return panel;
+}
+
+// Rows first .. first + rows of the weight, transposed to the visiting order. Dead columns and lanes without a row are 0.
+void load_weight(const Problem& p, int64_t first, int64_t rows, float* to) {
+  std::memset(to + p.columns * kPanel, 0, static_cast<size_t>((p.padded - p.columns) * kPanel) * sizeof(float));
+  for (int64_t i0 = 0; i0 < p.columns; i0 += kBlock) {
+    const int64_t end = std::min(i0 + kBlock, p.columns);
+    for (int64_t lane = 0; lane < kPanel; ++lane) {
+      const char* row = p.weight + (first + std::min(lane, rows - 1)) * p.columns * kernels::bytes_of(p.format);
+      for (int64_t i = i0; i < end; ++i) {
+        const int64_t column = p.order[static_cast<size_t>(i)];
+        const bool used = lane < rows && !p.dead[static_cast<size_t>(column)];
+        to[i * kPanel + lane] = used ? kernels::load_as_float(row, p.format, column) : 0.0f;
+      }
+    }
+  }
+}
+
+void load_parameters(const Problem& p, int64_t first, int64_t rows, Panel& panel) {
+  float* scale = panel.scale.mutable_data_ptr<float>();
+  float* inverse = panel.inverse_scale.mutable_data_ptr<float>();
+  float* zero = panel.zero.mutable_data_ptr<float>();
+  for (int64_t g = 0; g < p.groups; ++g) {
+    for (int64_t lane = 0; lane < kPanel; ++lane) {
+      const int64_t from = (first + std::min(lane, rows - 1)) * p.groups + g;
+      scale[g * kPanel + lane] = p.scale[from];
+      inverse[g * kPanel + lane] = 1.0f / p.scale[from];
+      zero[g * kPanel + lane] = p.zero == nullptr ? 0.0f : p.zero[from];
+    }
+  }
+}
+
+void store_codes(const Problem& p, int64_t first, int64_t rows, const uint8_t* from, uint8_t* codes) {
+  for (int64_t i0 = 0; i0 < p.columns; i0 += kBlock) {
+    for (int64_t lane = 0; lane < rows; ++lane) {
+      uint8_t* row = codes + (first + lane) * p.columns;
+      for (int64_t i = i0; i < std::min(i0 + kBlock, p.columns); ++i) row[p.order[static_cast<size_t>(i)]] = from[i * kPanel + lane];
+    }
+  }
+}
+
+}  // namespace
+
+GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid) {
+  check(w_OI, factor);
+  const at::Tensor weight_OI = w_OI.contiguous();
+  const Problem p = make_problem(weight_OI, factor, grid);
+  GptqResult result{at::empty({p.rows, p.columns}, code_dtype_of(grid.spec)), 0};
+  uint8_t* codes = static_cast<uint8_t*>(result.codes_OI.mutable_data_ptr());
+  std::vector<double> loss(static_cast<size_t>(p.rows));
+  const auto run = [&](int64_t task, Panel& panel) {
+    const int64_t first = task * kPanel, rows = std::min(kPanel, p.rows - first);
+    load_weight(p, first, rows, panel.weight_error.mutable_data_ptr<float>());
+    load_parameters(p, first, rows, panel);
+    kernels::fast_kernels().gptq_panel({p.padded, panel.weight_error.mutable_data_ptr<float>(), p.m.const_data_ptr<float>(), p.d.data(),
+                                        p.group.data(), panel.scale.const_data_ptr<float>(), panel.inverse_scale.const_data_ptr<float>(),
+                                        panel.zero.const_data_ptr<float>(), p.range, panel.codes.mutable_data_ptr<uint8_t>(), panel.loss});
+    store_codes(p, first, rows, panel.codes.const_data_ptr<uint8_t>(), codes);
+    std::copy(panel.loss, panel.loss + rows, loss.begin() + first);
+  };
+  ops::parallel_tasks((p.rows + kPanel - 1) / kPanel, [&] { return make_panel(p); }, run);
+  for (const double row_loss : loss) result.loss += row_loss;
+  return result;
+}
+
+}  // namespace swage::solvers
