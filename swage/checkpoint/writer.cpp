@@ -70,7 +70,7 @@ struct Writer::State {
 
   // Path of a small file; it must not step outside the folder or onto a shard.
   std::filesystem::path path_of(const std::string& name) const {
-    const bool plain = !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos;
+    const bool plain = !name.empty() && name != "." && name != ".." && std::filesystem::path(name).filename() == name;
     SWAGE_CHECK(plain, Internal, "adding file \"", name, "\": expected a plain file name");
     bool weights = name == io::kIndexFileName;
     for (const PlannedShard& shard : layout.shards) weights |= name == shard.name;
