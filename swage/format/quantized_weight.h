@@ -15,6 +15,9 @@ struct QuantizedWeight {
 };
 
 // The weight as float32 [O, I]: (code - zero_point) * scale, in f32 with the scale as stored.
+// On the codes' device. Error(InvalidArgument) if the shapes do not fit together.
 at::Tensor dequantize(const QuantizedWeight& weight);
+// The same in a few whole-tensor operations: what runs on GPUs, and the plain twin of the CPU's loop.
+at::Tensor dequantize_with_tensor_ops(const QuantizedWeight& weight);
 
 }  // namespace swage::format

@@ -1,0 +1,77 @@
+// A checkpoint folder as float32 weights: quantized modules are dequantized, everything else is widened.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "swage/checkpoint/reader.h"
+#include "swage/checkpoint/weight_source.h"
+#include "swage/format/format.h"
+#include "swage/scheme/config_json.h"
+#include "swage/scheme/matching.h"
+
+namespace swage::format {
+
+struct CheckpointWeightsOptions {
+  bool check_finite = true;  // load() throws Error(Numerical) naming a tensor that holds NaN or infinity
+};
+
+// A module's codes and how to read them.
+struct QuantizedModule {
+  QuantizedWeight weight;
+  scheme::QuantizationArgs args;
+  std::string format;  // "pack-quantized"
+};
+
+// Thread-safe after construction. Errors about a stored tensor name its module and suffix.
+class CheckpointWeights : public checkpoint::WeightSource {
+ public:
+  // Reads the quantization_config, if config.json has one, and finds scheme and format of every quantized module: one that
+  // stores "weight_packed" or "weight_scale". `reader` must outlive this. Error(Unsupported) for quantization methods, formats and
+  // schemes that swage does not read; Error(CorruptData) for quantized modules that no group targets.
+  explicit CheckpointWeights(const checkpoint::Reader& reader, at::Device device = at::kCPU, const CheckpointWeightsOptions& options = {});
+
+  std::vector<int64_t> shape(const std::string& name) const override;
+  // Besides the contract: Error(CorruptData) when a stored tensor of a quantized module is missing or of the wrong type or shape, or
+  // an unquantized one is not of floats. Pages of the file that were read are given back.
+  at::Tensor load(const std::string& name) const override;
+  std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override;
+  void prefetch(const std::vector<std::string>& names) const override;
+
+  // None for a dense checkpoint.
+  const std::optional<scheme::QuantizationConfig>& quantization_config() const { return config_; }
+  std::vector<std::string> quantized_modules() const;  // sorted
+  // The scheme of a quantized module, nullptr for any other.
+  const scheme::Scheme* quantized_scheme(const std::string& module) const;
+  // Codes, scales and zero points of a quantized module, on the CPU, copied out of the file. Error(InvalidArgument) if it is
+  // not one.
+  QuantizedModule quantized(const std::string& module) const;
+
+ private:
+  struct Stored {
+    const Format* format;
+    scheme::Scheme scheme;
+  };
+
+  void find_quantized_modules(const scheme::SchemeMatcher& matcher);
+  Stored stored_form(const std::string& module, const scheme::SchemeMatcher& matcher) const;
+  // The module whose weight is `name`, if it is quantized.
+  const std::pair<const std::string, Stored>* quantized_weight(const std::string& name) const;
+  TensorLookup lookup(const std::string& module) const;
+  QuantizedWeight unpack(const std::string& module, const Stored& stored) const;
+  at::Tensor load_dense(const std::string& name) const;
+  at::Tensor checked(const std::string& name, const at::Tensor& values) const;
+
+  const checkpoint::Reader& reader_;
+  at::Device device_;
+  CheckpointWeightsOptions options_;
+  std::optional<scheme::QuantizationConfig> config_;
+  std::map<std::string, Stored> modules_;                      // the quantized ones
+  std::map<std::string, scheme::QuantizationArgs> inputs_only_;  // modules with activations quantized and a dense weight
+  bool before_0_18_ = false;  // the version of compressed-tensors that wrote it
+};
+
+}  // namespace swage::format
