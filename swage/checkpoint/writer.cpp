@@ -10,6 +10,7 @@
 #include "swage/checkpoint/output_folder.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/shard_layout.h"
+#include "swage/checkpoint/writeback.h"
 #include "swage/io/mmap_file.h"
 #include "swage/io/shard_index.h"
 
@@ -63,7 +64,7 @@ struct Writer::State {
       SWAGE_CHECK(done.emplace(name, false).second, Internal, "writing tensor \"", name, "\" a second time");
     }
     files[tensor.shard].write_at(bytes, tensor.offset);
-    files[tensor.shard].start_writeback(tensor.offset, tensor.bytes);
+    writeback.start(files[tensor.shard], tensor.offset, tensor.bytes);
     const std::lock_guard<std::mutex> guard(mutex);
     done[name] = true;
   }
@@ -81,6 +82,7 @@ struct Writer::State {
   ShardLayout layout;
   OutputFolder folder;
   std::vector<io::FileDescriptor> files;  // one per shard
+  Writeback writeback;                    // after `files`: it ends before they close
   std::mutex mutex;                       // guards what follows
   std::map<std::string, bool> done;       // false while the bytes are under way
   bool closed = false;
@@ -125,6 +127,7 @@ void Writer::close_shards() {
     }
     state_->closed = true;
   }
+  state_->writeback.stop();
   for (io::FileDescriptor& file : state_->files) {
     file.sync();
     file.close();
