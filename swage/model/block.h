@@ -19,11 +19,13 @@ struct Linear {
   std::string name;        // module path in the checkpoint: "model.layers.0.self_attn.q_proj"
   int64_t rows = 0;        // O
   int64_t columns = 0;     // I
-  at::Tensor weight_OI;
-  at::Tensor bias_O;       // undefined if there is none
-  std::optional<scheme::QuantizationArgs> input_quantization;  // dynamic activation quantization, applied to the input
+  at::Tensor weight_OI = {};
+  at::Tensor bias_O = {};  // undefined if there is none
+  std::optional<scheme::QuantizationArgs> input_quantization = {};  // dynamic activation quantization, applied to the input
   // x [T, I] -> [T, O]
   at::Tensor operator()(const at::Tensor& x_TI) const;
+  // out [T, O] += (*this)(x), without a tensor in between.
+  void add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const;
 };
 
 // Linears that read the same tensor, so that they share one Gram matrix.
@@ -43,16 +45,23 @@ struct KvCache;  // one block's keys and values, see kv_cache.h
 
 // What flows through a block for one sequence (or, in decoding, one chunk of one). Owned by the caller.
 struct Flow {
-  at::Tensor hidden_TD;      // the residual stream: in at begin(), out after the last step()
-  at::Tensor input_TI;       // what the linears of the current stage read
-  int64_t position = 0;      // of the first token
-  KvCache* cache = nullptr;  // decoding only
+  at::Tensor hidden_TD = {};  // the residual stream: in at begin(), out after the last step(); changed in place
+  at::Tensor input_TI = {};   // what the linears of the current stage read
+  int64_t position = 0;       // of the first token
+  KvCache* cache = nullptr;   // decoding only
   // Mixture of experts, set by the block: the MLP's input, chosen experts and their weights. Tokens of an expert.
-  at::Tensor mlp_input_TD, expert_ids_TK, expert_weights_TK, accumulated_TD;
+  at::Tensor mlp_input_TD = {}, expert_ids_TK = {}, expert_weights_TK = {}, accumulated_TD = {};
   // Every expert sees every token (calibration); otherwise just the routed ones.
   bool all_tokens_to_experts = false;
-  // Tokens of the current stage's expert, int64; undefined: all rows of input_TI.
+  // The routing once more, sorted by expert, so that each expert's part is a slice: rows [R] and weights [R, 1].
+  at::Tensor routed_rows = {}, routed_weights = {};
+  std::vector<int64_t> routed_offsets = {};  // expert e: [routed_offsets[e], routed_offsets[e + 1])
+  int input_expert = -1;                     // the one expert whose rows alone input_TI holds; -1: input_TI holds all rows
+  // Rows of input_TI that count for `expert`, int64, ascending; undefined: all of them (always so with
+  // all_tokens_to_experts, and in an "expert e output" stage, where input_TI holds that expert's rows alone).
   at::Tensor rows_of_expert(int expert) const;
+  // Rows of the sequence routed to `expert`, whatever input_TI holds.
+  at::Tensor routed_rows_of(int expert) const;
 };
 
 // Calls are const and may run in several threads on different Flows.

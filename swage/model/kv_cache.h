@@ -6,9 +6,18 @@
 
 namespace swage::model {
 
-// One block's cache. H key-value heads, T tokens so far, E head size.
+// One block's cache. H key-value heads, T tokens so far, E head size, C capacity in tokens.
 struct KvCache {
-  at::Tensor keys_HTE, values_HTE;  // undefined before the first token
+  at::Tensor keys_HTE, values_HTE;  // undefined before the first token; views of the first T rows of the buffers
+
+  int64_t tokens() const { return keys_HTE.defined() ? keys_HTE.size(1) : 0; }
+  // Adds keys and values [t, H, E] of the next tokens. Copies only those: the capacity doubles when it is used up.
+  void append(const at::Tensor& keys_THE, const at::Tensor& values_THE);
+  // Forgets all but the first `tokens`; Error(InvalidArgument) if there are fewer.
+  void truncate(int64_t tokens);
+
+ private:
+  at::Tensor key_buffer_HCE_, value_buffer_HCE_;
 };
 
 }  // namespace swage::model

@@ -1,0 +1,91 @@
+#include "swage/model/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "swage/base/error.h"
+#include "swage/model/kv_cache.h"
+#include "swage/model/parity_test_support.h"
+
+namespace swage::model {
+namespace {
+
+// The definition: every head by itself, scores outside the visible range removed, in float64.
+at::Tensor plain_attention(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSE, int64_t window) {
+  const int64_t queries = q_THE.size(0), heads = q_THE.size(1), keys = k_GSE.size(1), repeats = heads / k_GSE.size(0);
+  const at::Tensor position_T1 = at::arange(keys - queries, keys).unsqueeze(1), position_S = at::arange(keys);
+  at::Tensor hidden_TS = position_S > position_T1;
+  if (window > 0) hidden_TS = hidden_TS.logical_or(position_S <= position_T1 - window);
+  std::vector<at::Tensor> out;
+  for (int64_t head = 0; head < heads; ++head) {
+    const at::Tensor k_SE = k_GSE[head / repeats].to(at::kDouble), v_SE = v_GSE[head / repeats].to(at::kDouble);
+    const at::Tensor score_TS = q_THE.select(1, head).to(at::kDouble).mm(k_SE.t()) / std::sqrt(double(q_THE.size(2)));
+    out.push_back(score_TS.masked_fill(hidden_TS, -INFINITY).softmax(-1).mm(v_SE));
+  }
+  return at::cat(out, 1);
+}
+
+struct Sizes {
+  int64_t queries, keys, heads, groups, size, window;
+};
+
+class Attend : public testing::TestWithParam<Sizes> {};
+
+TEST_P(Attend, IsTheDefinition) {
+  const auto [queries, keys, heads, groups, size, window] = GetParam();
+  at::manual_seed(11);
+  const at::Tensor q_THE = at::randn({queries, heads, size});
+  const at::Tensor k_GSE = at::randn({keys, groups, size}).transpose(0, 1), v_GSE = at::randn({groups, keys, size});
+  const at::Tensor out_TC = attend(q_THE, k_GSE, v_GSE, window);
+  EXPECT_TRUE(out_TC.is_contiguous());
+  // sums of up to 1100 float32 terms in blocks
+  EXPECT_LE(relative_error(out_TC, plain_attention(q_THE, k_GSE, v_GSE, window)), 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, Attend,
+                         testing::Values(Sizes{12, 12, 6, 2, 16, 0},        // grouped
+                                         Sizes{12, 12, 4, 4, 8, 5},         // window shorter than the sequence
+                                         Sizes{12, 12, 4, 4, 8, 12},        // window that holds all of it
+                                         Sizes{1, 30, 6, 3, 16, 0},         // decoding
+                                         Sizes{1, 30, 6, 3, 16, 7},         // decoding in a window
+                                         Sizes{5, 30, 6, 3, 16, 0},         // a piece after a prefix
+                                         Sizes{5, 30, 6, 3, 16, 4},
+                                         Sizes{1100, 1100, 2, 1, 8, 100},   // several chunks
+                                         Sizes{600, 1100, 2, 1, 8, 700}));
+
+TEST(KvCache, GrowsWithoutLosingTokens) {
+  KvCache cache;
+  at::manual_seed(12);
+  const at::Tensor k_THE = at::randn({200, 2, 4}), v_THE = at::randn({200, 2, 4});
+  for (int64_t first = 0; first < 200;) {
+    const int64_t count = std::min<int64_t>(200 - first, first % 7 + 1);
+    cache.append(k_THE.narrow(0, first, count), v_THE.narrow(0, first, count));
+    first += count;
+    ASSERT_EQ(cache.tokens(), first);
+  }
+  EXPECT_TRUE(at::equal(cache.keys_HTE, k_THE.transpose(0, 1)));
+  EXPECT_TRUE(at::equal(cache.values_HTE, v_THE.transpose(0, 1)));
+}
+
+TEST(KvCache, AppendMovesNoOldTokens) {
+  KvCache cache;
+  cache.append(at::randn({3, 2, 4}), at::randn({3, 2, 4}));
+  const void* before = cache.keys_HTE.const_data_ptr();
+  cache.append(at::randn({1, 2, 4}), at::randn({1, 2, 4}));
+  EXPECT_EQ(cache.keys_HTE.const_data_ptr(), before);
+}
+
+TEST(KvCache, Truncates) {
+  KvCache cache;
+  const at::Tensor k_THE = at::randn({6, 2, 4});
+  cache.append(k_THE, k_THE);
+  cache.truncate(2);
+  EXPECT_EQ(cache.tokens(), 2);
+  cache.append(k_THE.narrow(0, 5, 1), k_THE.narrow(0, 5, 1));
+  EXPECT_TRUE(at::equal(cache.keys_HTE[1][2], k_THE[5][1]));
+  EXPECT_THROW(cache.truncate(9), Error);
+}
+
+}  // namespace
+}  // namespace swage::model

@@ -1,0 +1,43 @@
+#include "swage/model/block.h"
+
+#include <ATen/ops/linear.h>
+
+#include "swage/base/error.h"
+#include "swage/model/activation_quantization.h"
+
+namespace swage::model {
+namespace {
+
+at::Tensor quantized_input(const Linear& linear, const at::Tensor& x_TI) {
+  return linear.input_quantization ? fake_quantize_tokens(x_TI, *linear.input_quantization) : x_TI;
+}
+
+}  // namespace
+
+at::Tensor Linear::operator()(const at::Tensor& x_TI) const {
+  return at::linear(quantized_input(*this, x_TI), weight_OI, bias_O);
+}
+
+void Linear::add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const {
+  out_TO.addmm_(quantized_input(*this, x_TI), weight_OI.t());
+  if (bias_O.defined()) out_TO.add_(bias_O);
+}
+
+at::Tensor Flow::rows_of_expert(int expert) const {
+  if (all_tokens_to_experts || input_expert >= 0) return {};
+  return routed_rows_of(expert);
+}
+
+at::Tensor Flow::routed_rows_of(int expert) const {
+  SWAGE_CHECK(expert >= 0 && expert + 1 < static_cast<int>(routed_offsets.size()), Internal, "expert ", expert,
+              " of a flow that was routed to ", routed_offsets.size(), " offsets");
+  const int64_t first = routed_offsets[expert], end = routed_offsets[expert + 1];
+  return routed_rows.narrow(0, first, end - first);
+}
+
+void Block::forward(Flow& flow) const {
+  begin(flow);
+  for (size_t s = 0; s < stages.size(); ++s) step(static_cast<int>(s), flow);
+}
+
+}  // namespace swage::model

@@ -1,0 +1,47 @@
+// Reading of a model's config.json with range checks. Every error names the field.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "swage/base/json.h"
+#include "swage/model/description.h"
+
+namespace swage::model {
+
+// Sizes beyond these are taken for corruption; they keep products of three sizes within 64 bits.
+constexpr int64_t kLargestSize = int64_t{1} << 24;
+constexpr int64_t kMostLayers = 4096;
+constexpr int64_t kMostExperts = 16384;
+
+class ConfigFields {
+ public:
+  // `config` must outlive this. Error(CorruptData) if it is no object.
+  explicit ConfigFields(const Json& config);
+
+  const Json& json() const { return config_; }
+  // Whole number from 1 to `most`; with `fallback`, absent and null mean that one (which is not checked).
+  int64_t size(std::string_view key, int64_t most = kLargestSize) const;
+  int64_t size_or(std::string_view key, int64_t fallback, int64_t most = kLargestSize) const;
+  // Finite number above zero.
+  double positive_or(std::string_view key, double fallback) const;
+  bool flag_or(std::string_view key, bool fallback) const;
+  std::string text_or(std::string_view key, std::string_view fallback) const;
+  // Strings of an array of exactly `count`; empty if absent or null.
+  std::vector<std::string> texts(std::string_view key, int64_t count) const;
+  // The activation function's name; Error(Unsupported) for unknown ones.
+  Activation activation(std::string_view key, std::string_view fallback) const;
+  // Error(Unsupported) unless the field is absent, null or `only`.
+  void require_number(std::string_view key, double only) const;
+
+ private:
+  const Json& config_;
+};
+
+// Both config forms: `rope_parameters` with rope_theta inside, or rope_theta beside an optional `rope_scaling`.
+// Error(Unsupported) for unknown rope types and partial rotation.
+RopeDescription rope_of(const ConfigFields& config, int64_t head_size, double default_theta);
+
+}  // namespace swage::model

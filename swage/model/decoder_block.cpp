@@ -1,0 +1,191 @@
+#include "swage/model/decoder_block.h"
+
+#include "swage/base/error.h"
+#include "swage/model/activation_quantization.h"
+#include "swage/model/attention.h"
+#include "swage/model/kv_cache.h"
+#include "swage/model/mlp.h"
+#include "swage/model/moe.h"
+
+namespace swage::model {
+namespace {
+
+// Linears 0 to 3; the MLP's or the experts' follow, each [gate] up down.
+enum Index { kQuery, kKey, kValue, kOutput, kMlp };
+
+Linear without_weights(const LinearDescription& description, const checkpoint::WeightSource& weights) {
+  Linear linear{.name = description.name, .rows = description.rows, .columns = description.columns};
+  linear.input_quantization = weights.input_quantization(description.name);
+  if (linear.input_quantization) check_input_quantization(*linear.input_quantization, linear.name);
+  return linear;
+}
+
+}  // namespace
+
+Linear load_linear(const LinearDescription& description, const checkpoint::WeightSource& weights) {
+  Linear linear = without_weights(description, weights);
+  linear.weight_OI = load_shaped(weights, description.name + ".weight", {description.rows, description.columns});
+  if (description.bias) linear.bias_O = load_shaped(weights, description.name + ".bias", {description.rows});
+  return linear;
+}
+
+DecoderBlock::DecoderBlock(const BlockDescription& description, const checkpoint::WeightSource& weights,
+                           std::shared_ptr<const Rope> rope)
+    : description_(description),
+      moe_(std::get_if<MoeDescription>(&description_.mlp)),
+      rope_(std::move(rope)),
+      attention_norm_(description.attention_norm, weights),
+      mlp_norm_(description.mlp_norm, weights) {
+  const AttentionDescription& attention = description_.attention;
+  if (attention.query_norm) query_norm_ = Norm(*attention.query_norm, weights);
+  if (attention.key_norm) key_norm_ = Norm(*attention.key_norm, weights);
+  for (const auto* linear : {&attention.query, &attention.key, &attention.value, &attention.output}) {
+    linears.push_back(load_linear(*linear, weights));
+  }
+  stages.push_back({"attention input", {{{kQuery, kKey, kValue}}}});
+  stages.push_back({"attention output", {{{kOutput}}}});
+  if (moe_) {
+    load_experts(*moe_, weights);
+  } else {
+    load_mlp(std::get<MlpDescription>(description_.mlp), weights);
+  }
+}
+
+void DecoderBlock::load_mlp(const MlpDescription& mlp, const checkpoint::WeightSource& weights) {
+  activation_ = mlp.activation;
+  gated_ = mlp.gate.has_value();
+  if (gated_) linears.push_back(load_linear(*mlp.gate, weights));
+  linears.push_back(load_linear(mlp.up, weights));
+  linears.push_back(load_linear(mlp.down, weights));
+  const int down = static_cast<int>(linears.size()) - 1;
+  stages.push_back({"mlp input", {gated_ ? InputGroup{{kMlp, kMlp + 1}} : InputGroup{{kMlp}}}});
+  stages.push_back({"mlp output", {{{down}}}});
+}
+
+void DecoderBlock::load_experts(const MoeDescription& moe, const checkpoint::WeightSource& weights) {
+  activation_ = moe.experts.front().activation;
+  router_ED_ = load_shaped(weights, moe.router.name + ".weight", {moe.router.rows, moe.router.columns});
+  const int64_t experts = static_cast<int64_t>(moe.experts.size());
+  const int64_t inner_size = moe.experts.front().up.rows, hidden_size = moe.experts.front().up.columns;
+  at::Tensor gate_up_EID, down_EDI;
+  if (!moe.fused.empty()) {
+    gate_up_EID = load_shaped(weights, moe.fused + ".gate_up_proj", {experts, 2 * inner_size, hidden_size});
+    down_EDI = load_shaped(weights, moe.fused + ".down_proj", {experts, hidden_size, inner_size});
+  }
+  Stage inputs{"mlp input", {}};
+  std::vector<Stage> outputs;
+  for (int e = 0; e < experts; ++e) {
+    const MlpDescription& expert = moe.experts[e];
+    for (const auto* linear : {&*expert.gate, &expert.up, &expert.down}) {
+      linears.push_back(moe.fused.empty() ? load_linear(*linear, weights) : without_weights(*linear, weights));
+    }
+    const int gate = kMlp + 3 * e;
+    if (!moe.fused.empty()) {
+      linears[gate].weight_OI = gate_up_EID[e].narrow(0, 0, inner_size);
+      linears[gate + 1].weight_OI = gate_up_EID[e].narrow(0, inner_size, inner_size);
+      linears[gate + 2].weight_OI = down_EDI[e];
+    }
+    inputs.groups.push_back({{gate, gate + 1}, e});
+    outputs.push_back({cat("expert ", e, " output"), {{{gate + 2}, e}}});
+  }
+  stages.push_back(std::move(inputs));
+  for (Stage& stage : outputs) stages.push_back(std::move(stage));
+}
+
+void DecoderBlock::begin(Flow& flow) const {
+  flow.input_TI = description_.norm_after ? flow.hidden_TD : attention_norm_(flow.hidden_TD);
+}
+
+void DecoderBlock::step(int s, Flow& flow) const {
+  SWAGE_CHECK(s >= 0 && s < static_cast<int>(stages.size()), Internal, "a block of ", stages.size(),
+              " stages was asked for stage ", s);
+  if (s == 0) {
+    attend_heads(flow);
+  } else if (s == 1) {
+    linears[kOutput].add_to(flow.hidden_TD, flow.input_TI);
+    enter_mlp(flow);
+  } else if (s == 2 && !moe_) {
+    flow.input_TI = inner(0, flow.input_TI);
+  } else if (s == 2) {
+    enter_expert(0, flow);
+  } else if (!moe_) {
+    linears.back().add_to(flow.hidden_TD, flow.input_TI);
+    flow.input_TI = at::Tensor();
+    if (description_.norm_after) flow.hidden_TD = mlp_norm_(flow.hidden_TD);
+  } else {
+    const int expert = s - 3;
+    accumulate_expert(flow, linears[kMlp + 3 * expert + 2], expert);
+    if (s + 1 < static_cast<int>(stages.size())) return enter_expert(expert + 1, flow);
+    finish_experts(flow);
+  }
+}
+
+void DecoderBlock::attend_heads(Flow& flow) const {
+  const AttentionDescription& attention = description_.attention;
+  const int64_t tokens = flow.input_TI.size(0), size = attention.head_size;
+  at::Tensor q_THE = linears[kQuery](flow.input_TI).view({tokens, attention.heads, size});
+  at::Tensor k_TGE = linears[kKey](flow.input_TI).view({tokens, attention.kv_heads, size});
+  const at::Tensor v_TGE = linears[kValue](flow.input_TI).view({tokens, attention.kv_heads, size});
+  if (attention.query_norm) query_norm_.apply_(q_THE);
+  if (attention.key_norm) key_norm_.apply_(k_TGE);
+  if (attention.rope) {
+    const RopeTable table = rope_->table(flow.position, tokens);
+    rotate_(q_THE, table);
+    rotate_(k_TGE, table);
+  }
+  if (!flow.cache) {
+    flow.input_TI = attend(q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1), attention.window);
+    return;
+  }
+  SWAGE_CHECK(flow.cache->tokens() == flow.position, InvalidArgument, "the cache holds ", flow.cache->tokens(),
+              " tokens, but the next one is at position ", flow.position);
+  flow.cache->append(k_TGE, v_TGE);
+  flow.input_TI = attend(q_THE, flow.cache->keys_HTE, flow.cache->values_HTE, attention.window);
+}
+
+void DecoderBlock::enter_mlp(Flow& flow) const {
+  if (description_.norm_after) {
+    flow.hidden_TD = attention_norm_(flow.hidden_TD);
+    flow.input_TI = flow.hidden_TD;
+  } else {
+    flow.input_TI = mlp_norm_(flow.hidden_TD);
+  }
+  if (!moe_) return;
+  flow.mlp_input_TD = flow.input_TI;
+  flow.input_expert = -1;
+  route(flow, router_ED_, moe_->top_k, moe_->renormalise);
+}
+
+at::Tensor DecoderBlock::inner(int index, const at::Tensor& x) const {
+  const int first = kMlp + 3 * index;
+  at::Tensor out = linears[first](x);
+  if (gated_) {
+    activate_gated_(out, linears[first + 1](x), activation_);
+  } else {
+    activate_(out, activation_);
+  }
+  return out;
+}
+
+void DecoderBlock::enter_expert(int expert, Flow& flow) const {
+  if (flow.all_tokens_to_experts) {
+    flow.input_TI = inner(expert, flow.mlp_input_TD);
+    return;
+  }
+  const at::Tensor rows = flow.routed_rows_of(expert);
+  flow.input_expert = expert;
+  if (rows.size(0) == 0) {
+    flow.input_TI = flow.mlp_input_TD.new_empty({0, linears[kMlp + 3 * expert + 2].columns});
+    return;
+  }
+  flow.input_TI = inner(expert, flow.mlp_input_TD.index_select(0, rows));
+}
+
+void DecoderBlock::finish_experts(Flow& flow) const {
+  flow.hidden_TD.add_(flow.accumulated_TD);
+  flow.input_TI = at::Tensor();
+  end_routing(flow);
+  if (description_.norm_after) flow.hidden_TD = mlp_norm_(flow.hidden_TD);
+}
+
+}  // namespace swage::model

@@ -1,0 +1,29 @@
+#include "swage/model/mlp.h"
+
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/silu.h>
+
+#include "swage/model/row_kernels.h"
+
+namespace swage::model {
+
+void activate_(at::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::Relu: at::relu_(x); return;
+    case Activation::Silu: at::silu_(x); return;
+    case Activation::Gelu: at::gelu_(x); return;
+    case Activation::GeluTanh: at::gelu_(x, "tanh"); return;
+  }
+}
+
+void activate_gated_(at::Tensor& gate, const at::Tensor& up, Activation activation) {
+  const bool fits_row_kernels = gate.is_cpu() && gate.scalar_type() == at::kFloat && gate.is_contiguous() && up.is_contiguous();
+  if (activation == Activation::Silu && fits_row_kernels) {
+    return rows::silu_multiply(gate.mutable_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel());
+  }
+  activate_(gate, activation);
+  gate.mul_(up);
+}
+
+}  // namespace swage::model

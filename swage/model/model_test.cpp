@@ -1,0 +1,226 @@
+// Configs and checkpoints that make no sense, and what the errors say.
+#include "swage/model/model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "swage/base/error.h"
+#include "swage/model/config_fields.h"
+#include "swage/model/parity_test_support.h"
+
+namespace swage::model {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Json config_of(const std::string& folder) {
+  return parse_json(read_text(parity_folder(folder) / "config.hub.json"), "config.json");
+}
+
+Error error_of(const Json& config, const MapSource& weights = MapSource({})) {
+  try {
+    make_model(config, weights);
+  } catch (const Error& e) {
+    return e;
+  }
+  return Error(ErrorKind::Internal, "no error");
+}
+
+void expect_error(Json config, const std::string& key, Json value, ErrorKind kind, const std::string& mentions) {
+  config.set(key, std::move(value));
+  const Error e = error_of(config);
+  EXPECT_EQ(e.kind(), kind) << key << ": " << e.what();
+  EXPECT_THAT(e.what(), HasSubstr(mentions));
+}
+
+TEST(MakeModel, UnknownModelTypeNamesItAndTheSupportedOnes) {
+  Json config = config_of("llama32_tied");
+  config.set("model_type", "frobnicate");
+  const Error e = error_of(config);
+  EXPECT_EQ(e.kind(), ErrorKind::Unsupported);
+  EXPECT_THAT(e.what(), AllOf(HasSubstr("frobnicate"), HasSubstr("llama, mistral, mixtral, opt, qwen2, qwen3")));
+  EXPECT_THAT(supported_model_types(),
+              ElementsAre("llama", "mistral", "mixtral", "opt", "qwen2", "qwen3", "qwen3_moe", "smollm3"));
+}
+
+TEST(MakeModel, ConfigThatIsNoObjectOrHasNoModelType) {
+  EXPECT_EQ(error_of(Json::array()).kind(), ErrorKind::CorruptData);
+  EXPECT_EQ(error_of(Json::object()).kind(), ErrorKind::CorruptData);
+  EXPECT_THAT(error_of(Json::object()).what(), HasSubstr("model_type"));
+}
+
+TEST(MakeModel, EverySizeIsChecked) {
+  const Json config = config_of("llama32_tied");
+  for (const char* key : {"hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size",
+                          "num_hidden_layers", "head_dim", "max_position_embeddings"}) {
+    for (const Json& bad : std::vector<Json>{Json(0), Json(-4), Json(int64_t{1} << 62), Json("many"), Json(2.5), Json::array()}) {
+      expect_error(config, key, bad, ErrorKind::CorruptData, key);
+    }
+  }
+  for (const char* key : {"hidden_size", "vocab_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}) {
+    expect_error(config, key, nullptr, ErrorKind::CorruptData, std::string(key) + " is missing");
+  }
+}
+
+TEST(MakeModel, OtherFieldsAreChecked) {
+  const Json llama = config_of("llama32_tied");
+  expect_error(llama, "num_key_value_heads", 3, ErrorKind::CorruptData, "multiple of num_key_value_heads");
+  expect_error(llama, "rms_norm_eps", -1.0, ErrorKind::CorruptData, "rms_norm_eps");
+  expect_error(llama, "rms_norm_eps", "small", ErrorKind::CorruptData, "rms_norm_eps");
+  expect_error(llama, "attention_bias", "yes", ErrorKind::CorruptData, "attention_bias");
+  expect_error(llama, "hidden_act", 7, ErrorKind::CorruptData, "hidden_act");
+  expect_error(llama, "hidden_act", "sine", ErrorKind::Unsupported, "sine");
+  expect_error(llama, "partial_rotary_factor", 0.5, ErrorKind::Unsupported, "partial_rotary_factor");
+  expect_error(llama, "head_dim", 7, ErrorKind::CorruptData, "head_dim");
+  expect_error(llama, "rope_theta", 0.5, ErrorKind::CorruptData, "rope_theta");
+  Json heads = llama;
+  heads.set("head_dim", nullptr);
+  expect_error(heads, "hidden_size", 33, ErrorKind::CorruptData, "hidden_size");
+  Json wide = llama;
+  wide.set("head_dim", 65536);
+  wide.set("num_key_value_heads", 1);
+  expect_error(wide, "num_attention_heads", 65536, ErrorKind::CorruptData, "too large");
+  const Json qwen = config_of("qwen3");
+  expect_error(qwen, "layer_types", Json::Array{"full_attention"}, ErrorKind::CorruptData, "layer_types");
+  expect_error(qwen, "layer_types", Json::Array{1, 2, 3}, ErrorKind::CorruptData, "layer_types");
+  expect_error(qwen, "layer_types", Json::Array{"full_attention", "full_attention", "chunked"}, ErrorKind::Unsupported,
+               "chunked");
+}
+
+TEST(MakeModel, RopeScalingIsChecked) {
+  const Json llama = config_of("llama32_tied");
+  const auto scaling = [&](Json::Object fields) {
+    Json config = llama;
+    config.set("rope_scaling", Json(std::move(fields)));
+    return error_of(config);
+  };
+  EXPECT_EQ(scaling({{"rope_type", "spiral"}, {"factor", 2.0}}).kind(), ErrorKind::Unsupported);
+  EXPECT_THAT(scaling({{"type", "spiral"}}).what(), HasSubstr("spiral"));
+  EXPECT_THAT(scaling({{"type", "linear"}}).what(), HasSubstr("factor"));
+  EXPECT_THAT(scaling({{"type", "yarn"}, {"factor", 2.0}, {"beta_fast", -1}}).what(), HasSubstr("beta_fast"));
+  EXPECT_THAT(scaling({{"type", "llama3"}, {"factor", 2.0}, {"high_freq_factor", 0.5}}).what(),
+              HasSubstr("high_freq_factor"));
+  EXPECT_THAT(scaling({{"type", "default"}, {"partial_rotary_factor", 0.5}}).what(), HasSubstr("partial_rotary_factor"));
+  expect_error(llama, "rope_scaling", "yarn", ErrorKind::CorruptData, "rope_scaling");
+  Json endless = llama;
+  endless.set("max_position_embeddings", nullptr);
+  expect_error(endless, "rope_scaling", Json(Json::Object{{"type", "dynamic"}, {"factor", 2.0}}), ErrorKind::CorruptData,
+               "max_position_embeddings");
+  Json tiny = llama;
+  tiny.set("head_dim", 2);
+  expect_error(tiny, "rope_scaling", Json(Json::Object{{"type", "dynamic"}, {"factor", 2.0}}), ErrorKind::CorruptData,
+               "head_dim");
+}
+
+TEST(MakeModel, MixturesAreChecked) {
+  const Json mixtral = config_of("mixtral");
+  expect_error(mixtral, "num_experts_per_tok", 5, ErrorKind::CorruptData, "num_experts_per_tok");
+  expect_error(mixtral, "num_local_experts", 0, ErrorKind::CorruptData, "num_local_experts");
+  Json deep = mixtral;
+  deep.set("num_hidden_layers", 4096);
+  expect_error(deep, "num_local_experts", 16384, ErrorKind::CorruptData, "too large");
+  Json qwen = mixtral;
+  qwen.set("model_type", "qwen3_moe");
+  qwen.set("moe_intermediate_size", 24);
+  expect_error(qwen, "mlp_only_layers", "first", ErrorKind::CorruptData, "mlp_only_layers");
+  expect_error(qwen, "mlp_only_layers", Json::Array{"one"}, ErrorKind::CorruptData, "mlp_only_layers");
+}
+
+TEST(MakeModel, OptIsChecked) {
+  const Json opt = config_of("opt");
+  expect_error(opt, "num_attention_heads", 5, ErrorKind::CorruptData, "num_attention_heads");
+  expect_error(opt, "ffn_dim", 0, ErrorKind::CorruptData, "ffn_dim");
+  expect_error(opt, "layer_norm_elementwise_affine", false, ErrorKind::Unsupported, "layer_norm_elementwise_affine");
+}
+
+TEST(MakeModel, SmolLm3LayersWithoutRope) {
+  Json smol = config_of("llama32_tied");
+  smol.set("model_type", "smollm3");
+  expect_error(smol, "no_rope_layers", Json::Array{1, 0}, ErrorKind::CorruptData, "no_rope_layers");
+  expect_error(smol, "no_rope_layers", Json::Array{"a", "b", "c"}, ErrorKind::CorruptData, "no_rope_layers");
+}
+
+class TinyModel : public testing::Test {
+ protected:
+  void SetUp() override {
+    weights_ = std::make_unique<MapSource>(read_safetensors(parity_folder("llama32_tied") / "model.safetensors"));
+    model_ = make_model(config_of("llama32_tied"), *weights_);
+  }
+  std::unique_ptr<MapSource> weights_;
+  std::unique_ptr<Model> model_;
+};
+
+TEST_F(TinyModel, AbsentAndMisshapenTensorsAreNamed) {
+  const std::string name = "model.layers.1.mlp.up_proj.weight";
+  weights_->tensors[name] = at::zeros({64, 31});
+  try {
+    model_->load_block(1, *weights_);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::CorruptData);
+    EXPECT_THAT(e.what(), AllOf(HasSubstr(name), HasSubstr("[64, 32]"), HasSubstr("[64, 31]")));
+  }
+  weights_->tensors.erase(name);
+  try {
+    model_->load_block(1, *weights_);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::CorruptData);
+    EXPECT_THAT(e.what(), HasSubstr(name));
+  }
+}
+
+TEST_F(TinyModel, InputQuantizationReachesTheLinears) {
+  scheme::QuantizationArgs args;
+  args.strategy = scheme::Strategy::Token;
+  args.dynamic = scheme::Dynamic::Yes;
+  weights_->inputs["model.layers.0.mlp.down_proj"] = args;
+  const auto block = model_->load_block(0, *weights_);
+  EXPECT_EQ(block->linears.back().input_quantization, args);
+  EXPECT_FALSE(block->linears.front().input_quantization.has_value());
+  weights_->inputs["model.layers.0.mlp.down_proj"].dynamic = scheme::Dynamic::No;
+  EXPECT_THROW(model_->load_block(0, *weights_), Error);
+}
+
+TEST_F(TinyModel, TiedHeadIsTheEmbedding) {
+  EXPECT_TRUE(model_->tied_embeddings());
+  EXPECT_EQ(model_->modules().back().name, "lm_head");
+  model_->load_ends(*weights_);
+  weights_->tensors.clear();
+  const at::Tensor hidden_TD = model_->embed(at::arange(4), 0);
+  EXPECT_EQ(model_->logits(hidden_TD).sizes(), at::IntArrayRef({4, 128}));
+}
+
+TEST_F(TinyModel, BadIdsAndBlocksAreRefused) {
+  model_->load_ends(*weights_);
+  EXPECT_THROW(model_->embed(at::full({2}, 128, at::kLong), 0), Error);
+  EXPECT_THROW(model_->embed(at::full({2}, -1, at::kLong), 0), Error);
+  EXPECT_THROW(model_->embed(at::zeros({0}, at::kLong), 0), Error);
+  EXPECT_THROW(model_->load_block(3, *weights_), Error);
+  EXPECT_THROW(model_->tensors_of_block(-1), Error);
+  model_->drop_ends();
+  EXPECT_THROW(model_->embed(at::arange(4), 0), Error);
+  EXPECT_THROW(model_->logits(at::zeros({4, 32})), Error);
+}
+
+TEST_F(TinyModel, ACacheOfAnotherLengthIsRefused) {
+  const auto block = model_->load_block(0, *weights_);
+  KvCache cache;
+  Flow flow{.hidden_TD = at::randn({2, 32}), .position = 5, .cache = &cache};
+  EXPECT_THROW(block->forward(flow), Error);
+}
+
+TEST(LearnedPositions, EndWithTheTable) {
+  const auto folder = parity_folder("opt");
+  const MapSource weights(read_safetensors(folder / "model.safetensors"));
+  const auto model = make_model(parse_json(read_text(folder / "config.json"), "config.json"), weights);
+  model->load_ends(weights);
+  EXPECT_EQ(model->max_positions(), 64);
+  EXPECT_NO_THROW(model->embed(at::zeros({1}, at::kLong), 63));
+  EXPECT_THROW(model->embed(at::zeros({2}, at::kLong), 63), Error);
+}
+
+}  // namespace
+}  // namespace swage::model

@@ -1,0 +1,78 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "swage/base/error.h"
+#include "swage/model/parity_test_support.h"
+
+namespace swage::model {
+
+namespace fs = std::filesystem;
+
+std::string read_text(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+TensorMap read_safetensors(const fs::path& path) {
+  const std::string text = read_text(path);
+  uint64_t length = 0;
+  std::memcpy(&length, text.data(), 8);
+  const std::map<std::string, at::ScalarType> types = {
+      {"F32", at::kFloat}, {"BF16", at::kBFloat16}, {"I64", at::kLong}, {"I8", at::kChar}};
+  TensorMap out;
+  const Json header = parse_json(text.substr(8, length), path.string());
+  for (const auto& [name, entry] : header.as_object()) {
+    if (name == "__metadata__") continue;
+    std::vector<int64_t> shape;
+    for (const Json& size : entry.at("shape").as_array()) shape.push_back(size.as_int());
+    const int64_t begin = entry.at("data_offsets").as_array()[0].as_int();
+    char* data = const_cast<char*>(text.data()) + 8 + length + begin;
+    out[name] = at::from_blob(data, shape, at::TensorOptions(types.at(entry.at("dtype").as_string()))).clone();
+  }
+  return out;
+}
+
+std::vector<int64_t> MapSource::shape(const std::string& name) const {
+  const auto found = tensors.find(name);
+  return found == tensors.end() ? std::vector<int64_t>() : found->second.sizes().vec();
+}
+
+at::Tensor MapSource::load(const std::string& name) const {
+  const auto found = tensors.find(name);
+  SWAGE_CHECK(found != tensors.end(), CorruptData, "no tensor ", name);
+  return found->second.to(at::kFloat);
+}
+
+std::optional<scheme::QuantizationArgs> MapSource::input_quantization(const std::string& module) const {
+  const auto found = inputs.find(module);
+  return found == inputs.end() ? std::nullopt : std::optional(found->second);
+}
+
+fs::path parity_folder(const std::string& name) {
+  const fs::path full = fs::path(SWAGE_FULL_DATA) / "parity" / name;
+  return fs::exists(full) ? full : fs::path(SWAGE_TEST_DATA) / "model" / name;
+}
+
+std::vector<fs::path> parity_folders() {
+  const std::vector<std::string> names = {
+      "llama2_mha", "llama31",    "llama32_tied", "llama_bias", "llama_rope_dynamic", "llama_rope_linear", "llama_rope_yarn",
+      "mistral",    "mistral_nemo", "mixtral",    "opt",        "opt_350m",           "qwen2",             "qwen2_sliding",
+      "qwen2_yarn", "qwen3",      "qwen3_moe",    "qwen3_moe_fused", "qwen3_untied_yarn", "smollm3"};
+  std::vector<fs::path> out;
+  for (const std::string& name : names) {
+    if (fs::exists(parity_folder(name) / "io.safetensors")) out.push_back(parity_folder(name));
+  }
+  return out;
+}
+
+double relative_error(const at::Tensor& a, const at::Tensor& b) {
+  EXPECT_EQ(a.sizes(), b.sizes());
+  if (a.sizes() != b.sizes()) return INFINITY;
+  return ((a.to(at::kDouble) - b.to(at::kDouble)).abs().max() / b.to(at::kDouble).abs().max()).item<double>();
+}
+
+}  // namespace swage::model

@@ -1,0 +1,89 @@
+#include "swage/model/row_kernels.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "swage/model/parity_test_support.h"
+
+namespace swage::model {
+namespace {
+
+constexpr double kFloatRounding = 6e-8;  // half a unit in the last place of float32
+
+// Sizes around the 16 partial sums.
+class RowKernels : public testing::TestWithParam<int64_t> {};
+
+TEST_P(RowKernels, RmsNormIsTheFormulaInDouble) {
+  at::manual_seed(1);
+  const int64_t size = GetParam();
+  const at::Tensor x = at::randn({5, size}), weight = at::randn({size});
+  at::Tensor out = at::empty_like(x);
+  rows::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), 5, size, 1e-5f, out.mutable_data_ptr<float>());
+  const at::Tensor wide = x.to(at::kDouble);
+  const at::Tensor expected = wide / (wide.square().mean(-1, true) + 1e-5).sqrt() * weight.to(at::kDouble);
+  // each partial sum rounds size / 16 times at most, the factor and the two products once
+  EXPECT_LE(relative_error(out, expected), (double(size) / 16 + 8) * kFloatRounding);
+}
+
+TEST_P(RowKernels, SiluMultiplyIsTheFormulaInDouble) {
+  at::manual_seed(2);
+  const int64_t size = GetParam();
+  at::Tensor gate = at::randn({3, size}) * 20;
+  const at::Tensor up = at::randn({3, size}), wide = gate.to(at::kDouble);
+  const at::Tensor expected = wide / (1 + (-wide).exp()) * up.to(at::kDouble);
+  rows::silu_multiply(gate.mutable_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel());
+  const at::Tensor error = (gate.to(at::kDouble) - expected).abs();
+  // exp is within 2 ulp and range-reduced with a rounded argument; sum, quotient and product round once each
+  EXPECT_TRUE((error <= expected.abs() * 12 * kFloatRounding).all().item<bool>());
+}
+
+TEST_P(RowKernels, RotateTurnsPairs) {
+  at::manual_seed(3);
+  const int64_t half = GetParam();
+  at::Tensor x = at::randn({4, 3, 2 * half});
+  const at::Tensor angle = at::rand({4, half}) * 6, before = x.clone();
+  const at::Tensor cosine = angle.cos(), sine = angle.sin();
+  rows::rotate(x.mutable_data_ptr<float>(), cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(), 4, 3, half);
+  const at::Tensor a = before.narrow(2, 0, half), b = before.narrow(2, half, half);
+  const at::Tensor c = cosine.unsqueeze(1), s = sine.unsqueeze(1);
+  EXPECT_TRUE(at::equal(x, at::cat({a * c - b * s, b * c + a * s}, 2)));  // the same float operations
+}
+
+TEST_P(RowKernels, AbsmaxFindsEveryPlace) {
+  const int64_t size = GetParam();
+  for (int64_t i = 0; i < size; ++i) {
+    at::Tensor x = at::ones({size});
+    x[i] = -3;
+    EXPECT_EQ(rows::absmax(x.const_data_ptr<float>(), size), 3);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, RowKernels, testing::Values(1, 7, 16, 33, 64, 576));
+
+TEST(SiluMultiply, KeepsItsLimits) {
+  at::Tensor gate = at::tensor({-1000.0f, -88.0f, 0.0f, 88.0f, 1000.0f});
+  const at::Tensor up = at::ones({5});
+  rows::silu_multiply(gate.mutable_data_ptr<float>(), up.const_data_ptr<float>(), 5);
+  EXPECT_NEAR(gate[0].item<float>(), 0, 1e-30);
+  EXPECT_NEAR(gate[1].item<float>(), 0, 1e-30);
+  EXPECT_EQ(gate[2].item<float>(), 0);
+  EXPECT_EQ(gate[3].item<float>(), 88);
+  EXPECT_EQ(gate[4].item<float>(), 1000);
+}
+
+// Every float8 and values around every midpoint between neighbours.
+TEST(RoundToE4m3, EqualsTheConversionOfLibtorch) {
+  const at::Tensor codes = at::arange(0, 127).to(at::kByte).view(at::kFloat8_e4m3fn).to(at::kFloat);
+  const at::Tensor middle = (codes.narrow(0, 0, 126) + codes.narrow(0, 1, 126)) / 2;
+  at::Tensor x = at::cat({codes, middle, middle * (1 + 1e-6f), middle * (1 - 1e-6f)});
+  x = at::cat({x, -x});
+  at::Tensor out = at::empty_like(x);
+  rows::round_to_e4m3(x.const_data_ptr<float>(), x.numel(), 1, out.mutable_data_ptr<float>());
+  EXPECT_TRUE(at::equal(out, x.to(at::kFloat8_e4m3fn).to(at::kFloat)));
+}
+
+}  // namespace
+}  // namespace swage::model
