@@ -1,6 +1,9 @@
 #include "swage/eval/perplexity.h"
 
+#include <ATen/ops/gather.h>
 #include <ATen/ops/logsumexp.h>
+#include <ATen/ops/sub.h>
+#include <ATen/ops/sum.h>
 
 #include <chrono>
 #include <cmath>
@@ -22,7 +25,7 @@ double window_nll(const model::Model& model, const at::Tensor& hidden_TD, const 
     const at::Tensor logits_TV = model.logits(hidden_TD.narrow(0, first, rows));
     const at::Tensor target_T1 = ids_T.narrow(0, first + 1, rows).unsqueeze(1).to(logits_TV.device());
     const at::Tensor chosen_T = logits_TV.gather(1, target_T1).squeeze(1);
-    sum += (at::logsumexp(logits_TV, {1}) - chosen_T).sum(at::kDouble).item<double>();
+    sum += at::logsumexp(logits_TV, {1}).sub_(chosen_T).sum(at::kDouble).item<double>();
   }
   return sum;
 }

@@ -49,7 +49,7 @@ SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFacto
   const at::Tensor w_OI = task.weight_OI.to(at::kFloat);
   const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
   at::Tensor g_idx_I;
-  if (options_.act_order == solvers::ActOrder::Group && spec.group_size > 0) g_idx_I = solvers::sorted_groups(factor, spec.group_size);
+  if (options_.act_order == solvers::ActOrder::Group && spec.group_size > 0) g_idx_I = solvers::group_act_order_g_idx(factor, spec.group_size);
   const solvers::Grid grid = solvers::find_grid(w_OI, spec, search_, g_idx_I);
   const at::Tensor codes_OI = solvers::gptq_solve(w_OI, factor, grid).codes_OI;
   SolvedLinear out;

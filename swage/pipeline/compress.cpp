@@ -36,7 +36,7 @@ class Compression {
       : job_(job),
         context_(context),
         reader_(job.source),
-        weights_(reader_, ops::to_torch(context.device), format::NotFinite::Refuse),
+        weights_(reader_, ops::to_torch(context.device)),
         model_(model::make_model(reader_.config(), weights_, ops::to_torch(context.device))) {
     SWAGE_CHECK(reader_.config().find("quantization_config") == nullptr, Unsupported, job.source.string(),
                 ": is quantized already; compressing it again is not supported yet");

@@ -14,7 +14,7 @@ void check_files(const std::filesystem::path& folder, const std::vector<ModuleRe
   const format::CheckpointWeights weights(reader);
   eval::for_each_parallel(int64_t(modules.size()), [&](int64_t i) {
     const ModuleReport& module = modules[size_t(i)];
-    const uint64_t found = fingerprint(weights.quantized(module.name));
+    const uint64_t found = fingerprint(weights.quantized(module.name).weight);
     SWAGE_CHECK(found == module.fingerprint, Internal, "self-check: ", module.name, " reads back other than it was solved");
   });
 }
