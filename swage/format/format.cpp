@@ -14,10 +14,8 @@ constexpr std::array<Format, 4> kFormats = {{
     {"pack-quantized", pack_quantized::specs, pack_quantized::shape, pack_quantized::pack, pack_quantized::unpack,
      pack_quantized::unpack_before_0_18},
     {"int-quantized", int_quantized::specs, int_quantized::shape, int_quantized::pack, int_quantized::unpack, int_quantized::unpack},
-    {"float-quantized", float_quantized::specs, float_quantized::shape, float_quantized::pack, float_quantized::unpack,
-     float_quantized::unpack},
-    {"naive-quantized", naive_quantized::specs, naive_quantized::shape, naive_quantized::pack, naive_quantized::unpack,
-     naive_quantized::unpack},
+    {"float-quantized", float_quantized::specs, float_quantized::shape, float_quantized::pack, float_quantized::unpack, float_quantized::unpack},
+    {"naive-quantized", naive_quantized::specs, naive_quantized::shape, naive_quantized::pack, naive_quantized::unpack, naive_quantized::unpack},
 }};
 
 }  // namespace

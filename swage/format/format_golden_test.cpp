@@ -93,8 +93,8 @@ TEST(FormatGolden, PackGivesTheStoredTensors) {
     const Format& format = format_for(scheme);
     const QuantizedWeight weight = expected(one, *scheme.weights);
     const auto stored = format.pack(*scheme.weights, weight);
-    const auto specs = format.specs(*scheme.weights, weight.codes_OI.size(0), weight.codes_OI.size(1),
-                                    checkpoint::dtype_of(weight.scale_OG.scalar_type()));
+    const auto specs =
+        format.specs(*scheme.weights, weight.codes_OI.size(0), weight.codes_OI.size(1), checkpoint::dtype_of(weight.scale_OG.scalar_type()));
     ASSERT_EQ(stored.size(), specs.size());
     size_t weights = 0;  // the case may hold scales of activations besides
     for (const auto& [name, tensor] : one.tensors) weights += name.rfind("compressed.weight", 0) == 0;

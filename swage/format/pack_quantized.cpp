@@ -170,14 +170,14 @@ std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationA
   check_args(args);
   const QuantizedWeight ready = checked_for_packing(args, weight, at::kChar);
   const int64_t rows = ready.codes_OI.size(0), columns = ready.codes_OI.size(1);
-  SWAGE_CHECK(ready.g_idx_I.defined() == orders_groups(args), InvalidArgument, "pack-quantized: actorder is ",
-              args.actorder.value_or("not set"), ", but groups of sorted columns are ", ready.g_idx_I.defined() ? "" : "not ", "given");
+  SWAGE_CHECK(ready.g_idx_I.defined() == orders_groups(args), InvalidArgument, "pack-quantized: actorder is ", args.actorder.value_or("not set"),
+              ", but groups of sorted columns are ", ready.g_idx_I.defined() ? "" : "not ", "given");
   std::vector<std::pair<std::string, at::Tensor>> packed = {{"weight_packed", pack_rows(ready.codes_OI, args.num_bits)},
                                                             {"weight_scale", ready.scale_OG}};
   if (!args.symmetric) {
     const bool whole = args.strategy == Strategy::Tensor;
-    packed.emplace_back("weight_zero_point", whole ? ready.zero_point_OG
-                                                   : pack_rows(ready.zero_point_OG.t().contiguous(), args.num_bits).t().contiguous());
+    packed.emplace_back("weight_zero_point",
+                        whole ? ready.zero_point_OG : pack_rows(ready.zero_point_OG.t().contiguous(), args.num_bits).t().contiguous());
   }
   if (ready.g_idx_I.defined()) packed.emplace_back("weight_g_idx", ready.g_idx_I);
   packed.emplace_back("weight_shape", shape_tensor(rows, columns));
@@ -186,9 +186,7 @@ std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationA
 
 QuantizedWeight unpack(const scheme::QuantizationArgs& args, const TensorLookup& lookup) { return unpack_preferring(args, lookup, false); }
 
-QuantizedWeight unpack_before_0_18(const scheme::QuantizationArgs& args, const TensorLookup& lookup) {
-  return unpack_preferring(args, lookup, true);
-}
+QuantizedWeight unpack_before_0_18(const scheme::QuantizationArgs& args, const TensorLookup& lookup) { return unpack_preferring(args, lookup, true); }
 
 std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLookup& lookup) {
   check_args(args);

@@ -37,12 +37,14 @@ std::array<float, 256> values_of_codes(at::ScalarType type) {
   return values;
 }
 
-// Sixteen at a time: a count known to the compiler is one it turns into vector instructions.
-void dequantize_run(const int8_t* codes, int64_t count, float zero_point, float scale, float* out) {
+// Sixteen at a time, `out` apart from `codes`: a count known to the compiler is one it turns into vector instructions.
+void dequantize_run(const int8_t* __restrict codes, int64_t count, float zero_point, float scale, float* __restrict out) {
   constexpr int64_t kStep = 16;
   int64_t i = 0;
   for (; i + kStep <= count; i += kStep) {
-    for (int64_t k = 0; k < kStep; ++k) out[i + k] = (float(codes[i + k]) - zero_point) * scale;
+    int32_t wide[kStep];
+    for (int64_t k = 0; k < kStep; ++k) wide[k] = codes[i + k];
+    for (int64_t k = 0; k < kStep; ++k) out[i + k] = (float(wide[k]) - zero_point) * scale;
   }
   for (; i < count; ++i) out[i] = (float(codes[i]) - zero_point) * scale;
 }

@@ -67,13 +67,13 @@ QuantizedWeight checked_for_packing(const scheme::QuantizationArgs& args, const 
   SWAGE_CHECK(weight.codes_OI.defined() && weight.codes_OI.scalar_type() == codes && weight.codes_OI.dim() == 2, InvalidArgument,
               "codes: expected a matrix of ", c10::toString(codes));
   const std::vector<int64_t> shape = scale_shape(args, weight.codes_OI.size(0), weight.codes_OI.size(1));
-  SWAGE_CHECK(weight.scale_OG.defined() && weight.scale_OG.is_floating_point() && weight.scale_OG.sizes() == at::IntArrayRef(shape),
-              InvalidArgument, "scale: expected floats of shape ", io::shape_text(shape));
+  SWAGE_CHECK(weight.scale_OG.defined() && weight.scale_OG.is_floating_point() && weight.scale_OG.sizes() == at::IntArrayRef(shape), InvalidArgument,
+              "scale: expected floats of shape ", io::shape_text(shape));
   QuantizedWeight ready{weight.codes_OI.cpu().contiguous(), weight.scale_OG.cpu().contiguous(), {}, {}};
   if (!args.symmetric) {
     const at::Tensor& zero_point = weight.zero_point_OG;
-    SWAGE_CHECK(zero_point.defined() && zero_point.scalar_type() == at::kChar && zero_point.sizes() == at::IntArrayRef(shape),
-                InvalidArgument, "zero point: expected int8 of shape ", io::shape_text(shape));
+    SWAGE_CHECK(zero_point.defined() && zero_point.scalar_type() == at::kChar && zero_point.sizes() == at::IntArrayRef(shape), InvalidArgument,
+                "zero point: expected int8 of shape ", io::shape_text(shape));
     ready.zero_point_OG = zero_point.cpu().contiguous();
   }
   if (weight.g_idx_I.defined()) ready.g_idx_I = weight.g_idx_I.to(at::kCPU, at::kInt).contiguous();

@@ -15,12 +15,9 @@ namespace {
 
 constexpr std::string_view kWeight = ".weight";
 // Everything a quantized weight may be stored in.
-constexpr std::array<const char*, 6> kSuffixes = {"weight",            "weight_packed", "weight_scale",
-                                                  "weight_zero_point", "weight_g_idx",  "weight_shape"};
+constexpr std::array<const char*, 6> kSuffixes = {"weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx", "weight_shape"};
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() > end.size() && text.substr(text.size() - end.size()) == end;
-}
+bool ends_with(std::string_view text, std::string_view end) { return text.size() > end.size() && text.substr(text.size() - end.size()) == end; }
 
 std::optional<std::string> module_of(const std::string& name, std::string_view end) {
   if (!ends_with(name, end)) return std::nullopt;
@@ -61,7 +58,9 @@ const scheme::Scheme* find_scheme(const scheme::SchemeMatcher& matcher, const st
 }  // namespace
 
 CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, at::Device device, const CheckpointWeightsOptions& options)
-    : reader_(reader), device_(device), options_(options) {
+    : reader_(reader),
+      device_(device),
+      options_(options) {
   try {
     const Json* json = scheme::find_quantization_config(reader.config());
     if (!json) return;

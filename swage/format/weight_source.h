@@ -69,9 +69,9 @@ class CheckpointWeights : public checkpoint::WeightSource {
   at::Device device_;
   CheckpointWeightsOptions options_;
   std::optional<scheme::QuantizationConfig> config_;
-  std::map<std::string, Stored> modules_;                      // the quantized ones
+  std::map<std::string, Stored> modules_;                        // the quantized ones
   std::map<std::string, scheme::QuantizationArgs> inputs_only_;  // modules with activations quantized and a dense weight
-  bool before_0_18_ = false;  // the version of compressed-tensors that wrote it
+  bool before_0_18_ = false;                                     // the version of compressed-tensors that wrote it
 };
 
 }  // namespace swage::format

@@ -73,8 +73,8 @@ TEST(ConfigJson, ReadAndWrittenAgainIsTheGoldenTextOfEveryCheckpoint) {
 
 // The checkpoints' own groups, built here and not read.
 TEST(ConfigJson, SchemesGiveTheGoldenTextOfCheckpoints) {
-  const std::vector<std::pair<std::string, std::string>> made = {{"w4a16", "W4A16"},           {"w4a16_asym", "W4A16_ASYM"},
-                                                                 {"w8a8", "W8A8"},             {"fp8_dynamic", "FP8_DYNAMIC"},
+  const std::vector<std::pair<std::string, std::string>> made = {{"w4a16", "W4A16"},         {"w4a16_asym", "W4A16_ASYM"},
+                                                                 {"w8a8", "W8A8"},           {"fp8_dynamic", "FP8_DYNAMIC"},
                                                                  {"w4a16-sharded", "W4A16"}, {"w4a16-tied", "W4A16"}};
   for (const fs::path& root : checkpoint_roots()) {
     for (const auto& [folder, name] : made) {
@@ -85,9 +85,8 @@ TEST(ConfigJson, SchemesGiveTheGoldenTextOfCheckpoints) {
 }
 
 Json weights_only(const std::string& args, const std::string& top = "") {
-  return parse_json(R"({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"targets": ["Linear"], "weights": )" + args +
-                        "}}" + top + "}",
-                    "test");
+  return parse_json(
+      R"({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"targets": ["Linear"], "weights": )" + args + "}}" + top + "}", "test");
 }
 
 QuantizationArgs read_args(const std::string& args) { return *parse_quantization_config(weights_only(args)).groups[0].second.weights; }
@@ -175,13 +174,10 @@ constexpr ErrorKind kCorrupt = ErrorKind::CorruptData, kUnsupported = ErrorKind:
 INSTANTIATE_TEST_SUITE_P(
     Files, BrokenConfig,
     testing::Values(
-        Broken{"[]", kCorrupt, "expected an object"},
-        Broken{R"({"bits": 4})", kCorrupt, "quant_method"},
-        Broken{R"({"quant_method": "gptq", "bits": 4})", kUnsupported, "\"gptq\""},
-        Broken{R"({"quant_method": "awq"})", kUnsupported, "\"awq\""},
+        Broken{"[]", kCorrupt, "expected an object"}, Broken{R"({"bits": 4})", kCorrupt, "quant_method"},
+        Broken{R"({"quant_method": "gptq", "bits": 4})", kUnsupported, "\"gptq\""}, Broken{R"({"quant_method": "awq"})", kUnsupported, "\"awq\""},
         Broken{R"({"quant_method": "compressed-tensors"})", kCorrupt, "config_groups"},
-        Broken{R"({"config_groups": []})", kCorrupt, "config_groups: "},
-        Broken{R"({"config_groups": {"group_0": 3}})", kCorrupt, "group_0: "},
+        Broken{R"({"config_groups": []})", kCorrupt, "config_groups: "}, Broken{R"({"config_groups": {"group_0": 3}})", kCorrupt, "group_0: "},
         Broken{R"({"config_groups": {"group_0": {"weights": null}}})", kCorrupt, "targets"},
         Broken{R"({"config_groups": {"group_0": {"targets": "Linear"}}})", kCorrupt, "targets: "},
         Broken{R"({"config_groups": {"group_0": {"targets": [], "wieghts": null}}})", kCorrupt, "wieghts"},
@@ -192,15 +188,12 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{R"({"config_groups": {}, "kv_cache_scheme": {"foo": 1}})", kCorrupt, "kv_cache_scheme: unknown key \"foo\""},
         Broken{R"({"config_groups": {}, "transform_config": {"config_groups": {"R4": {}}}})", kUnsupported, "transform_config: "},
         Broken{R"({"config_groups": {}, "sparsity_config": {"format": "sparse-24-bitmask"}})", kUnsupported, "sparse-24-bitmask"},
-        Broken{ARGS(R"({"bits": 4})"), kCorrupt, "weights: unknown key \"bits\""},
-        Broken{ARGS(R"({"num_bits": "4"})"), kCorrupt, "num_bits"},
-        Broken{ARGS(R"({"num_bits": 0})"), kCorrupt, "num_bits"},
-        Broken{ARGS(R"({"num_bits": 99999999999})"), kCorrupt, "num_bits"},
+        Broken{ARGS(R"({"bits": 4})"), kCorrupt, "weights: unknown key \"bits\""}, Broken{ARGS(R"({"num_bits": "4"})"), kCorrupt, "num_bits"},
+        Broken{ARGS(R"({"num_bits": 0})"), kCorrupt, "num_bits"}, Broken{ARGS(R"({"num_bits": 99999999999})"), kCorrupt, "num_bits"},
         Broken{ARGS(R"({"num_bits": 5, "type": "float"})"), kCorrupt, "num_bits"},
-        Broken{ARGS(R"({"type": "posit"})"), kCorrupt, "type: unknown type \"posit\""},
+        Broken{ARGS(R"({"type": "posit"})"), kCorrupt, "type: unknown type \"posit\"; known: int, float"},
         Broken{ARGS(R"({"strategy": "row"})"), kCorrupt, "strategy: unknown strategy \"row\""},
-        Broken{ARGS(R"({"group_size": 0})"), kCorrupt, "group_size"},
-        Broken{ARGS(R"({"strategy": "group"})"), kCorrupt, "group_size"},
+        Broken{ARGS(R"({"group_size": 0})"), kCorrupt, "group_size"}, Broken{ARGS(R"({"strategy": "group"})"), kCorrupt, "group_size"},
         Broken{ARGS(R"({"strategy": "channel", "group_size": 32})"), kCorrupt, "group_size"},
         Broken{ARGS(R"({"strategy": "block"})"), kCorrupt, "block_structure"},
         Broken{ARGS(R"({"strategy": "block", "block_structure": "128"})"), kCorrupt, "block_structure"},
@@ -209,10 +202,8 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{ARGS(R"({"strategy": "token"})"), kCorrupt, "dynamic"},
         Broken{ARGS(R"({"strategy": "channel", "dynamic": true})"), kCorrupt, "dynamic"},
         Broken{ARGS(R"({"strategy": "tensor", "dynamic": "local"})"), kCorrupt, "dynamic"},
-        Broken{ARGS(R"({"dynamic": "sometimes"})"), kCorrupt, "dynamic"},
-        Broken{ARGS(R"({"actorder": "random"})"), kCorrupt, "actorder"},
-        Broken{ARGS(R"({"observer": 3})"), kCorrupt, "observer: "},
-        Broken{ARGS(R"({"observer_kwargs": 3})"), kCorrupt, "observer_kwargs: "}));
+        Broken{ARGS(R"({"dynamic": "sometimes"})"), kCorrupt, "dynamic"}, Broken{ARGS(R"({"actorder": "random"})"), kCorrupt, "actorder"},
+        Broken{ARGS(R"({"observer": 3})"), kCorrupt, "observer: "}, Broken{ARGS(R"({"observer_kwargs": 3})"), kCorrupt, "observer_kwargs: "}));
 
 }  // namespace
 }  // namespace swage::scheme

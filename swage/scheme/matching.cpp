@@ -15,8 +15,8 @@ constexpr size_t kMaxExpression = 1000, kMaxName = 4096;
 bool is_regex(std::string_view text) { return text.substr(0, kRegexPrefix.size()) == kRegexPrefix; }
 
 std::regex compile(const std::string& text) {
-  SWAGE_CHECK(text.size() <= kMaxExpression, InvalidArgument, "pattern of ", text.size(), " characters, at most ", kMaxExpression,
-              ": ", text.substr(0, 60), "...");
+  SWAGE_CHECK(text.size() <= kMaxExpression, InvalidArgument, "pattern of ", text.size(), " characters, at most ", kMaxExpression, ": ",
+              text.substr(0, 60), "...");
   try {
 #ifdef __GLIBCXX__
     // Matching time stays a product of the lengths of name and expression: no expression can hang a run.
@@ -94,7 +94,9 @@ std::vector<std::string> all_targets(const std::vector<std::pair<std::string, Sc
 }  // namespace
 
 SchemeMatcher::SchemeMatcher(std::vector<std::pair<std::string, Scheme>> groups, std::vector<std::string> ignore)
-    : groups_(std::move(groups)), targets_(all_targets(groups_)), ignore_(std::move(ignore)) {}
+    : groups_(std::move(groups)),
+      targets_(all_targets(groups_)),
+      ignore_(std::move(ignore)) {}
 
 const Scheme* SchemeMatcher::find(const ModuleName& module) const {
   const std::string target = targets_.best(module);

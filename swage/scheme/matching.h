@@ -12,7 +12,7 @@
 namespace swage::scheme {
 
 struct ModuleName {
-  std::string name;        // "model.layers.0.mlp.down_proj", without ".weight"
+  std::string name;  // "model.layers.0.mlp.down_proj", without ".weight"
   std::string class_name = "Linear";
 };
 

@@ -62,8 +62,8 @@ Dynamic get_dynamic(const Json& object) {
   const Json* value = find_set(object, "dynamic");
   if (!value) return Dynamic::No;
   if (value->is_bool()) return value->as_bool() ? Dynamic::Yes : Dynamic::No;
-  SWAGE_CHECK(value->is_string() && lower_case(value->as_string()) == "local", CorruptData,
-              "dynamic: expected true, false or \"local\", found ", value->dump());
+  SWAGE_CHECK(value->is_string() && lower_case(value->as_string()) == "local", CorruptData, "dynamic: expected true, false or \"local\", found ",
+              value->dump());
   return Dynamic::Local;
 }
 
@@ -123,8 +123,8 @@ void check_consistent(const QuantizationArgs& args) {
 }
 
 QuantizationArgs parse_args(const Json& json) {
-  check_keys(json, {"num_bits", "type", "symmetric", "strategy", "group_size", "block_structure", "dynamic", "actorder", "scale_dtype",
-                    "zp_dtype", "observer", "observer_kwargs"});
+  check_keys(json, {"num_bits", "type", "symmetric", "strategy", "group_size", "block_structure", "dynamic", "actorder", "scale_dtype", "zp_dtype",
+                    "observer", "observer_kwargs"});
   QuantizationArgs args;
   const int64_t bits = json.get_int("num_bits", 8);
   args.num_bits = bits >= 0 && bits <= 64 ? int(bits) : 0;

@@ -53,10 +53,9 @@ constexpr std::array<Preset, 6> kPresets = {{
 }};
 
 // Presets of compressed-tensors 0.20 that swage does not have.
-constexpr std::string_view kOthers[] = {
-    "UNQUANTIZED", "W4AFP8",  "FP8",      "FP8_BLOCK", "NVFP4A16", "NVFP4", "MXFP4A16", "MXFP4", "MXFP4XFP8", "MXFP6A16",
-    "MXFP6A8",     "MXFP8A16", "MXFP8",    "W2A4",      "W2A8",     "W2A16", "W3A4",     "W3A8",  "W3A16",     "W4A4",
-    "W4A8",        "W5A8",     "W5A16",    "W6A8",      "W6A16",    "W7A8",  "W7A16"};
+constexpr std::string_view kOthers[] = {"UNQUANTIZED", "W4AFP8",  "FP8",      "FP8_BLOCK", "NVFP4A16", "NVFP4", "MXFP4A16", "MXFP4", "MXFP4XFP8",
+                                        "MXFP6A16",    "MXFP6A8", "MXFP8A16", "MXFP8",     "W2A4",     "W2A8",  "W2A16",    "W3A4",  "W3A8",
+                                        "W3A16",       "W4A4",    "W4A8",     "W5A8",      "W5A16",    "W6A8",  "W6A16",    "W7A8",  "W7A16"};
 
 std::string upper_case(std::string_view name) {
   std::string upper(name);

@@ -20,7 +20,7 @@ struct QuantizationArgs {
   NumberType type = NumberType::Int;
   bool symmetric = true;
   Strategy strategy = Strategy::Tensor;
-  std::optional<int64_t> group_size;                   // Group and TensorGroup only
+  std::optional<int64_t> group_size;                           // Group and TensorGroup only
   std::optional<std::pair<int64_t, int64_t>> block_structure;  // Block only: rows, columns
   Dynamic dynamic = Dynamic::No;
   std::optional<std::string> actorder;     // "static" or "weight", the same; "group" or "dynamic": see orders_groups()

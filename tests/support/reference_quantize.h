@@ -11,8 +11,8 @@
 namespace swage::reference {
 
 struct QuantizeSpec {
-  bool fp8 = false;      // E4M3 codes; else signed integers of `bits`
-  int bits = 4;          // 1..8
+  bool fp8 = false;  // E4M3 codes; else signed integers of `bits`
+  int bits = 4;      // 1..8
   bool symmetric = true;
   // Columns per scale; kWholeRow: one scale a row, kWholeTensor: one scale in all.
   int64_t group_size = 0;
