@@ -10,7 +10,7 @@ use minijinja::{context, AutoEscape, Environment, Error, ErrorKind};
 use std::io;
 
 const NAME: &str = "chat template";
-const FUEL: u64 = 20_000_000; // instructions; a conversation of a thousand messages takes about a hundredth
+const FUEL: u64 = 5_000_000; // instructions; a conversation of a thousand messages takes about a twentieth
 const MAX_OUTPUT_BYTES: usize = 256 << 20;
 
 pub struct ChatTemplate {

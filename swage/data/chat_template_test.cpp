@@ -1,0 +1,75 @@
+#include "swage/data/chat_template.h"
+
+#include <gmock/gmock.h>
+
+#include <map>
+
+#include "swage/data/data_test_support.h"
+
+namespace swage::data {
+namespace {
+
+using testing::HasSubstr;
+
+Json variables() { return parse_json(R"({"bos_token":"<s>","eos_token":"</s>"})", "variables"); }
+
+std::string render(const std::string& source, const std::string& messages = R"([{"role":"user","content":"hi"}])") {
+  return ChatTemplate(source, "test.jinja").render(parse_json(messages, "messages"), variables(), {});
+}
+
+TEST(ChatTemplate, RendersAsTransformersDoes) {
+  std::vector<Json> chats;
+  std::ifstream in(test_data() / "chats.jsonl");
+  for (std::string line; std::getline(in, line);) chats.push_back(parse_json(line, "chats.jsonl").at("messages"));
+  size_t compared = 0;
+  const Json oracle = read_json(test_data() / "templates_oracle.json");
+  for (const Json& entry : oracle.at("cases").as_array()) {
+    const std::string name = entry.at("template").as_string() + ".jinja";
+    const ChatTemplate chat_template(read_text(test_data() / "templates" / name), name);
+    const Json& chat = chats.at(size_t(entry.at("chat").as_int()));
+    const ChatOptions options{.add_generation_prompt = entry.at("prompt").as_bool()};
+    if (const Json* refusal = entry.find("error")) {
+      const Error error = error_of([&] { chat_template.render(chat, variables(), options); });
+      EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
+      EXPECT_THAT(error.what(), HasSubstr(refusal->as_string()));
+    } else {
+      EXPECT_EQ(chat_template.render(chat, variables(), options), entry.at("text").as_string()) << name;
+    }
+    ++compared;
+  }
+  EXPECT_EQ(compared, 48u);
+}
+
+TEST(ChatTemplate, TheDateIsFixedUnlessGiven) {
+  const ChatTemplate chat_template("{{ strftime_now('%Y-%m-%d %H:%M') }}", "test.jinja");
+  EXPECT_EQ(chat_template.render(Json::array(), Json::object(), {}), "2024-07-26 00:00");
+  EXPECT_EQ(chat_template.render(Json::array(), Json::object(), {.now_seconds = 1'000'000'000}), "2001-09-09 01:46");
+}
+
+TEST(ChatTemplate, SyntaxErrorsNameFileAndLine) {
+  const Error error = error_of([] { render("line one\n{% for x in %}"); });
+  EXPECT_EQ(error.kind(), ErrorKind::CorruptData);
+  EXPECT_THAT(error.what(), HasSubstr("test.jinja"));
+  EXPECT_THAT(error.what(), HasSubstr(":2"));
+}
+
+TEST(ChatTemplate, SourceMustBeUtf8) {
+  EXPECT_EQ(error_of([] { render("\xFF"); }).kind(), ErrorKind::CorruptData);
+}
+
+TEST(ChatTemplate, MessagesMustBeAnArray) {
+  EXPECT_EQ(error_of([] { render("x", "{}"); }).kind(), ErrorKind::InvalidArgument);
+}
+
+// Work, recursion and output of a hostile template are bounded: an error, not a hang or a crash.
+TEST(ChatTemplate, HostileTemplatesRunIntoLimits) {
+  const std::string loops = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}";
+  EXPECT_THAT(error_of([&] { render(loops); }).what(), HasSubstr("fuel"));
+  EXPECT_EQ(error_of([] { render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"); }).kind(), ErrorKind::InvalidArgument);
+  EXPECT_THAT(error_of([] { render("{% for a in range(99) %}{{ 'x' * 9999999 }}{% endfor %}"); }).what(), HasSubstr("exceeds"));
+  EXPECT_EQ(error_of([] { render("{{ 'x' * 99999999999 }}"); }).kind(), ErrorKind::InvalidArgument);
+  EXPECT_EQ(error_of([] { render("{{ " + std::string(100'000, '(') + " }}"); }).kind(), ErrorKind::CorruptData);
+}
+
+}  // namespace
+}  // namespace swage::data
