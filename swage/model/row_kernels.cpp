@@ -1,11 +1,10 @@
 #include "swage/model/row_kernels.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 // Plain loops compiled once per vector width and picked at load time. Sums keep 16 partial sums, so that every width adds
-// in the same order.
+// in the same order. Builtins instead of <cmath> and <bit>: functions of other settings are not inlined here.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
 #define SWAGE_ROWS __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "no-trapping-math", "fp-contract=off")))
 #else
@@ -33,15 +32,15 @@ inline __attribute__((always_inline)) float exponential(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  return p * std::bit_cast<float>((std::bit_cast<int32_t>(shifted) + 127) << 23);
+  return p * __builtin_bit_cast(float, (__builtin_bit_cast(int32_t, shifted) + 127) << 23);
 }
 
 // Nearest float8_e4m3 of |v| <= 448, ties to even, as a float.
 inline __attribute__((always_inline)) float nearest_e4m3(float v) {
-  const uint32_t bits = std::bit_cast<uint32_t>(v);
-  const float normal = std::bit_cast<float>((bits + 0x7FFFFu + ((bits >> 20) & 1u)) & ~0xFFFFFu);
+  const uint32_t bits = __builtin_bit_cast(uint32_t, v);
+  const float normal = __builtin_bit_cast(float, (bits + 0x7FFFFu + ((bits >> 20) & 1u)) & ~0xFFFFFu);
   const float subnormal = (v * 512.0f + kRound - kRound) * (1.0f / 512.0f);  // multiples of 2^-9 below 2^-6
-  return std::fabs(v) < 0.015625f ? subnormal : normal;
+  return __builtin_fabsf(v) < 0.015625f ? subnormal : normal;
 }
 
 }  // namespace
@@ -87,10 +86,10 @@ SWAGE_ROWS float absmax(const float* x, int64_t count) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes)
     for (int64_t lane = 0; lane < kLanes; ++lane) {
-      const float value = std::fabs(x[i + lane]);
+      const float value = __builtin_fabsf(x[i + lane]);
       best[lane] = value > best[lane] ? value : best[lane];
     }
-  for (; i < count; ++i) best[0] = std::max(best[0], std::fabs(x[i]));
+  for (; i < count; ++i) best[0] = std::max(best[0], __builtin_fabsf(x[i]));
   return *std::max_element(best, best + kLanes);
 }
 

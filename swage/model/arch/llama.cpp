@@ -37,7 +37,10 @@ Sizes sizes_of(const ConfigFields& config) {
 
 AttentionDescription describe_attention(const Sizes& sizes, const LlamaTraits& traits, const std::string& prefix) {
   const int64_t wide = sizes.heads * sizes.head_size, narrow = sizes.kv_heads * sizes.head_size;
-  AttentionDescription out{.heads = sizes.heads, .kv_heads = sizes.kv_heads, .head_size = sizes.head_size};
+  AttentionDescription out;
+  out.heads = sizes.heads;
+  out.kv_heads = sizes.kv_heads;
+  out.head_size = sizes.head_size;
   out.query = {prefix + "q_proj", wide, sizes.hidden, traits.input_biases};
   out.key = {prefix + "k_proj", narrow, sizes.hidden, traits.input_biases};
   out.value = {prefix + "v_proj", narrow, sizes.hidden, traits.input_biases};
@@ -96,7 +99,8 @@ std::vector<bool> smollm3_rope_layers(const ConfigFields& config) {
 
 MlpDescription gated_mlp(const std::string& prefix, int64_t hidden, int64_t inner, Activation activation, bool biases,
                          const char* const names[3]) {
-  MlpDescription mlp{.activation = activation};
+  MlpDescription mlp;
+  mlp.activation = activation;
   mlp.gate = LinearDescription{prefix + names[0], inner, hidden, biases};
   mlp.up = {prefix + names[1], inner, hidden, biases};
   mlp.down = {prefix + names[2], hidden, inner, biases};

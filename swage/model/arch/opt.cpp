@@ -40,7 +40,8 @@ BlockDescription describe_block(const OptSizes& sizes, const std::string& prefix
   block.attention.key = {attention + "k_proj", sizes.hidden, sizes.hidden, sizes.biases};
   block.attention.value = {attention + "v_proj", sizes.hidden, sizes.hidden, sizes.biases};
   block.attention.output = {attention + "out_proj", sizes.hidden, sizes.hidden, sizes.biases};
-  MlpDescription mlp{.activation = sizes.activation};
+  MlpDescription mlp;
+  mlp.activation = sizes.activation;
   mlp.up = {prefix + "fc1", sizes.inner, sizes.hidden, sizes.biases};
   mlp.down = {prefix + "fc2", sizes.hidden, sizes.inner, sizes.biases};
   block.mlp = mlp;
