@@ -28,6 +28,16 @@ struct GramTile {
   double* sum;                     // [row_panels * kPanel, column_panels * kPanel], 64-byte aligned; added to.
 };                                 // Elements left of the diagonal may or may not be computed.
 
+// One tile [kPanel, kPanel] of an upper Cholesky factor H = U^T U, left-looking: tile -= a^T b, and then, unless `diagonal`
+// is null, tile = diagonal^-T tile. All pointers are aligned to 64 bytes.
+struct CholeskyTile {
+  const double* a;         // [depth, kPanel]: rows of U above the tile, in the columns of the tile's rows
+  const double* b;         // [depth, kPanel]: the same rows in the tile's own columns
+  int64_t depth;
+  const double* diagonal;  // [kPanel, kPanel]: finished upper triangular tile on the diagonal of the tile's rows
+  double* tile;
+};
+
 // Which values a code may have.
 struct CodeRange {
   bool fp8;        // E4M3 values, else integers
@@ -94,6 +104,7 @@ struct ValueRange {
 
 struct KernelTable {
   void (*gram_tile)(const GramTile&);
+  void (*cholesky_tile)(const CholeskyTile&);
   void (*gptq_panel)(const GptqPanel&);
   void (*search_scales)(const ScaleSearchPanel&);
   void (*quantize_row)(const QuantizeRow&);
@@ -102,6 +113,7 @@ struct KernelTable {
   template <class V>
   static void visit(V&& v) {
     v("gram_tile", &KernelTable::gram_tile);
+    v("cholesky_tile", &KernelTable::cholesky_tile);
     v("gptq_panel", &KernelTable::gptq_panel);
     v("search_scales", &KernelTable::search_scales);
     v("quantize_row", &KernelTable::quantize_row);

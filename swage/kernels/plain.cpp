@@ -31,6 +31,17 @@ void gram_tile(const GramTile& tile) {
   }
 }
 
+void cholesky_tile(const CholeskyTile& t) {
+  for (int64_t r = 0; r < kPanel; ++r) {
+    for (int64_t c = 0; c < kPanel; ++c) {
+      for (int64_t k = 0; k < t.depth; ++k) t.tile[r * kPanel + c] -= t.a[k * kPanel + r] * t.b[k * kPanel + c];
+      if (t.diagonal == nullptr) continue;
+      for (int64_t k = 0; k < r; ++k) t.tile[r * kPanel + c] -= t.diagonal[k * kPanel + r] * t.tile[k * kPanel + c];
+      t.tile[r * kPanel + c] /= t.diagonal[r * kPanel + r];
+    }
+  }
+}
+
 // One row of the weight; `lane` is its place in the panel.
 void gptq_row(const GptqPanel& p, int64_t lane) {
   double loss = 0;
@@ -105,7 +116,7 @@ void value_range(ValueRange& range) {
 }  // namespace
 
 const KernelTable& plain_kernels() {
-  static const KernelTable table{gram_tile, gptq_panel, search_scales, quantize_row, value_range};
+  static const KernelTable table{gram_tile, cholesky_tile, gptq_panel, search_scales, quantize_row, value_range};
   return table;
 }
 

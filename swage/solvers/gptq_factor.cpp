@@ -3,8 +3,6 @@
 #include <ATen/ops/argsort.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/eq.h>
-#include <ATen/ops/isfinite.h>
-#include <ATen/ops/linalg_cholesky_ex.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,56 +11,51 @@
 #include "swage/base/error.h"
 #include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/gptq.h"
+#include "swage/solvers/upper_cholesky.h"
 
 namespace swage::solvers {
 namespace {
 
-constexpr int64_t kBlock = 32;  // side of the square blocks in which matrices are reordered
 constexpr double kSmallestRetry = 1e-6;
 
-// Calls work(row block, column block) in parallel for all blocks of an n x n matrix; each gets half-open ranges.
-template <class Work>
-void for_blocks(int64_t n, const Work& work) {
-  ops::parallel_tasks((n + kBlock - 1) / kBlock, [] { return 0; }, [&](int64_t block, int) {
-    for (int64_t c = 0; c < n; c += kBlock) work(block * kBlock, std::min(n, (block + 1) * kBlock), c, std::min(n, c + kBlock));
+// The matrix is factored in reversed visiting order: with J the reversal and J H J = U^T U, R = J U^T J is upper triangular
+// and H = R R^T, M = R / diag(R), D = diag(R)^2.
+// A diagonal that is good for one factorization: gram's with zeros replaced and dampening added, in the original order.
+struct Matrix {
+  const double* gram;
+  int64_t columns;
+  const std::vector<int64_t>& order;
+  const std::vector<double>& diagonal;
+};
+
+UpperCholesky reversed_factor(const Matrix& h) {
+  const int64_t last = h.columns - 1;
+  return upper_cholesky(h.columns, [&h, last](int64_t i, int64_t j) {
+    const int64_t row = h.order[static_cast<size_t>(last - i)];
+    return i == j ? h.diagonal[static_cast<size_t>(row)] : h.gram[row * h.columns + h.order[static_cast<size_t>(last - j)]];
   });
 }
 
-// out[i][j] = gram[order[n-1-i]][order[n-1-j]] with `diagonal` (in the original order) on the diagonal.
-at::Tensor reversed(const at::Tensor& gram_II, const std::vector<int64_t>& order, const std::vector<double>& diagonal) {
-  const int64_t n = gram_II.size(0);
-  at::Tensor out_II = at::empty({n, n}, at::kDouble);
-  const double* gram = gram_II.const_data_ptr<double>();
-  double* out = out_II.mutable_data_ptr<double>();
-  ops::parallel_tasks(n, [] { return 0; }, [&](int64_t i, int) {
-    const int64_t row = order[static_cast<size_t>(n - 1 - i)];
-    for (int64_t j = 0; j < n; ++j) out[i * n + j] = gram[row * n + order[static_cast<size_t>(n - 1 - j)]];
-    out[i * n + i] = diagonal[static_cast<size_t>(row)];
-  });
-  return out_II;
-}
-
-// With the reversed H = L L^T: R[i][j] = L[n-1-i][n-1-j] is upper triangular, H = R R^T, M = R / diag(R), D = diag(R)^2.
-void unpack_factor(const at::Tensor& l_II, GptqFactor& factor) {
-  const int64_t n = l_II.size(0), row_stride = l_II.stride(0), column_stride = l_II.stride(1);
+void unpack_factor(const UpperCholesky& u, GptqFactor& factor) {
+  const int64_t n = u.columns();
   factor.m_II = at::empty({n, n}, at::kFloat);
   factor.d_I = at::empty({n}, at::kFloat);
-  const double* l = l_II.const_data_ptr<double>();
   float* m = factor.m_II.mutable_data_ptr<float>();
   float* d = factor.d_I.mutable_data_ptr<float>();
   std::vector<double> inverse(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) {
-    const double pivot = l[(n - 1 - i) * (row_stride + column_stride)];
+    const double pivot = u.at(n - 1 - i, n - 1 - i);
     inverse[static_cast<size_t>(i)] = 1 / pivot;
     d[i] = static_cast<float>(pivot * pivot);
   }
-  for_blocks(n, [&](int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
-    for (int64_t i = row; i < row_end; ++i) {
-      for (int64_t j = column; j < column_end; ++j) {
-        const double r = l[(n - 1 - i) * row_stride + (n - 1 - j) * column_stride];
-        m[i * n + j] = i > j ? 0.0f : i == j ? 1.0f : static_cast<float>(r * inverse[static_cast<size_t>(j)]);
-      }
+  constexpr int64_t kRows = 16;  // rows of M that are read from the same lines of U
+  ops::parallel_tasks((n + kRows - 1) / kRows, [] { return 0; }, [&](int64_t task, int) {
+    const int64_t begin = task * kRows, end = std::min(n, begin + kRows);
+    for (int64_t i = begin; i < end; ++i) std::fill(m + i * n, m + i * n + i, 0.0f);
+    for (int64_t j = begin; j < n; ++j) {
+      for (int64_t i = begin; i < std::min(end, j); ++i) m[i * n + j] = static_cast<float>(u.at(n - 1 - j, n - 1 - i) * inverse[static_cast<size_t>(j)]);
     }
+    for (int64_t i = begin; i < end; ++i) m[i * n + i] = 1.0f;
   });
 }
 
@@ -112,9 +105,9 @@ GptqFactor gptq_factor(const at::Tensor& gram_II, const GptqOptions& options) {
   for (;; ++factor.retries) {
     std::vector<double> dampened = diagonal;
     for (double& x : dampened) x += factor.dampening_used * mean;
-    const auto [l_II, info] = at::linalg_cholesky_ex(reversed(gram64_II, order, dampened), /*upper=*/false, /*check_errors=*/false);
-    if (info.item<int>() == 0) {
-      unpack_factor(l_II, factor);
+    const UpperCholesky u = reversed_factor({gram64_II.const_data_ptr<double>(), gram64_II.size(0), order, dampened});
+    if (u.ok()) {
+      unpack_factor(u, factor);
       return factor;
     }
     SWAGE_CHECK(factor.retries < options.max_retries, Numerical, "gptq_factor: the Gram matrix of ", order.size(),

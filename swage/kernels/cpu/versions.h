@@ -5,6 +5,7 @@
 namespace swage::kernels {
 
 void gram_tile_fast(const GramTile& tile);
+void cholesky_tile_fast(const CholeskyTile& tile);
 void gptq_panel_fast(const GptqPanel& panel);
 void search_scales_fast(const ScaleSearchPanel& panel);
 void quantize_row_fast(const QuantizeRow& row);

@@ -1,0 +1,278 @@
+// Every kernel in the table meets its scalar twin, on inputs with odd sizes.
+#include "swage/kernels/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace swage::kernels {
+namespace {
+
+// Numbers whose memory is aligned to 64 bytes.
+template <class T>
+class Aligned {
+ public:
+  explicit Aligned(int64_t count) : memory_(static_cast<size_t>(count) + 64 / sizeof(T), T{}) {
+    const auto address = reinterpret_cast<uintptr_t>(memory_.data());
+    data_ = memory_.data() + (64 - address % 64) % 64 / sizeof(T);
+  }
+  Aligned(const Aligned&) = delete;
+  T* data() { return data_; }
+  T& operator[](int64_t i) { return data_[i]; }
+
+ private:
+  std::vector<T> memory_;
+  T* data_;
+};
+
+void fill_noise(float* data, int64_t count, unsigned seed, float size = 1.0f) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> noise(0.0f, size);
+  for (int64_t i = 0; i < count; ++i) data[i] = noise(random);
+}
+
+// Two row panels meet four column panels, over the diagonal, with a last chunk that is not full.
+void gram_tile_parity() {
+  constexpr int64_t kPanels = 5, kTokens = kGramChunk + 37, kRows = 2 * kPanel, kColumns = 4 * kPanel;
+  Aligned<float> packed(2 * kPanels * kGramChunk * kPanel);
+  fill_noise(packed.data(), 2 * kPanels * kGramChunk * kPanel, 1);
+  for (int64_t column_panel : {1, 0}) {
+    Aligned<double> fast(kRows * kColumns), plain(kRows * kColumns);
+    const auto run = [&](const KernelTable& table, double* sum) {
+      table.gram_tile({packed.data(), kPanels, kTokens, column_panel, 2, column_panel, 4, sum});
+      table.gram_tile({packed.data(), kPanels, kTokens, column_panel, 2, column_panel, 4, sum});  // it adds
+    };
+    run(fast_kernels(), fast.data());
+    run(plain_kernels(), plain.data());
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t c = r; c < kColumns; ++c) {
+        // 512 products of size ~1 summed in f32: error below 512 * 2^-24 * sum |products| in the worst case, ~sqrt of it here.
+        ASSERT_NEAR(fast[r * kColumns + c], plain[r * kColumns + c], 2e-3) << r << " " << c;
+      }
+    }
+  }
+}
+
+void cholesky_tile_parity() {
+  constexpr int64_t kDepth = 300, kTile = kPanel * kPanel;
+  std::mt19937 random(7);
+  std::normal_distribution<double> noise(0.0, 0.1);
+  Aligned<double> a(kDepth * kPanel), b(kDepth * kPanel), diagonal(kTile), fast(kTile), plain(kTile);
+  for (int64_t i = 0; i < kDepth * kPanel; ++i) a[i] = noise(random), b[i] = noise(random);
+  for (int64_t i = 0; i < kTile; ++i) diagonal[i] = i % (kPanel + 1) == 0 ? 2.0 : noise(random);
+  for (const double* with : {static_cast<const double*>(nullptr), static_cast<const double*>(diagonal.data())}) {
+    for (int64_t i = 0; i < kTile; ++i) fast[i] = plain[i] = noise(random);
+    fast_kernels().cholesky_tile({a.data(), b.data(), kDepth, with, fast.data()});
+    plain_kernels().cholesky_tile({a.data(), b.data(), kDepth, with, plain.data()});
+    // Sums of 300 products of size 0.01, with and without fused rounding, through a solve that at most doubles them.
+    for (int64_t i = 0; i < kTile; ++i) ASSERT_NEAR(fast[i], plain[i], 1e-13) << i;
+  }
+}
+
+struct GptqData {
+  static constexpr int64_t kColumns = 40, kGroups = 5;
+  Aligned<float> weight{kColumns * kPanel}, m{gptq_m_offset(kColumns / kColumnGroup)}, d{kColumns};
+  Aligned<float> scale{kGroups * kPanel}, inverse{kGroups * kPanel}, zero{kGroups * kPanel};
+  std::vector<int32_t> group;
+  Aligned<uint8_t> codes{kColumns * kPanel};
+  double loss[kPanel];
+
+  GptqData(CodeRange range, bool symmetric) {
+    fill_noise(weight.data(), kColumns * kPanel, 2);
+    fill_noise(m.data(), gptq_m_offset(kColumns / kColumnGroup), 3, 0.2f);
+    fill_noise(scale.data(), kGroups * kPanel, 4, 0.01f);
+    for (int64_t i = 0; i < kColumns; ++i) {
+      d[i] = 1.0f + 0.1f * static_cast<float>(i);
+      group.push_back(static_cast<int32_t>(i * 7 % kGroups));
+    }
+    for (int64_t i = 0; i < kGroups * kPanel; ++i) {
+      scale[i] = std::fabs(scale[i]) + (range.fp8 ? 0.005f : 0.3f);
+      inverse[i] = 1.0f / scale[i];
+      zero[i] = symmetric ? 0.0f : static_cast<float>(i % 7 - 3);
+    }
+  }
+  void run(const KernelTable& table, CodeRange range) {
+    table.gptq_panel({kColumns, weight.data(), m.data(), d.data(), group.data(), scale.data(), inverse.data(), zero.data(), range, codes.data(), loss});
+  }
+};
+
+void gptq_panel_parity() {
+  for (const auto& [range, symmetric] : {std::pair{CodeRange{false, -8, 7}, true}, {CodeRange{false, -8, 7}, false}, {CodeRange{true, -448, 448}, true}}) {
+    GptqData fast(range, symmetric), plain(range, symmetric);
+    fast.run(fast_kernels(), range);
+    plain.run(plain_kernels(), range);
+    int64_t different = 0;
+    for (int64_t i = 0; i < GptqData::kColumns * kPanel; ++i) different += fast.codes[i] != plain.codes[i];
+    // Fused multiply-add in the same order on both sides: equal, except that a CPU without it may round a tie otherwise.
+    EXPECT_LE(different, 4) << "fp8 " << range.fp8;
+    if (different != 0) continue;
+    for (int64_t i = 0; i < GptqData::kColumns * kPanel; ++i) ASSERT_NEAR(fast.weight[i], plain.weight[i], 1e-5f);
+    for (int64_t i = 0; i < kPanel; ++i) EXPECT_NEAR(fast.loss[i], plain.loss[i], 1e-5 * plain.loss[i]);
+  }
+}
+
+// |code value - w|^norm summed in f64 for one lane.
+double search_error(const ScaleSearchPanel& p, int64_t lane) {
+  double sum = 0;
+  for (int64_t i = 0; i < p.count; ++i) {
+    const float w = p.weight[i * kSearchLanes + lane];
+    float code = std::clamp(w / p.scale[lane] + p.zero[lane], p.range.min, p.range.max);
+    code = p.range.fp8 ? round_to_e4m3(code) : std::nearbyint(code);
+    sum += std::pow(std::fabs(double{(code - p.zero[lane]) * p.scale[lane] - w}), double{p.norm});
+  }
+  return sum;
+}
+
+void search_parity_for(CodeRange range, bool symmetric, float norm, NumberFormat format) {
+  constexpr int64_t kCount = 72;
+  Aligned<float> weight(kCount * kSearchLanes), low(kSearchLanes), high(kSearchLanes);
+  fill_noise(weight.data(), kCount * kSearchLanes, 5, 0.02f);
+  for (int64_t i = 0; i < kCount; ++i) weight[i * kSearchLanes + 3] = 0;        // a group of zeros
+  for (int64_t i = 0; i < kCount; ++i) weight[i * kSearchLanes + 4] *= 1e-12f;  // and a tiny one
+  for (int64_t i = 0; i < kCount * kSearchLanes; ++i) {
+    low[i % kSearchLanes] = std::min(low[i % kSearchLanes], weight[i]);
+    high[i % kSearchLanes] = std::max(high[i % kSearchLanes], weight[i]);
+  }
+  std::vector<float> factors;
+  for (int i = 0; i < 46; ++i) factors.push_back(static_cast<float>(1.15 - 0.015 * i));
+  const float span = range.max - range.min;
+  Aligned<float> scale(kSearchLanes), zero(kSearchLanes), plain_scale(kSearchLanes), plain_zero(kSearchLanes);
+  ScaleSearchPanel fast{weight.data(), kCount, low.data(), high.data(), factors.data(), 46, norm, range, symmetric,
+                        symmetric ? span / 2 : span, format, 0x1p-10f, scale.data(), zero.data()};
+  ScaleSearchPanel plain = fast;
+  plain.scale = plain_scale.data();
+  plain.zero = plain_zero.data();
+  fast_kernels().search_scales(fast);
+  plain_kernels().search_scales(plain);
+  for (int64_t lane = 0; lane < kSearchLanes; ++lane) {
+    EXPECT_EQ(scale[lane], round_to(format, scale[lane]));
+    // log2 and exp2 are good to 1e-5 together, so the winner may be another candidate whose error is this close.
+    EXPECT_LE(search_error(fast, lane), search_error(plain, lane) * (1 + 5e-5) + 1e-30) << "lane " << lane << " norm " << norm;
+  }
+  EXPECT_EQ(scale[3], plain_scale[3]);
+}
+
+void search_scales_parity() {
+  const CodeRange int4{false, -8, 7}, fp8{true, -448, 448};
+  for (const float norm : {2.4f, 2.0f, 1.0f, 3.5f}) {
+    search_parity_for(int4, true, norm, NumberFormat::BF16);
+    search_parity_for(int4, false, norm, NumberFormat::F16);
+    search_parity_for(fp8, true, norm, NumberFormat::F32);
+  }
+}
+
+// 77 values, among them ties, the edges of FP8's subnormals, -0 and values beyond the range, in each format.
+std::vector<float> awkward_values() {
+  std::vector<float> values{0.0f, -0.0f, 0.5f, 1.5f, -2.5f, 1e-4f, -1e-4f, 0.0009765625f, 0.0146484375f, 0.015625f, 463.0f, -1e4f, 7.49f};
+  std::mt19937 random(6);
+  std::normal_distribution<float> noise(0.0f, 30.0f);
+  while (values.size() < 77) values.push_back(noise(random));
+  return values;
+}
+
+std::vector<uint16_t> halves(const std::vector<float>& values, NumberFormat format) {
+  std::vector<uint16_t> out;
+  for (const float x : values) {
+    if (format == NumberFormat::BF16) {
+      out.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(round_to_bf16(x)) >> 16));
+      continue;
+    }
+    int exponent = 0;
+    const float f16 = round_to_f16(x);
+    const float mantissa = std::frexp(std::fabs(f16), &exponent);  // f16 = mantissa * 2^exponent, mantissa in [1/2, 1)
+    const int bits = f16 == 0 ? 0 : exponent < -13 ? static_cast<int>(std::ldexp(std::fabs(f16), 24)) : (exponent + 14) * 1024 + static_cast<int>(mantissa * 2048) - 1024;
+    out.push_back(static_cast<uint16_t>(bits | (std::signbit(f16) ? 0x8000 : 0)));
+  }
+  return out;
+}
+
+void for_each_format(const std::function<void(const void*, NumberFormat, int64_t)>& run) {
+  const std::vector<float> values = awkward_values();
+  for (const NumberFormat format : {NumberFormat::F32, NumberFormat::BF16, NumberFormat::F16}) {
+    const std::vector<uint16_t> half = halves(values, format);
+    for (const int64_t count : {1, 15, 16, 33, 77}) run(format == NumberFormat::F32 ? static_cast<const void*>(values.data()) : half.data(), format, count);
+  }
+}
+
+void quantize_row_parity() {
+  for_each_format([](const void* data, NumberFormat format, int64_t count) {
+    for (const CodeRange range : {CodeRange{false, -8, 7}, CodeRange{false, -128, 127}, CodeRange{true, -448, 448}}) {
+      std::vector<float> scale, zero;
+      for (int64_t i = 0; i < count; ++i) scale.push_back(i < 13 ? 1.0f : 0.3f + 0.01f * static_cast<float>(i % 5));
+      for (int64_t i = 0; i < count; ++i) zero.push_back(range.fp8 ? 0.0f : static_cast<float>(i % 3 - 1));
+      std::vector<uint8_t> fast(static_cast<size_t>(count)), plain(static_cast<size_t>(count));
+      fast_kernels().quantize_row({data, format, count, scale.data(), zero.data(), range, fast.data()});
+      plain_kernels().quantize_row({data, format, count, scale.data(), zero.data(), range, plain.data()});
+      EXPECT_EQ(fast, plain) << "format " << static_cast<int>(format) << " fp8 " << range.fp8;
+    }
+  });
+}
+
+void value_range_parity() {
+  for_each_format([](const void* data, NumberFormat format, int64_t count) {
+    ValueRange fast{data, format, count, 0, 0}, plain = fast;
+    fast_kernels().value_range(fast);
+    plain_kernels().value_range(plain);
+    EXPECT_EQ(fast.low, plain.low);
+    EXPECT_EQ(fast.high, plain.high);
+  });
+  for (const float bad : {NAN, INFINITY, -INFINITY}) {
+    for (const size_t place : {0u, 5u, 39u}) {
+      std::vector<float> values(40, 1.0f);
+      values[place] = bad;
+      ValueRange fast{values.data(), NumberFormat::F32, 40, 0, 0}, plain = fast;
+      fast_kernels().value_range(fast);
+      plain_kernels().value_range(plain);
+      EXPECT_TRUE(std::isnan(fast.low)) << bad << " at " << place;
+      EXPECT_TRUE(std::isnan(plain.low));
+    }
+  }
+}
+
+const std::map<std::string, std::function<void()>>& parity_tests() {
+  static const std::map<std::string, std::function<void()>> tests{{"gram_tile", gram_tile_parity},
+                                                                  {"cholesky_tile", cholesky_tile_parity},
+                                                                  {"gptq_panel", gptq_panel_parity},
+                                                                  {"search_scales", search_scales_parity},
+                                                                  {"quantize_row", quantize_row_parity},
+                                                                  {"value_range", value_range_parity}};
+  return tests;
+}
+
+// The table is complete: each kernel has a fast and a plain version, which differ, and a parity test, which passes.
+TEST(Kernels, EachHasATwinAndMeetsIt) {
+  size_t kernels = 0;
+  KernelTable::visit([&](const char* name, auto member) {
+    SCOPED_TRACE(name);
+    ++kernels;
+    EXPECT_NE(fast_kernels().*member, nullptr);
+    EXPECT_NE(plain_kernels().*member, nullptr);
+    EXPECT_NE(fast_kernels().*member, plain_kernels().*member);
+    ASSERT_TRUE(parity_tests().contains(name)) << "no parity test for " << name;
+    parity_tests().at(name)();
+  });
+  EXPECT_EQ(kernels, parity_tests().size());
+  EXPECT_EQ(sizeof(KernelTable), kernels * sizeof(void*)) << "a kernel is missing in KernelTable::visit";
+}
+
+// FP8 E4M3: all 127 finite magnitudes survive, values halfway between go to the even code.
+TEST(NumberFormat, E4M3RoundsToNearestEven) {
+  float previous = 0;
+  for (int code = 1; code < 127; ++code) {
+    const int exponent = code >> 3, mantissa = code & 7;
+    const float value = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9) : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+    EXPECT_EQ(round_to_e4m3(value), value);
+    EXPECT_EQ(encode_e4m3(value), code);
+    EXPECT_EQ(encode_e4m3(-value), code | 0x80);
+    const float halfway = (previous + value) / 2;
+    EXPECT_EQ(encode_e4m3(round_to_e4m3(halfway)), code % 2 == 0 ? code : code - 1);
+    previous = value;
+  }
+}
+
+}  // namespace
+}  // namespace swage::kernels
