@@ -112,14 +112,13 @@ class Sequential {
     modifiers::Statistics out;
     out.gram_II = at::zeros({columns, columns}, flows_[0].input_TI.options().dtype(at::kDouble));
     for (const Flow& flow : flows_) {
-      at::Tensor input_TI = flow.input_TI;
-      if (expert >= 0) {
-        const at::Tensor rows = flow.rows_of_expert(expert);
-        if (rows.defined()) input_TI = input_TI.index_select(0, rows);
+      const at::Tensor rows = expert >= 0 ? flow.routed_rows_of(expert) : at::Tensor();
+      if (rows.defined()) {
+        ops::gram_add_rows(flow.input_TI, rows, out.gram_II);
+      } else {
+        ops::gram_add(flow.input_TI, out.gram_II);
       }
-      if (input_TI.size(0) == 0) continue;
-      ops::gram_add(input_TI.contiguous(), out.gram_II);
-      out.tokens += input_TI.size(0);
+      out.tokens += rows.defined() ? rows.size(0) : flow.input_TI.size(0);
     }
     ops::gram_finish(out.gram_II);
     return out;
