@@ -49,8 +49,7 @@ void quantize_row(const float* x, int64_t count, const QuantizationArgs& args, c
 at::Tensor quantize_with_tensors(const at::Tensor& x_TI, const QuantizationArgs& args, const Grid& grid) {
   auto [minimum_T1, maximum_T1] = at::aminmax(x_TI, -1, true);
   minimum_T1 = minimum_T1.clamp_max(0), maximum_T1 = maximum_T1.clamp_min(0);
-  at::Tensor scale_T1 = args.symmetric ? maximum_T1.maximum(-minimum_T1).div(grid.half_range)
-                                       : (maximum_T1 - minimum_T1).div(grid.high - grid.low);
+  at::Tensor scale_T1 = args.symmetric ? maximum_T1.maximum(-minimum_T1).div(grid.half_range) : (maximum_T1 - minimum_T1).div(grid.high - grid.low);
   scale_T1 = at::where(scale_T1 > 0, scale_T1, kScaleForZeros);
   if (args.type == scheme::NumberType::Float) {
     return (x_TI / scale_T1).clamp_(grid.low, grid.high).to(at::kFloat8_e4m3fn).to(at::kFloat).mul_(scale_T1);
@@ -67,8 +66,7 @@ void check_input_quantization(const QuantizationArgs& args, const std::string& m
               ": only dynamic per-token quantization of inputs can be run");
   const bool integers = args.type == scheme::NumberType::Int && args.num_bits >= 2 && args.num_bits <= 8;
   const bool float8 = args.type == scheme::NumberType::Float && args.num_bits == 8 && args.symmetric;
-  SWAGE_CHECK(integers || float8, Unsupported, module, ": inputs of ", args.num_bits, "-bit ",
-              args.symmetric ? "symmetric " : "asymmetric ",
+  SWAGE_CHECK(integers || float8, Unsupported, module, ": inputs of ", args.num_bits, "-bit ", args.symmetric ? "symmetric " : "asymmetric ",
               args.type == scheme::NumberType::Int ? "int" : "float", " type cannot be run");
 }
 

@@ -56,8 +56,7 @@ TEST(FakeQuantizeTokens, IsOneStepFromTheBfloat16Form) {
     const at::Tensor out_TI = fake_quantize_tokens(x_TI, args), expected_TI = golden.at(name + ".bf16.fake_quant")[0];
     const at::Tensor scale_T1 = golden.at(name + ".bf16.scale")[0].to(at::kFloat);
     // e4m3 keeps 4 significant bits: neighbours are at most 2^-3 of the value apart, 2^-9 scales near zero
-    const at::Tensor step_TI = args.type == scheme::NumberType::Int ? scale_T1.expand_as(x_TI)
-                                                                    : at::maximum(x_TI.abs() / 8, scale_T1 / 512);
+    const at::Tensor step_TI = args.type == scheme::NumberType::Int ? scale_T1.expand_as(x_TI) : at::maximum(x_TI.abs() / 8, scale_T1 / 512);
     const at::Tensor bound_TI = step_TI * 1.01 + x_TI.abs() * 3 / 256;
     EXPECT_TRUE(((out_TI - expected_TI.to(at::kFloat)).abs() <= bound_TI).all().item<bool>()) << name;
   }

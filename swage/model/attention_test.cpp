@@ -44,14 +44,13 @@ TEST_P(Attend, IsTheDefinition) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Attend,
-                         testing::Values(Sizes{12, 12, 6, 2, 16, 0},        // grouped
-                                         Sizes{12, 12, 4, 4, 8, 5},         // window shorter than the sequence
-                                         Sizes{12, 12, 4, 4, 8, 12},        // window that holds all of it
-                                         Sizes{1, 30, 6, 3, 16, 0},         // decoding
-                                         Sizes{1, 30, 6, 3, 16, 7},         // decoding in a window
-                                         Sizes{5, 30, 6, 3, 16, 0},         // a piece after a prefix
-                                         Sizes{5, 30, 6, 3, 16, 4},
-                                         Sizes{1100, 1100, 2, 1, 8, 100},   // several chunks
+                         testing::Values(Sizes{12, 12, 6, 2, 16, 0},                                  // grouped
+                                         Sizes{12, 12, 4, 4, 8, 5},                                   // window shorter than the sequence
+                                         Sizes{12, 12, 4, 4, 8, 12},                                  // window that holds all of it
+                                         Sizes{1, 30, 6, 3, 16, 0},                                   // decoding
+                                         Sizes{1, 30, 6, 3, 16, 7},                                   // decoding in a window
+                                         Sizes{5, 30, 6, 3, 16, 0},                                   // a piece after a prefix
+                                         Sizes{5, 30, 6, 3, 16, 4}, Sizes{1100, 1100, 2, 1, 8, 100},  // several chunks
                                          Sizes{600, 1100, 2, 1, 8, 700}));
 
 TEST(KvCache, GrowsWithoutLosingTokens) {

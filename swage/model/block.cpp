@@ -14,9 +14,7 @@ at::Tensor quantized_input(const Linear& linear, const at::Tensor& x_TI) {
 
 }  // namespace
 
-at::Tensor Linear::operator()(const at::Tensor& x_TI) const {
-  return at::linear(quantized_input(*this, x_TI), weight_OI, bias_O);
-}
+at::Tensor Linear::operator()(const at::Tensor& x_TI) const { return at::linear(quantized_input(*this, x_TI), weight_OI, bias_O); }
 
 void Linear::add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const {
   out_TO.addmm_(quantized_input(*this, x_TI), weight_OI.t());
@@ -29,8 +27,8 @@ at::Tensor Flow::rows_of_expert(int expert) const {
 }
 
 at::Tensor Flow::routed_rows_of(int expert) const {
-  SWAGE_CHECK(expert >= 0 && expert + 1 < static_cast<int>(routed_offsets.size()), Internal, "expert ", expert,
-              " of a flow that was routed to ", routed_offsets.size(), " offsets");
+  SWAGE_CHECK(expert >= 0 && expert + 1 < static_cast<int>(routed_offsets.size()), Internal, "expert ", expert, " of a flow that was routed to ",
+              routed_offsets.size(), " offsets");
   const int64_t first = routed_offsets[expert], end = routed_offsets[expert + 1];
   return routed_rows.narrow(0, first, end - first);
 }

@@ -16,11 +16,11 @@ namespace swage::model {
 
 // One linear layer of the model. The weight is float32 on the model's device.
 struct Linear {
-  std::string name;        // module path in the checkpoint: "model.layers.0.self_attn.q_proj"
-  int64_t rows = 0;        // O
-  int64_t columns = 0;     // I
+  std::string name;     // module path in the checkpoint: "model.layers.0.self_attn.q_proj"
+  int64_t rows = 0;     // O
+  int64_t columns = 0;  // I
   at::Tensor weight_OI = {};
-  at::Tensor bias_O = {};  // undefined if there is none
+  at::Tensor bias_O = {};                                           // undefined if there is none
   std::optional<scheme::QuantizationArgs> input_quantization = {};  // dynamic activation quantization, applied to the input
   // x [T, I] -> [T, O]
   at::Tensor operator()(const at::Tensor& x_TI) const;

@@ -20,22 +20,22 @@ const Json* scaling_of(const Json& config) {
 }
 
 RopeKind rope_kind(const std::string& name) {
-  const std::pair<const char*, RopeKind> kinds[] = {{"default", RopeKind::Default}, {"linear", RopeKind::Linear},
-                                                    {"dynamic", RopeKind::Dynamic}, {"llama3", RopeKind::Llama3},
+  const std::pair<const char*, RopeKind> kinds[] = {{"default", RopeKind::Default},
+                                                    {"linear", RopeKind::Linear},
+                                                    {"dynamic", RopeKind::Dynamic},
+                                                    {"llama3", RopeKind::Llama3},
                                                     {"yarn", RopeKind::Yarn}};
   for (const auto& [known, kind] : kinds) {
     if (name == known) return kind;
   }
-  throw Error(ErrorKind::Unsupported,
-              cat("config.json: rope type \"", name, "\" is not supported; known: default, linear, dynamic, llama3, yarn"));
+  throw Error(ErrorKind::Unsupported, cat("config.json: rope type \"", name, "\" is not supported; known: default, linear, dynamic, llama3, yarn"));
 }
 
 void read_llama3(const ConfigFields& scaling, RopeDescription& rope) {
   rope.low_freq_factor = scaling.positive_or("low_freq_factor", 1);
   rope.high_freq_factor = scaling.positive_or("high_freq_factor", 4);
-  SWAGE_CHECK(rope.high_freq_factor > rope.low_freq_factor, CorruptData,
-              "config.json: rope high_freq_factor ", rope.high_freq_factor, " is not above low_freq_factor ",
-              rope.low_freq_factor);
+  SWAGE_CHECK(rope.high_freq_factor > rope.low_freq_factor, CorruptData, "config.json: rope high_freq_factor ", rope.high_freq_factor,
+              " is not above low_freq_factor ", rope.low_freq_factor);
 }
 
 void read_yarn(const ConfigFields& scaling, RopeDescription& rope) {
@@ -43,8 +43,7 @@ void read_yarn(const ConfigFields& scaling, RopeDescription& rope) {
   rope.beta_slow = scaling.positive_or("beta_slow", 1);
   rope.truncate = scaling.flag_or("truncate", true);
   const Json& json = scaling.json();
-  const double implied =
-      yarn_attention_factor(rope.factor, json.get_double("mscale", 0), json.get_double("mscale_all_dim", 0));
+  const double implied = yarn_attention_factor(rope.factor, json.get_double("mscale", 0), json.get_double("mscale_all_dim", 0));
   rope.attention_factor = scaling.positive_or("attention_factor", implied);
 }
 
@@ -58,17 +57,14 @@ void read_scaling(const ConfigFields& config, const ConfigFields& scaling, RopeD
   rope.max_positions = config.size_or("max_position_embeddings", 0, most);
   rope.original_positions = scaling.size_or("original_max_position_embeddings", rope.max_positions, most);
   rope.original_positions = config.size_or("original_max_position_embeddings", rope.original_positions, most);
-  SWAGE_CHECK(rope.original_positions > 0, CorruptData, "config.json: rope type \"", type,
-              "\" needs max_position_embeddings");
+  SWAGE_CHECK(rope.original_positions > 0, CorruptData, "config.json: rope type \"", type, "\" needs max_position_embeddings");
   if (rope.kind == RopeKind::Llama3) read_llama3(scaling, rope);
   if (rope.kind == RopeKind::Yarn) read_yarn(scaling, rope);
 }
 
 }  // namespace
 
-ConfigFields::ConfigFields(const Json& config) : config_(config) {
-  SWAGE_CHECK(config.is_object(), CorruptData, "config.json: not an object");
-}
+ConfigFields::ConfigFields(const Json& config) : config_(config) { SWAGE_CHECK(config.is_object(), CorruptData, "config.json: not an object"); }
 
 int64_t ConfigFields::size(std::string_view key, int64_t most) const {
   const Json* found = config_.find(key);
@@ -86,8 +82,8 @@ int64_t ConfigFields::size_or(std::string_view key, int64_t fallback, int64_t mo
 double ConfigFields::positive_or(std::string_view key, double fallback) const {
   const Json* found = config_.find(key);
   if (!found || found->is_null()) return fallback;
-  SWAGE_CHECK(found->is_number() && std::isfinite(found->as_double()) && found->as_double() > 0, CorruptData,
-              "config.json: ", key, " must be a number above zero, not ", found->dump());
+  SWAGE_CHECK(found->is_number() && std::isfinite(found->as_double()) && found->as_double() > 0, CorruptData, "config.json: ", key,
+              " must be a number above zero, not ", found->dump());
   return found->as_double();
 }
 
@@ -108,8 +104,8 @@ std::string ConfigFields::text_or(std::string_view key, std::string_view fallbac
 std::vector<std::string> ConfigFields::texts(std::string_view key, int64_t count) const {
   const Json* found = config_.find(key);
   if (!found || found->is_null()) return {};
-  SWAGE_CHECK(found->is_array() && static_cast<int64_t>(found->as_array().size()) == count, CorruptData,
-              "config.json: ", key, " must be a list of ", count, " strings");
+  SWAGE_CHECK(found->is_array() && static_cast<int64_t>(found->as_array().size()) == count, CorruptData, "config.json: ", key, " must be a list of ",
+              count, " strings");
   std::vector<std::string> out;
   for (const Json& item : found->as_array()) {
     SWAGE_CHECK(item.is_string(), CorruptData, "config.json: ", key, " holds ", item.dump(), ", not a string");
@@ -120,10 +116,13 @@ std::vector<std::string> ConfigFields::texts(std::string_view key, int64_t count
 
 Activation ConfigFields::activation(std::string_view key, std::string_view fallback) const {
   const std::string name = text_or(key, fallback);
-  const std::pair<const char*, Activation> known[] = {
-      {"relu", Activation::Relu},          {"silu", Activation::Silu},         {"swish", Activation::Silu},
-      {"gelu", Activation::Gelu},          {"gelu_new", Activation::GeluTanh}, {"gelu_fast", Activation::GeluTanh},
-      {"gelu_pytorch_tanh", Activation::GeluTanh}};
+  const std::pair<const char*, Activation> known[] = {{"relu", Activation::Relu},
+                                                      {"silu", Activation::Silu},
+                                                      {"swish", Activation::Silu},
+                                                      {"gelu", Activation::Gelu},
+                                                      {"gelu_new", Activation::GeluTanh},
+                                                      {"gelu_fast", Activation::GeluTanh},
+                                                      {"gelu_pytorch_tanh", Activation::GeluTanh}};
   for (const auto& [text, activation] : known) {
     if (name == text) return activation;
   }
@@ -132,13 +131,12 @@ Activation ConfigFields::activation(std::string_view key, std::string_view fallb
 
 void ConfigFields::require_number(std::string_view key, double only) const {
   const Json* found = config_.find(key);
-  SWAGE_CHECK(!found || found->is_null() || (found->is_number() && found->as_double() == only), Unsupported,
-              "config.json: ", key, " ", found->dump(), " is not supported, only ", only);
+  SWAGE_CHECK(!found || found->is_null() || (found->is_number() && found->as_double() == only), Unsupported, "config.json: ", key, " ", found->dump(),
+              " is not supported, only ", only);
 }
 
 RopeDescription rope_of(const ConfigFields& config, int64_t head_size, double default_theta) {
-  SWAGE_CHECK(head_size % 2 == 0, CorruptData, "config.json: heads of ", head_size,
-              " elements (head_dim) cannot be rotated in pairs");
+  SWAGE_CHECK(head_size % 2 == 0, CorruptData, "config.json: heads of ", head_size, " elements (head_dim) cannot be rotated in pairs");
   RopeDescription rope{.head_size = head_size, .theta = config.positive_or("rope_theta", default_theta)};
   config.require_number("partial_rotary_factor", 1);
   if (const Json* found = scaling_of(config.json())) {
@@ -148,8 +146,7 @@ RopeDescription rope_of(const ConfigFields& config, int64_t head_size, double de
     read_scaling(config, scaling, rope);
   }
   SWAGE_CHECK(rope.theta > 1, CorruptData, "config.json: rope_theta ", rope.theta, " is not above 1");
-  SWAGE_CHECK(rope.kind != RopeKind::Dynamic || head_size > 2, CorruptData,
-              "config.json: dynamic rope needs head_dim above 2");
+  SWAGE_CHECK(rope.kind != RopeKind::Dynamic || head_size > 2, CorruptData, "config.json: dynamic rope needs head_dim above 2");
   return rope;
 }
 

@@ -29,8 +29,7 @@ Linear load_linear(const LinearDescription& description, const checkpoint::Weigh
   return linear;
 }
 
-DecoderBlock::DecoderBlock(const BlockDescription& description, const checkpoint::WeightSource& weights,
-                           std::shared_ptr<const Rope> rope)
+DecoderBlock::DecoderBlock(const BlockDescription& description, const checkpoint::WeightSource& weights, std::shared_ptr<const Rope> rope)
     : description_(description),
       moe_(std::get_if<MoeDescription>(&description_.mlp)),
       rope_(std::move(rope)),
@@ -92,13 +91,10 @@ void DecoderBlock::load_experts(const MoeDescription& moe, const checkpoint::Wei
   for (Stage& stage : outputs) stages.push_back(std::move(stage));
 }
 
-void DecoderBlock::begin(Flow& flow) const {
-  flow.input_TI = description_.norm_after ? flow.hidden_TD : attention_norm_(flow.hidden_TD);
-}
+void DecoderBlock::begin(Flow& flow) const { flow.input_TI = description_.norm_after ? flow.hidden_TD : attention_norm_(flow.hidden_TD); }
 
 void DecoderBlock::step(int s, Flow& flow) const {
-  SWAGE_CHECK(s >= 0 && s < static_cast<int>(stages.size()), Internal, "a block of ", stages.size(),
-              " stages was asked for stage ", s);
+  SWAGE_CHECK(s >= 0 && s < static_cast<int>(stages.size()), Internal, "a block of ", stages.size(), " stages was asked for stage ", s);
   if (s == 0) {
     attend_heads(flow);
   } else if (s == 1) {

@@ -16,8 +16,7 @@ Linear load_linear(const LinearDescription& description, const checkpoint::Weigh
 class DecoderBlock : public Block {
  public:
   // `rope` may be null for blocks without rotary embedding.
-  DecoderBlock(const BlockDescription& description, const checkpoint::WeightSource& weights,
-               std::shared_ptr<const Rope> rope);
+  DecoderBlock(const BlockDescription& description, const checkpoint::WeightSource& weights, std::shared_ptr<const Rope> rope);
   void begin(Flow& flow) const override;
   void step(int s, Flow& flow) const override;
 

@@ -6,8 +6,7 @@
 
 namespace swage::model {
 
-DecoderModel::DecoderModel(ModelDescription description, at::Device device)
-    : description_(std::move(description)), device_(device) {
+DecoderModel::DecoderModel(ModelDescription description, at::Device device) : description_(std::move(description)), device_(device) {
   if (description_.rope) rope_ = std::make_shared<const Rope>(*description_.rope, device_);
 }
 
@@ -24,9 +23,8 @@ std::vector<ModuleInfo> DecoderModel::modules() const {
   if (description_.project_out) add_linear(*description_.project_out, -1, true);
   if (description_.project_in) add_linear(*description_.project_in, -1, true);
   for (size_t i = 0; i < description_.blocks.size(); ++i) {
-    visit_linears(description_.blocks[i], [&](const LinearDescription& linear, bool quantizable) {
-      add_linear(linear, static_cast<int>(i), quantizable);
-    });
+    visit_linears(description_.blocks[i],
+                  [&](const LinearDescription& linear, bool quantizable) { add_linear(linear, static_cast<int>(i), quantizable); });
   }
   add_linear(description_.head, -1, true);
   return out;
@@ -34,9 +32,7 @@ std::vector<ModuleInfo> DecoderModel::modules() const {
 
 std::vector<io::TensorSpec> DecoderModel::required_tensors() const {
   std::vector<io::TensorSpec> out;
-  const auto add = [&out](const std::string& name, const std::vector<int64_t>& shape) {
-    out.push_back({name, io::Dtype::F32, shape});
-  };
+  const auto add = [&out](const std::string& name, const std::vector<int64_t>& shape) { out.push_back({name, io::Dtype::F32, shape}); };
   visit_tensors_before(description_, add);
   for (const BlockDescription& block : description_.blocks) visit_tensors(block, add);
   visit_tensors_after(description_, add);
@@ -84,8 +80,8 @@ void DecoderModel::drop_ends() {
 
 at::Tensor DecoderModel::position_rows(int64_t position, int64_t count) const {
   const int64_t rows = positions_PD_.size(0) - description_.position_offset;
-  SWAGE_CHECK(position >= 0 && position + count <= rows, InvalidArgument, "positions ", position, " to ",
-              position + count - 1, " of a model with ", rows, " learned positions");
+  SWAGE_CHECK(position >= 0 && position + count <= rows, InvalidArgument, "positions ", position, " to ", position + count - 1, " of a model with ",
+              rows, " learned positions");
   return positions_PD_.narrow(0, position + description_.position_offset, count);
 }
 
@@ -94,8 +90,8 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const 
   SWAGE_CHECK(ids_T.dim() == 1 && ids_T.scalar_type() == at::kLong && ids_T.numel() > 0, InvalidArgument,
               "token ids must be a non-empty int64 vector");
   const int64_t least = ids_T.min().item<int64_t>(), most = ids_T.max().item<int64_t>();
-  SWAGE_CHECK(least >= 0 && most < vocabulary_size(), InvalidArgument, "token id ", least < 0 ? least : most,
-              " outside the model's vocabulary of ", vocabulary_size());
+  SWAGE_CHECK(least >= 0 && most < vocabulary_size(), InvalidArgument, "token id ", least < 0 ? least : most, " outside the model's vocabulary of ",
+              vocabulary_size());
   at::Tensor hidden_TD = at::embedding(embedding_VD_, ids_T.to(device_));
   if (project_in_) hidden_TD = (*project_in_)(hidden_TD);
   if (positions_PD_.defined()) hidden_TD.add_(position_rows(position, ids_T.size(0)));

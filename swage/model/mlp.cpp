@@ -10,10 +10,18 @@ namespace swage::model {
 
 void activate_(at::Tensor& x, Activation activation) {
   switch (activation) {
-    case Activation::Relu: at::relu_(x); return;
-    case Activation::Silu: at::silu_(x); return;
-    case Activation::Gelu: at::gelu_(x); return;
-    case Activation::GeluTanh: at::gelu_(x, "tanh"); return;
+    case Activation::Relu:
+      at::relu_(x);
+      return;
+    case Activation::Silu:
+      at::silu_(x);
+      return;
+    case Activation::Gelu:
+      at::gelu_(x);
+      return;
+    case Activation::GeluTanh:
+      at::gelu_(x, "tanh");
+      return;
   }
 }
 

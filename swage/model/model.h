@@ -17,11 +17,11 @@ namespace swage::model {
 
 // One linear (or embedding) of the model without its weight, for planning.
 struct ModuleInfo {
-  std::string name;              // "model.layers.0.self_attn.q_proj", "lm_head"
-  std::string class_name;        // "Linear", "Embedding"; a router counts as "Linear"
+  std::string name;        // "model.layers.0.self_attn.q_proj", "lm_head"
+  std::string class_name;  // "Linear", "Embedding"; a router counts as "Linear"
   int64_t rows = 0, columns = 0;
-  int block = -1;                // -1: outside the blocks
-  bool quantizable = true;       // false for routers, which stay float
+  int block = -1;           // -1: outside the blocks
+  bool quantizable = true;  // false for routers, which stay float
 };
 
 class Model {

@@ -15,9 +15,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-Json config_of(const std::string& folder) {
-  return parse_json(read_text(parity_folder(folder) / "config.hub.json"), "config.json");
-}
+Json config_of(const std::string& folder) { return parse_json(read_text(parity_folder(folder) / "config.hub.json"), "config.json"); }
 
 Error error_of(const Json& config, const MapSource& weights = MapSource({})) {
   try {
@@ -41,8 +39,7 @@ TEST(MakeModel, UnknownModelTypeNamesItAndTheSupportedOnes) {
   const Error e = error_of(config);
   EXPECT_EQ(e.kind(), ErrorKind::Unsupported);
   EXPECT_THAT(e.what(), AllOf(HasSubstr("frobnicate"), HasSubstr("llama, mistral, mixtral, opt, qwen2, qwen3")));
-  EXPECT_THAT(supported_model_types(),
-              ElementsAre("llama", "mistral", "mixtral", "opt", "qwen2", "qwen3", "qwen3_moe", "smollm3"));
+  EXPECT_THAT(supported_model_types(), ElementsAre("llama", "mistral", "mixtral", "opt", "qwen2", "qwen3", "qwen3_moe", "smollm3"));
 }
 
 TEST(MakeModel, ConfigThatIsNoObjectOrHasNoModelType) {
@@ -53,8 +50,8 @@ TEST(MakeModel, ConfigThatIsNoObjectOrHasNoModelType) {
 
 TEST(MakeModel, EverySizeIsChecked) {
   const Json config = config_of("llama32_tied");
-  for (const char* key : {"hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size",
-                          "num_hidden_layers", "head_dim", "max_position_embeddings"}) {
+  for (const char* key : {"hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size", "num_hidden_layers",
+                          "head_dim", "max_position_embeddings"}) {
     for (const Json& bad : std::vector<Json>{Json(0), Json(-4), Json(int64_t{1} << 62), Json("many"), Json(2.5), Json::array()}) {
       expect_error(config, key, bad, ErrorKind::CorruptData, key);
     }
@@ -85,8 +82,7 @@ TEST(MakeModel, OtherFieldsAreChecked) {
   const Json qwen = config_of("qwen3");
   expect_error(qwen, "layer_types", Json::Array{"full_attention"}, ErrorKind::CorruptData, "layer_types");
   expect_error(qwen, "layer_types", Json::Array{1, 2, 3}, ErrorKind::CorruptData, "layer_types");
-  expect_error(qwen, "layer_types", Json::Array{"full_attention", "full_attention", "chunked"}, ErrorKind::Unsupported,
-               "chunked");
+  expect_error(qwen, "layer_types", Json::Array{"full_attention", "full_attention", "chunked"}, ErrorKind::Unsupported, "chunked");
 }
 
 TEST(MakeModel, RopeScalingIsChecked) {
@@ -100,18 +96,15 @@ TEST(MakeModel, RopeScalingIsChecked) {
   EXPECT_THAT(scaling({{"type", "spiral"}}).what(), HasSubstr("spiral"));
   EXPECT_THAT(scaling({{"type", "linear"}}).what(), HasSubstr("factor"));
   EXPECT_THAT(scaling({{"type", "yarn"}, {"factor", 2.0}, {"beta_fast", -1}}).what(), HasSubstr("beta_fast"));
-  EXPECT_THAT(scaling({{"type", "llama3"}, {"factor", 2.0}, {"high_freq_factor", 0.5}}).what(),
-              HasSubstr("high_freq_factor"));
+  EXPECT_THAT(scaling({{"type", "llama3"}, {"factor", 2.0}, {"high_freq_factor", 0.5}}).what(), HasSubstr("high_freq_factor"));
   EXPECT_THAT(scaling({{"type", "default"}, {"partial_rotary_factor", 0.5}}).what(), HasSubstr("partial_rotary_factor"));
   expect_error(llama, "rope_scaling", "yarn", ErrorKind::CorruptData, "rope_scaling");
   Json endless = llama;
   endless.set("max_position_embeddings", nullptr);
-  expect_error(endless, "rope_scaling", Json(Json::Object{{"type", "dynamic"}, {"factor", 2.0}}), ErrorKind::CorruptData,
-               "max_position_embeddings");
+  expect_error(endless, "rope_scaling", Json(Json::Object{{"type", "dynamic"}, {"factor", 2.0}}), ErrorKind::CorruptData, "max_position_embeddings");
   Json tiny = llama;
   tiny.set("head_dim", 2);
-  expect_error(tiny, "rope_scaling", Json(Json::Object{{"type", "dynamic"}, {"factor", 2.0}}), ErrorKind::CorruptData,
-               "head_dim");
+  expect_error(tiny, "rope_scaling", Json(Json::Object{{"type", "dynamic"}, {"factor", 2.0}}), ErrorKind::CorruptData, "head_dim");
 }
 
 TEST(MakeModel, MixturesAreChecked) {
@@ -160,7 +153,7 @@ TEST_F(TinyModel, AbsentAndMisshapenTensorsAreNamed) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::CorruptData);
-    EXPECT_THAT(e.what(), AllOf(HasSubstr(name), HasSubstr("[64, 32]"), HasSubstr("[64, 31]")));
+    EXPECT_THAT(e.what(), AllOf(HasSubstr(name), HasSubstr(": the config says shape [64, 32]"), HasSubstr("[64, 31]")));
   }
   weights_->tensors.erase(name);
   try {
@@ -168,7 +161,7 @@ TEST_F(TinyModel, AbsentAndMisshapenTensorsAreNamed) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::CorruptData);
-    EXPECT_THAT(e.what(), HasSubstr(name));
+    EXPECT_THAT(e.what(), AllOf(HasSubstr(name), HasSubstr("which the checkpoint does not have")));
   }
 }
 

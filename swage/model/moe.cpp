@@ -36,8 +36,8 @@ void accumulate_expert(Flow& flow, const Linear& down, int expert) {
 }
 
 void end_routing(Flow& flow) {
-  for (at::Tensor* tensor : {&flow.mlp_input_TD, &flow.expert_ids_TK, &flow.expert_weights_TK, &flow.accumulated_TD,
-                             &flow.routed_rows, &flow.routed_weights}) {
+  for (at::Tensor* tensor :
+       {&flow.mlp_input_TD, &flow.expert_ids_TK, &flow.expert_weights_TK, &flow.accumulated_TD, &flow.routed_rows, &flow.routed_weights}) {
     tensor->reset();
   }
   flow.routed_offsets.clear();

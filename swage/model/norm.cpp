@@ -15,8 +15,8 @@ bool fits_row_kernels(const at::Tensor& x) { return x.is_cpu() && x.scalar_type(
 
 void rms_norm_rows(const at::Tensor& x, const at::Tensor& weight, double epsilon, at::Tensor& out) {
   const int64_t size = weight.size(0);
-  rows::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), x.numel() / size, size,
-                 static_cast<float>(epsilon), out.mutable_data_ptr<float>());
+  rows::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), x.numel() / size, size, static_cast<float>(epsilon),
+                 out.mutable_data_ptr<float>());
 }
 
 std::string text_of(const std::vector<int64_t>& shape) {
@@ -27,13 +27,11 @@ std::string text_of(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-at::Tensor load_shaped(const checkpoint::WeightSource& weights, const std::string& name,
-                       const std::vector<int64_t>& shape) {
+at::Tensor load_shaped(const checkpoint::WeightSource& weights, const std::string& name, const std::vector<int64_t>& shape) {
   const std::vector<int64_t> stored = weights.shape(name);
   SWAGE_CHECK(!stored.empty(), CorruptData, "the config asks for tensor ", name, " of shape ", text_of(shape),
               ", which the checkpoint does not have");
-  SWAGE_CHECK(stored == shape, CorruptData, name, ": the config says shape ", text_of(shape), ", the checkpoint has ",
-              text_of(stored));
+  SWAGE_CHECK(stored == shape, CorruptData, name, ": the config says shape ", text_of(shape), ", the checkpoint has ", text_of(stored));
   at::Tensor tensor = weights.load(name);
   SWAGE_CHECK(tensor.sizes() == at::IntArrayRef(shape) && tensor.scalar_type() == at::kFloat, Internal, name,
               ": the weight source gave another shape or type than it announced");
@@ -41,7 +39,8 @@ at::Tensor load_shaped(const checkpoint::WeightSource& weights, const std::strin
 }
 
 Norm::Norm(const NormDescription& description, const checkpoint::WeightSource& weights)
-    : description_(description), weight_(load_shaped(weights, description.name + ".weight", {description.size})) {
+    : description_(description),
+      weight_(load_shaped(weights, description.name + ".weight", {description.size})) {
   if (description.kind == NormKind::Layer) bias_ = load_shaped(weights, description.name + ".bias", {description.size});
 }
 

@@ -21,8 +21,7 @@ TensorMap read_safetensors(const fs::path& path) {
   const std::string text = read_text(path);
   uint64_t length = 0;
   std::memcpy(&length, text.data(), 8);
-  const std::map<std::string, at::ScalarType> types = {
-      {"F32", at::kFloat}, {"BF16", at::kBFloat16}, {"I64", at::kLong}, {"I8", at::kChar}};
+  const std::map<std::string, at::ScalarType> types = {{"F32", at::kFloat}, {"BF16", at::kBFloat16}, {"I64", at::kLong}, {"I8", at::kChar}};
   TensorMap out;
   const Json header = parse_json(text.substr(8, length), path.string());
   for (const auto& [name, entry] : header.as_object()) {
@@ -58,10 +57,26 @@ fs::path parity_folder(const std::string& name) {
 }
 
 std::vector<fs::path> parity_folders() {
-  const std::vector<std::string> names = {
-      "llama2_mha", "llama31",    "llama32_tied", "llama_bias", "llama_rope_dynamic", "llama_rope_linear", "llama_rope_yarn",
-      "mistral",    "mistral_nemo", "mixtral",    "opt",        "opt_350m",           "qwen2",             "qwen2_sliding",
-      "qwen2_yarn", "qwen3",      "qwen3_moe",    "qwen3_moe_fused", "qwen3_untied_yarn", "smollm3"};
+  const std::vector<std::string> names = {"llama2_mha",
+                                          "llama31",
+                                          "llama32_tied",
+                                          "llama_bias",
+                                          "llama_rope_dynamic",
+                                          "llama_rope_linear",
+                                          "llama_rope_yarn",
+                                          "mistral",
+                                          "mistral_nemo",
+                                          "mixtral",
+                                          "opt",
+                                          "opt_350m",
+                                          "qwen2",
+                                          "qwen2_sliding",
+                                          "qwen2_yarn",
+                                          "qwen3",
+                                          "qwen3_moe",
+                                          "qwen3_moe_fused",
+                                          "qwen3_untied_yarn",
+                                          "smollm3"};
   std::vector<fs::path> out;
   for (const std::string& name : names) {
     if (fs::exists(parity_folder(name) / "io.safetensors")) out.push_back(parity_folder(name));

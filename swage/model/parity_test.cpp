@@ -56,9 +56,7 @@ at::Tensor cached_logits(const Loaded& loaded, const at::Tensor& ids_T, std::vec
   return loaded.model->logits(hidden_TD);
 }
 
-std::vector<KvCache> make_caches(const Loaded& loaded) {
-  return std::vector<KvCache>(loaded.blocks.size(), loaded.model->make_cache());
-}
+std::vector<KvCache> make_caches(const Loaded& loaded) { return std::vector<KvCache>(loaded.blocks.size(), loaded.model->make_cache()); }
 
 class Parity : public testing::TestWithParam<std::tuple<fs::path, std::string>> {
  protected:
@@ -165,12 +163,9 @@ TEST_P(Parity, ModulesAgreeWithTheBlocks) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Parity,
-                         testing::Combine(testing::ValuesIn(parity_folders()),
-                                          testing::Values("config.json", "config.hub.json")),
+INSTANTIATE_TEST_SUITE_P(All, Parity, testing::Combine(testing::ValuesIn(parity_folders()), testing::Values("config.json", "config.hub.json")),
                          [](const auto& info) {
-                           return std::get<0>(info.param).filename().string() +
-                                  (std::get<1>(info.param) == "config.json" ? "" : "_hub");
+                           return std::get<0>(info.param).filename().string() + (std::get<1>(info.param) == "config.json" ? "" : "_hub");
                          });
 
 TEST(ParitySet, SaysWhichSetRan) {

@@ -17,15 +17,13 @@ double llama3_frequency(const RopeDescription& rope, double frequency) {
   const double original = static_cast<double>(rope.original_positions);
   if (wavelength < original / rope.high_freq_factor) return frequency;
   if (wavelength > original / rope.low_freq_factor) return frequency / rope.factor;
-  const double smooth =
-      (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+  const double smooth = (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
   return (1 - smooth) * frequency / rope.factor + smooth * frequency;
 }
 
 // The dimension whose angle makes `rotations` full turns over the original context.
 double correction_dimension(const RopeDescription& rope, double rotations) {
-  return static_cast<double>(rope.head_size) *
-         std::log(static_cast<double>(rope.original_positions) / (rotations * 2 * std::numbers::pi)) /
+  return static_cast<double>(rope.head_size) * std::log(static_cast<double>(rope.original_positions) / (rotations * 2 * std::numbers::pi)) /
          (2 * std::log(rope.theta));
 }
 
@@ -105,8 +103,8 @@ RopeTable Rope::table(int64_t position, int64_t count) const {
 void rotate_(at::Tensor& x_THE, const RopeTable& table) {
   const int64_t tokens = x_THE.size(0), heads = x_THE.size(1), half = x_THE.size(2) / 2;
   if (x_THE.is_cpu() && x_THE.scalar_type() == at::kFloat && x_THE.is_contiguous()) {
-    return rows::rotate(x_THE.mutable_data_ptr<float>(), table.cos_TF.const_data_ptr<float>(),
-                        table.sin_TF.const_data_ptr<float>(), tokens, heads, half);
+    return rows::rotate(x_THE.mutable_data_ptr<float>(), table.cos_TF.const_data_ptr<float>(), table.sin_TF.const_data_ptr<float>(), tokens, heads,
+                        half);
   }
   const at::Tensor cosine = table.cos_TF.unsqueeze(1), sine = table.sin_TF.unsqueeze(1);
   at::Tensor first = x_THE.narrow(-1, 0, half), second = x_THE.narrow(-1, half, half);

@@ -17,9 +17,9 @@ struct RopeDescription {
   RopeKind kind = RopeKind::Default;
   int64_t head_size = 0;
   double theta = 10000;
-  double factor = 1;               // all but Default
-  int64_t max_positions = 0;       // Dynamic: the base grows with sequences longer than this
-  int64_t original_positions = 0;  // Llama3, Yarn: length before the context was extended
+  double factor = 1;                                 // all but Default
+  int64_t max_positions = 0;                         // Dynamic: the base grows with sequences longer than this
+  int64_t original_positions = 0;                    // Llama3, Yarn: length before the context was extended
   double low_freq_factor = 1, high_freq_factor = 4;  // Llama3
   double beta_fast = 32, beta_slow = 1;              // Yarn
   bool truncate = true;                              // Yarn: correction range in whole dimensions

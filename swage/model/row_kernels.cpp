@@ -45,8 +45,7 @@ inline __attribute__((always_inline)) float nearest_e4m3(float v) {
 
 }  // namespace
 
-SWAGE_ROWS void rms_norm(const float* x, const float* __restrict weight, int64_t rows, int64_t size, float epsilon,
-                         float* out) {
+SWAGE_ROWS void rms_norm(const float* x, const float* __restrict weight, int64_t rows, int64_t size, float epsilon, float* out) {
   for (int64_t row = 0; row < rows; ++row, x += size, out += size) {
     float sums[kLanes] = {};
     int64_t i = 0;
@@ -93,8 +92,8 @@ SWAGE_ROWS float absmax(const float* x, int64_t count) {
   return *std::max_element(best, best + kLanes);
 }
 
-SWAGE_ROWS void round_to_integers(const float* __restrict x, int64_t count, float scale, float zero_point, float low,
-                                  float high, float* __restrict out) {
+SWAGE_ROWS void round_to_integers(const float* __restrict x, int64_t count, float scale, float zero_point, float low, float high,
+                                  float* __restrict out) {
   for (int64_t i = 0; i < count; ++i) {
     float t = x[i] / scale + zero_point;
     t = t < low ? low : t;

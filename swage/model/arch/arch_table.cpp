@@ -9,13 +9,8 @@ namespace swage::model {
 const std::vector<Architecture>& architectures() {
   static const std::vector<Architecture> table = {
       {"llama", describe_llama},  // Llama 2 and 3, SmolLM, TinyLlama, Yi
-      {"mistral", describe_mistral},
-      {"mixtral", describe_mixtral},
-      {"opt", describe_opt},
-      {"qwen2", describe_qwen2},
-      {"qwen3", describe_qwen3},
-      {"qwen3_moe", describe_qwen3_moe},
-      {"smollm3", describe_smollm3},
+      {"mistral", describe_mistral}, {"mixtral", describe_mixtral},     {"opt", describe_opt},         {"qwen2", describe_qwen2},
+      {"qwen3", describe_qwen3},     {"qwen3_moe", describe_qwen3_moe}, {"smollm3", describe_smollm3},
   };
   return table;
 }

@@ -23,12 +23,12 @@ Sizes sizes_of(const ConfigFields& config) {
               " is not a multiple of num_key_value_heads ", sizes.kv_heads);
   sizes.head_size = config.size_or("head_dim", 0, 65536);
   if (sizes.head_size == 0) {
-    SWAGE_CHECK(sizes.hidden % sizes.heads == 0, CorruptData, "config.json: hidden_size ", sizes.hidden,
-                " is not a multiple of num_attention_heads ", sizes.heads);
+    SWAGE_CHECK(sizes.hidden % sizes.heads == 0, CorruptData, "config.json: hidden_size ", sizes.hidden, " is not a multiple of num_attention_heads ",
+                sizes.heads);
     sizes.head_size = sizes.hidden / sizes.heads;
   }
-  SWAGE_CHECK(sizes.heads * sizes.head_size <= kLargestSize, CorruptData, "config.json: num_attention_heads ",
-              sizes.heads, " times head_dim ", sizes.head_size, " is too large");
+  SWAGE_CHECK(sizes.heads * sizes.head_size <= kLargestSize, CorruptData, "config.json: num_attention_heads ", sizes.heads, " times head_dim ",
+              sizes.head_size, " is too large");
   sizes.inner = config.size("intermediate_size");
   sizes.epsilon = config.positive_or("rms_norm_eps", 1e-6);
   sizes.activation = config.activation("hidden_act", "silu");
@@ -63,8 +63,7 @@ BlockDescription describe_block(const Sizes& sizes, const LlamaTraits& traits, i
   if (traits.mlp) {
     block.mlp = traits.mlp(layer, prefix);
   } else {
-    block.mlp =
-        gated_mlp(prefix + "mlp.", sizes.hidden, sizes.inner, sizes.activation, traits.mlp_biases, kLlamaMlpNames);
+    block.mlp = gated_mlp(prefix + "mlp.", sizes.hidden, sizes.inner, sizes.activation, traits.mlp_biases, kLlamaMlpNames);
   }
   return block;
 }
@@ -97,8 +96,7 @@ std::vector<bool> smollm3_rope_layers(const ConfigFields& config) {
 
 }  // namespace
 
-MlpDescription gated_mlp(const std::string& prefix, int64_t hidden, int64_t inner, Activation activation, bool biases,
-                         const char* const names[3]) {
+MlpDescription gated_mlp(const std::string& prefix, int64_t hidden, int64_t inner, Activation activation, bool biases, const char* const names[3]) {
   MlpDescription mlp;
   mlp.activation = activation;
   mlp.gate = LinearDescription{prefix + names[0], inner, hidden, biases};
@@ -111,8 +109,8 @@ std::function<int64_t(int64_t)> qwen_windows(const ConfigFields& config) {
   const int64_t layers = config.size("num_hidden_layers", kMostLayers);
   const std::vector<std::string> types = config.texts("layer_types", layers);
   for (const std::string& type : types) {
-    SWAGE_CHECK(type == "full_attention" || type == "sliding_attention", Unsupported, "config.json: layer_types \"",
-                type, "\" is not supported, only full_attention and sliding_attention");
+    SWAGE_CHECK(type == "full_attention" || type == "sliding_attention", Unsupported, "config.json: layer_types \"", type,
+                "\" is not supported, only full_attention and sliding_attention");
   }
   if (!config.flag_or("use_sliding_window", false)) return {};
   const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40);

@@ -10,10 +10,10 @@ namespace swage::model {
 
 // How a member of the family differs.
 struct LlamaTraits {
-  bool input_biases = false;   // on q, k, v
-  bool output_bias = false;    // on o
-  bool mlp_biases = false;     // on gate, up, down
-  bool head_norms = false;     // RMSNorm over each head of q and k
+  bool input_biases = false;  // on q, k, v
+  bool output_bias = false;   // on o
+  bool mlp_biases = false;    // on gate, up, down
+  bool head_norms = false;    // RMSNorm over each head of q and k
   bool tied_by_default = false;
   double default_theta = 10000;
   std::function<int64_t(int64_t layer)> window;  // none: no sliding window
@@ -25,8 +25,7 @@ struct LlamaTraits {
 ModelDescription describe_llama_like(const ConfigFields& config, const LlamaTraits& traits);
 
 // Linears prefix + gate, up, down of a gated MLP of `inner` columns.
-MlpDescription gated_mlp(const std::string& prefix, int64_t hidden, int64_t inner, Activation activation, bool biases,
-                         const char* const names[3]);
+MlpDescription gated_mlp(const std::string& prefix, int64_t hidden, int64_t inner, Activation activation, bool biases, const char* const names[3]);
 inline constexpr const char* kLlamaMlpNames[3] = {"gate_proj", "up_proj", "down_proj"};
 
 // The window of Qwen configs, layer by layer: `layer_types` if there, else from max_window_layers on; 0 unless

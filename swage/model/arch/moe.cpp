@@ -22,20 +22,18 @@ MoeSizes moe_sizes(const ConfigFields& config, const char* inner_key, bool renor
   const char* key = config.json().find("num_experts") ? "num_experts" : "num_local_experts";
   sizes.experts = config.size(key, kMostExperts);
   sizes.top_k = config.size_or("num_experts_per_tok", 2, kMostExperts);
-  SWAGE_CHECK(sizes.top_k <= sizes.experts, CorruptData, "config.json: num_experts_per_tok ", sizes.top_k,
-              " is more than ", key, " ", sizes.experts);
+  SWAGE_CHECK(sizes.top_k <= sizes.experts, CorruptData, "config.json: num_experts_per_tok ", sizes.top_k, " is more than ", key, " ", sizes.experts);
   const int64_t layers = config.size("num_hidden_layers", kMostLayers);
-  SWAGE_CHECK(layers * sizes.experts <= int64_t{1} << 20, CorruptData, "config.json: num_hidden_layers ", layers,
-              " times ", key, " ", sizes.experts, " is too large");
+  SWAGE_CHECK(layers * sizes.experts <= int64_t{1} << 20, CorruptData, "config.json: num_hidden_layers ", layers, " times ", key, " ", sizes.experts,
+              " is too large");
   sizes.activation = config.activation("hidden_act", "silu");
   sizes.renormalise = renormalise;
   return sizes;
 }
 
 // `router` is its module path, `experts` the prefix before an expert's number, `fused` that of 3-D tensors.
-MoeDescription describe_moe(const MoeSizes& sizes, const std::string& router, const std::string& experts,
-                            const char* const names[3], const std::string& fused,
-                            const checkpoint::WeightSource& weights) {
+MoeDescription describe_moe(const MoeSizes& sizes, const std::string& router, const std::string& experts, const char* const names[3],
+                            const std::string& fused, const checkpoint::WeightSource& weights) {
   MoeDescription moe;
   moe.router = {router, sizes.experts, sizes.hidden};
   moe.top_k = sizes.top_k;

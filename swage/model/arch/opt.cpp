@@ -16,8 +16,8 @@ OptSizes opt_sizes(const ConfigFields& config) {
   OptSizes sizes{};
   sizes.hidden = config.size("hidden_size");
   sizes.heads = config.size("num_attention_heads", 65536);
-  SWAGE_CHECK(sizes.hidden % sizes.heads == 0, CorruptData, "config.json: hidden_size ", sizes.hidden,
-              " is not a multiple of num_attention_heads ", sizes.heads);
+  SWAGE_CHECK(sizes.hidden % sizes.heads == 0, CorruptData, "config.json: hidden_size ", sizes.hidden, " is not a multiple of num_attention_heads ",
+              sizes.heads);
   sizes.inner = config.size("ffn_dim");
   sizes.norm_before = config.flag_or("do_layer_norm_before", true);
   sizes.biases = config.flag_or("enable_bias", true);
@@ -52,8 +52,7 @@ BlockDescription describe_block(const OptSizes& sizes, const std::string& prefix
 
 ModelDescription describe_opt(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   const OptSizes sizes = opt_sizes(config);
-  const bool bare = weights.shape("model.decoder.embed_tokens.weight").empty() &&
-                    !weights.shape("decoder.embed_tokens.weight").empty();
+  const bool bare = weights.shape("model.decoder.embed_tokens.weight").empty() && !weights.shape("decoder.embed_tokens.weight").empty();
   const std::string prefix = bare ? "decoder." : "model.decoder.";
   const int64_t vocabulary = config.size("vocab_size"), narrow = config.size_or("word_embed_proj_dim", sizes.hidden);
   ModelDescription model;
