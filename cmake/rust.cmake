@@ -18,3 +18,8 @@ add_library(swage_rust INTERFACE)
 add_dependencies(swage_rust swage_rust_build)
 target_include_directories(swage_rust SYSTEM INTERFACE ${SWAGE_CARGO_DIR}/cxxbridge)
 target_link_libraries(swage_rust INTERFACE ${SWAGE_RUST_ARCHIVE} Threads::Threads ${CMAKE_DL_LIBS} m)
+if(BUILD_TESTING)
+  add_test(NAME rust_test COMMAND ${CARGO} test --quiet --release --locked --target-dir ${SWAGE_CARGO_DIR}
+    WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}/rust)
+  set_tests_properties(rust_test PROPERTIES TIMEOUT 600)
+endif()

@@ -51,7 +51,9 @@ std::vector<size_t> document_order(size_t count, const BatchOptions& options) {
 class TokenizedDocuments {
  public:
   TokenizedDocuments(const Documents& documents, const Tokenizer& tokenizer, std::vector<size_t> order)
-      : documents_(documents), tokenizer_(tokenizer), order_(std::move(order)) {}
+      : documents_(documents),
+        tokenizer_(tokenizer),
+        order_(std::move(order)) {}
 
   // The next document or nullptr. `documents_wanted` and `tokens_wanted` (at least 1 each): how much the caller expects
   // to take from now on; they size the next chunk.
@@ -158,10 +160,10 @@ std::vector<int64_t> joined_tokens(const Documents& documents, const Tokenizer& 
 
 CalibrationSet make_calibration_set(const Documents& documents, const Tokenizer& tokenizer, const BatchOptions& options) {
   constexpr int64_t kMost = int64_t{1} << 31;  // keeps rows x tokens within 64 bits
-  SWAGE_CHECK(options.num_samples > 0 && options.num_samples < kMost, InvalidArgument, "the number of calibration samples is ",
-              options.num_samples, ", expected at least 1");
-  SWAGE_CHECK(options.max_seq_length > 0 && options.max_seq_length < kMost, InvalidArgument, "the sequence length is ",
-              options.max_seq_length, ", expected at least 1");
+  SWAGE_CHECK(options.num_samples > 0 && options.num_samples < kMost, InvalidArgument, "the number of calibration samples is ", options.num_samples,
+              ", expected at least 1");
+  SWAGE_CHECK(options.max_seq_length > 0 && options.max_seq_length < kMost, InvalidArgument, "the sequence length is ", options.max_seq_length,
+              ", expected at least 1");
   TokenizedDocuments tokenized(documents, tokenizer, document_order(documents.texts.size(), options));
   if (!options.pack) return one_document_a_row(tokenized, options);
   const auto prefix = documents.formatted ? std::vector<int64_t>() : tokenizer.prefix_ids();
@@ -171,12 +173,10 @@ CalibrationSet make_calibration_set(const Documents& documents, const Tokenizer&
 at::Tensor make_windows(const Documents& documents, const Tokenizer& tokenizer, const WindowOptions& options) {
   const std::vector<int64_t> prefix = tokenizer.prefix_ids();
   const int64_t step = options.window - int64_t(prefix.size());
-  SWAGE_CHECK(step > 0 && options.window > 1 && options.max_windows >= 0, InvalidArgument, "windows of ", options.window,
-              " tokens hold no text");
+  SWAGE_CHECK(step > 0 && options.window > 1 && options.max_windows >= 0, InvalidArgument, "windows of ", options.window, " tokens hold no text");
   const std::vector<int64_t> ids = joined_tokens(documents, tokenizer, size_t(options.max_windows * step));
   int64_t windows = int64_t(ids.size()) / step;
-  SWAGE_CHECK(windows > 0, InvalidArgument, "the text holds ", ids.size(), " tokens, fewer than the ", step,
-              " of one window");
+  SWAGE_CHECK(windows > 0, InvalidArgument, "the text holds ", ids.size(), " tokens, fewer than the ", step, " of one window");
   if (options.max_windows > 0) windows = std::min(windows, options.max_windows);
   std::vector<int64_t> rows;
   rows.reserve(size_t(windows * options.window));

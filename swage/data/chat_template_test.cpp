@@ -54,7 +54,9 @@ TEST(ChatTemplate, SyntaxErrorsNameFileAndLine) {
 }
 
 TEST(ChatTemplate, SourceMustBeUtf8) {
-  EXPECT_EQ(error_of([] { render("\xFF"); }).kind(), ErrorKind::CorruptData);
+  const Error error = error_of([] { render("\xFF"); });
+  EXPECT_EQ(error.kind(), ErrorKind::CorruptData);
+  EXPECT_THAT(error.what(), HasSubstr("chat template is not UTF-8"));
 }
 
 TEST(ChatTemplate, MessagesMustBeAnArray) {

@@ -33,7 +33,7 @@ struct BatchOptions {
 };
 
 struct CalibrationSet {
-  at::Tensor ids_NL;             // int64 [rows, max_seq_length]; every token counts, there is no padding
+  at::Tensor ids_NL;  // int64 [rows, max_seq_length]; every token counts, there is no padding
   int64_t documents_used = 0;
   int64_t documents_skipped = 0;  // too short, with pack = false
 };

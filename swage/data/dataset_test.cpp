@@ -71,8 +71,7 @@ TEST_F(Dataset, AbsentColumnsListThoseFound) {
     EXPECT_THAT(error.what(), HasSubstr("\"body\", \"id\""));
   }
   EXPECT_THAT(read_error("d.jsonl", R"({"text":"x"})", {.text_column = "txet"}).what(), HasSubstr("no column \"txet\""));
-  const Error parquet =
-      error_of([&] { read_documents(test_data() / "calib_small.parquet", tokenizer_, {.text_column = "txet"}); });
+  const Error parquet = error_of([&] { read_documents(test_data() / "calib_small.parquet", tokenizer_, {.text_column = "txet"}); });
   EXPECT_EQ(parquet.kind(), ErrorKind::InvalidArgument);
   EXPECT_THAT(parquet.what(), HasSubstr("\"text\", \"source\""));
 }
@@ -93,11 +92,23 @@ TEST_F(Dataset, FilesOfOtherKindsAreRefused) {
 
 TEST_F(Dataset, CorruptLinesAreNamed) {
   const std::string good = "{\"text\":\"fine\"}\n";
-  for (const char* bad : {"{\"text\":", "[1]", "7", "{\"text\":\"\xFF\"}", "{\"text\":\"\\ud800\"}", "{\"other\":\"x\"}", "{\"text\":null}",
-                          "{\"text\":5}", "{\"text\":[{\"role\":\"user\",\"content\":\"x\"}]}", "{\"text\":\"a\",\"text\":\"b\"}"}) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"{\"text\":", "not valid JSON"},
+      {"[1]", ": expected a JSON object"},
+      {"7", ": expected a JSON object"},
+      {"{\"text\":\"\xFF\"}", "not valid JSON"},
+      {"{\"text\":\"\\ud800\"}", "not valid JSON"},
+      {"{\"other\":\"x\"}", "\"; found: \"other\""},
+      {"{\"text\":null}", "must be a string, or an array of messages"},
+      {"{\"text\":5}", "must be a string, or an array of messages"},
+      {"{\"text\":[{\"role\":\"user\",\"content\":\"x\"}]}", ", but not so in the rows before"},
+      {"{\"text\":\"a\",\"text\":\"b\"}", "twice"},
+  };
+  for (const auto& [bad, message] : cases) {
     const Error error = read_error("d.jsonl", good + bad);
     EXPECT_EQ(error.kind(), ErrorKind::CorruptData) << bad;
     EXPECT_THAT(error.what(), HasSubstr("d.jsonl: line 2")) << bad;
+    EXPECT_THAT(error.what(), HasSubstr(message)) << bad;
   }
   EXPECT_THAT(read_error("d.json", "[{\"text\":\"a\"}, 3]").what(), HasSubstr("element 2"));
   EXPECT_EQ(read_error("d.json", "[{\"text\":\"a\"}").kind(), ErrorKind::CorruptData);
@@ -107,19 +118,20 @@ TEST_F(Dataset, CorruptMessagesAreNamed) {
   for (const char* bad : {R"({"messages":[1]})", R"({"messages":[{"role":"user"}]})", R"({"messages":[{"content":"x"}]})"}) {
     const Error error = read_error("d.jsonl", bad);
     EXPECT_EQ(error.kind(), ErrorKind::CorruptData) << bad;
-    EXPECT_THAT(error.what(), HasSubstr("line 1")) << bad;
+    EXPECT_THAT(error.what(), HasSubstr("line 1: each of \"messages\"")) << bad;
+    EXPECT_THAT(error.what(), HasSubstr("must be an object with \"role\" and \"content\"")) << bad;
   }
 }
 
 TEST_F(Dataset, TextThatIsNotUtf8IsNamed) {
   const Error error = read_error("d.txt", "one\ntwo\n\xC3(");
   EXPECT_EQ(error.kind(), ErrorKind::CorruptData);
-  EXPECT_THAT(error.what(), HasSubstr("line 3"));
+  EXPECT_THAT(error.what(), HasSubstr("line 3 is not UTF-8"));
 }
 
 TEST(Utf8, OnlyShortestFormsOfScalarValuesAreValid) {
-  for (const char* good : {"", "plain ascii of some length", "\xC2\x80", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80", "\xF0\x90\x80\x80",
-                           "\xF4\x8F\xBF\xBF"}) {
+  for (const char* good :
+       {"", "plain ascii of some length", "\xC2\x80", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
     EXPECT_EQ(valid_utf8_prefix(good), std::string_view(good).size());
   }
   for (const char* bad : {"ab\x80", "ab\xC0\x80", "ab\xC1\xBF", "ab\xE0\x9F\xBF", "ab\xED\xA0\x80", "ab\xF0\x8F\xBF\xBF", "ab\xF4\x90\x80\x80",
@@ -134,7 +146,7 @@ TEST_F(Dataset, DamagedParquetIsCorrupt) {
   for (const size_t length : {size_t{0}, size_t{3}, size_t{4}, size_t{12}, good.size() / 2, good.size() - 1, good.size() - 8}) {
     const Error error = read_error("d.parquet", good.substr(0, length));
     EXPECT_EQ(error.kind(), ErrorKind::CorruptData) << length;
-    EXPECT_THAT(error.what(), HasSubstr("d.parquet"));
+    EXPECT_THAT(error.what(), HasSubstr("d.parquet: not a readable Parquet file: "));
   }
   EXPECT_EQ(read_error("d.parquet", "PAR1" + std::string(4000, '\xFF') + "PAR1").kind(), ErrorKind::CorruptData);
   size_t refused = 0, trials = 0;
@@ -156,10 +168,33 @@ TEST_F(Dataset, DamagedParquetIsCorrupt) {
   EXPECT_GT(refused, trials / 2);
 }
 
+TEST_F(Dataset, ParquetValuesOfTheWrongKindAreNamed) {
+  const auto error = [&](const char* name, const char* column) {
+    return error_of([&] { read_documents(test_data() / name, tokenizer_, {.text_column = column}); });
+  };
+  EXPECT_EQ(error("bad_utf8.parquet", "text").kind(), ErrorKind::CorruptData);
+  EXPECT_EQ(error("bad_types.parquet", "text").kind(), ErrorKind::Unsupported);
+  EXPECT_THAT(error("bad_types.parquet", "text").what(), HasSubstr("timestamp"));
+  EXPECT_EQ(error("bad_types.parquet", "n").kind(), ErrorKind::CorruptData);
+  EXPECT_THAT(error("bad_types.parquet", "nothing").what(), HasSubstr("row 1"));
+  EXPECT_EQ(error("empty.parquet", "text").kind(), ErrorKind::InvalidArgument);
+}
+
+TEST_F(Dataset, DeeplyNestedParquetIsCorrupt) {
+  const Error error = error_of([&] { read_documents(test_data() / "bad_depth.parquet", tokenizer_); });
+  EXPECT_EQ(error.kind(), ErrorKind::CorruptData);
+  EXPECT_THAT(error.what(), HasSubstr("nested too deeply"));
+}
+
+TEST_F(Dataset, ParquetStringsComeInSeveralEncodings) {
+  const std::vector<std::string> expected = {"a", "b", "a"};
+  EXPECT_EQ(read_documents(test_data() / "dictionary.parquet", tokenizer_).texts, expected);
+  EXPECT_EQ(read_documents(test_data() / "dictionary.parquet", tokenizer_, {.text_column = "large"}).texts, expected);
+}
+
 TEST_F(Dataset, OneDocumentARowTakesTheFirstLongEnough) {
   const Json oracle = read_json(test_data() / "tiny_bpe_oracle.json");
-  const CalibrationSet set =
-      make_calibration_set(small_, tokenizer_, {.num_samples = 9, .max_seq_length = 512, .pack = false});
+  const CalibrationSet set = make_calibration_set(small_, tokenizer_, {.num_samples = 9, .max_seq_length = 512, .pack = false});
   EXPECT_EQ(set.ids_NL.size(0), oracle.at("rows").at("rows").as_int());
   EXPECT_EQ(set.documents_used, set.ids_NL.size(0));
   EXPECT_EQ(set.documents_skipped, oracle.at("rows").at("skipped").as_int());
@@ -172,8 +207,7 @@ TEST_F(Dataset, ShortDocumentsAreSkippedAndCounted) {
   EXPECT_EQ(set.documents_used, 2);
   EXPECT_EQ(set.documents_skipped, 2);
   EXPECT_EQ(set.ids_NL.size(0), 2);
-  const Error error =
-      error_of([&] { make_calibration_set(documents, tokenizer_, {.max_seq_length = 100, .pack = false}); });
+  const Error error = error_of([&] { make_calibration_set(documents, tokenizer_, {.max_seq_length = 100, .pack = false}); });
   EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
   EXPECT_THAT(error.what(), HasSubstr("longest has 11"));
 }
@@ -212,8 +246,8 @@ TEST_F(Dataset, ShufflingIsByItsSeedAlone) {
   Documents documents;
   for (int i = 0; i < 40; ++i) documents.texts.push_back(cat(i % 10, i / 10, " same length"));
   const auto rows = [&](bool shuffle, uint64_t seed) {
-    return make_calibration_set(documents, tokenizer_,
-                                {.num_samples = 40, .max_seq_length = 5, .pack = false, .shuffle = shuffle, .seed = seed}).ids_NL;
+    return make_calibration_set(documents, tokenizer_, {.num_samples = 40, .max_seq_length = 5, .pack = false, .shuffle = shuffle, .seed = seed})
+        .ids_NL;
   };
   EXPECT_TRUE(rows(true, 1).equal(rows(true, 1)));
   EXPECT_FALSE(rows(true, 1).equal(rows(true, 2)));
@@ -257,8 +291,7 @@ TEST_F(Dataset, SmolLm2RowsAndWindowsEqualThePythonProtocol) {
   EXPECT_EQ(sha_of_ids(windows.const_data_ptr<int64_t>(), size_t(windows.numel())), "69e79e3a9f915d34");  // the peers' ids_sha
   expect_rows(make_windows(heldout, tokenizer, {.window = 512}), oracle.at("windows_all"), "count");
   const Documents calib = read_documents(*full_data() / "calib.jsonl", tokenizer);
-  expect_rows(make_calibration_set(calib, tokenizer, {.num_samples = 64, .max_seq_length = 512, .pack = false}).ids_NL,
-              oracle.at("rows64"), "rows");
+  expect_rows(make_calibration_set(calib, tokenizer, {.num_samples = 64, .max_seq_length = 512, .pack = false}).ids_NL, oracle.at("rows64"), "rows");
   expect_rows(make_calibration_set(calib, tokenizer, {.num_samples = 64, .max_seq_length = 512}).ids_NL, oracle.at("packed64"), "rows");
 }
 

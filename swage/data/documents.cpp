@@ -26,25 +26,24 @@ std::string choose_column(const std::vector<std::string>& columns, const std::st
   for (const char* name : {"text", "messages"}) {
     if (has(name)) return name;
   }
-  throw Error(ErrorKind::InvalidArgument, cat(source, ": neither a \"text\" nor a \"messages\" column; columns found: ",
-                                              quoted_list(columns), ". Choose one with --text-column"));
+  throw Error(ErrorKind::InvalidArgument, cat(source, ": neither a \"text\" nor a \"messages\" column; columns found: ", quoted_list(columns),
+                                              ". Choose one with --text-column"));
 }
 
 std::string DocumentBuilder::where(size_t row) const { return cat(source_, ": ", row_word_, " ", row); }
 
 void DocumentBuilder::add(const Json& value, std::string_view column, size_t row) {
   const bool is_chat = value.is_array();
-  SWAGE_CHECK(is_chat || value.is_string(), CorruptData, where(row), ": \"", column,
-              "\" must be a string, or an array of messages");
-  SWAGE_CHECK(documents_.texts.empty() || documents_.formatted == is_chat, CorruptData, where(row), ": \"", column,
-              "\" is ", is_chat ? "an array" : "a string", ", but not so in the rows before");
+  SWAGE_CHECK(is_chat || value.is_string(), CorruptData, where(row), ": \"", column, "\" must be a string, or an array of messages");
+  SWAGE_CHECK(documents_.texts.empty() || documents_.formatted == is_chat, CorruptData, where(row), ": \"", column, "\" is ",
+              is_chat ? "an array" : "a string", ", but not so in the rows before");
   documents_.formatted = is_chat;
   if (!is_chat) {
     documents_.texts.push_back(value.as_string());
   } else {
     for (const Json& message : value.as_array()) {
-      SWAGE_CHECK(message.is_object() && message.find("role") != nullptr && message.find("content") != nullptr, CorruptData,
-                  where(row), ": each of \"", column, "\" must be an object with \"role\" and \"content\"");
+      SWAGE_CHECK(message.is_object() && message.find("role") != nullptr && message.find("content") != nullptr, CorruptData, where(row),
+                  ": each of \"", column, "\" must be an object with \"role\" and \"content\"");
     }
     try {
       documents_.texts.push_back(tokenizer_.apply_chat_template(value, false));
@@ -69,8 +68,8 @@ Documents read_text_document(const fs::path& file) {
   std::string_view text = mapped.bytes();
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   const size_t valid = valid_utf8_prefix(text);
-  SWAGE_CHECK(valid == text.size(), CorruptData, file.string(), ": line ",
-              1 + std::count(text.begin(), text.begin() + ptrdiff_t(valid), '\n'), " is not UTF-8");
+  SWAGE_CHECK(valid == text.size(), CorruptData, file.string(), ": line ", 1 + std::count(text.begin(), text.begin() + ptrdiff_t(valid), '\n'),
+              " is not UTF-8");
   SWAGE_CHECK(!text.empty(), InvalidArgument, file.string(), ": the data set is empty");
   return {{std::string(text)}, false};
 }
@@ -89,10 +88,8 @@ Documents read_documents(const fs::path& file, const Tokenizer& tokenizer, const
   const std::string extension = lower_extension(file);
   if (extension == ".jsonl" || extension == ".json") return read_json_documents(file, tokenizer, options);
   if (extension == ".parquet") return read_parquet_documents(file, tokenizer, options);
-  SWAGE_CHECK(extension == ".txt", InvalidArgument, file.string(),
-              ": a data set must be a .jsonl, .json, .parquet or .txt file");
-  SWAGE_CHECK(options.text_column.empty(), InvalidArgument, file.string(), ": a .txt file has no columns, so no \"",
-              options.text_column, "\"");
+  SWAGE_CHECK(extension == ".txt", InvalidArgument, file.string(), ": a data set must be a .jsonl, .json, .parquet or .txt file");
+  SWAGE_CHECK(options.text_column.empty(), InvalidArgument, file.string(), ": a .txt file has no columns, so no \"", options.text_column, "\"");
   return read_text_document(file);
 }
 

@@ -20,7 +20,9 @@ class DocumentBuilder {
  public:
   // `row_word` names a row in errors: "line", "row" or "element".
   DocumentBuilder(std::string source, std::string row_word, const Tokenizer& tokenizer)
-      : source_(std::move(source)), row_word_(std::move(row_word)), tokenizer_(tokenizer) {}
+      : source_(std::move(source)),
+        row_word_(std::move(row_word)),
+        tokenizer_(tokenizer) {}
 
   // Row numbers are 1-based. Error(CorruptData) naming file, row and column on any other type, or when the types mix.
   void add(const Json& value, std::string_view column, size_t row);
@@ -38,7 +40,6 @@ class DocumentBuilder {
 
 // JSON lines (.jsonl, .json) or, for .json, one array of objects.
 Documents read_json_documents(const std::filesystem::path& file, const Tokenizer& tokenizer, const DatasetOptions& options);
-Documents read_parquet_documents(const std::filesystem::path& file, const Tokenizer& tokenizer,
-                                 const DatasetOptions& options);
+Documents read_parquet_documents(const std::filesystem::path& file, const Tokenizer& tokenizer, const DatasetOptions& options);
 
 }  // namespace swage::data

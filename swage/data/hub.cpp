@@ -26,8 +26,8 @@ bool present(const fs::path& path) {
 
 bool is_name(std::string_view name) {
   const auto allowed = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; };
-  return !name.empty() && name.size() <= 96 && std::isalnum(static_cast<unsigned char>(name[0])) &&
-         std::all_of(name.begin(), name.end(), allowed) && name.find("..") == std::string_view::npos;
+  return !name.empty() && name.size() <= 96 && std::isalnum(static_cast<unsigned char>(name[0])) && std::all_of(name.begin(), name.end(), allowed) &&
+         name.find("..") == std::string_view::npos;
 }
 
 struct HubId {
@@ -51,8 +51,8 @@ std::set<std::string> shards_of(const fs::path& index) {
   const Json& weight_map = json.at("weight_map");
   SWAGE_CHECK(weight_map.is_object(), CorruptData, index.string(), ": weight_map is not an object");
   for (const auto& [tensor, shard] : weight_map.as_object()) {
-    SWAGE_CHECK(shard.is_string() && shard.as_string().find('/') == std::string::npos, CorruptData, index.string(),
-                ": the shard of \"", tensor, "\" is not a file name");
+    SWAGE_CHECK(shard.is_string() && shard.as_string().find('/') == std::string::npos, CorruptData, index.string(), ": the shard of \"", tensor,
+                "\" is not a file name");
     shards.insert(shard.as_string());
   }
   return shards;
@@ -78,8 +78,7 @@ std::vector<std::string> wanted_files(const rust::Vec<rust::String>& listed) {
     if (name.ends_with(".safetensors")) {
       weights.push_back(name);
       has_model_weights = has_model_weights || name.starts_with("model");
-    } else if (name.ends_with(".json") || name.ends_with(".jinja") || name == "tokenizer.model" || name == "merges.txt" ||
-               name == "vocab.txt") {
+    } else if (name.ends_with(".json") || name.ends_with(".jinja") || name == "tokenizer.model" || name == "merges.txt" || name == "vocab.txt") {
       small.push_back(name);
     }
   }
@@ -96,8 +95,7 @@ fs::path download(const bridge::HubSource& source, const HubOptions& options) {
   const auto listed = call_bridge(ErrorKind::Io, what, [&] { return bridge::hub_list_files(source); });
   const std::vector<std::string> files = wanted_files(listed);
   SWAGE_CHECK(!files.empty(), Unsupported, what, ": the repository has no .safetensors weights");
-  SWAGE_CHECK(std::find(files.begin(), files.end(), "config.json") != files.end(), Unsupported, what,
-              ": the repository has no config.json");
+  SWAGE_CHECK(std::find(files.begin(), files.end(), "config.json") != files.end(), Unsupported, what, ": the repository has no config.json");
   fs::path snapshot;
   for (const std::string& file : files) {
     options.log(cat("fetching ", std::string(source.id), "/", file));
@@ -148,8 +146,7 @@ HubOptions hub_options(const std::function<std::optional<std::string>(const std:
     options.token = trimmed(io::read_file(home / "token"));
   }
   const std::string offline = get("HF_HUB_OFFLINE");
-  options.offline = offline == "1" || offline == "true" || offline == "TRUE" || offline == "True" || offline == "ON" ||
-                    offline == "YES";
+  options.offline = offline == "1" || offline == "true" || offline == "TRUE" || offline == "True" || offline == "ON" || offline == "YES";
   return options;
 }
 
@@ -164,18 +161,15 @@ fs::path resolve_model(const std::string& folder_or_id, const HubOptions& option
   }
   const std::optional<HubId> hub_id = parse_hub_id(folder_or_id);
   SWAGE_CHECK(hub_id, InvalidArgument, folder_or_id, ": no such folder, and not a hub id (\"org/name\")");
-  SWAGE_CHECK(!options.cache_dir.empty(), InvalidArgument, folder_or_id,
-              ": no such folder, and no hub cache to look it up in (set HF_HOME)");
+  SWAGE_CHECK(!options.cache_dir.empty(), InvalidArgument, folder_or_id, ": no such folder, and no hub cache to look it up in (set HF_HOME)");
   const bridge::HubSource source = source_of(*hub_id, options);
-  const rust::String found =
-      call_bridge(ErrorKind::Io, options.cache_dir.string(), [&] { return bridge::hub_cached_snapshot(source); });
+  const rust::String found = call_bridge(ErrorKind::Io, options.cache_dir.string(), [&] { return bridge::hub_cached_snapshot(source); });
   const fs::path cached = std::string(found);
   const std::string missing = cached.empty() ? "" : missing_from(cached);
   if (!cached.empty() && missing.empty()) return cached;
 
-  const std::string tried =
-      cat(folder_or_id, ": no such folder; ", cached.empty() ? "not" : cat("incomplete (no ", missing, ")"),
-          " in the hub cache ", options.cache_dir.string());
+  const std::string tried = cat(folder_or_id, ": no such folder; ", cached.empty() ? "not" : cat("incomplete (no ", missing, ")"),
+                                " in the hub cache ", options.cache_dir.string());
   SWAGE_CHECK(!options.offline, Io, tried, "; not downloaded, because HF_HUB_OFFLINE is set");
   try {
     return download(source, options);

@@ -10,8 +10,8 @@ namespace swage::data {
 struct HubOptions {
   std::filesystem::path cache_dir;  // holds models--ORG--NAME folders; empty: no cache, so no hub
   std::string endpoint = "https://huggingface.co";
-  std::string token;     // empty: anonymous
-  bool offline = false;  // the cache only
+  std::string token;                                                        // empty: anonymous
+  bool offline = false;                                                     // the cache only
   std::function<void(const std::string&)> log = [](const std::string&) {};  // one line a downloaded file
 };
 

@@ -152,19 +152,28 @@ TEST(Hub, ErrorsSayWhatWasTried) {
 }
 
 TEST(Hub, ACorruptIndexInTheCacheIsNamed) {
-  for (const char* index : {"{", "{}", R"({"weight_map":[]})", R"({"weight_map":{"a":"../x"}})", R"({"weight_map":{"a":1}})"}) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"{", "not valid JSON"},
+      {"{}", "weight_map"},
+      {R"({"weight_map":[]})", "weight_map is not an object"},
+      {R"({"weight_map":{"a":"../x"}})", "the shard of \"a\" is not a file name"},
+      {R"({"weight_map":{"a":1}})", "the shard of \"a\" is not a file name"},
+  };
+  for (const auto& [index, message] : cases) {
     const TemporaryFolder folder;
     write_snapshot(folder, {{"config.json", "{}"}, {"model.safetensors.index.json", index}});
     const Error error = error_of([&] { resolve_model("org/model", options_for(folder)); });
     EXPECT_EQ(error.kind(), ErrorKind::CorruptData) << index;
+    EXPECT_THAT(error.what(), HasSubstr(message));
   }
 }
 
 TEST(Hub, DownloadsWhatMakesTheModelAndNothingElse) {
   const TemporaryFolder folder;
   const std::map<std::string, std::string> files = {
-      {"config.json", "{\"a\":1}"},  {"tokenizer.json", "{}"},         {"model.safetensors", std::string(100'000, 'w')}, {"README.md", "no"},
-      {"pytorch_model.bin", "no"}, {"consolidated.safetensors", "no"}, {"onnx/model.json", "no"}};
+      {"config.json", "{\"a\":1}"}, {"tokenizer.json", "{}"},    {"model.safetensors", std::string(100'000, 'w')},
+      {"README.md", "no"},          {"pytorch_model.bin", "no"}, {"consolidated.safetensors", "no"},
+      {"onnx/model.json", "no"}};
   const FakeHub hub(files);
   HubOptions options = options_for(folder);
   options.offline = false;

@@ -17,14 +17,15 @@ constexpr std::string_view kBlank = " \t\r\n";
 class ObjectRows {
  public:
   ObjectRows(const fs::path& file, std::string row_word, const Tokenizer& tokenizer, const DatasetOptions& options)
-      : builder_(file.string(), std::move(row_word), tokenizer), file_(file.string()), wanted_(options.text_column) {}
+      : builder_(file.string(), std::move(row_word), tokenizer),
+        file_(file.string()),
+        wanted_(options.text_column) {}
 
   void add(const Json& row, size_t number) {
     SWAGE_CHECK(row.is_object(), CorruptData, builder_.where(number), ": expected a JSON object");
     if (column_.empty()) column_ = choose_column(keys(row), wanted_, file_);
     const Json* value = row.find(column_);
-    SWAGE_CHECK(value != nullptr, CorruptData, builder_.where(number), ": no \"", column_,
-                "\"; found: ", quoted_list(keys(row)));
+    SWAGE_CHECK(value != nullptr, CorruptData, builder_.where(number), ": no \"", column_, "\"; found: ", quoted_list(keys(row)));
     builder_.add(*value, column_, number);
   }
   std::string where(size_t number) const { return builder_.where(number); }

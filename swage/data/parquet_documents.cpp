@@ -33,23 +33,32 @@ class Column {
     SWAGE_CHECK(depth < kMaxDepth, CorruptData, source_, ": column \"", name_, "\" is nested too deeply");
     if (array.IsNull(i)) return {};
     switch (array.type_id()) {
-      case arrow::Type::STRING: return Json(static_cast<const arrow::StringArray&>(array).GetView(i));
-      case arrow::Type::LARGE_STRING: return Json(static_cast<const arrow::LargeStringArray&>(array).GetView(i));
-      case arrow::Type::BOOL: return Json(static_cast<const arrow::BooleanArray&>(array).Value(i));
-      case arrow::Type::INT32: return Json(int64_t{static_cast<const arrow::Int32Array&>(array).Value(i)});
-      case arrow::Type::INT64: return Json(static_cast<const arrow::Int64Array&>(array).Value(i));
-      case arrow::Type::FLOAT: return Json(double{static_cast<const arrow::FloatArray&>(array).Value(i)});
-      case arrow::Type::DOUBLE: return Json(static_cast<const arrow::DoubleArray&>(array).Value(i));
+      case arrow::Type::STRING:
+        return Json(static_cast<const arrow::StringArray&>(array).GetView(i));
+      case arrow::Type::LARGE_STRING:
+        return Json(static_cast<const arrow::LargeStringArray&>(array).GetView(i));
+      case arrow::Type::BOOL:
+        return Json(static_cast<const arrow::BooleanArray&>(array).Value(i));
+      case arrow::Type::INT32:
+        return Json(int64_t{static_cast<const arrow::Int32Array&>(array).Value(i)});
+      case arrow::Type::INT64:
+        return Json(static_cast<const arrow::Int64Array&>(array).Value(i));
+      case arrow::Type::FLOAT:
+        return Json(double{static_cast<const arrow::FloatArray&>(array).Value(i)});
+      case arrow::Type::DOUBLE:
+        return Json(static_cast<const arrow::DoubleArray&>(array).Value(i));
       case arrow::Type::DICTIONARY: {
         const auto& coded = static_cast<const arrow::DictionaryArray&>(array);
         return value(*coded.dictionary(), coded.GetValueIndex(i), depth + 1);
       }
-      case arrow::Type::LIST: return list(static_cast<const arrow::ListArray&>(array), i, depth);
-      case arrow::Type::LARGE_LIST: return list(static_cast<const arrow::LargeListArray&>(array), i, depth);
-      case arrow::Type::STRUCT: return object(static_cast<const arrow::StructArray&>(array), i, depth);
+      case arrow::Type::LIST:
+        return list(static_cast<const arrow::ListArray&>(array), i, depth);
+      case arrow::Type::LARGE_LIST:
+        return list(static_cast<const arrow::LargeListArray&>(array), i, depth);
+      case arrow::Type::STRUCT:
+        return object(static_cast<const arrow::StructArray&>(array), i, depth);
       default:
-        throw Error(ErrorKind::Unsupported,
-                    cat(source_, ": column \"", name_, "\" holds ", array.type()->ToString(), ", not text or messages"));
+        throw Error(ErrorKind::Unsupported, cat(source_, ": column \"", name_, "\" holds ", array.type()->ToString(), ", not text or messages"));
     }
   }
 

@@ -51,7 +51,8 @@ class Tokenizer {
 class TextStream {
  public:
   explicit TextStream(const Tokenizer& tokenizer, bool skip_special_tokens = true)
-      : tokenizer_(tokenizer), skip_special_tokens_(skip_special_tokens) {}
+      : tokenizer_(tokenizer),
+        skip_special_tokens_(skip_special_tokens) {}
   // Takes one more id; returns the text that is now certain, often one word, sometimes nothing.
   std::string push(int64_t id);
   // What is left at the end: an incomplete character comes out as U+FFFD.

@@ -108,14 +108,18 @@ TEST(Tokenizer, BrokenFilesAreCorrupt) {
 
 TEST(Tokenizer, BrokenConfigsAreCorrupt) {
   const std::string good = read_text(test_data() / "tiny_bpe" / "tokenizer.json");
-  for (const auto& [name, text] : {std::pair("tokenizer_config.json", "{"), std::pair("generation_config.json", "{\"eos_token_id\":\"x\"}"),
-                                   std::pair("generation_config.json", "{\"eos_token_id\":[1,\"x\"]}")}) {
+  const std::array<const char*, 3> cases[] = {
+      {"tokenizer_config.json", "{", "not valid JSON"},
+      {"generation_config.json", "{\"eos_token_id\":\"x\"}", ": eos_token_id must be an integer or a list of them"},
+      {"generation_config.json", "{\"eos_token_id\":[1,\"x\"]}", ": eos_token_id must be an integer or a list of them"},
+  };
+  for (const auto& [name, text, message] : cases) {
     const TemporaryFolder folder;
     folder.write("tokenizer.json", good);
     folder.write(name, text);
     const Error error = error_of([&] { Tokenizer tokenizer(folder.path()); });
     EXPECT_EQ(error.kind(), ErrorKind::CorruptData);
-    EXPECT_THAT(error.what(), HasSubstr(name));
+    EXPECT_THAT(error.what(), testing::AllOf(HasSubstr(name), HasSubstr(message)));
   }
 }
 
@@ -129,8 +133,7 @@ TEST(Tokenizer, ChatTemplateComesFromTheConfigOrItsOwnFile) {
   folder.write("tokenizer.json", read_text(test_data() / "tiny_bpe" / "tokenizer.json"));
   EXPECT_FALSE(Tokenizer(folder.path()).has_chat_template());
   EXPECT_EQ(error_of([&] { Tokenizer(folder.path()).apply_chat_template(chat, true); }).kind(), ErrorKind::InvalidArgument);
-  folder.write("tokenizer_config.json",
-               R"({"chat_template":[{"name":"tool_use","template":"t"},{"name":"default","template":"d"}]})");
+  folder.write("tokenizer_config.json", R"({"chat_template":[{"name":"tool_use","template":"t"},{"name":"default","template":"d"}]})");
   EXPECT_EQ(Tokenizer(folder.path()).apply_chat_template(chat, true), "d");
   folder.write("chat_template.json", R"({"chat_template":"j"})");
   EXPECT_EQ(Tokenizer(folder.path()).apply_chat_template(chat, true), "j");

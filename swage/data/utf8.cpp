@@ -7,7 +7,7 @@ namespace swage::data {
 namespace {
 
 struct Lead {
-  int following = -1;                       // continuation bytes; -1: not a lead byte
+  int following = -1;                     // continuation bytes; -1: not a lead byte
   unsigned char low = 0x80, high = 0xBF;  // bounds of the first continuation byte
 };
 
