@@ -12,11 +12,19 @@ namespace swage::kernels {
 // three vectors of every instruction set, because the matrix kernels hold 3 vectors x 8 rows in registers.
 inline constexpr int64_t kPanel = 48;
 // Tokens whose products are summed in f32 before the sum goes to f64.
-inline constexpr int64_t kGramChunk = 512;
+inline constexpr int64_t kGramChunk = 256;
 // Columns of the GPTQ factor that are interleaved in memory.
 inline constexpr int64_t kColumnGroup = 8;
 // Groups that the scale search works on side by side.
 inline constexpr int64_t kSearchLanes = 16;
+
+// Copies tokens of X into the layout of GramTile: columns in panels of kPanel, zeros beyond the last column.
+struct GramPack {
+  const float* x;    // [tokens, columns]
+  int64_t columns;
+  int64_t tokens;    // all in one chunk
+  float* packed;     // place of the first token in the first panel; a panel holds kGramChunk tokens
+};
 
 // One tile of X^T X. `packed` holds X as [chunk][panel][kGramChunk][kPanel]; the last chunk may be partly filled.
 struct GramTile {
@@ -103,6 +111,7 @@ struct ValueRange {
 };
 
 struct KernelTable {
+  void (*gram_pack)(const GramPack&);
   void (*gram_tile)(const GramTile&);
   void (*cholesky_tile)(const CholeskyTile&);
   void (*gptq_panel)(const GptqPanel&);
@@ -112,6 +121,7 @@ struct KernelTable {
 
   template <class V>
   static void visit(V&& v) {
+    v("gram_pack", &KernelTable::gram_pack);
     v("gram_tile", &KernelTable::gram_tile);
     v("cholesky_tile", &KernelTable::cholesky_tile);
     v("gptq_panel", &KernelTable::gptq_panel);

@@ -16,6 +16,16 @@ uint8_t encode(float code, const CodeRange& range) {
   return range.fp8 ? encode_e4m3(code) : static_cast<uint8_t>(static_cast<int8_t>(code));
 }
 
+void gram_pack(const GramPack& pack) {
+  const int64_t panels = (pack.columns + kPanel - 1) / kPanel;
+  for (int64_t t = 0; t < pack.tokens; ++t) {
+    for (int64_t c = 0; c < panels * kPanel; ++c) {
+      const float x = c < pack.columns ? pack.x[t * pack.columns + c] : 0.0f;
+      pack.packed[(c / kPanel * kGramChunk + t) * kPanel + c % kPanel] = x;
+    }
+  }
+}
+
 void gram_tile(const GramTile& tile) {
   const auto at = [&](int64_t token, int64_t column) {
     const int64_t chunk = token / kGramChunk, panel = column / kPanel;
@@ -116,7 +126,7 @@ void value_range(ValueRange& range) {
 }  // namespace
 
 const KernelTable& plain_kernels() {
-  static const KernelTable table{gram_tile, cholesky_tile, gptq_panel, search_scales, quantize_row, value_range};
+  static const KernelTable table{gram_pack, gram_tile, cholesky_tile, gptq_panel, search_scales, quantize_row, value_range};
   return table;
 }
 

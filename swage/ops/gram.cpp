@@ -6,7 +6,6 @@
 #include <ATen/ops/mm.h>
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "swage/base/error.h"
@@ -36,17 +35,17 @@ void check(const char* who, const at::Tensor& x_TI, const at::Tensor& gram_II) {
   SWAGE_CHECK(x_TI.device() == gram_II.device(), InvalidArgument, who, ": x is on ", x_TI.device(), ", the Gram matrix on ", gram_II.device());
 }
 
-// Copies tokens x columns into [chunk][panel][kGramChunk][kPanel], zeros beyond the last column.
+constexpr int64_t kReferenceRun = 512;  // tokens of one product in gram_add_reference()
+
+// Copies x into [chunk][panel][kGramChunk][kPanel].
 void pack(const float* x, int64_t tokens, int64_t columns, float* packed) {
-  const int64_t panels = (columns + kPanel - 1) / kPanel, whole = columns / kPanel;
-  at::parallel_for(0, (tokens + 15) / 16, 4, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin * 16; t < std::min(end * 16, tokens); ++t) {
-      const float* from = x + t * columns;
+  constexpr int64_t kTokens = 64;  // of one step; divides a chunk
+  static_assert(kGramChunk % kTokens == 0);
+  const int64_t panels = (columns + kPanel - 1) / kPanel;
+  at::parallel_for(0, (tokens + kTokens - 1) / kTokens, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin * kTokens; t < std::min(end * kTokens, tokens); t += kTokens) {
       float* to = packed + (t / kGramChunk * panels * kGramChunk + t % kGramChunk) * kPanel;
-      for (int64_t p = 0; p < whole; ++p) std::memcpy(to + p * kGramChunk * kPanel, from + p * kPanel, kPanel * sizeof(float));
-      if (whole == panels) continue;
-      float* last = to + whole * kGramChunk * kPanel;
-      std::fill(std::copy(from + whole * kPanel, from + columns, last), last + kPanel, 0.0f);
+      kernels::fast_kernels().gram_pack({x + t * columns, columns, std::min(kTokens, tokens - t), to});
     }
   });
 }
@@ -70,9 +69,13 @@ std::vector<Tile> upper_tiles(int64_t panels) {
 void add_tile_to(double* gram, int64_t columns, const kernels::GramTile& tile) {
   const int64_t row0 = tile.row_panel * kPanel, column0 = tile.column_panel * kPanel, stride = tile.column_panels * kPanel;
   const int64_t rows = std::min(tile.row_panels * kPanel, columns - row0), end = std::min(column0 + stride, columns);
+  constexpr int64_t kAhead = 6, kLineDoubles = 8;  // rows lie far apart: the processor does not foresee the next one
   for (int64_t r = 0; r < rows; ++r) {
     const double* sum = tile.sum + r * stride;
     double* to = gram + (row0 + r) * columns;
+    if (r + kAhead < rows) {
+      for (int64_t c = column0; c < end; c += kLineDoubles) __builtin_prefetch(to + kAhead * columns + c, 1);
+    }
     for (int64_t c = std::max(column0, row0 + r); c < end; ++c) to[c] += sum[c - column0];
   }
 }
@@ -119,8 +122,8 @@ void gram_add_rows(const at::Tensor& x_TI, const at::Tensor& rows_R, at::Tensor&
 
 void gram_add_reference(const at::Tensor& x_TI, at::Tensor& gram_II) {
   check("gram_add_reference", x_TI, gram_II);
-  for (int64_t t = 0; t < x_TI.size(0); t += kGramChunk) {
-    const at::Tensor run_TI = x_TI.narrow(0, t, std::min(kGramChunk, x_TI.size(0) - t));
+  for (int64_t t = 0; t < x_TI.size(0); t += kReferenceRun) {
+    const at::Tensor run_TI = x_TI.narrow(0, t, std::min(kReferenceRun, x_TI.size(0) - t));
     gram_II.add_(at::mm(run_TI.t(), run_TI));
   }
 }

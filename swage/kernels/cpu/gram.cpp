@@ -116,6 +116,20 @@ void panel_pair(const float* a, const float* b, int64_t tokens, bool diagonal, d
 
 }  // namespace
 
+void gram_pack(const GramPack& pack) {
+  const DF d;
+  const int64_t whole = pack.columns / kPanel, rest = pack.columns % kPanel;
+  for (int64_t t = 0; t < pack.tokens; ++t) {
+    const float* from = pack.x + t * pack.columns;
+    float* to = pack.packed + t * kPanel;
+    for (int64_t p = 0; p < whole; ++p, from += kPanel, to += kGramChunk * kPanel) {
+      for (int64_t i = 0; i < kPanel; i += kLanes) hn::Store(hn::LoadU(d, from + i), d, to + i);
+    }
+    if (rest == 0) continue;
+    for (int64_t i = 0; i < kPanel; ++i) to[i] = i < rest ? from[i] : 0.0f;
+  }
+}
+
 void gram_tile(const GramTile& tile) {
   const int64_t stride = tile.column_panels * kPanel;
   const int64_t panel_floats = kGramChunk * kPanel;
@@ -146,7 +160,9 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace swage::kernels {
+HWY_EXPORT(gram_pack);
 HWY_EXPORT(gram_tile);
+void gram_pack_fast(const GramPack& pack) { HWY_DYNAMIC_DISPATCH(gram_pack)(pack); }
 void gram_tile_fast(const GramTile& tile) { HWY_DYNAMIC_DISPATCH(gram_tile)(tile); }
 HWY_EXPORT(target_name);
 const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(target_name)(); }

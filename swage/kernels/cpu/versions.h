@@ -4,6 +4,7 @@
 
 namespace swage::kernels {
 
+void gram_pack_fast(const GramPack& pack);
 void gram_tile_fast(const GramTile& tile);
 void cholesky_tile_fast(const CholeskyTile& tile);
 void gptq_panel_fast(const GptqPanel& panel);
