@@ -43,6 +43,15 @@ TEST_P(Attend, IsTheDefinition) {
   EXPECT_LE(relative_error(out_TC, plain_attention(q_THE, k_GSE, v_GSE, window)), 1e-5);
 }
 
+// The path of other devices, which queries that are not contiguous take too.
+TEST_P(Attend, ThroughLibtorchIsTheSame) {
+  const auto [queries, keys, heads, groups, size, window] = GetParam();
+  at::manual_seed(13);
+  const at::Tensor q_THE = at::randn({queries, heads, 2 * size}).narrow(2, 0, size);
+  const at::Tensor k_GSE = at::randn({groups, keys, size}), v_GSE = at::randn({keys, groups, size}).transpose(0, 1);
+  EXPECT_LE(relative_error(attend(q_THE, k_GSE, v_GSE, window), attend(q_THE.contiguous(), k_GSE, v_GSE, window)), 1e-5);
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, Attend,
                          testing::Values(Sizes{12, 12, 6, 2, 16, 0},                                  // grouped
                                          Sizes{12, 12, 4, 4, 8, 5},                                   // window shorter than the sequence

@@ -1,6 +1,5 @@
 #include "swage/model/row_kernels.h"
 
-#include <algorithm>
 #include <cmath>
 
 // Plain loops compiled once per vector width and picked at load time. Sums keep 16 partial sums, so that every width adds
@@ -15,6 +14,7 @@ namespace swage::model::rows {
 namespace {
 
 constexpr int64_t kLanes = 16;
+using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 // Adding 1.5 * 2^23 leaves a float's integer part in its low bits, rounded to nearest even.
 constexpr float kRound = 12582912.0f;
 
@@ -47,10 +47,12 @@ inline __attribute__((always_inline)) float nearest_e4m3(float v) {
 
 SWAGE_ROWS void rms_norm(const float* x, const float* __restrict weight, int64_t rows, int64_t size, float epsilon, float* out) {
   for (int64_t row = 0; row < rows; ++row, x += size, out += size) {
-    float sums[kLanes] = {};
+    Lanes sums = {}, part;
     int64_t i = 0;
-    for (; i + kLanes <= size; i += kLanes)
-      for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += x[i + lane] * x[i + lane];
+    for (; i + kLanes <= size; i += kLanes) {
+      __builtin_memcpy(&part, x + i, sizeof part);
+      sums += part * part;
+    }
     double sum = 0;
     for (; i < size; ++i) sum += double(x[i]) * x[i];
     for (int64_t lane = 0; lane < kLanes; ++lane) sum += sums[lane];
@@ -80,16 +82,47 @@ SWAGE_ROWS void silu_multiply(float* __restrict gate, const float* __restrict up
   for (int64_t i = 0; i < count; ++i) gate[i] = gate[i] / (1.0f + exponential(-gate[i])) * up[i];
 }
 
-SWAGE_ROWS float absmax(const float* x, int64_t count) {
-  float best[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes)
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      const float value = __builtin_fabsf(x[i + lane]);
-      best[lane] = value > best[lane] ? value : best[lane];
+SWAGE_ROWS void softmax(float* scores, int64_t rows, int64_t keys, float scale, const VisibleKeys& visible) {
+  for (int64_t row = 0; row < rows; ++row, scores += keys) {
+    const int64_t last = visible.offset + row / visible.repeats;
+    const int64_t first = visible.window > 0 && last >= visible.window ? last - visible.window + 1 : 0;
+    float* __restrict x = scores + first;
+    const int64_t count = last - first + 1;
+    Lanes best = Lanes{} + x[0], sums = {}, part;
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+      __builtin_memcpy(&part, x + i, sizeof part);
+      best = part > best ? part : best;
     }
-  for (; i < count; ++i) best[0] = std::max(best[0], __builtin_fabsf(x[i]));
-  return *std::max_element(best, best + kLanes);
+    float most = x[0], sum = 0;
+    for (; i < count; ++i) most = x[i] > most ? x[i] : most;
+    for (int64_t lane = 0; lane < kLanes; ++lane) most = best[lane] > most ? best[lane] : most;
+    for (int64_t j = 0; j < count; ++j) x[j] = exponential((x[j] - most) * scale);
+    for (i = 0; i + kLanes <= count; i += kLanes) {
+      __builtin_memcpy(&part, x + i, sizeof part);
+      sums += part;
+    }
+    for (; i < count; ++i) sum += x[i];
+    for (int64_t lane = 0; lane < kLanes; ++lane) sum += sums[lane];
+    const float share = 1.0f / sum;
+    for (int64_t j = 0; j < count; ++j) x[j] *= share;
+    for (int64_t j = 0; j < first; ++j) scores[j] = 0;
+    for (int64_t j = last + 1; j < keys; ++j) scores[j] = 0;
+  }
+}
+
+SWAGE_ROWS float absmax(const float* x, int64_t count) {
+  Lanes best = {}, part;
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    __builtin_memcpy(&part, x + i, sizeof part);
+    part = part < 0 ? -part : part;
+    best = part > best ? part : best;
+  }
+  float largest = 0;
+  for (; i < count; ++i) largest = __builtin_fabsf(x[i]) > largest ? __builtin_fabsf(x[i]) : largest;
+  for (int64_t lane = 0; lane < kLanes; ++lane) largest = best[lane] > largest ? best[lane] : largest;
+  return largest;
 }
 
 SWAGE_ROWS void round_to_integers(const float* __restrict x, int64_t count, float scale, float zero_point, float low, float high,

@@ -11,6 +11,13 @@ void rms_norm(const float* x, const float* weight, int64_t rows, int64_t size, f
 void rotate(float* x, const float* cosine, const float* sine, int64_t tokens, int64_t heads, int64_t half);
 // gate = gate / (1 + exp(-gate)) * up
 void silu_multiply(float* gate, const float* up, int64_t count);
+// Which keys a row of scores sees: row i belongs to query i / repeats, query t sees keys up to `offset` + t, with `window` > 0
+// only the last `window` of those.
+struct VisibleKeys {
+  int64_t offset, window, repeats;
+};
+// Each row of scores [rows, keys] becomes softmax(scale * scores) over its visible keys and 0 elsewhere.
+void softmax(float* scores, int64_t rows, int64_t keys, float scale, const VisibleKeys& visible);
 // Largest |x| of `count` values.
 float absmax(const float* x, int64_t count);
 // out = clamp(round(x / scale + zero_point), low, high), minus zero_point, times scale

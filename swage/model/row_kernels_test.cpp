@@ -61,6 +61,21 @@ TEST_P(RowKernels, AbsmaxFindsEveryPlace) {
   }
 }
 
+TEST_P(RowKernels, SoftmaxOverVisibleKeys) {
+  at::manual_seed(4);
+  const int64_t keys = GetParam() + 3, window = 5;
+  for (const int64_t width : {int64_t{0}, window}) {
+    at::Tensor scores = at::randn({6, keys}) * 30;  // three queries of two heads, the last sees every key
+    const at::Tensor query = at::arange(6).floor_divide(2).unsqueeze(1) + (keys - 3), key = at::arange(keys);
+    at::Tensor hidden = key > query;
+    if (width > 0) hidden = hidden.logical_or(key <= query - width);
+    const at::Tensor expected = (scores.to(at::kDouble) * 0.5).masked_fill(hidden, -INFINITY).softmax(-1);
+    rows::softmax(scores.mutable_data_ptr<float>(), 6, keys, 0.5f, {keys - 3, width, 2});
+    EXPECT_LE((scores - expected).abs().max().item<double>(), 4e-6);  // shares below 1, exponents rounded by at most 2e-6
+    EXPECT_TRUE((scores.masked_select(hidden) == 0).all().item<bool>());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, RowKernels, testing::Values(1, 7, 16, 33, 64, 576));
 
 TEST(SiluMultiply, KeepsItsLimits) {
