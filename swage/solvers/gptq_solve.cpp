@@ -2,7 +2,6 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "swage/base/error.h"
@@ -25,7 +24,7 @@ struct Problem {
   int64_t rows, columns, padded;  // columns rounded up to kColumnGroup
   int64_t groups;
   std::vector<int64_t> order;     // [columns]: visiting position -> original column
-  std::vector<bool> dead;         // [columns], original order
+  std::vector<int64_t> dead;      // visiting positions of dead columns
   std::vector<int32_t> group;     // [padded], visiting order
   std::vector<float> d;           // [padded]
   at::Tensor m;                   // packed as the kernel wants it
@@ -78,7 +77,7 @@ Problem make_problem(const at::Tensor& weight_OI, const GptqFactor& factor, cons
   for (int64_t i = 0; i < p.columns; ++i) {
     const int64_t column = permutation == nullptr ? i : permutation[i];
     p.order.push_back(column);
-    p.dead.push_back(dead[i]);
+    if (dead[column]) p.dead.push_back(i);
     p.group[static_cast<size_t>(i)] = group[static_cast<size_t>(column)];
     p.d[static_cast<size_t>(i)] = factor.d_I.const_data_ptr<float>()[i];
   }
@@ -99,20 +98,28 @@ Panel make_panel(const Problem& p) {
   return panel;
 }
 
-// Rows first .. first + rows of the weight, transposed to the visiting order. Dead columns and lanes without a row are 0.
-void load_weight(const Problem& p, int64_t first, int64_t rows, float* to) {
-  std::memset(to + p.columns * kPanel, 0, static_cast<size_t>((p.padded - p.columns) * kPanel) * sizeof(float));
+// Rows first .. first + rows of the weight, transposed to the visiting order; lanes without a row repeat the last one.
+template <kernels::NumberFormat kFormat>
+void transpose(const Problem& p, int64_t first, int64_t rows, float* to) {
+  const int64_t* order = p.order.data();
   for (int64_t i0 = 0; i0 < p.columns; i0 += kBlock) {
     const int64_t end = std::min(i0 + kBlock, p.columns);
     for (int64_t lane = 0; lane < kPanel; ++lane) {
-      const char* row = p.weight + (first + std::min(lane, rows - 1)) * p.columns * kernels::bytes_of(p.format);
-      for (int64_t i = i0; i < end; ++i) {
-        const int64_t column = p.order[static_cast<size_t>(i)];
-        const bool used = lane < rows && !p.dead[static_cast<size_t>(column)];
-        to[i * kPanel + lane] = used ? kernels::load_as_float(row, p.format, column) : 0.0f;
-      }
+      const char* row = p.weight + (first + std::min(lane, rows - 1)) * p.columns * kernels::bytes_of(kFormat);
+      for (int64_t i = i0; i < end; ++i) to[i * kPanel + lane] = kernels::load_as_float(row, kFormat, order[i]);
     }
   }
+}
+
+// The same for any format, with zeros for dead and padding columns.
+void load_weight(const Problem& p, int64_t first, int64_t rows, float* to) {
+  switch (p.format) {
+    case kernels::NumberFormat::F32: transpose<kernels::NumberFormat::F32>(p, first, rows, to); break;
+    case kernels::NumberFormat::BF16: transpose<kernels::NumberFormat::BF16>(p, first, rows, to); break;
+    case kernels::NumberFormat::F16: transpose<kernels::NumberFormat::F16>(p, first, rows, to); break;
+  }
+  for (const int64_t i : p.dead) std::fill_n(to + i * kPanel, kPanel, 0.0f);
+  std::fill(to + p.columns * kPanel, to + p.padded * kPanel, 0.0f);
 }
 
 void load_parameters(const Problem& p, int64_t first, int64_t rows, Panel& panel) {
@@ -130,10 +137,12 @@ void load_parameters(const Problem& p, int64_t first, int64_t rows, Panel& panel
 }
 
 void store_codes(const Problem& p, int64_t first, int64_t rows, const uint8_t* from, uint8_t* codes) {
+  const int64_t* order = p.order.data();
   for (int64_t i0 = 0; i0 < p.columns; i0 += kBlock) {
+    const int64_t end = std::min(i0 + kBlock, p.columns);
     for (int64_t lane = 0; lane < rows; ++lane) {
       uint8_t* row = codes + (first + lane) * p.columns;
-      for (int64_t i = i0; i < std::min(i0 + kBlock, p.columns); ++i) row[p.order[static_cast<size_t>(i)]] = from[i * kPanel + lane];
+      for (int64_t i = i0; i < end; ++i) row[order[i]] = from[i * kPanel + lane];
     }
   }
 }

@@ -88,16 +88,16 @@ int check_folder(const std::string& folder) {
 }
 
 TEST(GridVectors, EqualCompressedTensors) {
-  std::string folder = std::string(SWAGE_FULL_DATA) + "/formats/vectors";
+  std::string folder = SWAGE_FULL_DATA "/formats/vectors";
   const bool full = std::filesystem::exists(folder);
-  if (!full) folder = std::string(SWAGE_TEST_DATA) + "/solvers";
+  if (!full) folder = SWAGE_TEST_DATA "/solvers";
   const int checked = check_folder(folder);
   std::cout << "grid vectors: " << checked << " cases of the " << (full ? "full set" : "bundled selection") << std::endl;
   RecordProperty("cases", checked);
   EXPECT_GE(checked, full ? 60 : 12);
 }
 
-TEST(GridVectors, BundledSelectionEqualsToo) { EXPECT_GE(check_folder(std::string(SWAGE_TEST_DATA) + "/solvers"), 12); }
+TEST(GridVectors, BundledSelectionEqualsToo) { EXPECT_GE(check_folder(SWAGE_TEST_DATA "/solvers"), 12); }
 
 }  // namespace
 }  // namespace swage::solvers

@@ -41,11 +41,13 @@ template <class Element>
 UpperCholesky upper_cholesky(int64_t n, const Element& element) {
   using kernels::kPanel;
   UpperCholesky u(n);
-  ops::parallel_tasks(u.panels(), [] { return 0; }, [&](int64_t p, int) {
-    double* to = u.panel(p);
-    for (int64_t row = 0; row < (p + 1) * kPanel; ++row) {
-      for (int64_t column = p * kPanel; column < (p + 1) * kPanel; ++column) {
-        *to++ = row < n && column < n ? element(row, column) : row == column ? 1.0 : 0.0;
+  ops::parallel_tasks(u.panels(), [] { return 0; }, [&](int64_t block, int) {
+    for (int64_t row = block * kPanel; row < (block + 1) * kPanel; ++row) {  // a row of H is read at one go
+      for (int64_t p = block; p < u.panels(); ++p) {
+        double* to = u.panel(p) + row * kPanel;
+        for (int64_t column = p * kPanel; column < (p + 1) * kPanel; ++column) {
+          *to++ = row < n && column < n ? element(row, column) : row == column ? 1.0 : 0.0;
+        }
       }
     }
   });

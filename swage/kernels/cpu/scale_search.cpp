@@ -29,18 +29,22 @@ HWY_INLINE VF log2_v(VF x) {
   return hn::MulAdd(y, t, hn::ConvertTo(d, exponent));
 }
 
+// Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to the nearest integer, ties to even, on both vector ports; the sum's
+// low bits are that integer.
+HWY_INLINE VF rounder() { return hn::Set(DF(), 12582912.0f); }
+
 // 2^x for x in [-126, 127], relative error 3e-6: minimax on [-1/2, 1/2].
 HWY_INLINE VF exp2_v(VF x) {
   const DF d;
   const DI di;
-  const VF whole = hn::Round(x);
-  const VF t = hn::Sub(x, whole);
+  const VF shifted = hn::Add(x, rounder());
+  const VF t = hn::Sub(x, hn::Sub(shifted, rounder()));
   VF y = hn::Set(d, 0.0096856998f);
   y = hn::MulAdd(y, t, hn::Set(d, 0.0559220258f));
   y = hn::MulAdd(y, t, hn::Set(d, 0.2402186579f));
   y = hn::MulAdd(y, t, hn::Set(d, 0.6931210358f));
   y = hn::MulAdd(y, t, hn::Set(d, 1.0000001510f));
-  const auto exponent = hn::ShiftLeft<23>(hn::ConvertTo(di, whole));
+  const auto exponent = hn::ShiftLeft<23>(hn::BitCast(di, shifted));
   return hn::BitCast(d, hn::Add(hn::BitCast(di, y), exponent));
 }
 
@@ -61,23 +65,31 @@ HWY_INLINE Candidate make_candidate(const ScaleSearchPanel& p, VF low, VF high, 
   return {scale, hn::Round(hn::Min(hn::Max(zero, min), max))};
 }
 
-// Sum of |code value - w|^norm, times a constant per lane: 2^log2_unit. kSquare: norm 2, and no constant.
+inline constexpr int64_t kStretch = 16;  // weights between two looks at whether the candidate can still win
+
+// Sum of |code value - w|^norm, times a constant per lane: 2^log2_unit. kSquare: norm 2, and no constant. Sums only grow: the
+// sum is left unfinished once no lane is below `best`.
 template <bool kFp8, bool kSquare>
-HWY_INLINE VF candidate_error(const ScaleSearchPanel& p, int64_t lane, Candidate c, VF log2_unit) {
+HWY_INLINE VF candidate_error(const ScaleSearchPanel& p, int64_t lane, Candidate c, VF log2_unit, VF best) {
   const DF d;
   const VF min = hn::Set(d, p.range.min), max = hn::Set(d, p.range.max), norm = hn::Set(d, p.norm);
   const VF inverse = hn::Div(hn::Set(d, 1.0f), c.scale);
   VF sum = hn::Zero(d);
-  for (int64_t i = 0; i < p.count; ++i) {
-    const VF w = hn::Load(d, p.weight + i * kSearchLanes + lane);
-    const VF code = round_to_code<kFp8>(hn::MulAdd(w, inverse, c.zero), min, max);
-    const VF error = hn::MulSub(hn::Sub(code, c.zero), c.scale, w);
-    if constexpr (kSquare) {
-      sum = hn::MulAdd(error, error, sum);
-    } else {
-      const VF power = hn::MulAdd(norm, log2_v(hn::Abs(error)), log2_unit);
-      sum = hn::Add(sum, exp2_v(hn::Max(power, hn::Set(d, -126.0f))));  // an error of 0 counts as 2^-126
+  for (int64_t begin = 0; begin < p.count; begin += kStretch) {
+    for (int64_t i = begin; i < HWY_MIN(begin + kStretch, p.count); ++i) {
+      const VF w = hn::Load(d, p.weight + i * kSearchLanes + lane);
+      VF code = hn::Min(hn::Max(hn::MulAdd(w, inverse, c.zero), min), max);
+      if constexpr (kFp8) code = round_mantissa_v<3, -6>(code);
+      else code = hn::Sub(hn::Add(code, rounder()), rounder());
+      const VF error = hn::MulSub(hn::Sub(code, c.zero), c.scale, w);
+      if constexpr (kSquare) {
+        sum = hn::MulAdd(error, error, sum);
+      } else {
+        const VF power = hn::MulAdd(norm, log2_v(hn::Abs(error)), log2_unit);
+        sum = hn::Add(sum, exp2_v(hn::Max(power, hn::Set(d, -126.0f))));  // an error of 0 counts as 2^-126
+      }
     }
+    if (hn::AllTrue(d, hn::Ge(sum, best))) break;
   }
   return sum;
 }
@@ -92,7 +104,7 @@ void search_lanes(const ScaleSearchPanel& p, int64_t lane) {
   VF best = hn::Set(d, 3.0e38f), best_scale = hn::Zero(d), best_zero = hn::Zero(d);
   for (int64_t i = 0; i < p.steps; ++i) {
     const Candidate c = make_candidate<kFormat>(p, low, high, p.factors[i]);
-    const VF error = candidate_error<kFp8, kSquare>(p, lane, c, log2_unit);
+    const VF error = candidate_error<kFp8, kSquare>(p, lane, c, log2_unit, best);
     const auto better = hn::Or(hn::Lt(error, best), hn::Eq(best_scale, hn::Zero(d)));
     best = hn::IfThenElse(better, error, best);
     best_scale = hn::IfThenElse(better, c.scale, best_scale);
