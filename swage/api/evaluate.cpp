@@ -4,7 +4,7 @@
 #include "swage/api/model_session.h"
 #include "swage/data/dataset.h"
 #include "swage/eval/perplexity.h"
-#include "swage/pipeline/report.h"
+#include "swage/base/memory.h"
 
 namespace swage {
 
@@ -26,7 +26,7 @@ Json evaluate(const EvaluateOptions& options, const Context& context) {
     out.set("windows", windows_NL.size(0));
     out.set("window", options.window);
     out.set("seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    out.set("peak_rss_bytes", pipeline::peak_rss_bytes());
+    out.set("peak_rss_bytes", peak_rss_bytes());
     return out;
   });
 }

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "swage/base/error.h"
+#include "swage/base/memory.h"
 #include "swage/eval/forward.h"
 
 namespace swage::eval {
@@ -35,8 +36,10 @@ void run_blocks(model::Model& model, const checkpoint::WeightSource& weights, st
   for (int64_t b = 0; b < model.blocks(); ++b) {
     context.check_cancelled();
     if (b + 1 < model.blocks()) weights.prefetch(model.tensors_of_block(b + 1));
-    const auto block = model.load_block(b, weights);
+    auto block = model.load_block(b, weights);
     for_each_parallel(int64_t(flows.size()), [&](int64_t i) { block->forward(flows[size_t(i)]); });
+    block.reset();
+    release_free_memory();
     done(b);
   }
 }
@@ -60,7 +63,8 @@ Perplexity perplexity(model::Model& model, const checkpoint::WeightSource& weigh
     run_blocks(model, weights, flows, context, [&](int64_t b) {
       ProgressEvent event{.stage = "evaluating", .layer = b, .layers = model.blocks(), .module = {}};
       event.elapsed_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      event.eta_seconds = event.elapsed_seconds / double(++step) * double(steps - step);
+      ++step;
+      event.eta_seconds = event.elapsed_seconds / double(step) * double(steps - step);
       context.progress(event);
     });
     std::vector<double> nll(size_t(count), 0.0);

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "swage/base/error.h"
+#include "swage/base/memory.h"
 #include "swage/ops/device.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/writer.h"

@@ -1,10 +1,6 @@
 #include "swage/pipeline/report.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <fstream>
 
 namespace swage::pipeline {
 
@@ -42,19 +38,6 @@ Json ModuleReport::to_json() const {
     out.set("warnings", std::move(list));
   }
   return out;
-}
-
-int64_t peak_rss_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t(usage.ru_maxrss) * 1024;
-}
-
-int64_t current_rss_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  int64_t size = 0, resident = 0;
-  statm >> size >> resident;
-  return resident * int64_t(sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace swage::pipeline

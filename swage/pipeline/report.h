@@ -46,8 +46,4 @@ struct ModuleReport {
   Json to_json() const;
 };
 
-// Highest resident set of this process so far, and now; bytes.
-int64_t peak_rss_bytes();
-int64_t current_rss_bytes();
-
 }  // namespace swage::pipeline

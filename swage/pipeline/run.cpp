@@ -1,6 +1,7 @@
 #include "swage/pipeline/run.h"
 
 #include "swage/base/error.h"
+#include "swage/base/memory.h"
 #include "swage/pipeline/output.h"
 
 namespace swage::pipeline {

@@ -4,6 +4,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "swage/base/error.h"
+#include "swage/base/memory.h"
 #include "swage/eval/forward.h"
 #include "swage/ops/gram.h"
 #include "swage/pipeline/output.h"
@@ -58,6 +59,8 @@ class Sequential {
       forward([&](Flow& flow) { block->step(int(s), flow); });
     }
     for (const std::string& name : run_.model.tensors_of_block(b)) run_.reader.drop(name);
+    block.reset();
+    release_free_memory();
   }
 
   void forward(const std::function<void(Flow&)>& work) {

@@ -1,0 +1,29 @@
+#include "swage/base/memory.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+namespace swage {
+namespace {
+
+// 256 blocks of 100 KiB with a small one behind each: freeing the large ones leaves holes that the heap keeps.
+TEST(Memory, FreedBlocksGoBackToTheSystem) {
+  constexpr int kBlocks = 256, kBytes = 100 << 10;  // below the allocator's own threshold for giving back at once
+  std::vector<std::unique_ptr<char[]>> large, small;
+  for (int i = 0; i < kBlocks; ++i) {
+    large.push_back(std::make_unique<char[]>(kBytes));
+    std::memset(large.back().get(), 1, kBytes);
+    small.push_back(std::make_unique<char[]>(64));
+  }
+  const int64_t full = current_rss_bytes();
+  large.clear();
+  release_free_memory();
+  EXPECT_LT(current_rss_bytes(), full - int64_t{kBlocks} * kBytes / 2);
+  EXPECT_GE(peak_rss_bytes(), full);
+}
+
+}  // namespace
+}  // namespace swage
