@@ -8,7 +8,7 @@ using kernels::kPanel;
 
 UpperCholesky::UpperCholesky(int64_t columns)
     : columns_(columns), panels_((columns + kPanel - 1) / kPanel), panel_doubles_(panels_ * kPanel * kPanel),
-      data_(at::empty({panels_ * panel_doubles_}, at::kDouble)) {}
+      data_(at::empty({panels_ * panel_doubles_}, at::kDouble)), first_(data_.mutable_data_ptr<double>()) {}
 
 // Tile p on the diagonal, already updated, becomes its own factor; zeros below. False if a pivot is not above `least`.
 bool UpperCholesky::factor_diagonal(int64_t p, const std::vector<double>& least) {

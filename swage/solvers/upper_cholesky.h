@@ -22,8 +22,8 @@ class UpperCholesky {
   double at(int64_t row, int64_t column) const { return panel(column / kernels::kPanel)[row * kernels::kPanel + column % kernels::kPanel]; }
 
   // Rows 0 .. kPanel*(p+1)-1 of panel p, each [kPanel].
-  double* panel(int64_t p) { return data_.mutable_data_ptr<double>() + p * panel_doubles_; }
-  const double* panel(int64_t p) const { return data_.const_data_ptr<double>() + p * panel_doubles_; }
+  double* panel(int64_t p) { return first_ + p * panel_doubles_; }
+  const double* panel(int64_t p) const { return first_ + p * panel_doubles_; }
   int64_t panels() const { return panels_; }
   // Factors what the panels hold: the upper triangle of H, identity in the columns beyond the last.
   void factor();
@@ -33,6 +33,7 @@ class UpperCholesky {
 
   int64_t columns_, panels_, panel_doubles_;
   at::Tensor data_;
+  double* first_;  // of data_
   bool ok_ = false;
 };
 
