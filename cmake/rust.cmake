@@ -17,6 +17,7 @@ add_custom_target(swage_rust_build DEPENDS ${SWAGE_RUST_ARCHIVE})
 add_library(swage_rust INTERFACE)
 add_dependencies(swage_rust swage_rust_build)
 target_include_directories(swage_rust SYSTEM INTERFACE ${SWAGE_CARGO_DIR}/cxxbridge)
+target_link_options(swage_rust INTERFACE LINKER:--gc-sections)  # most of the crates' code is never called
 target_link_libraries(swage_rust INTERFACE ${SWAGE_RUST_ARCHIVE} Threads::Threads ${CMAKE_DL_LIBS} m)
 if(BUILD_TESTING)
   add_test(NAME rust_test COMMAND ${CARGO} test --quiet --release --locked --target-dir ${SWAGE_CARGO_DIR}

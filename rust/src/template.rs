@@ -11,6 +11,7 @@ use std::io;
 
 const NAME: &str = "chat template";
 const FUEL: u64 = 5_000_000; // instructions; a conversation of a thousand messages takes about a twentieth
+const MAX_RECURSION: usize = 100; // macros within macros; fits a stack of 2 MiB
 const MAX_OUTPUT_BYTES: usize = 256 << 20;
 
 pub struct ChatTemplate {
@@ -80,6 +81,7 @@ pub fn chat_template(source: &str) -> Result<Box<ChatTemplate>, String> {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(MAX_RECURSION);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_formatter(|out, state, value| match value.kind() {
