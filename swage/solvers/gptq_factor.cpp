@@ -20,12 +20,11 @@ constexpr double kSmallestRetry = 1e-6;
 
 // The matrix is factored in reversed visiting order: with J the reversal and J H J = U^T U, R = J U^T J is upper triangular
 // and H = R R^T, M = R / diag(R), D = diag(R)^2.
-// A diagonal that is good for one factorization: gram's with zeros replaced and dampening added, in the original order.
 struct Matrix {
   const double* gram;
   int64_t columns;
   const std::vector<int64_t>& order;
-  const std::vector<double>& diagonal;
+  const std::vector<double>& diagonal;  // takes the place of gram's: zeros replaced, dampening added, in the original order
 };
 
 UpperCholesky reversed_factor(const Matrix& h) {
@@ -56,7 +55,7 @@ void unpack_factor(const UpperCholesky& u, GptqFactor& factor) {
       for (int64_t i = begin; i < std::min(end, j); ++i) m[i * n + j] = static_cast<float>(u.at(n - 1 - j, n - 1 - i) * inverse[static_cast<size_t>(j)]);
     }
     for (int64_t i = begin; i < end; ++i) m[i * n + i] = 1.0f;
-  });
+  }, n >= kParallelCopy);
 }
 
 // Fills factor.dead_I and returns the diagonal with the mean of the live columns in place of zeros.

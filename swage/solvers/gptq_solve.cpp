@@ -8,6 +8,7 @@
 #include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/gptq.h"
 #include "swage/solvers/grid_internal.h"
+#include "swage/solvers/upper_cholesky.h"
 
 namespace swage::solvers {
 namespace {
@@ -51,7 +52,7 @@ at::Tensor pack_m(const at::Tensor& m_II, int64_t padded) {
         out[k * kColumnGroup + c] = k < n && column < n ? m[k * n + column] : 0.0f;
       }
     }
-  });
+  }, n >= kParallelCopy);
   return packed;
 }
 

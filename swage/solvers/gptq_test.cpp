@@ -263,12 +263,15 @@ TEST(Gptq, DoesNotDependOnThreads) {
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   const GptqResult one = gptq_solve(w_OI, factor, grid);
-  const GptqFactor factor_one = gptq_factor(gram_II, {});
   at::set_num_threads(2);
   const GptqResult two = gptq_solve(w_OI, factor, grid);
   EXPECT_TRUE(one.codes_OI.equal(two.codes_OI));
   EXPECT_EQ(one.loss, two.loss);
-  EXPECT_TRUE(factor_one.m_II.equal(gptq_factor(gram_II, {}).m_II));
+  const at::Tensor large_II = correlated_gram(1100, 1200);  // wide enough for two threads in every step
+  at::set_num_threads(1);
+  const at::Tensor m_one_II = gptq_factor(large_II, {}).m_II;
+  at::set_num_threads(2);
+  EXPECT_TRUE(m_one_II.equal(gptq_factor(large_II, {}).m_II));
   at::parallel_for(0, 2, 1, [&](int64_t begin, int64_t) {
     if (begin != 0) return;
     EXPECT_TRUE(one.codes_OI.equal(gptq_solve(w_OI, factor, grid).codes_OI));

@@ -11,6 +11,9 @@
 
 namespace swage::solvers {
 
+// Columns above which copying an n x n matrix is worth two threads.
+inline constexpr int64_t kParallelCopy = 1024;
+
 // U in panels of kPanel columns, rows of a panel one after the other: where the kernel wants it.
 class UpperCholesky {
  public:
@@ -51,7 +54,7 @@ UpperCholesky upper_cholesky(int64_t n, const Element& element) {
         }
       }
     }
-  });
+  }, n >= kParallelCopy);
   u.factor();
   return u;
 }
