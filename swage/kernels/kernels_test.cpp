@@ -1,11 +1,15 @@
 // Every kernel in the table meets its scalar twin, on inputs with odd sizes.
 #include "swage/kernels/kernels.h"
 
+#include "swage/kernels/cpu/targets.h"
+
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <functional>
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -256,7 +260,17 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
   return tests;
 }
 
-// The table is complete: each kernel has a fast and a plain version, which differ, and a parity test, which passes.
+// Instruction sets of this CPU that the kernels are compiled for.
+std::vector<int64_t> instruction_sets() {
+  std::vector<int64_t> sets;
+  for (const int64_t set : {HWY_AVX3, HWY_AVX2, HWY_SCALAR}) {
+    if ((hwy::SupportedTargets() & set) != 0 || set == HWY_SCALAR) sets.push_back(set);
+  }
+  return sets;
+}
+
+// The table is complete: each kernel has a fast and a plain version, which differ, and a parity test, which passes for every
+// instruction set.
 TEST(Kernels, EachHasATwinAndMeetsIt) {
   size_t kernels = 0;
   KernelTable::visit([&](const char* name, auto member) {
@@ -266,10 +280,20 @@ TEST(Kernels, EachHasATwinAndMeetsIt) {
     EXPECT_NE(plain_kernels().*member, nullptr);
     EXPECT_NE(fast_kernels().*member, plain_kernels().*member);
     ASSERT_TRUE(parity_tests().contains(name)) << "no parity test for " << name;
-    parity_tests().at(name)();
   });
   EXPECT_EQ(kernels, parity_tests().size());
   EXPECT_EQ(sizeof(KernelTable), kernels * sizeof(void*)) << "a kernel is missing in KernelTable::visit";
+  std::set<std::string> seen;
+  for (const int64_t set : instruction_sets()) {
+    hwy::SetSupportedTargetsForTest(set);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    SCOPED_TRACE(instruction_set());
+    seen.insert(instruction_set());
+    for (const auto& [name, test] : parity_tests()) test();
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  EXPECT_EQ(seen.size(), instruction_sets().size());
 }
 
 // FP8 E4M3: all 127 finite magnitudes survive, values halfway between go to the even code.
