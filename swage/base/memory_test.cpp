@@ -9,9 +9,9 @@
 namespace swage {
 namespace {
 
-// 256 blocks of 100 KiB with a small one behind each: freeing the large ones leaves holes that the heap keeps.
+// Blocks with a small one behind each: freeing the large ones leaves holes, which the heap keeps until told otherwise.
 TEST(Memory, FreedBlocksGoBackToTheSystem) {
-  constexpr int kBlocks = 256, kBytes = 100 << 10;  // below the allocator's own threshold for giving back at once
+  constexpr int kBlocks = 512, kBytes = 100 << 10;  // below the allocator's own threshold for giving back at once
   std::vector<std::unique_ptr<char[]>> large, small;
   for (int i = 0; i < kBlocks; ++i) {
     large.push_back(std::make_unique<char[]>(kBytes));
@@ -22,7 +22,7 @@ TEST(Memory, FreedBlocksGoBackToTheSystem) {
   large.clear();
   release_free_memory();
   EXPECT_LT(current_rss_bytes(), full - int64_t{kBlocks} * kBytes / 2);
-  EXPECT_GE(peak_rss_bytes(), full);
+  EXPECT_GE(peak_rss_bytes(), full - (1 << 20));  // the kernel counts pages in batches
 }
 
 }  // namespace

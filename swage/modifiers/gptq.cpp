@@ -33,10 +33,11 @@ std::string Gptq::actorder() const {
 
 std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const {
   const solvers::GptqFactor factor = solvers::gptq_factor(statistics.gram_II, options_);
+  const at::Tensor gram_II = statistics.gram_II.to(at::kFloat);
   std::vector<SolvedLinear> out;
   for (const LinearTask& task : tasks) {
     try {
-      out.push_back(quantize_one(task, factor, statistics));
+      out.push_back(quantize_one(task, factor, gram_II, statistics.tokens));
     } catch (Error& e) {
       e.add_context(task.name);
       throw;
@@ -45,7 +46,7 @@ std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, cons
   return out;
 }
 
-SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const Statistics& statistics) const {
+SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, int64_t tokens) const {
   const at::Tensor w_OI = task.weight_OI.to(at::kFloat);
   const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
   at::Tensor g_idx_I;
@@ -54,7 +55,7 @@ SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFacto
   const at::Tensor codes_OI = solvers::gptq_solve(w_OI, factor, grid).codes_OI;
   SolvedLinear out;
   out.weight = to_stored(codes_OI, grid);
-  measure_error(w_OI, solvers::dequantize_from_grid(codes_OI, grid), statistics, out);
+  measure_error(w_OI, solvers::dequantize_from_grid(codes_OI, grid), gram_II, tokens, out);
   if (factor.retries > 0) {
     out.warnings.push_back(cat("the Hessian was not positive definite: dampening raised to ", factor.dampening_used));
   }

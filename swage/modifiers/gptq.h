@@ -18,7 +18,7 @@ class Gptq : public Modifier {
   std::vector<SolvedLinear> quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const override;
 
  private:
-  SolvedLinear quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const Statistics& statistics) const;
+  SolvedLinear quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, int64_t tokens) const;
 
   GptqConfig config_;
   solvers::GptqOptions options_;

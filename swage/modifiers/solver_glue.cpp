@@ -58,19 +58,12 @@ format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Gri
   return out;
 }
 
-void measure_error(const at::Tensor& w_OI, const at::Tensor& quantized_OI, const Statistics& statistics, SolvedLinear& out) {
+void measure_error(const at::Tensor& w_OI, const at::Tensor& quantized_OI, const at::Tensor& gram_II, int64_t tokens, SolvedLinear& out) {
   const at::Tensor difference_OI = at::sub(w_OI, quantized_OI);
-  double error = 0, whole = 0;
-  if (statistics.gram_II.defined()) {
-    const at::Tensor gram_II = statistics.gram_II.to(at::kFloat);
-    error = quadratic_form(difference_OI, gram_II);
-    whole = quadratic_form(w_OI, gram_II);
-    out.loss = error / double(std::max<int64_t>(statistics.tokens, 1));
-  } else {
-    error = squared_norm(difference_OI);
-    whole = squared_norm(w_OI);
-    out.loss = error;
-  }
+  const bool calibrated = gram_II.defined();
+  const double error = calibrated ? quadratic_form(difference_OI, gram_II) : squared_norm(difference_OI);
+  const double whole = calibrated ? quadratic_form(w_OI, gram_II) : squared_norm(w_OI);
+  out.loss = calibrated ? error / double(std::max<int64_t>(tokens, 1)) : error;
   out.relative_error = whole > 0 ? std::sqrt(std::max(error, 0.0) / whole) : 0;
 }
 

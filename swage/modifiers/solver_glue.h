@@ -14,7 +14,8 @@ solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType
 solvers::ScaleSearch scale_search(const std::string& name, double norm, const std::string& source);
 // Codes and grid as a weight to be stored.
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid);
-// Fills `loss` and `relative_error` from the weight and its quantized values.
-void measure_error(const at::Tensor& w_OI, const at::Tensor& quantized_OI, const Statistics& statistics, SolvedLinear& out);
+// Fills `loss` and `relative_error`. w_OI f32; quantized_OI its values after quantization. gram_II: the statistics' Gram
+// matrix as f32, undefined without calibration.
+void measure_error(const at::Tensor& w_OI, const at::Tensor& quantized_OI, const at::Tensor& gram_II, int64_t tokens, SolvedLinear& out);
 
 }  // namespace swage::modifiers

@@ -37,15 +37,16 @@ void check(const char* who, const at::Tensor& x_TI, const at::Tensor& gram_II) {
 
 constexpr int64_t kReferenceRun = 512;  // tokens of one product in gram_add_reference()
 
-// Copies x into [chunk][panel][kGramChunk][kPanel].
-void pack(const float* x, int64_t tokens, int64_t columns, float* packed) {
+// Copies x into [chunk][panel][kGramChunk][kPanel], as tokens `start` and following.
+void pack(const float* x, int64_t tokens, int64_t columns, int64_t start, float* packed) {
   constexpr int64_t kTokens = 64;  // of one step; divides a chunk
   static_assert(kGramChunk % kTokens == 0);
   const int64_t panels = (columns + kPanel - 1) / kPanel;
-  at::parallel_for(0, (tokens + kTokens - 1) / kTokens, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin * kTokens; t < std::min(end * kTokens, tokens); t += kTokens) {
-      float* to = packed + (t / kGramChunk * panels * kGramChunk + t % kGramChunk) * kPanel;
-      kernels::fast_kernels().gram_pack({x + t * columns, columns, std::min(kTokens, tokens - t), to});
+  at::parallel_for(start / kTokens, (start + tokens + kTokens - 1) / kTokens, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t step = begin; step < end; ++step) {
+      const int64_t first = std::max(start, step * kTokens), last = std::min(start + tokens, (step + 1) * kTokens);
+      float* to = packed + (first / kGramChunk * panels * kGramChunk + first % kGramChunk) * kPanel;
+      kernels::fast_kernels().gram_pack({x + (first - start) * columns, columns, last - first, to});
     }
   });
 }
@@ -97,22 +98,40 @@ void add_packed(const float* packed, int64_t tokens, int64_t columns, double* gr
 
 }  // namespace
 
-void gram_add(const at::Tensor& x_TI, at::Tensor& gram_II) {
-  check("gram_add", x_TI, gram_II);
-  if (!x_TI.is_cpu()) return gram_add_reference(x_TI, gram_II);
-  const int64_t tokens = x_TI.size(0), columns = x_TI.size(1), panels = (columns + kPanel - 1) / kPanel;
+void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II) {
+  int64_t tokens = 0;
+  for (const at::Tensor& x_TI : parts_TI) {
+    check("gram_add", x_TI, gram_II);
+    tokens += x_TI.size(0);
+  }
+  const int64_t columns = gram_II.size(0), panels = (columns + kPanel - 1) / kPanel;
   if (tokens == 0 || columns == 0) return;
+  if (!gram_II.is_cpu()) {
+    for (const at::Tensor& x_TI : parts_TI) gram_add_reference(x_TI, gram_II);
+    return;
+  }
   const int64_t room = std::max(kPackedFloats, columns * columns) / (panels * kPanel) / kGramChunk * kGramChunk;
   const int64_t most = std::clamp<int64_t>(room, kGramChunk, (tokens + kGramChunk - 1) / kGramChunk * kGramChunk);
-  const at::Tensor packed = at::empty({most * panels * kPanel}, at::kFloat);
-  const float* x = x_TI.const_data_ptr<float>();
+  const at::Tensor buffer = at::empty({most * panels * kPanel}, at::kFloat);
+  float* packed = buffer.mutable_data_ptr<float>();
   double* gram = gram_II.mutable_data_ptr<double>();
-  for (int64_t t = 0; t < tokens; t += most) {
-    const int64_t count = std::min(most, tokens - t);
-    pack(x + t * columns, count, columns, packed.mutable_data_ptr<float>());
-    add_packed(packed.const_data_ptr<float>(), count, columns, gram);
+  int64_t filled = 0;
+  for (const at::Tensor& x_TI : parts_TI) {
+    const float* x = x_TI.const_data_ptr<float>();
+    for (int64_t t = 0; t < x_TI.size(0);) {
+      const int64_t count = std::min(most - filled, x_TI.size(0) - t);
+      pack(x + t * columns, count, columns, filled, packed);
+      t += count;
+      filled += count;
+      if (filled < most) continue;
+      add_packed(packed, filled, columns, gram);
+      filled = 0;
+    }
   }
+  if (filled > 0) add_packed(packed, filled, columns, gram);
 }
+
+void gram_add(const at::Tensor& x_TI, at::Tensor& gram_II) { gram_add(at::ArrayRef<at::Tensor>(x_TI), gram_II); }
 
 void gram_add_rows(const at::Tensor& x_TI, const at::Tensor& rows_R, at::Tensor& gram_II) {
   SWAGE_CHECK(rows_R.dim() == 1 && rows_R.scalar_type() == at::kLong, InvalidArgument,

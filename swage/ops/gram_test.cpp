@@ -94,5 +94,15 @@ TEST(Gram, RefusesWrongTensors) {
   EXPECT_EQ(gram_II.abs().sum().item<double>(), 0);
 }
 
+// Lengths that are no multiples of anything, so that parts begin and end inside chunks and steps.
+TEST(Gram, PartsAddUpAsOneTensor) {
+  at::manual_seed(11);
+  const auto x_TI = at::randn({1501, 70});
+  at::Tensor whole_II = at::zeros({70, 70}, at::kDouble), parts_II = whole_II.clone();
+  gram_add(x_TI, whole_II);
+  gram_add({x_TI.narrow(0, 0, 1), x_TI.narrow(0, 1, 300), x_TI.narrow(0, 301, 0), x_TI.narrow(0, 301, 1200)}, parts_II);
+  EXPECT_TRUE(at::equal(whole_II, parts_II));
+}
+
 }  // namespace
 }  // namespace swage::ops

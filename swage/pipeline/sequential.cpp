@@ -1,6 +1,6 @@
 #include "swage/pipeline/sequential.h"
 
-#include <ATen/ops/empty.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/zeros.h>
 
 #include "swage/base/error.h"
@@ -114,15 +114,12 @@ class Sequential {
   modifiers::Statistics gram(int64_t columns, int expert) {
     modifiers::Statistics out;
     out.gram_II = at::zeros({columns, columns}, flows_[0].input_TI.options().dtype(at::kDouble));
+    std::vector<at::Tensor> inputs;
     for (const Flow& flow : flows_) {
-      const at::Tensor rows = expert >= 0 ? flow.routed_rows_of(expert) : at::Tensor();
-      if (rows.defined()) {
-        ops::gram_add_rows(flow.input_TI, rows, out.gram_II);
-      } else {
-        ops::gram_add(flow.input_TI, out.gram_II);
-      }
-      out.tokens += rows.defined() ? rows.size(0) : flow.input_TI.size(0);
+      inputs.push_back(expert < 0 ? flow.input_TI : flow.input_TI.index_select(0, flow.routed_rows_of(expert)));
+      out.tokens += inputs.back().size(0);
     }
+    ops::gram_add(inputs, out.gram_II);
     ops::gram_finish(out.gram_II);
     return out;
   }

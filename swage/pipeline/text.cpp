@@ -7,7 +7,7 @@
 namespace swage::pipeline {
 namespace {
 
-constexpr int64_t kCheckWindows = 4, kCheckWindow = 256;  // 1020 predictions: a second of work, and enough to see corruption
+constexpr int64_t kCheckWindows = 4, kCheckWindow = 128;  // 508 predictions: enough to see corruption, little beside the run
 constexpr size_t kFewDocuments = 20;                      // a smaller set is used whole
 constexpr size_t kCharactersPerToken = 6;                 // more than any tokenizer averages on prose
 
