@@ -30,6 +30,7 @@ Json compress(const CompressOptions& options, const Context& context) {
     job.target = options.output;
     job.modifier = recipe.modifiers[0].get();
     job.recipe_yaml = recipe::to_yaml(recipe);
+    job.recipe_file = options.recipe_file;
     job.data_file = options.data.file;
     job.text_column = options.data.text_column;
     job.num_calibration_samples = options.num_calibration_samples;

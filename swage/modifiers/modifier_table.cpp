@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <array>
+#include <string_view>
 
 #include "swage/base/error.h"
 #include "swage/base/fields.h"
@@ -9,10 +11,24 @@
 namespace swage::modifiers {
 namespace {
 
+// Fields of LLM Compressor's recipes that say how it runs (memory, batches, the layers of one pass), not what comes out.
+constexpr std::array<std::string_view, 4> kOnlyHowItRuns = {"sequential_targets", "sequential_update", "offload_hessians", "batched_quantization"};
+
+Json what_is_asked(const Json& fields) {
+  if (!fields.is_object()) return fields;
+  Json asked = Json::object();
+  for (const auto& [name, value] : fields.as_object()) {
+    const bool unset = value.is_null() || std::find(kOnlyHowItRuns.begin(), kOnlyHowItRuns.end(), name) != kOnlyHowItRuns.end();
+    if (!unset) asked.set(name, value);
+    if (name == "actorder" && value.is_null()) asked.set(name, "none");  // there, null is a value
+  }
+  return asked;
+}
+
 template <class M, class Config>
 std::unique_ptr<Modifier> make(const Json& fields, const std::string& source) {
   Config config;
-  read_fields(fields, source, config);
+  read_fields(what_is_asked(fields), source, config);
   return std::make_unique<M>(std::move(config), source);
 }
 

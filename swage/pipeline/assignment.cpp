@@ -18,7 +18,7 @@ using Groups = std::vector<std::pair<std::string, Scheme>>;
 Groups resolve_groups(const modifiers::Modifier& modifier) {
   const QuantizationFields& fields = modifier.quantization();
   const bool spelled_out = !fields.config_groups.is_null();
-  SWAGE_CHECK(fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(), ": give either a scheme or config_groups");
+  SWAGE_CHECK(fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(), ": give either a scheme or config_groups, ", spelled_out ? "not both" : "one of them");
   Groups groups;
   if (spelled_out) {
     Json config = Json::object();
@@ -47,7 +47,13 @@ std::string join(const std::vector<std::string>& items) {
 
 // A pattern that matches nothing is a typing error, or was written for another model.
 void check_patterns(const std::vector<std::string>& texts, const char* what, const std::vector<scheme::ModuleName>& names) {
-  const std::vector<std::string> unmatched = scheme::Patterns(texts).unmatched(names);
+  std::vector<std::string> unmatched;
+  try {
+    unmatched = scheme::Patterns(texts).unmatched(names);
+  } catch (Error& e) {
+    e.add_context(what);
+    throw;
+  }
   SWAGE_CHECK(unmatched.empty(), InvalidArgument, what, " matches no module of this model: ", join(unmatched), " (modules are called, for example, ",
               names.empty() ? "-" : names[std::min<size_t>(1, names.size() - 1)].name, ")");
 }

@@ -1,6 +1,7 @@
 #include "swage/pipeline/compress.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/max.h>
 
 #include <ctime>
 #include <optional>
@@ -31,6 +32,29 @@ void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSour
   }
 }
 
+// What is wrong with the two folders is known at once; the Writer checks again when it has the lock.
+void check_folders(const CompressJob& job) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  SWAGE_CHECK(!job.target.empty(), InvalidArgument, "the output folder's name is empty");
+  const fs::path source = fs::weakly_canonical(job.source, error), target = fs::weakly_canonical(fs::absolute(job.target), error);
+  const fs::path inside = source.lexically_relative(target);
+  SWAGE_CHECK(inside.empty() || *inside.begin() == "..", InvalidArgument, job.target.string(),
+              ": the output folder holds the source model, which is never overwritten; give another folder");
+  const bool occupied = fs::is_directory(target, error) && !fs::is_empty(target, error);
+  SWAGE_CHECK(job.overwrite || !occupied, InvalidArgument, job.target.string(),
+              ": the output folder exists and is not empty; --overwrite replaces it");
+}
+
+Assignment assign_schemes_of(const CompressJob& job, const model::Model& model) {
+  try {
+    return assign_schemes(*job.modifier, model);
+  } catch (Error& e) {
+    if (!job.recipe_file.empty()) e.add_context(job.recipe_file);
+    throw;
+  }
+}
+
 class Compression {
  public:
   Compression(const CompressJob& job, const Context& context)
@@ -42,17 +66,21 @@ class Compression {
     SWAGE_CHECK(reader_.config().find("quantization_config") == nullptr, Unsupported, job.source.string(),
                 ": is quantized already; compressing it again is not supported yet");
     check_shapes(reader_, weights_, *model_);
-    assignment_ = assign_schemes(*job.modifier, *model_);
+    assignment_ = assign_schemes_of(job, *model_);
+    const int64_t positions = model_->max_positions();
+    SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument, "max-seq-length ", job.max_seq_length,
+                ": the model takes ", positions, " tokens");
     layout_ = output_layout(reader_, *model_, assignment_);
   }
 
   Json run() {
-    const data::Tokenizer tokenizer(job_.source);
     Text text;
     {
       const auto timed = clock_.time("read text");
-      text = read_text(job_, tokenizer, context_.seed);
+      text = read_text(job_, data::Tokenizer(job_.source), context_.seed);
     }
+    release_free_memory();  // the tokenizer's tables
+    check_vocabulary(text);
     plan(text);
     if (job_.dry_run) return report(text);
     checkpoint::Writer writer(job_.target, layout_.tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
@@ -79,14 +107,21 @@ class Compression {
   }
 
  private:
+  // A tokenizer of another model gives ids that have no embedding.
+  void check_vocabulary(const Text& text) const {
+    for (const at::Tensor& ids : {text.ids_NL, text.windows_NL}) {
+      if (!ids.defined()) continue;
+      const int64_t most = ids.max().item<int64_t>();
+      SWAGE_CHECK(most < model_->vocabulary_size(), CorruptData, job_.source.string(), ": tokenizer.json gives token id ", most,
+                  ", but config.json's vocab_size is ", model_->vocabulary_size());
+    }
+  }
+
   void plan(const Text& text) {
     const bool calibrated = text.ids_NL.defined();
     plan_ = make_plan(reader_, *model_, assignment_, layout_, calibrated ? text.ids_NL.size(0) : 0, calibrated ? text.ids_NL.size(1) : 0,
                       at::get_num_threads());
-    context_.log(Severity::Info, cat("plan: ", plan_.quantized_modules, " modules, ", plan_.quantized_parameters / 1000000, " M weights at ",
-                                     plan_.bits_per_weight, " bits; ", plan_.source_bytes >> 20, " MiB in, ", plan_.output_bytes >> 20,
-                                     " MiB out; memory ", plan_.peak_bytes >> 20, " MiB at most; ",
-                                     (plan_.forward_flops + plan_.gram_flops) / 1e12, " TFLOP"));
+    context_.log(Severity::Info, plan_.summary());
   }
 
   void check(const Text& text, const checkpoint::Writer& writer) {
@@ -112,7 +147,7 @@ class Compression {
     out.set("model_type", reader_.config().get_string("model_type", ""));
     out.set("modifier", job_.modifier->name());
     out.set("seed", int64_t(context_.seed));
-    out.set("device", to_string(context_.device));
+    out.set("device", ops::to_torch(context_.device).str());
     out.set("threads", int64_t(at::get_num_threads()));
     out.set("plan", plan_.to_json());
     out.set("calibration", text.to_json());
@@ -146,6 +181,9 @@ class Compression {
 
 }  // namespace
 
-Json run_compress(const CompressJob& job, const Context& context) { return Compression(job, context).run(); }
+Json run_compress(const CompressJob& job, const Context& context) {
+  check_folders(job);
+  return Compression(job, context).run();
+}
 
 }  // namespace swage::pipeline

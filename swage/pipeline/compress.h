@@ -14,6 +14,7 @@ struct CompressJob {
   std::filesystem::path target;
   const modifiers::Modifier* modifier = nullptr;
   std::string recipe_yaml;             // saved beside the output
+  std::string recipe_file;             // names the recipe in errors; empty: it came from the command line
 
   std::filesystem::path data_file;     // empty: none given
   std::string text_column;

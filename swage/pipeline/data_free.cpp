@@ -32,7 +32,12 @@ void run_data_free(const Run& run) {
       eval::for_each_parallel(int64_t(names.size()), [&](int64_t i) {
         const std::string& name = names[size_t(i)];
         const modifiers::LinearTask task{name, weight_of(run, name), checkpoint::scalar_type_of(stored_dtype(run.reader, name)), run.assignment.find(name)};
-        solved[size_t(i)] = std::move(run.modifier.quantize({&task, 1}, {})[0]);
+        try {
+          solved[size_t(i)] = std::move(run.modifier.quantize({&task, 1}, {})[0]);
+        } catch (Error& e) {
+          e.add_context(name + ".weight");
+          throw;
+        }
       });
     }
     const auto timed = run.clock.time("pack and write");

@@ -64,6 +64,18 @@ void digest(const at::Tensor& tensor, uint64_t& hash) {
   hash = mix(hash, rest);
 }
 
+// Whether g_idx says more than column / group size: readers leave out one that does not.
+bool orders_columns(const format::QuantizedWeight& weight) {
+  if (!weight.g_idx_I.defined()) return false;
+  const at::Tensor g_idx_I = weight.g_idx_I.cpu().contiguous();
+  const int32_t* group = g_idx_I.const_data_ptr<int32_t>();
+  const int64_t columns = g_idx_I.numel(), size = columns / weight.scale_OG.size(1);
+  for (int64_t i = 0; i < columns; ++i) {
+    if (group[i] != i / size) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module) {
@@ -146,7 +158,7 @@ uint64_t fingerprint(const format::QuantizedWeight& weight) {
   digest(weight.codes_OI, hash);
   digest(weight.scale_OG, hash);
   digest(weight.zero_point_OG, hash);
-  digest(weight.g_idx_I, hash);
+  if (orders_columns(weight)) digest(weight.g_idx_I, hash);
   return hash;
 }
 

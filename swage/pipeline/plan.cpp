@@ -1,14 +1,18 @@
 #include "swage/pipeline/plan.h"
 
 #include <algorithm>
+#include <iomanip>
 #include <map>
 #include <set>
+#include <sstream>
 
 namespace swage::pipeline {
 namespace {
 
 // The process before any work: libtorch's code and tables that stay resident. Measured, see docs/performance.md.
 constexpr uint64_t kBaseBytes = uint64_t{170} << 20;
+
+constexpr double kMebibyte = 1 << 20;
 
 struct BlockShape {
   int64_t parameters = 0, widest_input = 0, widest_output = 0, hidden = 0;
@@ -58,7 +62,7 @@ Plan make_plan(const checkpoint::Reader& reader, const model::Model& model, cons
     for (const auto& [columns, key] : block.inputs) plan.gram_flops += tokens * double(columns) * double(columns);
     plan.block_bytes = std::max(plan.block_bytes, uint64_t(block.parameters) * 4);
     const uint64_t widest = uint64_t(std::max(block.widest_input, int64_t(0)));
-    plan.activation_bytes = std::max(plan.activation_bytes, token_count * 4 * (2 * uint64_t(model.hidden_size()) + widest));
+    plan.activation_bytes = std::max(plan.activation_bytes, token_count * 4 * (uint64_t(model.hidden_size()) + widest));
     if (rows > 0) plan.statistics_bytes = std::max(plan.statistics_bytes, widest * widest * 40);
   }
   const uint64_t ends = uint64_t(model.vocabulary_size()) * uint64_t(model.hidden_size()) * 4 * (model.tied_embeddings() ? 1 : 2);
@@ -67,6 +71,15 @@ Plan make_plan(const checkpoint::Reader& reader, const model::Model& model, cons
   const uint64_t calibrating = plan.activation_bytes + plan.statistics_bytes + 2 * plan.block_bytes + temporaries;
   plan.peak_bytes = kBaseBytes + std::max(calibrating, rows > 0 ? ends + plan.block_bytes : 3 * plan.block_bytes);
   return plan;
+}
+
+std::string Plan::summary() const {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(1) << "plan: " << quantized_modules << " modules, " << double(quantized_parameters) / 1e6
+      << " M weights at " << std::setprecision(2) << bits_per_weight << " bits; " << std::setprecision(1) << double(source_bytes) / kMebibyte
+      << " MiB in, " << double(output_bytes) / kMebibyte << " MiB out; memory " << double(peak_bytes) / kMebibyte << " MiB at most";
+  if (forward_flops > 0) out << "; " << std::defaultfloat << std::setprecision(3) << (forward_flops + gram_flops) / 1e12 << " TFLOP";
+  return out.str();
 }
 
 Json Plan::to_json() const {

@@ -1,6 +1,7 @@
 // What a run will do, known from shapes alone: sizes, memory, work. Printed before anything is computed.
 #pragma once
 #include <cstdint>
+#include <string>
 
 #include "swage/base/json.h"
 #include "swage/pipeline/assignment.h"
@@ -21,6 +22,7 @@ struct Plan {
   uint64_t peak_bytes = 0;               // estimate of the resident set
 
   Json to_json() const;
+  std::string summary() const;           // one line for people
 };
 
 // `rows` and `row_tokens` are 0 for a run without calibration. `threads` run at once.

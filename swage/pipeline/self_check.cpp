@@ -5,6 +5,7 @@
 #include "swage/eval/forward.h"
 #include "swage/eval/perplexity.h"
 #include "swage/format/weight_source.h"
+#include "swage/ops/device.h"
 #include "swage/pipeline/output.h"
 
 namespace swage::pipeline {
@@ -21,11 +22,14 @@ void check_files(const std::filesystem::path& folder, const std::vector<ModuleRe
 
 Json check_perplexity(model::Model& model, const checkpoint::WeightSource& source, const std::filesystem::path& folder,
                       const at::Tensor& windows_NL, const Context& context) {
+  const at::Device device = ops::to_torch(context.device);
   const checkpoint::Reader reader(folder);
-  const format::CheckpointWeights output(reader);
+  const format::CheckpointWeights output(reader, device);
   const eval::Perplexity before = eval::perplexity(model, source, windows_NL, context);
-  const eval::Perplexity after = eval::perplexity(model, output, windows_NL, context);
   model.drop_ends();
+  // As a user opens it: tensor names may differ from the source's, where fused experts became single ones.
+  const std::unique_ptr<model::Model> compressed = model::make_model(reader.config(), output, device);
+  const eval::Perplexity after = eval::perplexity(*compressed, output, windows_NL, context);
   SWAGE_CHECK(after.nll() - before.nll() < kCorruptionNats, Numerical, "self-check: perplexity went from ", before.perplexity(), " to ",
               after.perplexity(), " on ", windows_NL.size(0), " windows: the output is corrupt or the scheme too coarse for this model");
   Json out = Json::object();

@@ -53,7 +53,7 @@ Json Text::to_json() const {
 
 Text read_text(const CompressJob& job, const data::Tokenizer& tokenizer, uint64_t seed) {
   const bool calibrate = job.modifier->needs_calibration();
-  SWAGE_CHECK(!calibrate || !job.data_file.empty(), InvalidArgument, job.modifier->name(), " needs calibration text: give a dataset");
+  SWAGE_CHECK(!calibrate || !job.data_file.empty(), InvalidArgument, job.modifier->name(), " needs calibration text: give a data file (-d FILE)");
   Text out;
   if (job.data_file.empty()) return out;
   data::Documents documents = data::read_documents(job.data_file, tokenizer, {.text_column = job.text_column});
