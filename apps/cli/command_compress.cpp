@@ -11,6 +11,11 @@
 namespace swage::cli {
 namespace {
 
+// Where neither a recipe nor an option says otherwise.
+constexpr const char* kDefaultScheme = "W4A16";
+constexpr const char* kDefaultIgnore = "lm_head";
+constexpr double kMostShardGib = 1 << 20;  // a PiB
+
 // A field of some modifier as a command line option: --dampening-frac for dampening_frac.
 struct FieldOption {
   std::string help;
@@ -33,7 +38,8 @@ template <class T>
 Json parse_number(const std::string& text) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  SWAGE_CHECK(error == std::errc() && end == text.data() + text.size(), InvalidArgument, "\"", text, "\" is not a number of the kind expected");
+  SWAGE_CHECK(error == std::errc() && end == text.data() + text.size(), InvalidArgument, "\"", text, "\": expected a ",
+              std::is_integral_v<T> ? "whole number" : "number");
   return Json(value);
 }
 
@@ -83,10 +89,12 @@ void add_field_options(CLI::App& command, Request& request) {
     FieldOption& field = request.fields[name];
     std::string flag = "--" + name;
     std::replace(flag.begin(), flag.end(), '_', '-');
+    if (name == "scheme") field.help += cat(" [", kDefaultScheme, "]");
+    if (name == "ignore") field.help += cat(" [", kDefaultIgnore, "]");
     auto* option = command.add_option(flag, field.given, cat(field.help, field.methods.find(',') == std::string::npos ? cat(" (", field.methods, ")") : ""));
     option->group("What is done (--recipe has the same fields)")->allow_extra_args(false)->type_name("");
     if (!field.is_list) option->take_last();
-    if (name == "symmetric") option->expected(0, 1)->default_str("true");
+    if (name == "symmetric") option->expected(0, 1);  // --symmetric alone means true
   }
 }
 
@@ -100,7 +108,7 @@ Json given_fields(Request& request) {
       try {
         out.set(name, field.parse(field.given.back().empty() && name == "symmetric" ? "true" : field.given.back()));
       } catch (Error& e) {
-        e.add_context(name);
+        e.add_context("--" + name);
         throw;
       }
       continue;
@@ -109,10 +117,10 @@ Json given_fields(Request& request) {
     for (const std::string& item : field.given) list.push_back(item);
     out.set(name, std::move(list));
   }
-  if (out.find("scheme") == nullptr) out.set("scheme", "W4A16");
+  if (out.find("scheme") == nullptr) out.set("scheme", kDefaultScheme);
   if (out.find("ignore") == nullptr) {
     Json ignore = Json::array();
-    ignore.push_back("lm_head");
+    ignore.push_back(kDefaultIgnore);
     out.set("ignore", std::move(ignore));
   }
   return out;
@@ -126,7 +134,7 @@ void print_summary(const CompressOptions& options, const Json& report) {
   rows.emplace_back("quantized", cat(plan.get_int("quantized_modules", 0), " modules, ", number_text(plan.get_double("bits_per_weight", 0), 2), " bits per weight"));
   if (options.dry_run) {
     rows.emplace_back("memory", cat(bytes_text(plan.get_int("peak_bytes", 0)), " at most (estimate)"));
-    rows.emplace_back("work", cat(number_text((plan.get_double("forward_flops", 0) + plan.get_double("gram_flops", 0)) / 1e12, 2), " TFLOP"));
+    if (plan.get_double("forward_flops", 0) > 0) rows.emplace_back("work", cat(number_text((plan.get_double("forward_flops", 0) + plan.get_double("gram_flops", 0)) / 1e12, 2), " TFLOP"));
     std::fputs(two_columns(rows).c_str(), stdout);
     return;
   }
@@ -146,8 +154,9 @@ int run(Request& request, const Common& common) {
   options.hub = hub_settings();
   options.pack = !request.no_pack;
   options.check = !request.no_check;
+  SWAGE_CHECK(request.shard_gib > 0.000001 && request.shard_gib <= kMostShardGib, InvalidArgument, "max-shard-size ", request.shard_gib,
+              ": expected a positive number of GiB");
   options.shard_bytes = uint64_t(request.shard_gib * double(uint64_t{1} << 30));
-  SWAGE_CHECK(request.shard_gib > 0.000001, InvalidArgument, "max-shard-size ", request.shard_gib, ": expected a positive number of GiB");
   if (options.recipe_file.empty()) {
     options.method_fields = given_fields(request);
   } else {
@@ -187,16 +196,16 @@ void add_compress(Program& program) {
   const std::string calibration = "Calibration";
   command->add_option("-d,--data", o.data.file, "calibration text: .jsonl, .json, .txt or .parquet")->type_name("FILE")->group(calibration);
   command->add_option("--text-column", o.data.text_column, "column with the text [text, else messages]")->type_name("NAME")->group(calibration);
-  command->add_option("--num-calibration-samples", o.num_calibration_samples, "rows of tokens")->capture_default_str()->type_name("")->check(CLI::PositiveNumber)->group(calibration);
-  command->add_option("--max-seq-length", o.max_seq_length, "tokens a row")->capture_default_str()->type_name("")->check(CLI::PositiveNumber)->group(calibration);
+  command->add_option("--num-calibration-samples", o.num_calibration_samples, "rows of tokens to calibrate on, at most")->capture_default_str()->type_name("")->check(at_least(1))->group(calibration);
+  command->add_option("--max-seq-length", o.max_seq_length, "tokens in a row")->capture_default_str()->type_name("")->check(at_least(1))->group(calibration);
   command->add_flag("--no-pack", request->no_pack, "one document a row, cut to the length, shorter ones skipped")->group(calibration);
   command->add_flag("--shuffle", o.shuffle, "take the documents in an order drawn from --seed")->group(calibration);
   command->add_flag("--moe-routed", o.moe_routed, "calibrate experts on the tokens routed to them, not on all")->group(calibration);
   const std::string output = "Output";
-  command->add_option("--max-shard-size", request->shard_gib, "GiB a file may hold")->capture_default_str()->type_name("GiB")->group(output);
+  command->add_option("--max-shard-size", request->shard_gib, "most GiB of weights in one file")->capture_default_str()->type_name("GiB")->group(output);
   command->add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete")->group(output);
-  command->add_flag("--dry-run", o.dry_run, "print the plan and stop")->group(output);
-  command->add_flag("--no-check", request->no_check, "skip the perplexity check after writing")->group(output);
+  command->add_flag("--dry-run", o.dry_run, "print the plan (memory, size, work) and stop; nothing is written")->group(output);
+  command->add_flag("--no-check", request->no_check, "skip comparing the perplexity of source and output after writing")->group(output);
   add_compute(*command, program.common);
   add_json(*command, program.common);
   command->callback([&program, request] { program.chosen = [&program, request] { return run(*request, program.common); }; });

@@ -37,7 +37,7 @@ void add_eval(Program& program) {
   command->add_option("-d,--data", o->data.file, "text: .jsonl, .json, .txt or .parquet")->required()->type_name("FILE");
   command->add_option("--text-column", o->data.text_column, "column with the text [text, else messages]")->type_name("NAME");
   command->add_option("--window", o->window, "tokens a window")->capture_default_str()->type_name("");
-  command->add_option("--max-windows", o->max_windows, "windows to evaluate; 0: all")->capture_default_str()->type_name("")->check(CLI::NonNegativeNumber);
+  command->add_option("--max-windows", o->max_windows, "windows to evaluate; 0: all")->capture_default_str()->type_name("")->check(at_least(0));
   add_compute(*command, program.common);
   add_json(*command, program.common);
   command->callback([&program, o] { program.chosen = [&program, o] { return run(*o, program.common); }; });

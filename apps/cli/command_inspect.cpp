@@ -43,10 +43,10 @@ int run(const Request& request, const Common& common) {
   const Json& totals = result.at("totals");
   std::vector<std::pair<std::string, std::string>> rows = {
       {"model type", result.get_string("model_type", "")},
-      {"parameters", cat(number_text(double(totals.get_int("parameters", 0)) / 1e6, 1), " M")},
-      {"size", cat(bytes_text(totals.get_int("bytes", 0)), " in ", result.get_int("files", 0), " files, ", number_text(totals.get_double("bits_per_weight", 0), 2), " bits per weight")}};
+      {"parameters", count_text(totals.get_int("parameters", 0))},
+      {"size", cat(bytes_text(totals.get_int("bytes", 0)), " in ", result.get_int("files", 0), result.get_int("files", 0) == 1 ? " file, " : " files, ", number_text(totals.get_double("bits_per_weight", 0), 2), " bits per weight")}};
   if (totals.find("quantized_parameters") != nullptr) {
-    rows.emplace_back("quantized", cat(number_text(double(totals.get_int("quantized_parameters", 0)) / 1e6, 1), " M parameters at ",
+    rows.emplace_back("quantized", cat(count_text(totals.get_int("quantized_parameters", 0)), " parameters at ",
                                        number_text(totals.get_double("quantized_bits_per_weight", 0), 2), " bits (", result.get_string("format", ""), ")"));
   }
   std::fputs(("\n" + two_columns(rows)).c_str(), stdout);
@@ -58,6 +58,8 @@ int run(const Request& request, const Common& common) {
 void add_inspect(Program& program) {
   auto request = std::make_shared<Request>();
   CLI::App* command = program.app.add_subcommand("inspect", "modules of a checkpoint: shapes, schemes, sizes, errors");
+  command->footer("Reads headers only, whatever the size. The errors come from the swage_report.json that compress leaves.\n\n"
+                  "Example:\n  swage inspect ./SmolLM2-W4");
   command->add_option("model", request->model, "folder of a checkpoint, or a hub id")->required()->type_name("MODEL");
   add_json(*command, program.common);
   command->callback([&program, request] { program.chosen = [&program, request] { return run(*request, program.common); }; });

@@ -19,7 +19,8 @@ struct Common {
 
 struct Program {
   CLI::App app{"swage compresses large language models: it reads a Hugging Face checkpoint, calibrates, quantizes,\n"
-               "and writes a checkpoint that vLLM and transformers load as it is."};
+               "and writes a checkpoint that vLLM and transformers load as it is.",
+               "swage"};
   Common common;
   std::function<int()> chosen;
 };
@@ -28,6 +29,9 @@ void add_compress(Program& program);
 void add_eval(Program& program);
 void add_generate(Program& program);
 void add_inspect(Program& program);
+
+// Values from `least` on.
+CLI::Validator at_least(double least);
 
 // --json for all; --device, --seed and --threads for those that compute.
 void add_json(CLI::App& command, Common& common);

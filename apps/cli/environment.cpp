@@ -1,5 +1,7 @@
 #include "apps/cli/environment.h"
 
+#include <sys/ioctl.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -52,6 +54,16 @@ const std::atomic<bool>& catch_interrupts() {
   return interrupted;
 }
 
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 4 << 20);  // Gram matrices and the like go back at once
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+}
+
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
+
+int terminal_columns() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
 
 }  // namespace swage::cli

@@ -3,6 +3,8 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 
 #include "apps/cli/environment.h"
@@ -12,6 +14,8 @@ namespace swage::cli {
 namespace {
 
 bool line_is_open = false;
+using Clock = std::chrono::steady_clock;
+constexpr auto kQuiet = std::chrono::seconds(5);
 
 std::string describe(const ProgressEvent& event) {
   std::string text = event.stage;
@@ -26,8 +30,9 @@ std::string describe(const ProgressEvent& event) {
 }
 
 void show_live(const ProgressEvent& event) {
-  const std::string bar_text = describe(event);
-  std::fprintf(stderr, "\r\x1b[K%s", bar_text.c_str());
+  // Cut to the width: a line that wraps cannot be redrawn.
+  const std::string text = describe(event).substr(0, size_t(std::max(terminal_columns() - 1, 1)));
+  std::fprintf(stderr, "\r\x1b[K%s", text.c_str());
   std::fflush(stderr);
   line_is_open = true;
 }
@@ -58,7 +63,12 @@ Context make_context(const Common& common) {
   if (stderr_is_terminal()) {
     context.progress = show_live;
   } else {
-    context.progress = [logger](const ProgressEvent& event) { logger->info("{}", describe(event)); };
+    context.progress = [logger, last = Clock::time_point()](const ProgressEvent& event) mutable {
+      // A layer that was solved is worth a line; of passes over layers that only tell the time, one now and then is.
+      if (event.module.empty() && Clock::now() - last < kQuiet) return;
+      last = Clock::now();
+      logger->info("{}", describe(event));
+    };
   }
   return context;
 }

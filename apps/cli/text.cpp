@@ -26,6 +26,11 @@ std::string bytes_text(int64_t bytes) {
   return formatted(unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
 }
 
+std::string count_text(int64_t count) {
+  if (count < 1000000) return formatted("%lld", static_cast<long long>(count));
+  return count < 1000000000 ? formatted("%.1f M", double(count) / 1e6) : formatted("%.2f B", double(count) / 1e9);
+}
+
 std::string seconds_text(double seconds) {
   const auto whole = int64_t(seconds + 0.5);
   if (whole < 10) return formatted("%.1f s", seconds);
