@@ -1,0 +1,238 @@
+"""What compress makes, and that eval, generate and inspect take it: every scheme, order, recipe form and model family."""
+import json
+import unittest
+
+from support import EndToEnd, contents, make_text, read_checkpoint, read_json, run
+
+LINEARS_OF_LAYER = 7  # llama: q, k, v, o, gate, up, down
+
+
+class Outputs(EndToEnd):
+    def check_output(self, out, scheme, modules, source):
+        """eval, generate and inspect work on it; eval is near the source's perplexity."""
+        held = make_text(self.folder / "heldout.jsonl", seed=2, documents=6)
+        perplexity = {}
+        for name, folder in (("source", source), ("output", out)):
+            result = self.assert_succeeds(run("eval", folder, "-d", held, "--window", 32, "--max-windows", 16, "--json"))
+            perplexity[name] = json.loads(result.stdout)["perplexity"]
+            self.assertEqual(json.loads(result.stdout)["tokens"], 16 * 31)
+        # The golden models are random, near-uniform over 128 tokens; 4-bit noise moves them by percents, not by factors.
+        self.assertLess(abs(perplexity["output"] / perplexity["source"] - 1), 0.25, perplexity)
+        generated = self.assert_succeeds(run("generate", out, "-p", "the river", "--max-new-tokens", 5, "--json"))
+        self.assertIn("text", json.loads(generated.stdout))
+        described = json.loads(self.assert_succeeds(run("inspect", out, "--json")).stdout)
+        quantized = [m for m in described["modules"] if m["scheme"] != "float"]
+        for module in quantized:
+            self.assertRegex(module["scheme"], rf"^{scheme}$")
+        self.assertEqual(len(quantized), modules)
+        self.assertTrue(all("relative_error" in m for m in quantized))
+        self.assertRegex(self.assert_succeeds(run("inspect", out)).stdout, scheme)
+
+    def compress_and_check(self, arguments, scheme, model="llama32_tied", modules=3 * LINEARS_OF_LAYER):
+        source = self.model(model)
+        self.assert_succeeds(self.compress(source, *arguments))
+        self.check_output(self.out, scheme, modules, source)
+
+    def gptq(self, *more):
+        return ("-d", self.text, "--num-calibration-samples", 8, "--max-seq-length", 32, *more)
+
+    def test_gptq_w4a16_in_groups_of_16(self):
+        self.compress_and_check(self.gptq("--group-size", 16), "W4A16 g16")
+
+    def test_gptq_w4a16_in_groups_of_32_with_grouped_order(self):
+        self.compress_and_check(self.gptq("--group-size", 32, "--actorder", "group"), "W4A16 g32")
+        self.assertIn("model.layers.0.mlp.down_proj.weight_g_idx", read_checkpoint(self.out))
+
+    def test_gptq_without_order_and_absmax_scales(self):
+        self.compress_and_check(self.gptq("--group-size", 32, "--actorder", "none", "--scale-search", "absmax"), "W4A16 g32")
+        weights = read_json(self.out / "config.json")["quantization_config"]["config_groups"]["group_0"]["weights"]
+        self.assertIsNone(weights.get("actorder"))
+
+    def test_rtn_w4a16_asym(self):
+        self.compress_and_check(("--method", "rtn", "--scheme", "W4A16_ASYM", "--group-size", 16), "W4A16_ASYM g16")
+        self.assertIn("model.layers.0.mlp.up_proj.weight_zero_point", read_checkpoint(self.out))
+
+    def test_rtn_w8a16(self):
+        self.compress_and_check(("--method", "rtn", "--scheme", "W8A16", "--group-size", -1), "W8A16")
+
+    def test_gptq_w8a8(self):
+        self.compress_and_check(self.gptq("--scheme", "W8A8"), "W8A8")
+        self.assertEqual(read_checkpoint(self.out)["model.layers.0.mlp.up_proj.weight"][0], "I8")
+
+    def test_rtn_fp8_dynamic(self):
+        self.compress_and_check(("--method", "rtn", "--scheme", "FP8_DYNAMIC"), "FP8.*")
+        self.assertEqual(read_checkpoint(self.out)["model.layers.0.mlp.up_proj.weight"][0], "F8_E4M3")
+
+    def test_opt_in_both_layouts(self):
+        self.compress_and_check(self.gptq("--group-size", 16), "W4A16 g16", "opt", modules=3 * 6)
+        self.out = self.folder / "out350"
+        # word_embed_proj_dim 16: project_in and project_out are Linear modules outside the layers
+        self.compress_and_check(self.gptq("--group-size", 16, "--ignore", "re:.*project_(in|out)", "--ignore", "lm_head"), "W4A16 g16", "opt_350m",
+                                modules=3 * 6)
+
+    def test_mixture_of_experts_with_all_tokens(self):
+        arguments = self.gptq("--group-size", 16, "--ignore", "re:.*block_sparse_moe.gate$", "--ignore", "lm_head")
+        self.compress_and_check(arguments, "W4A16 g16", "mixtral", modules=3 * (4 + 4 * 3))
+
+    def test_mixture_of_experts_with_routed_tokens_names_starved_experts(self):
+        model = self.model("mixtral")
+        arguments = ("-d", self.text, "--num-calibration-samples", 2, "--max-seq-length", 16, "--group-size", 16, "--moe-routed",
+                     "--ignore", "re:.*block_sparse_moe.gate$", "--ignore", "lm_head")
+        self.assert_succeeds(self.compress(model, *arguments))
+        warnings = read_json(self.out / "swage_report.json")["warnings"]
+        self.assertTrue(any("expert" in w and "fewer than" in w for w in warnings), warnings)
+        self.check_output(self.out, "W4A16 g16", 3 * (4 + 4 * 3), model)
+
+    def test_fused_experts(self):
+        model = self.model("qwen3_moe_fused")
+        result = self.compress(model, *self.gptq("--group-size", 8, "--ignore", "re:.*mlp.gate$", "--ignore", "lm_head"))
+        self.assert_succeeds(result)
+        self.check_output(self.out, "W4A16 g8", 3 * (4 + 4 * 3), model)
+
+
+class Folder(EndToEnd):
+    def test_untouched_tensors_and_files_are_copied_bit_for_bit(self):
+        model = self.model()
+        self.assert_succeeds(self.compress(model, *self.calibrated()))
+        before, after = read_checkpoint(model), read_checkpoint(self.out)
+        untouched = [name for name in before if not name.endswith("_proj.weight")]
+        self.assertIn("model.embed_tokens.weight", untouched)
+        for name in untouched:
+            self.assertEqual(before[name], after[name], name)
+        for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "LICENSE"):
+            self.assertEqual((model / name).read_bytes(), (self.out / name).read_bytes(), name)
+        source_config, config = read_json(model / "config.json"), read_json(self.out / "config.json")
+        self.assertEqual(config.pop("quantization_config")["quant_method"], "compressed-tensors")
+        self.assertEqual(config, source_config)
+        self.assertNotIn("lm_head.weight", after, "tied embeddings must stay tied")
+
+    def test_report_agrees_with_eval_and_text_output(self):
+        model = self.model()
+        result = self.assert_succeeds(self.compress(model, *self.calibrated()))
+        report = read_json(self.out / "swage_report.json")
+        check = report["check"]
+        self.assertIn(f"{check['output_perplexity']:.3f} after", result.stdout)
+        # The check's windows come from the last tenth of the documents: rebuilt here, eval must give the same numbers.
+        lines = self.text.read_text().splitlines()
+        tail = self.folder / "tail.jsonl"
+        tail.write_text("\n".join(reversed(lines[-(len(lines) // 10):])) + "\n")
+        for folder, key in ((model, "source_perplexity"), (self.out, "output_perplexity")):
+            found = json.loads(run("eval", folder, "-d", tail, "--window", check["window"], "--max-windows", check["windows"], "--json").stdout)
+            self.assertEqual(found["tokens"], check["tokens"])
+            self.assertAlmostEqual(found["perplexity"] / check[key], 1, delta=1e-5)  # sums of f32 values in another order
+        self.assertEqual(len(report["modules"]), 3 * LINEARS_OF_LAYER)
+        self.assertTrue(all(0 < m["relative_error"] < 0.2 for m in report["modules"]))
+        self.assertGreater(report["peak_rss_bytes"], 0)
+
+    def test_same_command_gives_the_same_bytes_whatever_the_threads(self):
+        model = self.model()
+        folders = []
+        for name, threads in (("a", 1), ("b", 1), ("c", 2)):
+            folders.append(self.folder / name)
+            self.assert_succeeds(self.compress(model, *self.calibrated(), out=folders[-1], threads=threads))
+        first, again, two_threads = map(contents, folders)
+        self.assertEqual(first, again)
+        self.assertEqual(first, two_threads)
+
+    def test_saved_recipe_reproduces_the_run(self):
+        model = self.model()
+        self.assert_succeeds(self.compress(model, *self.calibrated("--actorder", "group", "--dampening-frac", "0.02", "--ignore", "re:.*down_proj",
+                                                                   "--ignore", "lm_head")))
+        again = self.folder / "again"
+        self.assert_succeeds(self.compress(model, "--recipe", self.out / "recipe.yaml", *self.calibrated()[:-2], out=again))
+        self.assertEqual(contents(self.out), contents(again))
+
+    def test_shards(self):
+        model = self.model()
+        self.assert_succeeds(self.compress(model, *self.calibrated()))
+        whole = read_checkpoint(self.out)
+        shards = self.folder / "shards"
+        self.assert_succeeds(self.compress(model, *self.calibrated("--max-shard-size", 10000 / 2**30), out=shards))
+        self.assertGreater(len(list(shards.glob("*.safetensors"))), 2)
+        self.assertEqual(read_checkpoint(shards), whole)
+        index = read_json(shards / "model.safetensors.index.json")
+        self.assertEqual(set(index["weight_map"]), set(whole))
+        self.assertEqual(set(index["weight_map"].values()), {p.name for p in shards.glob("*.safetensors")})
+        held = make_text(self.folder / "heldout.jsonl", seed=2, documents=3)
+        values = [json.loads(run("eval", f, "-d", held, "--window", 32, "--json").stdout)["perplexity"] for f in (self.out, shards)]
+        self.assertEqual(values[0], values[1])
+        self.assert_succeeds(run("generate", shards, "-p", "a", "--max-new-tokens", 2))
+        self.assert_succeeds(run("inspect", shards))
+
+    def test_overwrite_replaces_the_folder(self):
+        model = self.model()
+        self.out.mkdir()
+        (self.out / "old.txt").write_text("old")
+        self.assert_succeeds(self.compress(model, *self.calibrated("--overwrite")))
+        self.assertFalse((self.out / "old.txt").exists())
+        self.assertTrue((self.out / "model.safetensors").exists())
+        self.assertEqual([p.name for p in self.folder.iterdir() if p.name.startswith(".")], [])
+
+    def test_dry_run_leaves_nothing(self):
+        result = self.assert_succeeds(self.compress(self.model(), *self.calibrated("--dry-run")))
+        self.assertRegex(result.stdout, r"21 modules")
+        self.assert_nothing_left()
+
+    def test_json_is_one_document_on_stdout(self):
+        model = self.model()
+        dry = json.loads(self.assert_succeeds(self.compress(model, *self.calibrated("--dry-run", "--json"))).stdout)
+        self.assertEqual(dry["plan"]["quantized_modules"], 21)
+        report = json.loads(self.assert_succeeds(self.compress(model, *self.calibrated("--json"))).stdout)
+        self.assertEqual(report, read_json(self.out / "swage_report.json"))
+
+    def test_relative_paths_and_a_missing_parent(self):
+        model = self.model()
+        result = run("compress", model.name, "-o", "new/deep/out/", "--method", "rtn", "--scheme", "W8A8", cwd=self.folder)
+        self.assert_succeeds(result)
+        self.assertTrue((self.folder / "new/deep/out/config.json").exists())
+
+
+class Recipes(EndToEnd):
+    RECIPE = """
+quant_stage:
+  quant_modifiers:
+    GPTQModifier:
+      sequential_targets: ["LlamaDecoderLayer"]
+      offload_hessians: false
+      kv_cache_scheme: null
+      block_size: 128
+      dampening_frac: 0.01
+      actorder: "static"
+      config_groups:
+        group_0:
+          targets: ["re:.*self_attn.*_proj$"]
+          weights: {num_bits: 4, type: "int", symmetric: true, strategy: "group", group_size: 16, observer: "minmax", dynamic: false,
+                    block_structure: null}
+          input_activations: null
+        group_1:
+          targets: ["re:.*(gate|up|down)_proj$"]
+          weights: {num_bits: 8, type: "int", symmetric: true, strategy: "channel"}
+      ignore: ["lm_head"]
+"""
+
+    def test_recipe_of_llm_compressor_with_two_schemes(self):
+        recipe = self.folder / "recipe.yaml"
+        recipe.write_text(self.RECIPE)
+        self.assert_succeeds(self.compress(self.model(), "--recipe", recipe, "-d", self.text, "--num-calibration-samples", 8, "--max-seq-length", 32))
+        described = json.loads(run("inspect", self.out, "--json").stdout)
+        schemes = {m["name"]: m["scheme"] for m in described["modules"]}
+        self.assertEqual(schemes["model.layers.1.self_attn.q_proj"], "W4A16 g16")
+        self.assertEqual(schemes["model.layers.1.mlp.up_proj"], "W8A16")
+        groups = read_json(self.out / "config.json")["quantization_config"]["config_groups"]
+        self.assertEqual(groups["group_1"]["targets"], ["re:.*(gate|up|down)_proj$"])
+        self.assert_succeeds(run("eval", self.out, "-d", self.text, "--window", 32, "--max-windows", 2))
+
+    def test_recipe_in_json(self):
+        recipe = self.folder / "recipe.json"
+        recipe.write_text(json.dumps({"quant_stage": {"quant_modifiers": {"QuantizationModifier": {"targets": "Linear", "scheme": "FP8_DYNAMIC", "ignore": ["lm_head"]}}}}))
+        self.assert_succeeds(self.compress(self.model(), "--recipe", recipe))
+        self.assertEqual(json.loads(run("inspect", self.out, "--json").stdout)["format"], "float-quantized")
+
+    def test_recipe_and_field_options_exclude_each_other(self):
+        recipe = self.folder / "recipe.yaml"
+        recipe.write_text(self.RECIPE)
+        self.assert_refused(self.compress(self.model(), "--recipe", recipe, "--group-size", 32, "-d", self.text), 2, "group.size", "recipe.yaml")
+
+
+if __name__ == "__main__":
+    unittest.main()
