@@ -8,6 +8,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/randn.h>
 #include <ATen/record_function.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <array>
@@ -123,6 +124,8 @@ int main(int argc, char** argv) {
   options.pack = false;
   options.overwrite = true;
   options.method_fields = parse_json(R"({"scheme": "W4A16", "group_size": 64, "ignore": ["lm_head"]})", "options");
+  mallopt(M_MMAP_THRESHOLD, 4 << 20);  // as the program does
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
   try {
     const Rate before = gemm_rate(15);
     const auto handle = at::addGlobalCallback(at::RecordFunctionCallback(on_start, on_end).scopes({at::RecordScope::FUNCTION}));

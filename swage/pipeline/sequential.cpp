@@ -3,10 +3,12 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/zeros.h>
 
+#include <optional>
+
 #include "swage/base/error.h"
 #include "swage/base/memory.h"
-#include "swage/eval/forward.h"
 #include "swage/ops/gram.h"
+#include "swage/pipeline/activations.h"
 #include "swage/pipeline/output.h"
 
 namespace swage::pipeline {
@@ -37,9 +39,9 @@ class Sequential {
   void embed() {
     const auto timed = run_.clock.time("embed");
     run_.model.load_ends(run_.weights);
-    flows_ = eval::embed_rows(run_.model, ids_NL_);
+    activations_.emplace(run_.model, ids_NL_);
     run_.model.drop_ends();
-    for (Flow& flow : flows_) flow.all_tokens_to_experts = true;
+    release_free_memory();
   }
 
   void run_block(int64_t b, bool last_block) {
@@ -50,6 +52,7 @@ class Sequential {
       if (b + 1 < run_.model.blocks()) run_.weights.prefetch(run_.model.tensors_of_block(b + 1));
       block = run_.model.load_block(b, run_.weights);
     }
+    for (const Linear& linear : block->linears) activations_->make_room(linear.columns);
     forward([&](Flow& flow) { block->begin(flow); });
     for (size_t s = 0; s < block->stages.size(); ++s) {
       run_.context.check_cancelled();
@@ -60,12 +63,20 @@ class Sequential {
     }
     for (const std::string& name : run_.model.tensors_of_block(b)) run_.reader.drop(name);
     block.reset();
+    hold_memory();
+  }
+
+  // Freed memory is kept for the next block, until fragmentation makes it much more than one block needs.
+  void hold_memory() {
+    constexpr int64_t kSlackBytes = int64_t{24} << 20;
+    if (rss_between_blocks_ > 0 && current_rss_bytes() < rss_between_blocks_ + kSlackBytes) return;
     release_free_memory();
+    if (rss_between_blocks_ == 0) rss_between_blocks_ = current_rss_bytes();
   }
 
   void forward(const std::function<void(Flow&)>& work) {
     const auto timed = run_.clock.time("forward");
-    eval::for_each_parallel(int64_t(flows_.size()), [&](int64_t i) { work(flows_[size_t(i)]); });
+    activations_->advance(work);
   }
 
   // Quantizes the linears of one group that have a scheme, and puts their quantized values into the block.
@@ -113,9 +124,10 @@ class Sequential {
 
   modifiers::Statistics gram(int64_t columns, int expert) {
     modifiers::Statistics out;
-    out.gram_II = at::zeros({columns, columns}, flows_[0].input_TI.options().dtype(at::kDouble));
+    const std::vector<Flow>& flows = activations_->flows();
+    out.gram_II = at::zeros({columns, columns}, flows[0].input_TI.options().dtype(at::kDouble));
     std::vector<at::Tensor> inputs;
-    for (const Flow& flow : flows_) {
+    for (const Flow& flow : flows) {
       inputs.push_back(expert < 0 ? flow.input_TI : flow.input_TI.index_select(0, flow.routed_rows_of(expert)));
       out.tokens += inputs.back().size(0);
     }
@@ -128,7 +140,8 @@ class Sequential {
   const SequentialOptions options_;
   const int64_t tokens_;
   const at::Tensor ids_NL_;
-  std::vector<Flow> flows_;
+  std::optional<Activations> activations_;
+  int64_t rss_between_blocks_ = 0;  // with nothing kept
   modifiers::Statistics shared_;  // of all tokens, for every group of the current stage
 };
 

@@ -1,0 +1,34 @@
+// The calibration set on its way through the model: one flow a row, their tensors in two blocks of memory that are
+// allocated once. Activations left to the allocator would come and go in many sizes, and what it cannot reuse adds up to
+// gigabytes over the layers of a model.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <vector>
+
+#include "swage/model/model.h"
+
+namespace swage::pipeline {
+
+// N rows, T tokens a row, D hidden size, I the widest input of any linear so far.
+class Activations {
+ public:
+  // Embeds ids_NT (int64); the model's ends must be loaded.
+  Activations(const model::Model& model, const at::Tensor& ids_NT);
+
+  // Makes room for inputs of `columns`; call between blocks, when no flow has an input.
+  void make_room(int64_t columns);
+  // Runs `work` on every flow, one flow a thread, and takes what it left in the flow into this object's memory.
+  void advance(const std::function<void(model::Flow&)>& work);
+  const std::vector<model::Flow>& flows() const { return flows_; }
+
+ private:
+  void keep(int64_t row);
+
+  std::vector<model::Flow> flows_;
+  at::Tensor hidden_NTD_;  // f32
+  at::Tensor inputs_NS_;   // f32, S = T * I: a row's input takes the first T * columns of it
+};
+
+}  // namespace swage::pipeline
