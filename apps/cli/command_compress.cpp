@@ -19,7 +19,8 @@ constexpr double kMostShardGib = 1 << 20;  // a PiB
 // A field of some modifier as a command line option: --dampening-frac for dampening_frac.
 struct FieldOption {
   std::string help;
-  std::string methods;  // "gptq, rtn"
+  std::string methods;   // "gptq, rtn"
+  std::vector<std::pair<std::string, std::string>> defaults;  // by method
   bool is_list = false;
   std::vector<std::string> given;
   std::function<Json(const std::string&)> parse;
@@ -57,9 +58,9 @@ class OptionMaker {
   void operator()(std::string_view name, std::optional<bool>&, std::string_view help) { add(name, help, parse_bool); }
   void operator()(std::string_view name, int64_t&, std::string_view help) { add(name, help, parse_number<int64_t>); }
   void operator()(std::string_view name, std::optional<int64_t>&, std::string_view help) { add(name, help, parse_number<int64_t>); }
-  void operator()(std::string_view name, double& value, std::string_view help) { add(name, cat(help, " [", value, "]"), parse_number<double>); }
+  void operator()(std::string_view name, double& value, std::string_view help) { add(name, help, parse_number<double>).defaults.emplace_back(method_, cat(value)); }
   void operator()(std::string_view name, std::optional<std::string>&, std::string_view help) { add(name, help, text); }
-  void operator()(std::string_view name, std::string& value, std::string_view help) { add(name, cat(help, " [", value, "]"), text); }
+  void operator()(std::string_view name, std::string& value, std::string_view help) { add(name, help, text).defaults.emplace_back(method_, value); }
   void operator()(std::string_view name, std::vector<std::string>&, std::string_view help) { add(name, help, text).is_list = true; }
   void operator()(std::string_view, Json&, std::string_view) {}  // too large for a command line; in recipe files
 
@@ -78,6 +79,23 @@ class OptionMaker {
   std::string method_;
 };
 
+// " [2.4]", or by method where they differ: " [gptq: pnorm, rtn: absmax]".
+std::string defaults_text(const FieldOption& field) {
+  std::string by_method;
+  bool same = true;
+  for (const auto& [method, value] : field.defaults) {
+    same = same && value == field.defaults[0].second;
+    by_method += cat(by_method.empty() ? "" : ", ", method, ": ", value);
+  }
+  if (field.defaults.empty()) return "";
+  return cat(" [", same ? field.defaults[0].second : by_method, "]");
+}
+
+std::string flag_of(std::string field) {
+  std::replace(field.begin(), field.end(), '_', '-');
+  return "--" + field;
+}
+
 void add_field_options(CLI::App& command, Request& request) {
   modifiers::GptqConfig gptq;
   OptionMaker of_gptq(request, "gptq");
@@ -87,8 +105,8 @@ void add_field_options(CLI::App& command, Request& request) {
   rtn.visit(of_rtn);
   for (const std::string& name : request.field_order) {
     FieldOption& field = request.fields[name];
-    std::string flag = "--" + name;
-    std::replace(flag.begin(), flag.end(), '_', '-');
+    const std::string flag = flag_of(name);
+    field.help += defaults_text(field);
     if (name == "scheme") field.help += cat(" [", kDefaultScheme, "]");
     if (name == "ignore") field.help += cat(" [", kDefaultIgnore, "]");
     auto* option = command.add_option(flag, field.given, cat(field.help, field.methods.find(',') == std::string::npos ? cat(" (", field.methods, ")") : ""));
@@ -108,7 +126,7 @@ Json given_fields(Request& request) {
       try {
         out.set(name, field.parse(field.given.back().empty() && name == "symmetric" ? "true" : field.given.back()));
       } catch (Error& e) {
-        e.add_context("--" + name);
+        e.add_context(flag_of(name));
         throw;
       }
       continue;

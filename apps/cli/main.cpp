@@ -40,7 +40,9 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
   if (chosen.empty()) {
     for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) known.push_back(sub->get_name());
   }
-  for (const std::string& unexpected : app.remaining(true)) {
+  const std::vector<std::string> unexpected_words = app.remaining(true);
+  if (chosen.empty() && !unexpected_words.empty()) text = cat("\"", unexpected_words.front(), "\" is no command");
+  for (const std::string& unexpected : unexpected_words) {
     const std::string near = nearest_name(unexpected.substr(0, unexpected.find('=')), known);
     if (!near.empty() && near != unexpected) return cat(text, "; did you mean ", near, "?");
   }
@@ -60,7 +62,7 @@ int run(int argc, char** argv) {
                      "  swage compress MODEL -o OUT -d text.jsonl             4-bit weights, calibrated on your text (GPTQ)\n"
                      "  swage compress MODEL -o OUT -d text.jsonl --dry-run   what that takes: memory, size, work\n"
                      "  swage eval OUT -d other.jsonl                         perplexity; compare with that of MODEL\n"
-                     "  swage generate OUT -p \"Hello\"                        see it talk\n"
+                     "  swage generate OUT -p \"Hello\"                          see it talk\n"
                      "MODEL is a folder or a hub id. swage COMMAND --help explains a command's options and shows examples.\n\n"
                      "Exit codes: 0 done, 1 a file or the machine is at fault, 2 the request is, 130 interrupted.");
   add_compress(program);

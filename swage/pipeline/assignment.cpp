@@ -18,7 +18,7 @@ using Groups = std::vector<std::pair<std::string, Scheme>>;
 Groups resolve_groups(const modifiers::Modifier& modifier) {
   const QuantizationFields& fields = modifier.quantization();
   const bool spelled_out = !fields.config_groups.is_null();
-  SWAGE_CHECK(fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(), ": give either a scheme or config_groups, ", spelled_out ? "not both" : "one of them");
+  SWAGE_CHECK(fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(), ": give ", spelled_out ? "either a scheme or config_groups, not both" : "a scheme or config_groups");
   Groups groups;
   if (spelled_out) {
     Json config = Json::object();
