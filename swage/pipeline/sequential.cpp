@@ -63,15 +63,7 @@ class Sequential {
     }
     for (const std::string& name : run_.model.tensors_of_block(b)) run_.reader.drop(name);
     block.reset();
-    hold_memory();
-  }
-
-  // Freed memory is kept for the next block, until fragmentation makes it much more than one block needs.
-  void hold_memory() {
-    constexpr int64_t kSlackBytes = int64_t{24} << 20;
-    if (rss_between_blocks_ > 0 && current_rss_bytes() < rss_between_blocks_ + kSlackBytes) return;
     release_free_memory();
-    if (rss_between_blocks_ == 0) rss_between_blocks_ = current_rss_bytes();
   }
 
   void forward(const std::function<void(Flow&)>& work) {
@@ -141,7 +133,6 @@ class Sequential {
   const int64_t tokens_;
   const at::Tensor ids_NL_;
   std::optional<Activations> activations_;
-  int64_t rss_between_blocks_ = 0;  // with nothing kept
   modifiers::Statistics shared_;  // of all tokens, for every group of the current stage
 };
 
