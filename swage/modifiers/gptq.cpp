@@ -33,7 +33,7 @@ std::string Gptq::actorder() const {
 
 std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const {
   const solvers::GptqFactor factor = solvers::gptq_factor(statistics.gram_II, options_);
-  const at::Tensor gram_II = statistics.gram_II.to(at::kFloat);
+  const at::Tensor gram_II = statistics.gram_II.to(at::kCPU, at::kFloat);  // the solver's kernels run there
   std::vector<SolvedLinear> out;
   for (const LinearTask& task : tasks) {
     try {
@@ -47,15 +47,17 @@ std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, cons
 }
 
 SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, int64_t tokens) const {
-  const at::Tensor w_OI = task.weight_OI.to(at::kFloat);
+  const at::Tensor w_OI = task.weight_OI.to(at::kCPU, at::kFloat);
   const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
   at::Tensor g_idx_I;
   if (options_.act_order == solvers::ActOrder::Group && spec.group_size > 0) g_idx_I = solvers::group_act_order_g_idx(factor, spec.group_size);
   const solvers::Grid grid = solvers::find_grid(w_OI, spec, search_, g_idx_I);
-  const at::Tensor codes_OI = solvers::gptq_solve(w_OI, factor, grid).codes_OI;
+  const solvers::GptqResult result = solvers::gptq_solve(w_OI, factor, grid);
   SolvedLinear out;
-  out.weight = to_stored(codes_OI, grid);
-  measure_error(w_OI, solvers::dequantize_from_grid(codes_OI, grid), gram_II, tokens, out);
+  out.weight = to_stored(result.codes_OI, grid);
+  // The solver's loss is that of the dampened Hessian.
+  const double error = result.loss - factor.dampening_added * weight_error(w_OI, result.codes_OI, grid).difference;
+  report_error(error, quadratic_form(w_OI, gram_II), tokens, out);
   if (factor.retries > 0) {
     out.warnings.push_back(cat("the Hessian was not positive definite: dampening raised to ", factor.dampening_used));
   }

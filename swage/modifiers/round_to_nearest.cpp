@@ -10,8 +10,7 @@ RoundToNearest::RoundToNearest(QuantizationConfig config, const std::string& sou
 
 Json RoundToNearest::config() const { return write_fields(config_); }
 
-std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const {
-  const at::Tensor gram_II = statistics.gram_II.defined() ? statistics.gram_II.to(at::kFloat) : at::Tensor();
+std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> tasks, const Statistics&) const {
   std::vector<SolvedLinear> out;
   for (const LinearTask& task : tasks) {
     const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
@@ -19,7 +18,8 @@ std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> t
     const at::Tensor codes_OI = solvers::quantize_to_grid(task.weight_OI, grid);
     SolvedLinear& solved = out.emplace_back();
     solved.weight = to_stored(codes_OI, grid);
-    measure_error(task.weight_OI.to(at::kFloat), solvers::dequantize_from_grid(codes_OI, grid), gram_II, statistics.tokens, solved);
+    const WeightError error = weight_error(task.weight_OI, codes_OI, grid);
+    report_error(error.difference, error.whole, 1, solved);
   }
   return out;
 }

@@ -12,12 +12,16 @@
 namespace swage::modifiers {
 namespace {
 
-// sum_ij A_ij^2, in double.
+constexpr int64_t kRowsAtOnce = 32;  // their values stay in the cache from one operation to the next
+
 double squared_norm(const at::Tensor& a) { return a.mul(a).sum(at::kDouble).item<double>(); }
 
-// tr(A H A^T) for f32 A [O, I], H [I, I].
-double quadratic_form(const at::Tensor& a_OI, const at::Tensor& h_II) {
-  return at::mm(a_OI, h_II).mul_(a_OI).sum(at::kDouble).item<double>();
+// Rows first .. first + rows of a grid.
+solvers::Grid rows_of(const solvers::Grid& grid, int64_t first, int64_t rows) {
+  solvers::Grid out = grid;
+  out.scale_OG = grid.scale_OG.narrow(0, first, rows);
+  if (grid.zero_point_OG.defined()) out.zero_point_OG = grid.zero_point_OG.narrow(0, first, rows);
+  return out;
 }
 
 }  // namespace
@@ -58,12 +62,23 @@ format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Gri
   return out;
 }
 
-void measure_error(const at::Tensor& w_OI, const at::Tensor& quantized_OI, const at::Tensor& gram_II, int64_t tokens, SolvedLinear& out) {
-  const at::Tensor difference_OI = at::sub(w_OI, quantized_OI);
-  const bool calibrated = gram_II.defined();
-  const double error = calibrated ? quadratic_form(difference_OI, gram_II) : squared_norm(difference_OI);
-  const double whole = calibrated ? quadratic_form(w_OI, gram_II) : squared_norm(w_OI);
-  out.loss = calibrated ? error / double(std::max<int64_t>(tokens, 1)) : error;
+WeightError weight_error(const at::Tensor& w_OI, const at::Tensor& codes_OI, const solvers::Grid& grid) {
+  WeightError out;
+  for (int64_t first = 0; first < w_OI.size(0); first += kRowsAtOnce) {
+    const int64_t rows = std::min(kRowsAtOnce, w_OI.size(0) - first);
+    const at::Tensor w = w_OI.narrow(0, first, rows).to(at::kFloat);
+    out.whole += squared_norm(w);
+    out.difference += squared_norm(at::sub(w, solvers::dequantize_from_grid(codes_OI.narrow(0, first, rows), rows_of(grid, first, rows))));
+  }
+  return out;
+}
+
+double quadratic_form(const at::Tensor& a_OI, const at::Tensor& gram_II) {
+  return at::mm(a_OI, gram_II).mul_(a_OI).sum(at::kDouble).item<double>();
+}
+
+void report_error(double error, double whole, int64_t tokens, SolvedLinear& out) {
+  out.loss = std::max(error, 0.0) / double(std::max<int64_t>(tokens, 1));
   out.relative_error = whole > 0 ? std::sqrt(std::max(error, 0.0) / whole) : 0;
 }
 

@@ -14,8 +14,14 @@ solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType
 solvers::ScaleSearch scale_search(const std::string& name, double norm, const std::string& source);
 // Codes and grid as a weight to be stored.
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid);
-// Fills `loss` and `relative_error`. w_OI f32; quantized_OI its values after quantization. gram_II: the statistics' Gram
-// matrix as f32, undefined without calibration.
-void measure_error(const at::Tensor& w_OI, const at::Tensor& quantized_OI, const at::Tensor& gram_II, int64_t tokens, SolvedLinear& out);
+// Sums over all weights, in double: of (w - q)^2 and of w^2. w_OI as stored, q the values of `codes_OI` on `grid`.
+struct WeightError {
+  double difference = 0, whole = 0;
+};
+WeightError weight_error(const at::Tensor& w_OI, const at::Tensor& codes_OI, const solvers::Grid& grid);
+// tr(A H A^T) for A [O, I] and the statistics' Gram matrix H, both f32.
+double quadratic_form(const at::Tensor& a_OI, const at::Tensor& gram_II);
+// Fills `loss` and `relative_error` from tr(dW H dW^T) and tr(W H W^T) over `tokens`, or ||dW||^2 and ||W||^2 with tokens = 1.
+void report_error(double error, double whole, int64_t tokens, SolvedLinear& out);
 
 }  // namespace swage::modifiers

@@ -77,7 +77,7 @@ class Compression {
     Text text;
     {
       const auto timed = clock_.time("read text");
-      text = read_text(job_, data::Tokenizer(job_.source), context_.seed);
+      text = read_text(job_, context_.seed);
     }
     release_free_memory();  // the tokenizer's tables
     check_vocabulary(text);

@@ -51,11 +51,12 @@ Json Text::to_json() const {
   return out;
 }
 
-Text read_text(const CompressJob& job, const data::Tokenizer& tokenizer, uint64_t seed) {
+Text read_text(const CompressJob& job, uint64_t seed) {
   const bool calibrate = job.modifier->needs_calibration();
   SWAGE_CHECK(!calibrate || !job.data_file.empty(), InvalidArgument, job.modifier->name(), " needs calibration text: give a data file (-d FILE)");
   Text out;
   if (job.data_file.empty()) return out;
+  const data::Tokenizer tokenizer(job.source);
   data::Documents documents = data::read_documents(job.data_file, tokenizer, {.text_column = job.text_column});
   data::Documents tail = split_off_tail(documents);
   if (calibrate) {

@@ -17,7 +17,7 @@ struct Text {
   Json to_json() const;
 };
 
-// Reads the job's data file. Error(InvalidArgument) if the modifier needs calibration and none is given.
-Text read_text(const CompressJob& job, const data::Tokenizer& tokenizer, uint64_t seed);
+// Reads the job's data file with the source's tokenizer; reads neither if there is none. Error(InvalidArgument) if the modifier needs calibration and none is given.
+Text read_text(const CompressJob& job, uint64_t seed);
 
 }  // namespace swage::pipeline

@@ -30,7 +30,8 @@ struct GptqFactor {
   at::Tensor d_I;           // f32, diagonal of D, in the visiting order
   at::Tensor permutation_I; // int64: visiting position -> original column; undefined for the natural order
   at::Tensor dead_I;        // bool, original order: diag(H) was 0, the column's weights count as 0
-  double dampening_used = 0;  // share of the mean, after retries
+  double dampening_used = 0;   // share of the mean, after retries
+  double dampening_added = 0;  // that share of it: what was added to the diagonal
   int retries = 0;
 };
 

@@ -103,7 +103,8 @@ GptqFactor gptq_factor(const at::Tensor& gram_II, const GptqOptions& options) {
   factor.dampening_used = options.dampening;
   for (;; ++factor.retries) {
     std::vector<double> dampened = diagonal;
-    for (double& x : dampened) x += factor.dampening_used * mean;
+    factor.dampening_added = factor.dampening_used * mean;
+    for (double& x : dampened) x += factor.dampening_added;
     const UpperCholesky u = reversed_factor({gram64_II.const_data_ptr<double>(), gram64_II.size(0), order, dampened});
     if (u.ok()) {
       unpack_factor(u, factor);
