@@ -1,5 +1,6 @@
 #include "swage/modifiers/solver_glue.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sub.h>
@@ -63,12 +64,20 @@ format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Gri
 }
 
 WeightError weight_error(const at::Tensor& w_OI, const at::Tensor& codes_OI, const solvers::Grid& grid) {
+  const int64_t rows = w_OI.size(0), pieces = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
+  std::vector<WeightError> of_piece(static_cast<size_t>(pieces));  // added up in order, whoever computed them
+  at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t first = piece * kRowsAtOnce, count = std::min(kRowsAtOnce, rows - first);
+      const at::Tensor w = w_OI.narrow(0, first, count).to(at::kFloat);
+      const at::Tensor q = solvers::dequantize_from_grid(codes_OI.narrow(0, first, count), rows_of(grid, first, count));
+      of_piece[static_cast<size_t>(piece)] = {squared_norm(at::sub(w, q)), squared_norm(w)};
+    }
+  });
   WeightError out;
-  for (int64_t first = 0; first < w_OI.size(0); first += kRowsAtOnce) {
-    const int64_t rows = std::min(kRowsAtOnce, w_OI.size(0) - first);
-    const at::Tensor w = w_OI.narrow(0, first, rows).to(at::kFloat);
-    out.whole += squared_norm(w);
-    out.difference += squared_norm(at::sub(w, solvers::dequantize_from_grid(codes_OI.narrow(0, first, rows), rows_of(grid, first, rows))));
+  for (const WeightError& piece : of_piece) {
+    out.difference += piece.difference;
+    out.whole += piece.whole;
   }
   return out;
 }

@@ -98,7 +98,7 @@ void add_packed(const float* packed, int64_t tokens, int64_t columns, double* gr
 
 }  // namespace
 
-void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II) {
+void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II, at::Tensor* scratch) {
   int64_t tokens = 0;
   for (const at::Tensor& x_TI : parts_TI) {
     check("gram_add", x_TI, gram_II);
@@ -112,7 +112,9 @@ void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II) {
   }
   const int64_t room = std::max(kPackedFloats, columns * columns) / (panels * kPanel) / kGramChunk * kGramChunk;
   const int64_t most = std::clamp<int64_t>(room, kGramChunk, (tokens + kGramChunk - 1) / kGramChunk * kGramChunk);
-  const at::Tensor buffer = at::empty({most * panels * kPanel}, at::kFloat);
+  at::Tensor own;
+  at::Tensor& buffer = scratch == nullptr ? own : *scratch;
+  if (!buffer.defined() || buffer.numel() < most * panels * kPanel) buffer = at::empty({most * panels * kPanel}, at::kFloat);
   float* packed = buffer.mutable_data_ptr<float>();
   double* gram = gram_II.mutable_data_ptr<double>();
   int64_t filled = 0;

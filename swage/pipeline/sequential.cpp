@@ -123,7 +123,7 @@ class Sequential {
       inputs.push_back(expert < 0 ? flow.input_TI : flow.input_TI.index_select(0, flow.routed_rows_of(expert)));
       out.tokens += inputs.back().size(0);
     }
-    ops::gram_add(inputs, out.gram_II);
+    ops::gram_add(inputs, out.gram_II, &gram_scratch_);
     ops::gram_finish(out.gram_II);
     return out;
   }
@@ -133,6 +133,7 @@ class Sequential {
   const int64_t tokens_;
   const at::Tensor ids_NL_;
   std::optional<Activations> activations_;
+  at::Tensor gram_scratch_;
   modifiers::Statistics shared_;  // of all tokens, for every group of the current stage
 };
 
