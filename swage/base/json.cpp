@@ -41,7 +41,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return add(Json(double(value)));
   }
   bool string(string_t& value) override { return add(Json(std::move(value))); }
-  bool binary(binary_t&) override { fail("binary data"); }
+  bool binary(binary_t&) override { throw Error(ErrorKind::Internal, "JSON text has no binary data"); }
   bool start_object(std::size_t) override { return open(Json::object()); }
   bool start_array(std::size_t) override { return open(Json::array()); }
   bool end_object() override { return close(); }
@@ -275,6 +275,8 @@ std::string Json::dump(int indent) const {
 }
 
 Json parse_json(std::string_view text, std::string_view source, const JsonLimits& limits) {
+  // The parser underneath would take it for the end of the text.
+  SWAGE_CHECK(text.find('\0') == std::string_view::npos, CorruptData, source, ": holds a NUL byte");
   Builder builder(source, limits);
   nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();

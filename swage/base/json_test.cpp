@@ -1,5 +1,6 @@
 #include "swage/base/json.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -9,15 +10,21 @@
 namespace swage {
 namespace {
 
-ErrorKind kind_of_parse(const std::string& text) {
+// What `action` throws, which must be CorruptData.
+template <class Action>
+std::string corrupt(Action action) {
   try {
-    parse_json(text, "test.json");
+    action();
   } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("test.json"), std::string::npos) << e.what();
-    return e.kind();
+    EXPECT_EQ(e.kind(), ErrorKind::CorruptData) << e.what();
+    return e.what();
   }
-  ADD_FAILURE() << "parsed: " << text;
-  return ErrorKind::Internal;
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+std::string error_of_parse(std::string_view text) {
+  return corrupt([&] { parse_json(text, "test.json"); });
 }
 
 TEST(Json, KeepsKeyOrderAndRoundTrips) {
@@ -33,16 +40,30 @@ TEST(Json, DoublesKeepTheirValueAndStayDoubles) {
 }
 
 TEST(Json, RefusesWhatIsNotOneStrictText) {
-  for (const char* bad : {"", "{", "[1,]", "{\"a\":1} x", "{\"a\":1,\"a\":2}", "nul", "[18446744073709551615]",
-                          "[123456789012345678901234567890]", "\"\xff\"", "{'a':1}"}) {
-    EXPECT_EQ(kind_of_parse(bad), ErrorKind::CorruptData) << bad;
+  for (const char* bad : {"", "{", "[1,]", "{\"a\":1} x", "nul", "\"\xff\"", "{'a':1}"}) {
+    EXPECT_THAT(error_of_parse(bad), testing::StartsWith("test.json: not valid JSON at byte ")) << bad;
   }
+  EXPECT_EQ(error_of_parse("{\"a\":1,\"a\":2}"), "test.json: key \"a\" appears twice");
+  EXPECT_EQ(error_of_parse("[18446744073709551615]"), "test.json: an integer does not fit in 64 bits");
+  EXPECT_EQ(error_of_parse("[123456789012345678901234567890]"), "test.json: an integer does not fit in 64 bits");
+  EXPECT_EQ(error_of_parse(std::string_view("{}\0{}", 5)), "test.json: holds a NUL byte");
 }
 
 TEST(Json, BoundsNesting) {
-  EXPECT_EQ(kind_of_parse(std::string(100000, '[')), ErrorKind::CorruptData);
+  EXPECT_EQ(error_of_parse(std::string(100000, '[')), "test.json: nested deeper than 100 levels");
   EXPECT_NO_THROW(parse_json(std::string(100, '[') + std::string(100, ']'), "test.json"));
-  EXPECT_EQ(kind_of_parse(std::string(101, '[') + std::string(101, ']')), ErrorKind::CorruptData);
+  EXPECT_EQ(error_of_parse(std::string(101, '[') + std::string(101, ']')), "test.json: nested deeper than 100 levels");
+}
+
+TEST(Json, AccessNamesWhatWasFound) {
+  const Json text("x"), number(1);
+  EXPECT_EQ(corrupt([&] { text.as_bool(); }), "expected a boolean, found a string");
+  EXPECT_EQ(corrupt([&] { text.as_int(); }), "expected an integer, found a string");
+  EXPECT_EQ(corrupt([&] { text.as_double(); }), "expected a number, found a string");
+  EXPECT_EQ(corrupt([&] { number.as_string(); }), "expected a string, found an integer");
+  EXPECT_EQ(corrupt([&] { number.as_array(); }), "expected an array, found an integer");
+  EXPECT_EQ(corrupt([&] { number.as_object(); }), "expected an object, found an integer");
+  EXPECT_EQ(corrupt([&] { Json::object().at("key"); }), "\"key\" is missing");
 }
 
 TEST(Json, TypedGettersNameTheKey) {

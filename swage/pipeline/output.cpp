@@ -84,7 +84,7 @@ io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& modu
     const size_t cut = module.find(".experts.");
     if (cut != std::string::npos) spec = reader.find(module.substr(0, cut) + ".experts.gate_up_proj");
   }
-  SWAGE_CHECK(spec != nullptr, CorruptData, reader.folder().string(), ": no weight of ", module);
+  SWAGE_CHECK(spec != nullptr, Internal, reader.folder().string(), ": no weight of ", module);
   return spec->dtype;
 }
 

@@ -6,7 +6,7 @@
 
 namespace swage::scheme {
 
-// "W4A16 g64", "W4A16_ASYM g128", "W8A8", "FP8".
+// "W4A16 g64", "W4A16_ASYM g128", "W8A8", "FP8A8".
 std::string describe(const Scheme& scheme);
 
 }  // namespace swage::scheme

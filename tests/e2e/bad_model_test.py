@@ -75,11 +75,11 @@ class Weights(EndToEnd):
         tensors = read_safetensors(self.weights)
         del tensors[Q_PROJ]
         write_safetensors(self.weights, tensors)
-        self.refused(quoted(Q_PROJ))
+        self.refused(quoted(Q_PROJ), "tensor .* is missing")
 
     def test_shape_mismatch_with_config(self):
         edit_json(self.source / "config.json", intermediate_size=96)
-        self.refused("gate_proj|up_proj|down_proj", "64", "96", r"config\.json")
+        self.refused("gate_proj|up_proj|down_proj", "64", "96", r"but config\.json makes it")
 
     def test_nan_and_inf_weights(self):
         original = self.weights.read_bytes()
@@ -116,6 +116,19 @@ class Weights(EndToEnd):
         first = self.folder / "first"
         self.compress(self.source, *self.calibrated(), out=first)
         self.assert_refused(self.compress(first, *self.calibrated()), 1, "quantized already")
+
+    def test_packed_weight_with_a_wrong_shape(self):
+        first = self.folder / "first"
+        self.assert_succeeds(self.compress(self.source, "--method", "rtn", "--group-size", "16", out=first))
+        weights, shape = first / "model.safetensors", Q_PROJ.removesuffix("weight") + "weight_shape"
+        tensors = read_safetensors(weights)
+        dtype, size, data = tensors[shape]
+        tensors[shape] = (dtype, size, struct.pack("<qq", -1, 1 << 40))
+        write_safetensors(weights, tensors)
+        self.assert_refused(run("inspect", first), 1, quoted(shape), " is not the shape of a weight")
+        del tensors[shape]
+        write_safetensors(weights, tensors)
+        self.assert_refused(run("inspect", first), 1, "weight_packed without an I64 weight_shape of two numbers")
 
 
 class Configs(EndToEnd):
@@ -169,7 +182,7 @@ class Configs(EndToEnd):
         vocabulary = tokenizer["model"]["vocab"]
         vocabulary["\u0120a"], vocabulary["zz"] = 5000, vocabulary["\u0120a"]
         write_json(self.source / "tokenizer.json", tokenizer)
-        self.refused("5000", "128|vocab")
+        self.refused("5000", "config.json's vocab_size is 128")
 
     def test_no_such_model(self):
         self.assert_refused(self.compress(self.folder / "absent", *self.calibrated()), 2, "absent")
