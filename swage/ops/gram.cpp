@@ -20,9 +20,9 @@ using kernels::kPanel;
 
 // Sums of one tile: 2 x 4 panels in f64 are 147 KB and stay in the L2 cache beside the two panels being multiplied.
 constexpr int64_t kTileRows = 2, kTileColumns = 4;
-// Packed copies of x take about this many floats (16 MB), or as much as half the Gram matrix if that is more: then
+// Packed copies of x take about this many floats (8 MB), or as much as half the Gram matrix if that is more: then
 // adding the tiles to it costs a few percent at any width.
-constexpr int64_t kPackedFloats = 4 << 20;
+constexpr int64_t kPackedFloats = 2 << 20;
 
 void check(const char* who, const at::Tensor& x_TI, const at::Tensor& gram_II) {
   SWAGE_CHECK(x_TI.dim() == 2 && x_TI.scalar_type() == at::kFloat && x_TI.is_contiguous(), InvalidArgument, who,
