@@ -2,12 +2,15 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 #include <benchmark/benchmark.h>
 
 #include "swage/kernels/kernels.h"
 #include "swage/ops/gram.h"
+#include "swage/ops/integer_linear.h"
 #include "swage/solvers/gptq.h"
 
 namespace {
@@ -26,6 +29,25 @@ void matrix_product(benchmark::State& state) {
   set_flops(state, 2.0 * static_cast<double>(n * n * n));
 }
 BENCHMARK(matrix_product)->Arg(2048)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+// One thread and one sequence, as in the forward of a calibration: f32 product of the dequantized weight, product of its codes.
+void linear(benchmark::State& state) {
+  const int64_t rows = state.range(0), columns = state.range(1), tokens = 512;
+  const bool integer = state.range(2) != 0;
+  const at::Tensor x_TI = at::randn({tokens, columns}), w_OI = at::randn({rows, columns});
+  at::Tensor out_TO = at::empty({tokens, rows});
+  const at::Tensor codes_OI = at::randint(-8, 8, {rows, columns}, at::kChar), scale_OG = at::rand({rows, columns / 64});
+  const auto codes = ops::IntegerLinear::make(codes_OI, scale_OG, {});
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  for (auto _ : state) {
+    if (integer) codes->multiply(ops::IntegerLinear::quantize(x_TI, codes->block()), out_TO, false);
+    else at::mm_out(out_TO, x_TI, w_OI.t());
+  }
+  at::set_num_threads(threads);
+  set_flops(state, 2.0 * static_cast<double>(rows * columns * tokens));
+}
+BENCHMARK(linear)->ArgNames({"O", "I", "integer"})->ArgsProduct({{576, 1536}, {576, 1536}, {0, 1}})->UseRealTime()->Unit(benchmark::kMillisecond);
 
 template <void (*kAdd)(const at::Tensor&, at::Tensor&)>
 void gram(benchmark::State& state) {

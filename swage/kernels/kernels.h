@@ -110,6 +110,33 @@ struct ValueRange {
   float low, high;           // out
 };
 
+// Blocks of a row as int16 with one scale each: code = round(x / scale), scale = max|x| / 32767. The scale of a block with a
+// value that is not finite is NaN.
+struct QuantizeBlocks {
+  const float* x;            // [count]
+  int64_t count;             // multiple of block
+  int64_t block;
+  int16_t* codes;            // [count]
+  float* scale;              // [count / block]; 0 for a block of zeros
+};
+
+// out = x W^T for up to kPanel rows of the weight: per block of columns an exact sum in int32, times both scales, summed in
+// f32. |code| <= 255 and block <= kLongestBlock keep the sums below 2^31.
+inline constexpr int64_t kLongestBlock = 256;
+struct IntegerProduct {
+  int64_t rows;              // of x
+  int64_t columns;           // multiple of block
+  int64_t block;             // columns that share a scale, even
+  const int16_t* x;          // [rows, columns]
+  const float* x_scale;      // [rows, columns / block]
+  const int16_t* weight;     // [columns / 2, kPanel, 2]: codes less zero points, zeros beyond `outputs`; 64-byte aligned
+  const float* weight_scale; // [columns / block, kPanel], 64-byte aligned
+  float* out;                // [rows, outputs], rows out_stride apart
+  int64_t out_stride;
+  int64_t outputs;           // 1 .. kPanel
+  bool add;                  // out += x W^T
+};
+
 struct KernelTable {
   void (*gram_pack)(const GramPack&);
   void (*gram_tile)(const GramTile&);
@@ -118,6 +145,8 @@ struct KernelTable {
   void (*search_scales)(const ScaleSearchPanel&);
   void (*quantize_row)(const QuantizeRow&);
   void (*value_range)(ValueRange&);
+  void (*quantize_blocks)(const QuantizeBlocks&);
+  void (*integer_product)(const IntegerProduct&);
 
   template <class V>
   static void visit(V&& v) {
@@ -128,6 +157,8 @@ struct KernelTable {
     v("search_scales", &KernelTable::search_scales);
     v("quantize_row", &KernelTable::quantize_row);
     v("value_range", &KernelTable::value_range);
+    v("quantize_blocks", &KernelTable::quantize_blocks);
+    v("integer_product", &KernelTable::integer_product);
   }
 };
 
@@ -135,7 +166,7 @@ struct KernelTable {
 const KernelTable& fast_kernels();
 // The scalar twins.
 const KernelTable& plain_kernels();
-// Instruction set behind fast_kernels(), for reports: "AVX3" is AVX-512.
+// Instruction set behind fast_kernels(), for reports: "AVX3" is AVX-512, "AVX3_DL" has VNNI.
 const char* instruction_set();
 
 }  // namespace swage::kernels

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
+#include <array>
 #include <functional>
 #include <map>
 #include <random>
@@ -249,6 +250,55 @@ void value_range_parity() {
   }
 }
 
+void quantize_blocks_parity() {
+  for (const int64_t block : {2, 32, 54, 64}) {
+    const int64_t count = 5 * block;
+    std::vector<float> x(static_cast<size_t>(count));
+    fill_noise(x.data(), count, 3);
+    for (int64_t i = 0; i < block; ++i) x[static_cast<size_t>(2 * block + i)] = 0;
+    x[static_cast<size_t>(block)] = 1e4f;   // an outlier
+    x[static_cast<size_t>(3 * block + 1)] = NAN;
+    x[static_cast<size_t>(4 * block)] = INFINITY;
+    std::vector<int16_t> fast(x.size()), plain(x.size());
+    std::vector<float> fast_scale(5), plain_scale(5);
+    fast_kernels().quantize_blocks({x.data(), count, block, fast.data(), fast_scale.data()});
+    plain_kernels().quantize_blocks({x.data(), count, block, plain.data(), plain_scale.data()});
+    for (size_t i = 0; i < static_cast<size_t>(3 * block); ++i) EXPECT_EQ(fast[i], plain[i]) << block << " " << i;
+    for (size_t b = 0; b < 3; ++b) EXPECT_EQ(fast_scale[b], plain_scale[b]);
+    EXPECT_EQ(plain_scale[2], 0);
+    for (const size_t bad : {3u, 4u}) EXPECT_TRUE(std::isnan(fast_scale[bad]) && std::isnan(plain_scale[bad])) << block;
+    for (size_t i = 0; i < static_cast<size_t>(2 * block); ++i) {
+      const float scale = plain_scale[i / static_cast<size_t>(block)];
+      EXPECT_NEAR(x[i], scale * static_cast<float>(plain[i]), 0.501f * scale) << block << " " << i;
+    }
+  }
+}
+
+// The sums are exact up to the largest codes and the longest blocks, so both round the same products in the same order.
+void integer_product_parity() {
+  std::mt19937 random(5);
+  for (const auto& [rows, columns, block, outputs] : {std::array<int64_t, 4>{19, 256, 64, 48}, {1, 512, 256, 48}, {8, 96, 32, 7}, {9, 36, 18, 33}}) {
+    const int64_t blocks = columns / block, stride = outputs + 3;
+    Aligned<int16_t> x(rows * columns), weight(columns * kPanel);
+    Aligned<float> x_scale(rows * blocks), weight_scale(blocks * kPanel), fast(rows * stride), plain(rows * stride);
+    for (int64_t i = 0; i < rows * columns; ++i) x[i] = i % 3 == 0 ? 32767 : static_cast<int16_t>(random() % 65535 - 32767);
+    for (int64_t i = 0; i < columns; ++i) {
+      for (int64_t o = 0; o < outputs; ++o) weight[i / 2 * 2 * kPanel + 2 * o + i % 2] = o == 0 ? 255 : static_cast<int16_t>(random() % 511 - 255);
+    }
+    fill_noise(x_scale.data(), rows * blocks, 1);
+    fill_noise(weight_scale.data(), blocks * kPanel, 2);
+    for (const bool add : {false, true}) {
+      const auto run = [&](const KernelTable& table, float* out) {
+        table.integer_product({rows, columns, block, x.data(), x_scale.data(), weight.data(), weight_scale.data(), out, stride, outputs, add});
+      };
+      run(fast_kernels(), fast.data());
+      run(plain_kernels(), plain.data());
+      // Without a fused multiply-add (the baseline) every product is rounded once more: 2^-24 of sums up to 2^31, twice.
+      for (int64_t i = 0; i < rows * stride; ++i) ASSERT_NEAR(fast[i], plain[i], 1e3 + 1e-6 * std::fabs(plain[i])) << rows << " " << i;
+    }
+  }
+}
+
 const std::map<std::string, std::function<void()>>& parity_tests() {
   static const std::map<std::string, std::function<void()>> tests{{"gram_pack", gram_pack_parity},
                                                                   {"gram_tile", gram_tile_parity},
@@ -256,14 +306,16 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
                                                                   {"gptq_panel", gptq_panel_parity},
                                                                   {"search_scales", search_scales_parity},
                                                                   {"quantize_row", quantize_row_parity},
-                                                                  {"value_range", value_range_parity}};
+                                                                  {"value_range", value_range_parity},
+                                                                  {"quantize_blocks", quantize_blocks_parity},
+                                                                  {"integer_product", integer_product_parity}};
   return tests;
 }
 
 // Instruction sets of this CPU that the kernels are compiled for.
 std::vector<int64_t> instruction_sets() {
   std::vector<int64_t> sets;
-  for (const int64_t set : {HWY_AVX3, HWY_AVX2, HWY_SCALAR}) {
+  for (const int64_t set : {HWY_AVX3_DL, HWY_AVX3, HWY_AVX2, HWY_SCALAR}) {
     if ((hwy::SupportedTargets() & set) != 0 || set == HWY_SCALAR) sets.push_back(set);
   }
   return sets;

@@ -73,4 +73,8 @@ inline float load_as_float(const void* data, NumberFormat format, int64_t i) {
 
 inline int64_t bytes_of(NumberFormat format) { return format == NumberFormat::F32 ? 4 : 2; }
 
+// Scale that maps values up to `largest` to int16: 2^-16 of it is kept. So small a block that 1 / scale would overflow is 0.
+inline float block_scale(float largest) { return largest < 1e-30f ? 0.0f : largest / 32767.0f; }
+inline int16_t block_code(float x, float inverse_scale) { return static_cast<int16_t>(std::nearbyint(x * inverse_scale)); }
+
 }  // namespace swage::kernels

@@ -123,10 +123,44 @@ void value_range(ValueRange& range) {
   if (!finite) range.low = NAN;
 }
 
+void quantize_blocks(const QuantizeBlocks& q) {
+  for (int64_t block = 0; block < q.count / q.block; ++block) {
+    const float* x = q.x + block * q.block;
+    float largest = 0, bad = 0;
+    for (int64_t i = 0; i < q.block; ++i) {
+      largest = std::max(largest, std::fabs(x[i]));
+      bad += x[i] - x[i];  // NaN if x is NaN or infinite
+    }
+    const float scale = block_scale(largest), inverse = scale == 0 ? 0 : 1 / scale;
+    q.scale[block] = scale + bad;
+    for (int64_t i = 0; i < q.block && bad == 0; ++i) q.codes[block * q.block + i] = block_code(x[i], inverse);
+  }
+}
+
+void integer_product(const IntegerProduct& p) {
+  const int64_t blocks = p.columns / p.block;
+  for (int64_t r = 0; r < p.rows; ++r) {
+    for (int64_t o = 0; o < p.outputs; ++o) {
+      float sum = 0;
+      for (int64_t b = 0; b < blocks; ++b) {
+        int64_t exact = 0;
+        for (int64_t i = b * p.block; i < (b + 1) * p.block; ++i) {
+          exact += p.x[r * p.columns + i] * p.weight[i / 2 * 2 * kPanel + 2 * o + i % 2];
+        }
+        const float scale = p.x_scale[r * blocks + b] * p.weight_scale[b * kPanel + o];
+        sum = std::fma(static_cast<float>(exact), scale, sum);
+      }
+      float& out = p.out[r * p.out_stride + o];
+      out = p.add ? out + sum : sum;
+    }
+  }
+}
+
 }  // namespace
 
 const KernelTable& plain_kernels() {
-  static const KernelTable table{gram_pack, gram_tile, cholesky_tile, gptq_panel, search_scales, quantize_row, value_range};
+  static const KernelTable table{gram_pack,    gram_tile,   cholesky_tile,   gptq_panel,     search_scales,
+                                 quantize_row, value_range, quantize_blocks, integer_product};
   return table;
 }
 

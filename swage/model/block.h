@@ -10,20 +10,25 @@
 #include <string>
 #include <vector>
 
+#include "swage/ops/integer_linear.h"
 #include "swage/scheme/quantization.h"
 
 namespace swage::model {
 
-// One linear layer of the model. The weight is float32 on the model's device.
+// The integer form of an input that several linears read, made by the first one that needs it. For one tensor only.
+using SharedInput = std::optional<ops::IntegerInput>;
+
+// One linear layer of the model. The weight is float32 on the model's device, or, where `integer_weight` is set, its codes.
 struct Linear {
   std::string name;     // module path in the checkpoint: "model.layers.0.self_attn.q_proj"
   int64_t rows = 0;     // O
   int64_t columns = 0;  // I
-  at::Tensor weight_OI = {};
+  at::Tensor weight_OI = {};                                        // undefined where integer_weight is set
+  std::optional<ops::IntegerLinear> integer_weight = {};
   at::Tensor bias_O = {};                                           // undefined if there is none
   std::optional<scheme::QuantizationArgs> input_quantization = {};  // dynamic activation quantization, applied to the input
   // x [T, I] -> [T, O]
-  at::Tensor operator()(const at::Tensor& x_TI) const;
+  at::Tensor operator()(const at::Tensor& x_TI, SharedInput* shared = nullptr) const;
   // out [T, O] += (*this)(x), without a tensor in between.
   void add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const;
 };

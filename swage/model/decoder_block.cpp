@@ -119,9 +119,11 @@ void DecoderBlock::step(int s, Flow& flow) const {
 void DecoderBlock::attend_heads(Flow& flow) const {
   const AttentionDescription& attention = description_.attention;
   const int64_t tokens = flow.input_TI.size(0), size = attention.head_size;
-  at::Tensor q_THE = linears[kQuery](flow.input_TI).view({tokens, attention.heads, size});
-  at::Tensor k_TGE = linears[kKey](flow.input_TI).view({tokens, attention.kv_heads, size});
-  const at::Tensor v_TGE = linears[kValue](flow.input_TI).view({tokens, attention.kv_heads, size});
+  SharedInput input;
+  at::Tensor q_THE = linears[kQuery](flow.input_TI, &input).view({tokens, attention.heads, size});
+  at::Tensor k_TGE = linears[kKey](flow.input_TI, &input).view({tokens, attention.kv_heads, size});
+  const at::Tensor v_TGE = linears[kValue](flow.input_TI, &input).view({tokens, attention.kv_heads, size});
+  input.reset();
   if (attention.query_norm) query_norm_.apply_(q_THE);
   if (attention.key_norm) key_norm_.apply_(k_TGE);
   if (attention.rope) {
@@ -154,9 +156,10 @@ void DecoderBlock::enter_mlp(Flow& flow) const {
 
 at::Tensor DecoderBlock::inner(int index, const at::Tensor& x) const {
   const int first = kMlp + 3 * index;
-  at::Tensor out = linears[first](x);
+  SharedInput input;
+  at::Tensor out = linears[first](x, &input);
   if (gated_) {
-    activate_gated_(out, linears[first + 1](x), activation_);
+    activate_gated_(out, linears[first + 1](x, &input), activation_);
   } else {
     activate_(out, activation_);
   }

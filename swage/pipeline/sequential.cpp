@@ -8,6 +8,7 @@
 #include "swage/base/error.h"
 #include "swage/base/memory.h"
 #include "swage/ops/gram.h"
+#include "swage/ops/integer_linear.h"
 #include "swage/pipeline/activations.h"
 #include "swage/pipeline/output.h"
 
@@ -15,6 +16,16 @@ namespace swage::pipeline {
 namespace {
 
 using model::Block, model::Flow, model::InputGroup, model::Linear;
+
+// The rest of the run computes with the quantized weight: with its integer codes where it has such, else with their values.
+void put_into(Linear& linear, const format::QuantizedWeight& weight) {
+  const at::Device device = linear.weight_OI.device();
+  linear.integer_weight.reset();
+  linear.weight_OI = at::Tensor();
+  const bool grouped_in_order = !weight.g_idx_I.defined() && weight.scale_OG.dim() == 2;
+  if (device.is_cpu() && grouped_in_order) linear.integer_weight = ops::IntegerLinear::make(weight.codes_OI, weight.scale_OG, weight.zero_point_OG);
+  if (!linear.integer_weight) linear.weight_OI = format::dequantize(weight).to(device);
+}
 
 class Sequential {
  public:
@@ -94,7 +105,7 @@ class Sequential {
     const auto timed = run_.clock.time("pack and write");
     for (size_t i = 0; i < linears.size(); ++i) {
       if (!warning.empty()) solved[i].warnings.push_back(warning);
-      linears[i]->weight_OI = format::dequantize(solved[i].weight).to(linears[i]->weight_OI.device());
+      put_into(*linears[i], solved[i].weight);
       finish_module(run_, linears[i]->name, solved[i], statistics.tokens);
     }
   }

@@ -152,8 +152,6 @@ void gram_tile(const GramTile& tile) {
   }
 }
 
-const char* target_name() { return hwy::TargetName(HWY_TARGET); }
-
 }  // namespace HWY_NAMESPACE
 }  // namespace swage::kernels
 HWY_AFTER_NAMESPACE();
@@ -164,7 +162,5 @@ HWY_EXPORT(gram_pack);
 HWY_EXPORT(gram_tile);
 void gram_pack_fast(const GramPack& pack) { HWY_DYNAMIC_DISPATCH(gram_pack)(pack); }
 void gram_tile_fast(const GramTile& tile) { HWY_DYNAMIC_DISPATCH(gram_tile)(tile); }
-HWY_EXPORT(target_name);
-const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(target_name)(); }
 }  // namespace swage::kernels
 #endif
