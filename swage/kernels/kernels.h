@@ -12,7 +12,7 @@ namespace swage::kernels {
 // three vectors of every instruction set, because the matrix kernels hold 3 vectors x 8 rows in registers.
 inline constexpr int64_t kPanel = 48;
 // Tokens whose products are summed in f32 before the sum goes to f64.
-inline constexpr int64_t kGramChunk = 256;
+inline constexpr int64_t kGramChunk = 128;
 // Columns of the GPTQ factor that are interleaved in memory.
 inline constexpr int64_t kColumnGroup = 8;
 // Groups that the scale search works on side by side.

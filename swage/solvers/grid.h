@@ -5,21 +5,27 @@
 
 namespace swage::solvers {
 
-enum class CodeType { Int, Fp8E4M3 };
+enum class CodeType { Int, Fp8E4M3, Fp4E2M1 };
 
 struct GridSpec {
   CodeType type = CodeType::Int;
-  double code_min = -8, code_max = 7;  // -8..7 for int4, +-448 for FP8
+  double code_min = -8, code_max = 7;  // -8..7 for int4, +-448 for FP8, +-6 for FP4
   bool symmetric = true;
   int64_t group_size = 0;              // columns per scale; 0: all columns of a row
-  at::ScalarType scale_dtype = at::kFloat;  // scales are rounded to this type before any code is made with them
+  int64_t group_rows = 1;              // rows per scale: 1; more for blocks; 0: all rows (strategy tensor)
+  // Scales are rounded to this type before any code is made with them: f32, bf16, f16; float8_e4m3fn under a global scale
+  // (NVFP4); uint8: powers of two (MX).
+  at::ScalarType scale_dtype = at::kFloat;
 };
 
 struct Grid {
   GridSpec spec;
-  at::Tensor scale_OG;       // f32 values, each representable in spec.scale_dtype, positive
+  // f32, positive: what a code is multiplied by. Each is representable in spec.scale_dtype (times global_scale for NVFP4).
+  // [O, G]; [1] for strategy tensor; [ceil(O / rows), ceil(I / columns)] for blocks.
+  at::Tensor scale_OG;
   at::Tensor zero_point_OG;  // f32 integers, undefined when symmetric
   at::Tensor g_idx_I;        // int32 group of each original column; undefined: column / group_size
+  at::Tensor global_scale;   // f32 [1] for float8_e4m3fn scales: scale_OG = stored local scale / global_scale. Else undefined
 };
 
 // How scales are chosen.
