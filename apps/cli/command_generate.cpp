@@ -20,6 +20,7 @@ int run(GenerateOptions& options, const Common& common) {
     std::puts(result.dump(2).c_str());
   } else {
     std::puts("");
+    std::fflush(stdout);  // before what follows on the other stream
     std::fprintf(stderr, "%lld tokens, %s tokens/s\n", static_cast<long long>(result.get_int("tokens", 0)),
                  number_text(result.get_double("tokens_per_second", 0), 1).c_str());
   }

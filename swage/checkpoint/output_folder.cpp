@@ -55,7 +55,7 @@ void OutputFolder::check_target() const {
   SWAGE_CHECK(fs::is_directory(status), InvalidArgument, target_.string(), ": exists and is not a folder");
   const bool empty = fs::is_empty(target_, error);
   SWAGE_CHECK(!error, Io, target_.string(), ": cannot list the folder: ", error.message());
-  SWAGE_CHECK(empty || overwrite_, InvalidArgument, target_.string(), ": the output folder exists and is not empty");
+  SWAGE_CHECK(empty || overwrite_, InvalidArgument, target_.string(), ": the output folder exists and is not empty; --overwrite replaces it");
 }
 
 void OutputFolder::make_parents() {

@@ -90,8 +90,8 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const 
   SWAGE_CHECK(ids_T.dim() == 1 && ids_T.scalar_type() == at::kLong && ids_T.numel() > 0, InvalidArgument,
               "token ids must be a non-empty int64 vector");
   const int64_t least = ids_T.min().item<int64_t>(), most = ids_T.max().item<int64_t>();
-  SWAGE_CHECK(least >= 0 && most < vocabulary_size(), InvalidArgument, "token id ", least < 0 ? least : most, " outside the model's vocabulary of ",
-              vocabulary_size());
+  SWAGE_CHECK(least >= 0 && most < vocabulary_size(), InvalidArgument, "token id ", least < 0 ? least : most, " is outside the model's vocabulary of ",
+              vocabulary_size(), ": does tokenizer.json belong to another model?");
   at::Tensor hidden_TD = at::embedding(embedding_VD_, ids_T.to(device_));
   if (project_in_) hidden_TD = (*project_in_)(hidden_TD);
   if (positions_PD_.defined()) hidden_TD.add_(position_rows(position, ids_T.size(0)));
