@@ -21,6 +21,8 @@ class WeightSource {
   virtual at::Tensor load(const std::string& name) const = 0;
   // Activation quantization of a linear module, if the checkpoint asks for it.
   virtual std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const = 0;
+  // Quantization of keys and values, if the checkpoint asks for it (kv_cache_scheme).
+  virtual std::optional<scheme::QuantizationArgs> kv_cache_quantization() const { return {}; }
   // Starts reading what load() will be asked for.
   virtual void prefetch(const std::vector<std::string>& names) const = 0;
 };

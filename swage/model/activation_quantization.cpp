@@ -6,6 +6,7 @@
 #include <ATen/ops/where.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "swage/base/error.h"
@@ -14,9 +15,12 @@
 namespace swage::model {
 namespace {
 
-using scheme::QuantizationArgs;
+using scheme::Dynamic, scheme::NumberType, scheme::QuantizationArgs, scheme::Strategy;
 
 constexpr float kScaleForZeros = 0x1p-23f;  // float32's epsilon
+constexpr float kLocalScaleForZeros = 0.125f;
+
+bool power_of_two_scales(const QuantizationArgs& args) { return args.scale_dtype && args.scale_dtype->ends_with("uint8"); }
 
 struct Grid {
   float low, high;   // smallest and largest code
@@ -24,34 +28,100 @@ struct Grid {
 };
 
 Grid grid_of(const QuantizationArgs& args) {
-  if (args.type == scheme::NumberType::Float) return {-448, 448, 448};
+  if (args.type == NumberType::Float) return args.num_bits == 8 ? Grid{-448, 448, 448} : Grid{-6, 6, 6};
   const float half = std::ldexp(1.0f, args.num_bits - 1);
   return {-half, half - 1, half - 0.5f};
 }
 
-void quantize_row(const float* x, int64_t count, const QuantizationArgs& args, const Grid& grid, float* out) {
-  if (args.symmetric) {
-    const float absmax = rows::absmax(x, count);
-    const float scale = absmax > 0 ? absmax / grid.half_range : 0;
-    const float used = scale > 0 ? scale : kScaleForZeros;
-    if (args.type == scheme::NumberType::Float) return rows::round_to_e4m3(x, count, used, out);
-    return rows::round_to_integers(x, count, used, 0, grid.low, grid.high, out);
-  }
-  const auto [least, most] = std::minmax_element(x, x + count);
-  const float minimum = std::min(*least, 0.0f), maximum = std::max(*most, 0.0f);
-  const float scale = (maximum - minimum) / (grid.high - grid.low);
-  const float used = scale > 0 ? scale : kScaleForZeros;
-  const float zero_point = std::nearbyint(std::clamp(grid.low - minimum / used, grid.low, grid.high));
-  rows::round_to_integers(x, count, used, zero_point, grid.low, grid.high, out);
+// MX: the exponent of absmax, one more from a mantissa of 1.75 on, less that of the largest code.
+float power_of_two_scale(float absmax, int bits) {
+  constexpr uint32_t kQuarter = 1u << 21;  // 2^(23 - 1 - 1) of the mantissa's 23 bits
+  const int exponent = int((std::bit_cast<uint32_t>(absmax) + kQuarter) >> 23) - (bits == 4 ? 2 : 8);
+  return std::ldexp(1.0f, std::clamp(exponent, 0, 254) - 127);
 }
 
-// The same with tensor operations, for other devices.
-at::Tensor quantize_with_tensors(const at::Tensor& x_TI, const QuantizationArgs& args, const Grid& grid) {
+// NVFP4: a scale of e4m3 under the global one.
+float local_scale(float absmax, float global_scale) {
+  const float wanted = std::min(global_scale * (absmax / 6.0f), 448.0f);
+  float rounded;
+  rows::round_to_e4m3(&wanted, 1, 1.0f, &rounded);
+  return (rounded > 0 ? rounded : kLocalScaleForZeros) / global_scale;
+}
+
+struct ScaleAndZero {
+  float scale, zero_point;
+};
+
+ScaleAndZero dynamic_scale(float minimum, float maximum, const QuantizationArgs& args, const Grid& grid, float global_scale) {
+  const float absmax = std::max(-minimum, maximum);
+  if (args.dynamic == Dynamic::Local) return {local_scale(absmax, global_scale), 0};
+  if (power_of_two_scales(args)) return {power_of_two_scale(absmax, args.num_bits), 0};
+  const float scale = args.symmetric ? absmax / grid.half_range : (maximum - minimum) / (grid.high - grid.low);
+  const float used = scale > 0 ? scale : kScaleForZeros;
+  if (args.symmetric) return {used, 0};
+  return {used, std::nearbyint(std::clamp(grid.low - minimum / used, grid.low, grid.high))};
+}
+
+void round_to_grid(const float* x, int64_t count, const QuantizationArgs& args, const Grid& grid, ScaleAndZero s, float* out) {
+  if (args.type == NumberType::Int) return rows::round_to_integers(x, count, s.scale, s.zero_point, grid.low, grid.high, out);
+  if (args.num_bits == 8) return rows::round_to_e4m3(x, count, s.scale, out);
+  rows::round_to_e2m1(x, count, s.scale, out);
+}
+
+ScaleAndZero dynamic_scale_of(const float* x, int64_t count, const QuantizationArgs& args, const Grid& grid, float global_scale) {
+  if (args.symmetric) {
+    const float absmax = rows::absmax(x, count);
+    return dynamic_scale(-absmax, absmax, args, grid, global_scale);
+  }
+  const auto [least, most] = std::minmax_element(x, x + count);
+  return dynamic_scale(std::min(*least, 0.0f), std::max(*most, 0.0f), args, grid, global_scale);
+}
+
+// Columns that share a dynamic scale.
+int64_t unit_columns(const QuantizationArgs& args, int64_t columns) {
+  if (args.strategy == Strategy::Group || args.strategy == Strategy::TensorGroup) return *args.group_size;
+  return columns;
+}
+
+void quantize_rows(const float* x, int64_t tokens, int64_t columns, const ActivationQuantization& q, float* out) {
+  const QuantizationArgs& args = q.args;
+  const Grid grid = grid_of(args);
+  if (args.dynamic == Dynamic::No) {
+    const float* scale = q.scale.const_data_ptr<float>();
+    const float* zero_point = q.zero_point.defined() ? q.zero_point.const_data_ptr<float>() : nullptr;
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int64_t i = t % q.scale.numel();
+      round_to_grid(x + t * columns, columns, args, grid, {scale[i], zero_point ? zero_point[i] : 0}, out + t * columns);
+    }
+    return;
+  }
+  const float global_scale = q.global_scale.defined() ? *q.global_scale.const_data_ptr<float>() : 1;
+  const int64_t unit = args.strategy == Strategy::Tensor ? tokens * columns : unit_columns(args, columns);
+  for (int64_t i = 0; i < tokens * columns; i += unit) {
+    round_to_grid(x + i, unit, args, grid, dynamic_scale_of(x + i, unit, args, grid, global_scale), out + i);
+  }
+}
+
+// The same where the values lie on another device: through this one's memory, the arithmetic being the same everywhere.
+at::Tensor quantize_through_host(const at::Tensor& x_TI, const ActivationQuantization& q) {
+  const at::Tensor x = x_TI.cpu().contiguous();
+  at::Tensor out = at::empty_like(x);
+  ActivationQuantization here = q;
+  for (at::Tensor* stored : {&here.scale, &here.zero_point, &here.global_scale}) {
+    if (stored->defined()) *stored = stored->cpu();
+  }
+  quantize_rows(x.const_data_ptr<float>(), x.size(0), x.size(1), here, out.mutable_data_ptr<float>());
+  return out.to(x_TI.device());
+}
+
+// Per-token int and float8, the common cases, with tensor operations for other devices.
+at::Tensor quantize_tokens_with_tensors(const at::Tensor& x_TI, const QuantizationArgs& args) {
+  const Grid grid = grid_of(args);
   auto [minimum_T1, maximum_T1] = at::aminmax(x_TI, -1, true);
   minimum_T1 = minimum_T1.clamp_max(0), maximum_T1 = maximum_T1.clamp_min(0);
   at::Tensor scale_T1 = args.symmetric ? maximum_T1.maximum(-minimum_T1).div(grid.half_range) : (maximum_T1 - minimum_T1).div(grid.high - grid.low);
   scale_T1 = at::where(scale_T1 > 0, scale_T1, kScaleForZeros);
-  if (args.type == scheme::NumberType::Float) {
+  if (args.type == NumberType::Float) {
     return (x_TI / scale_T1).clamp_(grid.low, grid.high).to(at::kFloat8_e4m3fn).to(at::kFloat).mul_(scale_T1);
   }
   if (args.symmetric) return (x_TI / scale_T1).clamp_(grid.low, grid.high).round_().mul_(scale_T1);
@@ -59,25 +129,64 @@ at::Tensor quantize_with_tensors(const at::Tensor& x_TI, const QuantizationArgs&
   return (x_TI / scale_T1).add_(zero_T1).clamp_(grid.low, grid.high).round_().sub_(zero_T1).mul_(scale_T1);
 }
 
-}  // namespace
-
-void check_input_quantization(const QuantizationArgs& args, const std::string& module) {
-  SWAGE_CHECK(args.dynamic == scheme::Dynamic::Yes && args.strategy == scheme::Strategy::Token, Unsupported, module,
-              ": only dynamic per-token quantization of inputs can be run");
-  const bool integers = args.type == scheme::NumberType::Int && args.num_bits >= 2 && args.num_bits <= 8;
-  const bool float8 = args.type == scheme::NumberType::Float && args.num_bits == 8 && args.symmetric;
-  SWAGE_CHECK(integers || float8, Unsupported, module, ": inputs of ", args.num_bits, "-bit ", args.symmetric ? "symmetric " : "asymmetric ",
-              args.type == scheme::NumberType::Int ? "int" : "float", " type cannot be run");
+at::Tensor load_scalar(const std::string& name, const checkpoint::WeightSource& weights) {
+  const at::Tensor value = weights.load(name).cpu().reshape({-1}).contiguous();
+  SWAGE_CHECK(value.numel() == 1, CorruptData, name, ": expected one value, found ", value.numel());
+  return value;
 }
 
-at::Tensor fake_quantize_tokens(const at::Tensor& x_TI, const QuantizationArgs& args) {
-  const Grid grid = grid_of(args);
-  if (!x_TI.is_cpu() || !x_TI.is_contiguous()) return quantize_with_tensors(x_TI, args, grid);
-  at::Tensor out_TI = at::empty_like(x_TI);
-  const int64_t tokens = x_TI.size(0), columns = x_TI.size(1);
-  const float* x = x_TI.const_data_ptr<float>();
-  float* out = out_TI.mutable_data_ptr<float>();
-  for (int64_t t = 0; t < tokens; ++t) quantize_row(x + t * columns, columns, args, grid, out + t * columns);
+}  // namespace
+
+void check_activation_quantization(const QuantizationArgs& args, const std::string& module) {
+  const bool integers = args.type == NumberType::Int && args.num_bits >= 2 && args.num_bits <= 8;
+  const bool floats = args.type == NumberType::Float && args.symmetric && (args.num_bits == 8 || args.num_bits == 4);
+  SWAGE_CHECK(integers || floats, Unsupported, module, ": activations of ", args.num_bits, "-bit ", args.symmetric ? "symmetric " : "asymmetric ",
+              name_of(args.type), " type cannot be run");
+  bool runs = false;
+  if (args.dynamic == Dynamic::Yes) runs = args.strategy == Strategy::Token || args.strategy == Strategy::Tensor || args.strategy == Strategy::Group;
+  if (args.dynamic == Dynamic::No) runs = args.strategy == Strategy::Tensor || args.strategy == Strategy::AttnHead;
+  if (args.dynamic == Dynamic::Local) runs = args.strategy == Strategy::TensorGroup && args.type == NumberType::Float && args.num_bits == 4;
+  SWAGE_CHECK(runs, Unsupported, module, ": ", args.dynamic == Dynamic::No ? "static" : "dynamic", " activations with strategy ", name_of(args.strategy),
+              " cannot be run");
+}
+
+std::optional<ActivationQuantization> load_input_quantization(const std::string& module, const checkpoint::WeightSource& weights) {
+  const std::optional<QuantizationArgs> args = weights.input_quantization(module);
+  if (!args) return {};
+  check_activation_quantization(*args, module);
+  ActivationQuantization out{.args = *args};
+  if (args->dynamic == Dynamic::No) {
+    out.scale = load_scalar(module + ".input_scale", weights);
+    if (!args->symmetric) out.zero_point = load_scalar(module + ".input_zero_point", weights);
+  }
+  if (args->dynamic == Dynamic::Local) out.global_scale = load_scalar(module + ".input_global_scale", weights);
+  return out;
+}
+
+std::optional<ActivationQuantization> load_cache_quantization(const std::string& attention, const std::string& scale, int64_t heads,
+                                                              const checkpoint::WeightSource& weights) {
+  const std::optional<QuantizationArgs> args = weights.kv_cache_quantization();
+  if (!args) return {};
+  check_activation_quantization(*args, cat(attention, ".", scale));
+  ActivationQuantization out{.args = *args};
+  if (args->dynamic != Dynamic::No) return out;
+  const std::string name = cat(attention, ".", scale);
+  out.scale = weights.load(name).cpu().reshape({-1}).contiguous();
+  const int64_t expected = args->strategy == Strategy::AttnHead ? heads : 1;
+  SWAGE_CHECK(out.scale.numel() == expected, CorruptData, name, ": expected ", expected, " values, found ", out.scale.numel());
+  return out;
+}
+
+at::Tensor fake_quantize(const at::Tensor& x_TI, const ActivationQuantization& q) {
+  const int64_t tokens = x_TI.size(0), columns = x_TI.size(1), unit = unit_columns(q.args, columns);
+  SWAGE_CHECK(unit > 0 && columns % unit == 0, InvalidArgument, "activations of ", columns, " columns do not split into groups of ", unit);
+  if (!x_TI.is_cpu()) {
+    const bool by_token = q.args.strategy == Strategy::Token && q.args.dynamic == Dynamic::Yes && !power_of_two_scales(q.args);
+    return by_token && (q.args.type == NumberType::Int || q.args.num_bits == 8) ? quantize_tokens_with_tensors(x_TI, q.args) : quantize_through_host(x_TI, q);
+  }
+  const at::Tensor x = x_TI.contiguous();
+  at::Tensor out_TI = at::empty_like(x);
+  quantize_rows(x.const_data_ptr<float>(), tokens, columns, q, out_TI.mutable_data_ptr<float>());
   return out_TI;
 }
 

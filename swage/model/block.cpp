@@ -4,13 +4,12 @@
 #include <ATen/ops/linear.h>
 
 #include "swage/base/error.h"
-#include "swage/model/activation_quantization.h"
 
 namespace swage::model {
 namespace {
 
 at::Tensor quantized_input(const Linear& linear, const at::Tensor& x_TI) {
-  return linear.input_quantization ? fake_quantize_tokens(x_TI, *linear.input_quantization) : x_TI;
+  return linear.input_quantization ? fake_quantize(x_TI, *linear.input_quantization) : x_TI;
 }
 
 void multiply(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared, at::Tensor& out_TO, bool add) {

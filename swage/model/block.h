@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "swage/model/activation_quantization.h"
 #include "swage/ops/integer_linear.h"
-#include "swage/scheme/quantization.h"
 
 namespace swage::model {
 
@@ -26,7 +26,7 @@ struct Linear {
   at::Tensor weight_OI = {};                                        // undefined where integer_weight is set
   std::optional<ops::IntegerLinear> integer_weight = {};
   at::Tensor bias_O = {};                                           // undefined if there is none
-  std::optional<scheme::QuantizationArgs> input_quantization = {};  // dynamic activation quantization, applied to the input
+  std::optional<ActivationQuantization> input_quantization = {};  // applied to the input
   // x [T, I] -> [T, O]
   at::Tensor operator()(const at::Tensor& x_TI, SharedInput* shared = nullptr) const;
   // out [T, O] += (*this)(x), without a tensor in between.
@@ -48,12 +48,18 @@ struct Stage {
 
 struct KvCache;  // one block's keys and values, see kv_cache.h
 
+// Largest |key| (after rotation) and |value| of each key-value head that a flow has seen.
+struct CacheRange {
+  at::Tensor key_G = {}, value_G = {};
+};
+
 // What flows through a block for one sequence (or, in decoding, one chunk of one). Owned by the caller.
 struct Flow {
   at::Tensor hidden_TD = {};  // the residual stream: in at begin(), out after the last step(); changed in place
   at::Tensor input_TI = {};   // what the linears of the current stage read
   int64_t position = 0;       // of the first token
   KvCache* cache = nullptr;   // decoding only
+  CacheRange* cache_range = nullptr;  // if set, takes up the keys and values of the next step that makes such
   // Mixture of experts, set by the block: the MLP's input, chosen experts and their weights. Tokens of an expert.
   at::Tensor mlp_input_TD = {}, expert_ids_TK = {}, expert_weights_TK = {}, accumulated_TD = {};
   // Every expert sees every token (calibration); otherwise just the routed ones.

@@ -1,5 +1,7 @@
 #include "swage/model/decoder_block.h"
 
+#include <ATen/ops/maximum.h>
+
 #include "swage/base/error.h"
 #include "swage/model/activation_quantization.h"
 #include "swage/model/attention.h"
@@ -15,9 +17,24 @@ enum Index { kQuery, kKey, kValue, kOutput, kMlp };
 
 Linear without_weights(const LinearDescription& description, const checkpoint::WeightSource& weights) {
   Linear linear{.name = description.name, .rows = description.rows, .columns = description.columns};
-  linear.input_quantization = weights.input_quantization(description.name);
-  if (linear.input_quantization) check_input_quantization(*linear.input_quantization, linear.name);
+  linear.input_quantization = load_input_quantization(description.name, weights);
   return linear;
+}
+
+// "model.layers.0.self_attn" out of "model.layers.0.self_attn.q_proj"
+std::string module_above(const std::string& name) { return name.substr(0, name.rfind('.')); }
+
+// heads x_TGE on the grid of `quantization`, if there is one.
+at::Tensor quantized_heads(const at::Tensor& x_TGE, const std::optional<ActivationQuantization>& quantization) {
+  if (!quantization) return x_TGE;
+  const bool by_head = quantization->args.strategy == scheme::Strategy::AttnHead;
+  const at::Tensor rows = by_head ? x_TGE.reshape({-1, x_TGE.size(2)}) : x_TGE.reshape({x_TGE.size(0), -1});
+  return fake_quantize(rows, *quantization).view(x_TGE.sizes());
+}
+
+void widen(at::Tensor& range_G, const at::Tensor& x_TGE) {
+  const at::Tensor largest_G = x_TGE.abs().amax({0, 2});
+  range_G = range_G.defined() ? at::maximum(range_G, largest_G) : largest_G;
 }
 
 }  // namespace
@@ -41,6 +58,9 @@ DecoderBlock::DecoderBlock(const BlockDescription& description, const checkpoint
   for (const auto* linear : {&attention.query, &attention.key, &attention.value, &attention.output}) {
     linears.push_back(load_linear(*linear, weights));
   }
+  const std::string name = module_above(attention.query.name);
+  key_quantization_ = load_cache_quantization(name, "k_scale", attention.kv_heads, weights);
+  value_quantization_ = load_cache_quantization(name, "v_scale", attention.kv_heads, weights);
   stages.push_back({"attention input", {{{kQuery, kKey, kValue}}}});
   stages.push_back({"attention output", {{{kOutput}}}});
   if (moe_) {
@@ -122,7 +142,7 @@ void DecoderBlock::attend_heads(Flow& flow) const {
   SharedInput input;
   at::Tensor q_THE = linears[kQuery](flow.input_TI, &input).view({tokens, attention.heads, size});
   at::Tensor k_TGE = linears[kKey](flow.input_TI, &input).view({tokens, attention.kv_heads, size});
-  const at::Tensor v_TGE = linears[kValue](flow.input_TI, &input).view({tokens, attention.kv_heads, size});
+  at::Tensor v_TGE = linears[kValue](flow.input_TI, &input).view({tokens, attention.kv_heads, size});
   input.reset();
   if (attention.query_norm) query_norm_.apply_(q_THE);
   if (attention.key_norm) key_norm_.apply_(k_TGE);
@@ -131,6 +151,12 @@ void DecoderBlock::attend_heads(Flow& flow) const {
     rotate_(q_THE, table);
     rotate_(k_TGE, table);
   }
+  if (flow.cache_range != nullptr) {
+    widen(flow.cache_range->key_G, k_TGE);
+    widen(flow.cache_range->value_G, v_TGE);
+  }
+  k_TGE = quantized_heads(k_TGE, key_quantization_);
+  v_TGE = quantized_heads(v_TGE, value_quantization_);
   if (!flow.cache) {
     flow.input_TI = attend(q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1), attention.window);
     return;

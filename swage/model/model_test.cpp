@@ -171,9 +171,41 @@ TEST_F(TinyModel, InputQuantizationReachesTheLinears) {
   args.dynamic = scheme::Dynamic::Yes;
   weights_->inputs["model.layers.0.mlp.down_proj"] = args;
   const auto block = model_->load_block(0, *weights_);
-  EXPECT_EQ(block->linears.back().input_quantization, args);
+  EXPECT_EQ(block->linears.back().input_quantization.value().args, args);
   EXPECT_FALSE(block->linears.front().input_quantization.has_value());
   weights_->inputs["model.layers.0.mlp.down_proj"].dynamic = scheme::Dynamic::No;
+  EXPECT_THROW(model_->load_block(0, *weights_), Error);
+}
+
+// Scales from the observed range, one a head: keys and values move by an e4m3 rounding, 2^-4, and the output a little; with a
+// cache the same numbers come out.
+TEST_F(TinyModel, CacheQuantizationRoundsKeysAndValues) {
+  const auto block = model_->load_block(0, *weights_);
+  at::manual_seed(3);
+  const at::Tensor hidden_TD = at::randn({7, model_->hidden_size()});
+  const auto run = [&](const Block& with, KvCache* cache, CacheRange* range) {
+    Flow flow{.hidden_TD = hidden_TD.clone()};
+    flow.cache = cache;
+    flow.cache_range = range;
+    with.forward(flow);
+    return flow.hidden_TD;
+  };
+  CacheRange range;
+  const at::Tensor plain_TD = run(*block, nullptr, &range);
+  scheme::QuantizationArgs args;
+  args.type = scheme::NumberType::Float;
+  args.strategy = scheme::Strategy::AttnHead;
+  weights_->cache = args;
+  weights_->tensors["model.layers.0.self_attn.k_scale"] = (range.key_G / 448).view({-1, 1, 1});
+  EXPECT_THROW(model_->load_block(0, *weights_), Error);  // no v_scale
+  weights_->tensors["model.layers.0.self_attn.v_scale"] = (range.value_G / 448).view({-1, 1, 1});
+  const auto quantized = model_->load_block(0, *weights_);
+  const at::Tensor rounded_TD = run(*quantized, nullptr, nullptr);
+  EXPECT_GT(relative_error(rounded_TD, plain_TD), 1e-5);
+  EXPECT_LT(relative_error(rounded_TD, plain_TD), 0.0625);
+  KvCache cache;
+  EXPECT_LE(relative_error(run(*quantized, &cache, nullptr), rounded_TD), 1e-6);
+  weights_->tensors["model.layers.0.self_attn.k_scale"] = at::ones({3});
   EXPECT_THROW(model_->load_block(0, *weights_), Error);
 }
 

@@ -25,10 +25,12 @@ class MapSource : public checkpoint::WeightSource {
   std::vector<int64_t> shape(const std::string& name) const override;
   at::Tensor load(const std::string& name) const override;
   std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override;
+  std::optional<scheme::QuantizationArgs> kv_cache_quantization() const override { return cache; }
   void prefetch(const std::vector<std::string>&) const override {}
 
   TensorMap tensors;
   std::map<std::string, scheme::QuantizationArgs> inputs;  // by module
+  std::optional<scheme::QuantizationArgs> cache;
 };
 
 // Folders of the golden vectors that this model code must reproduce and that are there: the full set if it lies beside

@@ -144,4 +144,15 @@ SWAGE_ROWS void round_to_e4m3(const float* __restrict x, int64_t count, float sc
   }
 }
 
+SWAGE_ROWS void round_to_e2m1(const float* __restrict x, int64_t count, float scale, float* __restrict out) {
+  for (int64_t i = 0; i < count; ++i) {
+    float t = x[i] / scale;
+    t = t < -6.0f ? -6.0f : t;
+    t = t > 6.0f ? 6.0f : t;
+    const float size = __builtin_fabsf(t);
+    const float step = size < 2.0f ? 0.5f : size < 4.0f ? 1.0f : 2.0f;
+    out[i] = (t / step + kRound - kRound) * step * scale;
+  }
+}
+
 }  // namespace swage::model::rows

@@ -24,5 +24,7 @@ float absmax(const float* x, int64_t count);
 void round_to_integers(const float* x, int64_t count, float scale, float zero_point, float low, float high, float* out);
 // out = float8_e4m3(clamp(x / scale, -448, 448)) * scale
 void round_to_e4m3(const float* x, int64_t count, float scale, float* out);
+// out = float4_e2m1(clamp(x / scale, -6, 6)) * scale
+void round_to_e2m1(const float* x, int64_t count, float scale, float* out);
 
 }  // namespace swage::model::rows
