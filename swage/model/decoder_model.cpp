@@ -98,11 +98,12 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const 
   return hidden_TD;
 }
 
-at::Tensor DecoderModel::logits(const at::Tensor& hidden_TD) const {
-  SWAGE_CHECK(head_.has_value(), Internal, "logits() before load_ends()");
-  at::Tensor x_TD = final_norm_ ? (*final_norm_)(hidden_TD) : hidden_TD;
-  if (project_out_) x_TD = (*project_out_)(x_TD);
-  return (*head_)(x_TD);
+at::Tensor DecoderModel::head_input(const at::Tensor& hidden_TD) const {
+  SWAGE_CHECK(head_.has_value(), Internal, "head_input() before load_ends()");
+  const at::Tensor x_TD = final_norm_ ? (*final_norm_)(hidden_TD) : hidden_TD;
+  return project_out_ ? (*project_out_)(x_TD) : x_TD;
 }
+
+at::Tensor DecoderModel::logits(const at::Tensor& hidden_TD) const { return (*head_)(head_input(hidden_TD)); }
 
 }  // namespace swage::model

@@ -24,6 +24,7 @@ class DecoderModel : public Model {
   void load_ends(const checkpoint::WeightSource& weights) override;
   void drop_ends() override;
   at::Tensor embed(const at::Tensor& ids_T, int64_t position) const override;
+  at::Tensor head_input(const at::Tensor& hidden_TD) const override;
   at::Tensor logits(const at::Tensor& hidden_TD) const override;
   KvCache make_cache() const override { return {}; }
 

@@ -48,7 +48,9 @@ class Model {
   virtual void drop_ends() = 0;
   // ids [T] int64 -> [T, D]. `position` of the first token, for learned positions.
   virtual at::Tensor embed(const at::Tensor& ids_T, int64_t position) const = 0;
-  // hidden [T, D], out of the last block -> logits [T, V]: final norm and head.
+  // hidden [T, D], out of the last block -> what the head reads [T, I]: final norm and projection.
+  virtual at::Tensor head_input(const at::Tensor& hidden_TD) const = 0;
+  // hidden [T, D], out of the last block -> logits [T, V]: head_input() and the head.
   virtual at::Tensor logits(const at::Tensor& hidden_TD) const = 0;
   virtual KvCache make_cache() const = 0;
 };

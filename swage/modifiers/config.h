@@ -17,6 +17,7 @@ struct QuantizationFields {
   Json config_groups;  // object: group -> {targets, weights, input_activations, format}
   std::optional<int64_t> group_size;
   std::optional<bool> symmetric;
+  Json kv_cache_scheme;  // object: arguments of keys and values
 
   template <class V>
   void visit(V& v) {
@@ -26,6 +27,7 @@ struct QuantizationFields {
     v("config_groups", config_groups, "schemes spelled out, as in quantization_config; instead of scheme");
     v("group_size", group_size, "columns that share a scale, in place of the scheme's; -1: one scale a row");
     v("symmetric", symmetric, "whether zero points are left out, in place of the scheme's choice");
+    v("kv_cache_scheme", kv_cache_scheme, "quantization of keys and values, as in quantization_config");
   }
 };
 

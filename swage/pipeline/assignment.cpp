@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "swage/base/error.h"
+#include "swage/model/activation_quantization.h"
+#include "swage/pipeline/activation_scales.h"
 #include "swage/scheme/config_json.h"
 #include "swage/scheme/describe.h"
 #include "swage/scheme/matching.h"
@@ -18,6 +20,8 @@ using Groups = std::vector<std::pair<std::string, Scheme>>;
 Groups resolve_groups(const modifiers::Modifier& modifier) {
   const QuantizationFields& fields = modifier.quantization();
   const bool spelled_out = !fields.config_groups.is_null();
+  const bool cache_only = !fields.scheme && !spelled_out && !fields.kv_cache_scheme.is_null();
+  if (cache_only) return {};
   SWAGE_CHECK(fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(), ": give ", spelled_out ? "either a scheme or config_groups, not both" : "a scheme or config_groups");
   Groups groups;
   if (spelled_out) {
@@ -37,6 +41,20 @@ Groups resolve_groups(const modifiers::Modifier& modifier) {
     scheme.format = scheme::format_of(scheme);
   }
   return groups;
+}
+
+// The arguments of keys and values, read as quantization_config has them.
+std::optional<scheme::QuantizationArgs> resolve_cache(const modifiers::Modifier& modifier) {
+  const Json& fields = modifier.quantization().kv_cache_scheme;
+  if (fields.is_null()) return {};
+  Json config = Json::object();
+  config.set("quant_method", "compressed-tensors");
+  config.set("config_groups", Json::object());
+  config.set("kv_cache_scheme", fields);
+  const std::optional<scheme::QuantizationArgs> args = scheme::parse_quantization_config(config).kv_cache_scheme;
+  model::check_activation_quantization(*args, "kv_cache_scheme");
+  SWAGE_CHECK(args->symmetric && args->dynamic == scheme::Dynamic::No, Unsupported, "kv_cache_scheme: only static symmetric scales can be stored");
+  return args;
 }
 
 std::string join(const std::vector<std::string>& items) {
@@ -87,10 +105,13 @@ void check_group_sizes(const Assignment& assignment, const std::vector<model::Mo
                                               count > 10 ? ", ..." : "", "; sizes that fit all: ", sizes_that_fit(columns)));
 }
 
-void check_quantizable(const model::ModuleInfo& module, const model::Model& model) {
-  SWAGE_CHECK(module.class_name == "Linear", Unsupported, module.name, ": quantizing embeddings is not supported yet");
-  SWAGE_CHECK(module.block >= 0, Unsupported, module.name, model.tied_embeddings() ? ": its weight is tied to the embedding" : ": quantizing it is not supported yet",
-              "; add it to ignore");
+// One table serves a tied model twice, and readers expect it as it is.
+void check_quantizable(const model::ModuleInfo& module, const Scheme& scheme, const model::Model& model) {
+  const bool is_head = module.block < 0 && module.name.ends_with("lm_head"), is_embedding = module.class_name == "Embedding";
+  SWAGE_CHECK(module.block >= 0 || is_head || is_embedding, Unsupported, module.name, ": quantizing a projection beside the embedding is not supported; add it to ignore");
+  SWAGE_CHECK((!is_head && !is_embedding) || !model.tied_embeddings(), Unsupported, module.name, ": embedding and head of this model share one table, which stays as it is; add it to ignore");
+  SWAGE_CHECK(module.class_name == "Linear" || !scheme.input_activations, Unsupported, module.name, ": an embedding has no activations to quantize");
+  if (scheme.input_activations) model::check_activation_quantization(*scheme.input_activations, module.name);
 }
 
 }  // namespace
@@ -100,8 +121,15 @@ const Scheme* Assignment::find(const std::string& module) const {
   return found == scheme_of.end() ? nullptr : &schemes[found->second];
 }
 
+bool Assignment::needs_calibration() const {
+  const auto on_data = [](const Scheme& scheme) { return scheme.input_activations && needs_range(*scheme.input_activations); };
+  return kv_cache || std::any_of(schemes.begin(), schemes.end(), on_data);
+}
+
 Assignment assign_schemes(const modifiers::Modifier& modifier, const model::Model& model) {
   const Groups groups = resolve_groups(modifier);
+  Assignment out;
+  out.kv_cache = resolve_cache(modifier);
   const std::vector<std::string>& ignore = modifier.quantization().ignore;
   const std::vector<model::ModuleInfo> modules = model.modules();
   std::vector<scheme::ModuleName> names;
@@ -110,7 +138,6 @@ Assignment assign_schemes(const modifiers::Modifier& modifier, const model::Mode
   for (const auto& [name, scheme] : groups) check_patterns(scheme.targets, "targets", names);
 
   const scheme::SchemeMatcher matcher(groups, ignore);
-  Assignment out;
   for (const auto& [name, scheme] : groups) {
     out.schemes.push_back(scheme);
     out.scheme_names.push_back(scheme::describe(scheme));
@@ -121,10 +148,10 @@ Assignment assign_schemes(const modifiers::Modifier& modifier, const model::Mode
       if (modules[i].class_name == "Linear") out.ignore.push_back(modules[i].name);
       continue;
     }
-    check_quantizable(modules[i], model);
+    check_quantizable(modules[i], *scheme, model);
     out.scheme_of[modules[i].name] = size_t(std::find(out.schemes.begin(), out.schemes.end(), *scheme) - out.schemes.begin());
   }
-  SWAGE_CHECK(!out.scheme_of.empty(), InvalidArgument, "ignore leaves nothing to quantize");
+  SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache, InvalidArgument, "ignore leaves nothing to quantize");
   check_group_sizes(out, modules);
   return out;
 }

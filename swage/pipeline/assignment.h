@@ -1,6 +1,7 @@
 // Which module gets which scheme: a modifier's targets and ignore, matched against a model's modules.
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,11 @@ struct Assignment {
   std::vector<std::string> scheme_names;    // for reports: "W4A16 g64"
   std::map<std::string, size_t> scheme_of;  // quantized module -> index into `schemes`
   std::vector<std::string> ignore;          // for quantization_config: Linear modules left as they are
+  std::optional<scheme::QuantizationArgs> kv_cache;
 
   const scheme::Scheme* find(const std::string& module) const;
+  // Whether scales of activations or of the KV cache have to be found on data.
+  bool needs_calibration() const;
 };
 
 // Error(InvalidArgument) for a pattern of targets or ignore that matches nothing, for a modifier that leaves nothing to

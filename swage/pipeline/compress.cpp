@@ -77,7 +77,7 @@ class Compression {
     Text text;
     {
       const auto timed = clock_.time("read text");
-      text = read_text(job_, context_.seed);
+      text = read_text(job_, calibrates(), context_.seed);
     }
     release_free_memory();  // the tokenizer's tables
     check_vocabulary(text);
@@ -89,7 +89,7 @@ class Compression {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
     }
-    if (job_.modifier->needs_calibration()) {
+    if (calibrates()) {
       run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed});
     } else {
       run_data_free(run);
@@ -107,6 +107,8 @@ class Compression {
   }
 
  private:
+  bool calibrates() const { return job_.modifier->needs_calibration() || assignment_.needs_calibration(); }
+
   // A tokenizer of another model gives ids that have no embedding.
   void check_vocabulary(const Text& text) const {
     for (const at::Tensor& ids : {text.ids_NL, text.windows_NL}) {

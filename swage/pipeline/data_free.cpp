@@ -5,6 +5,7 @@
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
 #include "swage/pipeline/output.h"
+#include "swage/scheme/fused_sets.h"
 
 namespace swage::pipeline {
 namespace {
@@ -15,34 +16,57 @@ at::Tensor weight_of(const Run& run, const std::string& module) {
   return run.reader.find(name) != nullptr ? run.reader.view(name) : run.weights.load(name);
 }
 
+// Modules that are solved in one call: those that share a global scale, else a single one.
+struct Set {
+  std::string key;
+  std::vector<std::string> modules;
+};
+
+void add_to_its_set(std::vector<Set>& sets, const Run& run, const std::string& module) {
+  const bool shares = run.assignment.find(module)->weights->strategy == scheme::Strategy::TensorGroup;
+  const std::string key = shares ? scheme::fused_set(module) : module;
+  for (Set& set : sets) {
+    if (set.key == key) return set.modules.push_back(module);
+  }
+  sets.push_back({key, {module}});
+}
+
+std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
+  std::vector<modifiers::LinearTask> tasks;
+  for (const std::string& name : set.modules) {
+    tasks.push_back({name, weight_of(run, name), checkpoint::scalar_type_of(stored_dtype(run.reader, name)), run.assignment.find(name)});
+  }
+  try {
+    return run.modifier.quantize(tasks, {});
+  } catch (Error& e) {
+    e.add_context((set.modules.size() == 1 ? set.modules[0] : set.key) + ".weight");
+    throw;
+  }
+}
+
 }  // namespace
 
 void run_data_free(const Run& run) {
-  std::map<int, std::vector<std::string>> modules_of_block;
+  std::map<int, std::vector<Set>> sets_of_block;
   for (const model::ModuleInfo& module : run.model.modules()) {
-    if (run.assignment.find(module.name) != nullptr) modules_of_block[module.block].push_back(module.name);
+    if (run.assignment.find(module.name) != nullptr) add_to_its_set(sets_of_block[module.block], run, module.name);
   }
   const int64_t blocks = run.model.blocks();
-  for (const auto& [block, names] : modules_of_block) {
+  for (const auto& [block, sets] : sets_of_block) {
     run.context.check_cancelled();
     if (block + 1 < blocks) run.weights.prefetch(run.model.tensors_of_block(block + 1));
-    std::vector<modifiers::SolvedLinear> solved(names.size());
+    std::vector<std::vector<modifiers::SolvedLinear>> solved(sets.size());
     {
       const auto timed = run.clock.time("solve");
-      eval::for_each_parallel(int64_t(names.size()), [&](int64_t i) {
-        const std::string& name = names[size_t(i)];
-        const modifiers::LinearTask task{name, weight_of(run, name), checkpoint::scalar_type_of(stored_dtype(run.reader, name)), run.assignment.find(name)};
-        try {
-          solved[size_t(i)] = std::move(run.modifier.quantize({&task, 1}, {})[0]);
-        } catch (Error& e) {
-          e.add_context(name + ".weight");
-          throw;
-        }
-      });
+      eval::for_each_parallel(int64_t(sets.size()), [&](int64_t i) { solved[size_t(i)] = quantize(run, sets[size_t(i)]); });
     }
     const auto timed = run.clock.time("pack and write");
-    for (size_t i = 0; i < names.size(); ++i) finish_module(run, names[i], solved[i], 0);
-    for (const std::string& name : run.model.tensors_of_block(block)) run.reader.drop(name);
+    for (size_t i = 0; i < sets.size(); ++i) {
+      for (size_t k = 0; k < sets[i].modules.size(); ++k) finish_module(run, sets[i].modules[k], solved[i][k], 0);
+    }
+    if (block >= 0) {
+      for (const std::string& name : run.model.tensors_of_block(block)) run.reader.drop(name);
+    }
     tell_progress(run, "quantizing", block, double(block + 1), double(blocks), 0);
   }
 }

@@ -9,6 +9,7 @@
 
 #include "swage/base/error.h"
 #include "swage/format/format.h"
+#include "swage/pipeline/activation_scales.h"
 #include "swage/scheme/config_json.h"
 
 namespace swage::pipeline {
@@ -38,6 +39,23 @@ void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& mo
   const format::Format& format = format::format_named(scheme.format);
   for (io::TensorSpec& spec : format.specs(*scheme.weights, module.rows, module.columns, stored_dtype(reader, module.name))) {
     spec.name = module.name + "." + spec.name;
+    out.tensors.push_back(std::move(spec));
+  }
+  if (!scheme.input_activations) return;
+  for (io::TensorSpec& spec : input_specs(*scheme.input_activations, stored_dtype(reader, module.name))) {
+    spec.name = module.name + "." + spec.name;
+    out.tensors.push_back(std::move(spec));
+  }
+}
+
+// Scales of the KV cache, beside the projections of the keys.
+void append_cache(const checkpoint::Reader& reader, const model::ModuleInfo& module, const Assignment& assignment, OutputLayout& out) {
+  constexpr std::string_view kKey = ".k_proj";
+  if (!assignment.kv_cache || !module.name.ends_with(kKey)) return;
+  const std::string attention = module.name.substr(0, module.name.size() - kKey.size());
+  const int64_t all_heads = reader.config().get_int("num_attention_heads", 1), heads = reader.config().get_int("num_key_value_heads", all_heads);
+  for (io::TensorSpec& spec : cache_specs(*assignment.kv_cache, heads, stored_dtype(reader, module.name))) {
+    spec.name = attention + "." + spec.name;
     out.tensors.push_back(std::move(spec));
   }
 }
@@ -117,7 +135,9 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model&
       out.copied.push_back(spec->name);
     }
     for (const model::ModuleInfo& module : modules) {
-      if (module.block == b && assignment.find(module.name) != nullptr) append_module(reader, module, assignment, out);
+      if (module.block != b) continue;
+      if (assignment.find(module.name) != nullptr) append_module(reader, module, assignment, out);
+      append_cache(reader, module, assignment, out);
     }
   }
   for (const io::TensorSpec& spec : out.tensors) out.bytes += io::data_bytes(spec);
@@ -141,6 +161,7 @@ void write_side_files(const checkpoint::Reader& reader, const Assignment& assign
   scheme::QuantizationConfig quantization;
   for (size_t i = 0; i < assignment.schemes.size(); ++i) quantization.groups.emplace_back(cat("group_", i), assignment.schemes[i]);
   quantization.ignore = assignment.ignore;
+  quantization.kv_cache_scheme = assignment.kv_cache;
   Json config = reader.config();
   config.set("quantization_config", scheme::to_json(quantization));
   writer.add_file("config.json", config.dump(2) + "\n");

@@ -51,9 +51,9 @@ Json Text::to_json() const {
   return out;
 }
 
-Text read_text(const CompressJob& job, uint64_t seed) {
-  const bool calibrate = job.modifier->needs_calibration();
-  SWAGE_CHECK(!calibrate || !job.data_file.empty(), InvalidArgument, job.modifier->name(), " needs calibration text: give a data file (-d FILE)");
+Text read_text(const CompressJob& job, bool calibrate, uint64_t seed) {
+  SWAGE_CHECK(!calibrate || !job.data_file.empty(), InvalidArgument, job.modifier->needs_calibration() ? job.modifier->name() : "scales of activations",
+              job.modifier->needs_calibration() ? " needs" : " need", " calibration text: give a data file (-d FILE)");
   Text out;
   if (job.data_file.empty()) return out;
   const data::Tokenizer tokenizer(job.source);

@@ -17,7 +17,8 @@ struct Text {
   Json to_json() const;
 };
 
-// Reads the job's data file with the source's tokenizer; reads neither if there is none. Error(InvalidArgument) if the modifier needs calibration and none is given.
-Text read_text(const CompressJob& job, uint64_t seed);
+// Reads the job's data file with the source's tokenizer; reads neither if there is none. Error(InvalidArgument) if the run has to
+// `calibrate` and none is given.
+Text read_text(const CompressJob& job, bool calibrate, uint64_t seed);
 
 }  // namespace swage::pipeline
