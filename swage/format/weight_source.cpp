@@ -9,13 +9,17 @@
 #include <cstring>
 
 #include "swage/base/error.h"
+#include "swage/format/awq.h"
+#include "swage/format/gptq.h"
+#include "swage/scheme/gptq_awq.h"
 
 namespace swage::format {
 namespace {
 
 constexpr std::string_view kWeight = ".weight";
 // Everything a quantized weight may be stored in.
-constexpr std::array<const char*, 6> kSuffixes = {"weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx", "weight_shape"};
+constexpr std::array kSuffixes = {"weight",       "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx",
+                                  "weight_shape", "qweight",       "qzeros",       "scales",            "g_idx"};
 
 bool ends_with(std::string_view text, std::string_view end) { return text.size() > end.size() && text.substr(text.size() - end.size()) == end; }
 
@@ -63,7 +67,15 @@ CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, at::Devic
       options_(options) {
   try {
     const Json* json = scheme::find_quantization_config(reader.config());
+    const std::optional<Json> older = json ? std::nullopt : scheme::old_settings_file(reader.folder());
+    if (older) json = &*older;
     if (!json) return;
+    if (scheme::is_gptq_or_awq(*json)) {
+      find_gptq_or_awq_modules(*json);
+      SWAGE_CHECK(older || !modules_.empty(), CorruptData, "config.json says quant_method ", json->get_string("quant_method", ""),
+                  ", but no module stores a qweight");
+      return;
+    }
     config_ = scheme::parse_quantization_config(*json);
     before_0_18_ = is_before_0_18(config_->version);
     find_quantized_modules(scheme::SchemeMatcher(config_->groups, config_->ignore));
@@ -83,6 +95,14 @@ void CheckpointWeights::find_quantized_modules(const scheme::SchemeMatcher& matc
     if (!module) continue;
     const scheme::Scheme* scheme = matcher.find({*module, "Linear"});
     if (scheme && !scheme->weights && scheme->input_activations) inputs_only_.emplace(*module, *scheme->input_activations);
+  }
+}
+
+void CheckpointWeights::find_gptq_or_awq_modules(const Json& quantization_config) {
+  const scheme::GptqAwqSchemes schemes(quantization_config);
+  const Format& format = schemes.format() == "awq" ? awq_format() : gptq_format(schemes.format());
+  for (const io::TensorSpec& tensor : reader_.tensors()) {
+    if (const auto module = module_of(tensor.name, ".qweight")) modules_.emplace(*module, Stored{&format, schemes.find(*module)});
   }
 }
 

@@ -30,7 +30,7 @@ struct QuantizedModule {
 class CheckpointWeights : public checkpoint::WeightSource {
  public:
   // Reads the quantization_config, if config.json has one, and finds scheme and format of every quantized module: one that
-  // stores "weight_packed" or "weight_scale". `reader` must outlive this. Error(Unsupported) for quantization methods, formats and
+  // stores "weight_packed", "weight_scale" or, with quant_method gptq or awq, "qweight". `reader` must outlive this. Error(Unsupported) for quantization methods, formats and
   // schemes that swage does not read; Error(CorruptData) for quantized modules that no group targets.
   explicit CheckpointWeights(const checkpoint::Reader& reader, at::Device device = at::kCPU, const CheckpointWeightsOptions& options = {});
 
@@ -41,7 +41,7 @@ class CheckpointWeights : public checkpoint::WeightSource {
   std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override;
   void prefetch(const std::vector<std::string>& names) const override;
 
-  // None for a dense checkpoint.
+  // None for a dense checkpoint, and for the methods gptq and awq.
   const std::optional<scheme::QuantizationConfig>& quantization_config() const { return config_; }
   std::vector<std::string> quantized_modules() const;  // sorted
   // The scheme of a quantized module, nullptr for any other.
@@ -57,6 +57,8 @@ class CheckpointWeights : public checkpoint::WeightSource {
   };
 
   void find_quantized_modules(const scheme::SchemeMatcher& matcher);
+  // Modules that store a "qweight": checkpoints of quant_method gptq and awq.
+  void find_gptq_or_awq_modules(const Json& quantization_config);
   Stored stored_form(const std::string& module, const scheme::SchemeMatcher& matcher) const;
   // The module whose weight is `name`, if it is quantized.
   const std::pair<const std::string, Stored>* quantized_weight(const std::string& name) const;

@@ -225,7 +225,7 @@ TEST(CheckpointWeights, AGroupFormatMissingOrAnOldKeyIsRead) {
 
 TEST(CheckpointWeights, OtherMethodsAndFormatsAreRefused) {
   const golden::Tensors tensors = one_linear(scheme::preset("W4A16"));
-  for (const std::string method : {"gptq", "awq", "bitsandbytes"}) {
+  for (const std::string method : {"hqq", "bitsandbytes"}) {
     const Folder folder;
     write_checkpoint(folder.path(), parse_json(R"({"quantization_config": {"bits": 4, "quant_method": ")" + method + "\"}}", "test"), tensors);
     const Reader reader(folder.path());
