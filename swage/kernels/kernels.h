@@ -48,7 +48,7 @@ struct CholeskyTile {
 
 // Which values a code may have.
 struct CodeRange {
-  bool fp8;        // E4M3 values, else integers
+  CodeKind kind;
   float min, max;
 };
 
@@ -65,7 +65,7 @@ struct GptqPanel {
   const float* inverse_scale;
   const float* zero;         // [groups, kPanel], integers; zeros if symmetric
   CodeRange range;
-  uint8_t* codes;            // [columns, kPanel]: int8 or E4M3 bytes
+  uint8_t* codes;            // [columns, kPanel]: code bytes
   double* loss;              // [kPanel]: sum_i d_i (v_i - (code_i - zero) * scale)^2
 };
 inline constexpr int64_t gptq_m_offset(int64_t column_group) {
@@ -85,10 +85,12 @@ struct ScaleSearchPanel {
   CodeRange range;
   bool symmetric;            // scale = max(-low, high) * factor / divisor, else (high - low) * factor / divisor
   float divisor;
-  NumberFormat scale_format; // candidates are rounded to it
-  float zero_scale;          // replaces a scale of 0
+  ScaleRule rule;            // how candidates are rounded
   float* scale;              // [kSearchLanes] out
   float* zero;               // [kSearchLanes] out
+  // Not null: all lanes are pieces of one group, with its range. Nothing is chosen; `scale` and `zero` are [steps], the
+  // candidates, and `error` is [steps] out: each one's sum over the lanes, in units that depend on the range alone.
+  double* error = nullptr;
 };
 
 // Codes of one row: round(w / scale + zero), clamped. `scale` and `zero` hold one value per column.
@@ -99,7 +101,7 @@ struct QuantizeRow {
   const float* scale;
   const float* zero;
   CodeRange range;
-  uint8_t* codes;            // int8 or E4M3 bytes
+  uint8_t* codes;            // code bytes
 };
 
 // Smallest and largest value; low is NaN if any value is not finite.

@@ -107,7 +107,7 @@ struct GptqData {
       group.push_back(static_cast<int32_t>(i * 7 % kGroups));
     }
     for (int64_t i = 0; i < kGroups * kPanel; ++i) {
-      scale[i] = std::fabs(scale[i]) + (range.fp8 ? 0.005f : 0.3f);
+      scale[i] = std::fabs(scale[i]) + (range.kind == CodeKind::E4M3 ? 0.005f : 0.3f);
       inverse[i] = 1.0f / scale[i];
       zero[i] = symmetric ? 0.0f : static_cast<float>(i % 7 - 3);
     }
@@ -118,14 +118,18 @@ struct GptqData {
 };
 
 void gptq_panel_parity() {
-  for (const auto& [range, symmetric] : {std::pair{CodeRange{false, -8, 7}, true}, {CodeRange{false, -8, 7}, false}, {CodeRange{true, -448, 448}, true}}) {
+  for (const auto& [range, symmetric] : {std::pair{CodeRange{CodeKind::Int, -8, 7}, true},
+                                         {CodeRange{CodeKind::Int, -8, 7}, false},
+                                         {CodeRange{CodeKind::E4M3, -448, 448}, true},
+                                         {CodeRange{CodeKind::E2M3, -7.5f, 7.5f}, true},
+                                         {CodeRange{CodeKind::E2M1, -6, 6}, true}}) {
     GptqData fast(range, symmetric), plain(range, symmetric);
     fast.run(fast_kernels(), range);
     plain.run(plain_kernels(), range);
     int64_t different = 0;
     for (int64_t i = 0; i < GptqData::kColumns * kPanel; ++i) different += fast.codes[i] != plain.codes[i];
     // Fused multiply-add in the same order on both sides: equal, except that a CPU without it may round a tie otherwise.
-    EXPECT_LE(different, 4) << "fp8 " << range.fp8;
+    EXPECT_LE(different, 4) << "kind " << int(range.kind);
     if (different != 0) continue;
     for (int64_t i = 0; i < GptqData::kColumns * kPanel; ++i) ASSERT_NEAR(fast.weight[i], plain.weight[i], 1e-5f);
     for (int64_t i = 0; i < kPanel; ++i) EXPECT_NEAR(fast.loss[i], plain.loss[i], 1e-5 * plain.loss[i]);
@@ -138,47 +142,81 @@ double search_error(const ScaleSearchPanel& p, int64_t lane) {
   for (int64_t i = 0; i < p.count; ++i) {
     const float w = p.weight[i * kSearchLanes + lane];
     float code = std::clamp(w / p.scale[lane] + p.zero[lane], p.range.min, p.range.max);
-    code = p.range.fp8 ? round_to_e4m3(code) : std::nearbyint(code);
+    code = round_to_code_value(p.range.kind, code);
     sum += std::pow(std::fabs(double{(code - p.zero[lane]) * p.scale[lane] - w}), double{p.norm});
   }
   return sum;
 }
 
-void search_parity_for(CodeRange range, bool symmetric, float norm, NumberFormat format) {
-  constexpr int64_t kCount = 72;
-  Aligned<float> weight(kCount * kSearchLanes), low(kSearchLanes), high(kSearchLanes);
-  fill_noise(weight.data(), kCount * kSearchLanes, 5, 0.02f);
-  for (int64_t i = 0; i < kCount; ++i) weight[i * kSearchLanes + 3] = 0;        // a group of zeros
-  for (int64_t i = 0; i < kCount; ++i) weight[i * kSearchLanes + 4] *= 1e-12f;  // and a tiny one
-  for (int64_t i = 0; i < kCount * kSearchLanes; ++i) {
-    low[i % kSearchLanes] = std::min(low[i % kSearchLanes], weight[i]);
-    high[i % kSearchLanes] = std::max(high[i % kSearchLanes], weight[i]);
-  }
+// Weights of kSearchLanes groups with their ranges and the factors tried.
+struct SearchData {
+  static constexpr int64_t kCount = 72;
+  Aligned<float> weight{kCount * kSearchLanes}, low{kSearchLanes}, high{kSearchLanes};
+  Aligned<float> scale{kSearchLanes}, zero{kSearchLanes}, plain_scale{kSearchLanes}, plain_zero{kSearchLanes};
   std::vector<float> factors;
-  for (int i = 0; i < 46; ++i) factors.push_back(static_cast<float>(1.15 - 0.015 * i));
-  const float span = range.max - range.min;
-  Aligned<float> scale(kSearchLanes), zero(kSearchLanes), plain_scale(kSearchLanes), plain_zero(kSearchLanes);
-  ScaleSearchPanel fast{weight.data(), kCount, low.data(), high.data(), factors.data(), 46, norm, range, symmetric,
-                        symmetric ? span / 2 : span, format, 0x1p-10f, scale.data(), zero.data()};
+
+  SearchData(bool power_of_two) {
+    fill_noise(weight.data(), kCount * kSearchLanes, 5, 0.02f);
+    for (int64_t i = 0; i < kCount; ++i) weight[i * kSearchLanes + 3] = 0;        // a group of zeros
+    for (int64_t i = 0; i < kCount; ++i) weight[i * kSearchLanes + 4] *= 1e-12f;  // and a tiny one
+    for (int64_t i = 0; i < kCount * kSearchLanes; ++i) {
+      low[i % kSearchLanes] = std::min(low[i % kSearchLanes], weight[i]);
+      high[i % kSearchLanes] = std::max(high[i % kSearchLanes], weight[i]);
+    }
+    for (int i = 0; i < 46; ++i) factors.push_back(static_cast<float>(1.15 - 0.015 * i));
+    if (power_of_two) factors = {1, 2, 0.5f};
+  }
+  ScaleSearchPanel panel(CodeRange range, bool symmetric, float norm, const ScaleRule& rule) {
+    const float span = range.max - range.min;
+    return {weight.data(), kCount, low.data(), high.data(), factors.data(), static_cast<int64_t>(factors.size()), norm, range, symmetric,
+            symmetric ? span / 2 : span, rule, scale.data(), zero.data()};
+  }
+};
+
+void search_parity_for(CodeRange range, bool symmetric, float norm, const ScaleRule& rule) {
+  SearchData data(rule.format == ScaleFormat::PowerOfTwo);
+  const ScaleSearchPanel fast = data.panel(range, symmetric, norm, rule);
   ScaleSearchPanel plain = fast;
-  plain.scale = plain_scale.data();
-  plain.zero = plain_zero.data();
+  plain.scale = data.plain_scale.data();
+  plain.zero = data.plain_zero.data();
   fast_kernels().search_scales(fast);
   plain_kernels().search_scales(plain);
   for (int64_t lane = 0; lane < kSearchLanes; ++lane) {
-    EXPECT_EQ(scale[lane], round_to(format, scale[lane]));
     // log2 and exp2 are good to 1e-5 together, so the winner may be another candidate whose error is this close.
     EXPECT_LE(search_error(fast, lane), search_error(plain, lane) * (1 + 5e-5) + 1e-30) << "lane " << lane << " norm " << norm;
   }
-  EXPECT_EQ(scale[3], plain_scale[3]);
+  EXPECT_EQ(data.scale[3], data.plain_scale[3]);
+}
+
+// All lanes as one group: the same candidates, and errors in the same proportion.
+void search_one_group_for(CodeRange range, bool symmetric, float norm, const ScaleRule& rule) {
+  SearchData data(rule.format == ScaleFormat::PowerOfTwo);
+  ScaleSearchPanel fast = data.panel(range, symmetric, norm, rule);
+  for (int64_t lane = 0; lane < kSearchLanes; ++lane) data.low[lane] = data.low[0], data.high[lane] = data.high[0];
+  const size_t steps = data.factors.size();
+  std::vector<float> scale(steps), zero(steps), plain_scale(steps), plain_zero(steps);
+  std::vector<double> error(steps), plain_error(steps);
+  fast.scale = scale.data(), fast.zero = zero.data(), fast.error = error.data();
+  ScaleSearchPanel plain = fast;
+  plain.scale = plain_scale.data(), plain.zero = plain_zero.data(), plain.error = plain_error.data();
+  fast_kernels().search_scales(fast);
+  plain_kernels().search_scales(plain);
+  EXPECT_EQ(scale, plain_scale);
+  EXPECT_EQ(zero, plain_zero);
+  for (size_t i = 0; i < steps; ++i) EXPECT_NEAR(error[i] / error[0], plain_error[i] / plain_error[0], 1e-4 * plain_error[i] / plain_error[0]);
 }
 
 void search_scales_parity() {
-  const CodeRange int4{false, -8, 7}, fp8{true, -448, 448};
-  for (const float norm : {2.4f, 2.0f, 1.0f, 3.5f}) {
-    search_parity_for(int4, true, norm, NumberFormat::BF16);
-    search_parity_for(int4, false, norm, NumberFormat::F16);
-    search_parity_for(fp8, true, norm, NumberFormat::F32);
+  const CodeRange int4{CodeKind::Int, -8, 7}, fp8{CodeKind::E4M3, -448, 448}, fp6{CodeKind::E2M3, -7.5f, 7.5f}, fp4{CodeKind::E2M1, -6, 6};
+  const ScaleRule nvfp4{ScaleFormat::E4M3, CodeKind::E2M1, 0.125f, 3000.0f};
+  for (const auto& run : {search_parity_for, search_one_group_for}) {
+    for (const float norm : {2.4f, 2.0f, 1.0f, 3.5f}) {
+      run(int4, true, norm, {ScaleFormat::BF16, CodeKind::Int, 0x1p-7f});
+      run(int4, false, norm, {ScaleFormat::F16, CodeKind::Int, 0x1p-10f});
+      run(fp8, true, norm, {ScaleFormat::F32, CodeKind::E4M3, 0x1p-23f});
+      run(fp4, true, norm, nvfp4);
+      for (const CodeRange& mx : {fp4, fp6, fp8}) run(mx, true, norm, {ScaleFormat::PowerOfTwo, mx.kind});
+    }
   }
 }
 
@@ -217,14 +255,15 @@ void for_each_format(const std::function<void(const void*, NumberFormat, int64_t
 
 void quantize_row_parity() {
   for_each_format([](const void* data, NumberFormat format, int64_t count) {
-    for (const CodeRange range : {CodeRange{false, -8, 7}, CodeRange{false, -128, 127}, CodeRange{true, -448, 448}}) {
+    for (const CodeRange range : {CodeRange{CodeKind::Int, -8, 7}, CodeRange{CodeKind::Int, -128, 127}, CodeRange{CodeKind::E4M3, -448, 448},
+                                  CodeRange{CodeKind::E2M3, -7.5f, 7.5f}, CodeRange{CodeKind::E2M1, -6, 6}}) {
       std::vector<float> scale, zero;
       for (int64_t i = 0; i < count; ++i) scale.push_back(i < 13 ? 1.0f : 0.3f + 0.01f * static_cast<float>(i % 5));
-      for (int64_t i = 0; i < count; ++i) zero.push_back(range.fp8 ? 0.0f : static_cast<float>(i % 3 - 1));
+      for (int64_t i = 0; i < count; ++i) zero.push_back(range.kind != CodeKind::Int ? 0.0f : static_cast<float>(i % 3 - 1));
       std::vector<uint8_t> fast(static_cast<size_t>(count)), plain(static_cast<size_t>(count));
       fast_kernels().quantize_row({data, format, count, scale.data(), zero.data(), range, fast.data()});
       plain_kernels().quantize_row({data, format, count, scale.data(), zero.data(), range, plain.data()});
-      EXPECT_EQ(fast, plain) << "format " << static_cast<int>(format) << " fp8 " << range.fp8;
+      EXPECT_EQ(fast, plain) << "format " << static_cast<int>(format) << " kind " << static_cast<int>(range.kind);
     }
   });
 }
@@ -361,6 +400,41 @@ TEST(NumberFormat, E4M3RoundsToNearestEven) {
     EXPECT_EQ(encode_e4m3(round_to_e4m3(halfway)), code % 2 == 0 ? code : code - 1);
     previous = value;
   }
+}
+
+// FP4 and FP6: all codes survive, values halfway between go to the even code, zero keeps its sign.
+TEST(NumberFormat, SmallFloatsRoundToNearestEven) {
+  const std::vector<float> e2m1{0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  for (const CodeKind kind : {CodeKind::E2M1, CodeKind::E2M3}) {
+    const int codes = kind == CodeKind::E2M1 ? 8 : 32;
+    for (int code = 0; code < codes; ++code) {
+      const auto byte = static_cast<uint8_t>(code);
+      const float value = decode_code(kind, byte);
+      if (kind == CodeKind::E2M1) { EXPECT_EQ(value, e2m1[static_cast<size_t>(code)]); }
+      EXPECT_EQ(round_to_code_value(kind, value), value);
+      EXPECT_EQ(encode_code(kind, value), code);
+      EXPECT_EQ(encode_code(kind, -value), code + codes);
+      EXPECT_EQ(decode_code(kind, static_cast<uint8_t>(code + codes)), -value);
+      if (code == 0) continue;
+      const float halfway = (value + decode_code(kind, static_cast<uint8_t>(code - 1))) / 2;
+      EXPECT_EQ(encode_code(kind, round_to_code_value(kind, halfway)), code % 2 == 0 ? code : code - 1);
+    }
+    EXPECT_EQ(decode_code(kind, static_cast<uint8_t>(codes - 1)), largest_of(kind));
+  }
+}
+
+// The table of the specification: largest magnitude of a group to exponent byte, for 4, 6 and 8 bits.
+TEST(NumberFormat, MxExponents) {
+  const std::vector<std::array<float, 4>> table{{1.0f, 125, 125, 119},  {1.5f, 125, 125, 119},    {1.74f, 125, 125, 119}, {1.75f, 126, 125, 120}, {1.93f, 126, 125, 120},
+                                                {1.9375f, 126, 126, 120}, {6, 127, 127, 121},     {6.5f, 127, 127, 121},  {7, 128, 127, 122},     {7.5f, 128, 127, 122},
+                                                {448, 134, 133, 128},   {447, 133, 133, 127},     {0, 0, 0, 0}};
+  for (const auto& [largest, e2m1, e2m3, e4m3] : table) {
+    EXPECT_EQ(mx_exponent(largest, CodeKind::E2M1), int(e2m1)) << largest;
+    EXPECT_EQ(mx_exponent(largest, CodeKind::E2M3), int(e2m3)) << largest;
+    EXPECT_EQ(mx_exponent(largest, CodeKind::E4M3), int(e4m3)) << largest;
+  }
+  EXPECT_EQ(value_of_exponent(0), 0x1p-127f);
+  EXPECT_EQ(value_of_exponent(254), 0x1p127f);
 }
 
 }  // namespace

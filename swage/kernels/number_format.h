@@ -10,6 +10,27 @@ namespace swage::kernels {
 
 enum class NumberFormat { F32, BF16, F16 };
 
+// What a code byte is: an int8, or one of the small floats FP8 E4M3, FP6 E2M3, FP4 E2M1.
+enum class CodeKind { Int, E4M3, E2M3, E2M1 };
+
+// A small float: sign, exponent, `mantissa_bits`; subnormal below 2^min_exponent. The byte holds it right-aligned.
+struct SmallFloat {
+  int mantissa_bits, min_exponent, sign_shift;  // sign_shift: where bit 31 of a float goes from
+};
+constexpr SmallFloat small_float(CodeKind kind) {
+  if (kind == CodeKind::E2M1) return {1, 0, 28};
+  if (kind == CodeKind::E2M3) return {3, 0, 26};
+  return {3, -6, 24};
+}
+constexpr float largest_of(CodeKind kind) {
+  if (kind == CodeKind::E2M1) return 6.0f;
+  if (kind == CodeKind::E2M3) return 7.5f;
+  return kind == CodeKind::E4M3 ? 448.0f : 127.0f;
+}
+
+// What a scale is rounded to: a number format; E4M3 with all scales multiplied by one global scale (NVFP4); a power of two (MX).
+enum class ScaleFormat { F32, BF16, F16, E4M3, PowerOfTwo };
+
 inline float round_to_bf16(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return x;  // NaN
@@ -38,16 +59,73 @@ inline float round_to(NumberFormat format, float x) {
   return x;
 }
 
-// FP8 E4M3 (float8_e4m3fn): 3 mantissa bits, subnormal below 2^-6, largest 448. |x| must be at most 448.
-inline float round_to_e4m3(float x) { return round_mantissa(x, 3, -6); }
+// The code value nearest to x, ties to even. x must lie in the code's range.
+inline float round_to_code_value(CodeKind kind, float x) {
+  if (kind == CodeKind::Int) return std::nearbyint(x);
+  const SmallFloat f = small_float(kind);
+  return round_mantissa(x, f.mantissa_bits, f.min_exponent);
+}
 
-// Byte of a value that is on the E4M3 grid; the sign of zero is kept.
-inline uint8_t encode_e4m3(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  const uint32_t sign = (bits >> 24) & 0x80u;
-  const float magnitude = std::fabs(x);
-  if (magnitude < 0.015625f) return static_cast<uint8_t>(sign | static_cast<uint32_t>(magnitude * 512.0f));
-  return static_cast<uint8_t>(sign | (((bits & 0x7FFFFFFFu) >> 20) - (120u << 3)));
+// Byte of a code value; the sign of a float's zero is kept.
+inline uint8_t encode_code(CodeKind kind, float x) {
+  if (kind == CodeKind::Int) return static_cast<uint8_t>(static_cast<int8_t>(x));
+  const SmallFloat f = small_float(kind);
+  const uint32_t bits = std::bit_cast<uint32_t>(x), sign = (bits & 0x80000000u) >> f.sign_shift;
+  const float magnitude = std::fabs(x), smallest_normal = std::ldexp(1.0f, f.min_exponent);
+  if (magnitude < smallest_normal) return static_cast<uint8_t>(sign | static_cast<uint32_t>(std::ldexp(magnitude, f.mantissa_bits - f.min_exponent)));
+  const auto least = static_cast<uint32_t>(f.min_exponent + 126) << f.mantissa_bits;
+  return static_cast<uint8_t>(sign | (((bits & 0x7FFFFFFFu) >> (23 - f.mantissa_bits)) - least));
+}
+
+// Value of a code byte. E4M3's two NaN bytes read as 480.
+inline float decode_code(CodeKind kind, uint8_t byte) {
+  if (kind == CodeKind::Int) return static_cast<float>(static_cast<int8_t>(byte));
+  const SmallFloat f = small_float(kind);
+  const int sign_bit = 1 << (31 - f.sign_shift), magnitude = byte & (sign_bit - 1), bits = 1 << f.mantissa_bits;
+  const int exponent = magnitude / bits, mantissa = magnitude % bits;
+  const float value = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), f.min_exponent - f.mantissa_bits)
+                                    : std::ldexp(static_cast<float>(bits + mantissa), exponent - 1 + f.min_exponent - f.mantissa_bits);
+  return (byte & sign_bit) != 0 ? -value : value;
+}
+
+// FP8 E4M3 (float8_e4m3fn): 3 mantissa bits, subnormal below 2^-6, largest 448. |x| must be at most 448.
+inline float round_to_e4m3(float x) { return round_to_code_value(CodeKind::E4M3, x); }
+inline uint8_t encode_e4m3(float x) { return encode_code(CodeKind::E4M3, x); }
+
+// Exponent byte of the power of two 2^(byte - 127) that scales a group of largest magnitude `largest` to the codes of `kind`
+// (compressed-tensors 0.15 and later): the exponent of `largest`, one more if it lies less than half a step of the code below
+// the next power of two, less the exponent of the largest code.
+inline int mx_exponent(float largest, CodeKind kind) {
+  const uint32_t half_step = 1u << (kind == CodeKind::E2M3 ? 19 : 21);
+  const int exponent = static_cast<int>((std::bit_cast<uint32_t>(std::fabs(largest)) + half_step) >> 23) - (kind == CodeKind::E4M3 ? 8 : 2);
+  return std::clamp(exponent, 0, 254);
+}
+// 2^(byte - 127); a byte of 0 gives the subnormal 2^-127.
+inline float value_of_exponent(int byte) { return byte == 0 ? 0x1p-127f : std::bit_cast<float>(static_cast<uint32_t>(byte) << 23); }
+
+// How scales are stored: `raw` is the scale wanted, `largest` the magnitude that it maps to the largest code.
+struct ScaleRule {
+  ScaleFormat format = ScaleFormat::F32;
+  CodeKind codes = CodeKind::Int;
+  float zero_scale = 0x1p-23f;  // stands for a stored scale of 0
+  float global = 1;             // E4M3: stored scale = scale * global
+};
+// `raw` in the rule's format; not for powers of two. May be 0.
+inline float rounded_scale(const ScaleRule& rule, float raw) {
+  switch (rule.format) {
+    case ScaleFormat::E4M3: return round_to_e4m3(std::min(raw * rule.global, 448.0f)) / rule.global;
+    case ScaleFormat::BF16: return round_to_bf16(raw);
+    case ScaleFormat::F16: return round_to_f16(raw);
+    case ScaleFormat::F32:
+    case ScaleFormat::PowerOfTwo: break;
+  }
+  return raw;
+}
+inline float stored_scale(const ScaleRule& rule, float raw, float largest) {
+  if (rule.format == ScaleFormat::PowerOfTwo) return value_of_exponent(mx_exponent(largest, rule.codes));
+  const float scale = rounded_scale(rule, raw);
+  if (scale != 0.0f) return scale;
+  return rule.format == ScaleFormat::E4M3 ? rule.zero_scale / rule.global : rule.zero_scale;
 }
 
 inline float widen_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }

@@ -8,12 +8,7 @@ namespace swage::kernels {
 namespace {
 
 float round_to_code(float t, const CodeRange& range) {
-  t = std::min(std::max(t, range.min), range.max);
-  return range.fp8 ? round_to_e4m3(t) : std::nearbyint(t);
-}
-
-uint8_t encode(float code, const CodeRange& range) {
-  return range.fp8 ? encode_e4m3(code) : static_cast<uint8_t>(static_cast<int8_t>(code));
+  return round_to_code_value(range.kind, std::min(std::max(t, range.min), range.max));
 }
 
 void gram_pack(const GramPack& pack) {
@@ -62,7 +57,7 @@ void gptq_row(const GptqPanel& p, int64_t lane) {
     const int64_t g = p.group[i] * kPanel + lane;
     const float code = round_to_code(std::fma(v, p.inverse_scale[g], p.zero[g]), p.range);
     const float rounded = (code - p.zero[g]) * p.scale[g];
-    p.codes[i * kPanel + lane] = encode(code, p.range);
+    p.codes[i * kPanel + lane] = encode_code(p.range.kind, code);
     p.weight_error[i * kPanel + lane] -= rounded;
     loss += static_cast<double>(p.d[i]) * static_cast<double>(v - rounded) * static_cast<double>(v - rounded);
   }
@@ -83,31 +78,50 @@ double error_of(const ScaleSearchPanel& p, int64_t lane, float scale, float zero
   return sum;
 }
 
+struct Candidate {
+  float scale, zero;
+};
+
+Candidate make_candidate(const ScaleSearchPanel& p, int64_t lane, float factor) {
+  const float low = p.low[lane], high = p.high[lane];
+  const float width = (p.symmetric ? std::max(-low, high) : high - low) * factor;
+  const float scale = stored_scale(p.rule, width / p.divisor, width);
+  if (p.symmetric) return {scale, 0};
+  return {scale, std::nearbyint(std::min(std::max(p.range.min - low * factor / scale, p.range.min), p.range.max))};
+}
+
 void search_lane(const ScaleSearchPanel& p, int64_t lane) {
   double best = INFINITY;
   for (int64_t i = 0; i < p.steps; ++i) {
-    const float low = p.low[lane], high = p.high[lane];
-    const float width = p.symmetric ? std::max(-low, high) : high - low;
-    float scale = round_to(p.scale_format, width * p.factors[i] / p.divisor);
-    if (scale == 0.0f) scale = p.zero_scale;
-    float zero = 0;
-    if (!p.symmetric) zero = std::nearbyint(std::min(std::max(p.range.min - low * p.factors[i] / scale, p.range.min), p.range.max));
-    const double error = error_of(p, lane, scale, zero);
+    const Candidate c = make_candidate(p, lane, p.factors[i]);
+    const double error = error_of(p, lane, c.scale, c.zero);
     if (!(error < best) && i > 0) continue;
     best = error;
-    p.scale[lane] = scale;
-    p.zero[lane] = zero;
+    p.scale[lane] = c.scale;
+    p.zero[lane] = c.zero;
+  }
+}
+
+void search_one_group(const ScaleSearchPanel& p) {
+  const double unit = std::pow(std::max({-p.low[0], p.high[0], 1e-30f}), static_cast<double>(p.norm));
+  for (int64_t i = 0; i < p.steps; ++i) {
+    const Candidate c = make_candidate(p, 0, p.factors[i]);
+    p.scale[i] = c.scale;
+    p.zero[i] = c.zero;
+    p.error[i] = 0;
+    for (int64_t lane = 0; lane < kSearchLanes; ++lane) p.error[i] += error_of(p, lane, c.scale, c.zero) / unit;
   }
 }
 
 void search_scales(const ScaleSearchPanel& p) {
+  if (p.error != nullptr) return search_one_group(p);
   for (int64_t lane = 0; lane < kSearchLanes; ++lane) search_lane(p, lane);
 }
 
 void quantize_row(const QuantizeRow& row) {
   for (int64_t i = 0; i < row.count; ++i) {
     const float t = load_as_float(row.weight, row.format, i) / row.scale[i] + row.zero[i];
-    row.codes[i] = encode(round_to_code(t, row.range), row.range);
+    row.codes[i] = encode_code(row.range.kind, round_to_code(t, row.range));
   }
 }
 

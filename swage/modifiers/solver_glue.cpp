@@ -1,6 +1,7 @@
 #include "swage/modifiers/solver_glue.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/log2.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sub.h>
@@ -17,31 +18,57 @@ constexpr int64_t kRowsAtOnce = 32;  // their values stay in the cache from one 
 
 double squared_norm(const at::Tensor& a) { return a.mul(a).sum(at::kDouble).item<double>(); }
 
-// Rows first .. first + rows of a grid.
-solvers::Grid rows_of(const solvers::Grid& grid, int64_t first, int64_t rows) {
-  solvers::Grid out = grid;
-  out.scale_OG = grid.scale_OG.narrow(0, first, rows);
-  if (grid.zero_point_OG.defined()) out.zero_point_OG = grid.zero_point_OG.narrow(0, first, rows);
-  return out;
+solvers::CodeType code_type(const scheme::QuantizationArgs& args) {
+  if (args.type == scheme::NumberType::Int) {
+    SWAGE_CHECK(args.num_bits >= 2 && args.num_bits <= 8, Unsupported, "integer weights of ", args.num_bits, " bits: 2 to 8 are supported");
+    return solvers::CodeType::Int;
+  }
+  SWAGE_CHECK(args.num_bits == 8 || args.num_bits == 6 || args.num_bits == 4, Unsupported, "weights of ", args.num_bits,
+              " bits, type float: 4, 6 and 8 are supported");
+  if (args.num_bits == 8) return solvers::CodeType::Fp8E4M3;
+  return args.num_bits == 6 ? solvers::CodeType::Fp6E2M3 : solvers::CodeType::Fp4E2M1;
+}
+
+at::ScalarType scale_type(const scheme::QuantizationArgs& args, at::ScalarType stored_dtype) {
+  const std::string name = args.scale_dtype.value_or("");
+  if (args.strategy == scheme::Strategy::TensorGroup) return at::kFloat8_e4m3fn;
+  if (name.empty()) return stored_dtype;
+  if (name == "torch.uint8") return at::kByte;
+  if (name == "torch.float32") return at::kFloat;
+  if (name == "torch.bfloat16") return at::kBFloat16;
+  SWAGE_CHECK(name == "torch.float16", Unsupported, "scales of type ", name,
+              ": supported are float32, bfloat16, float16, uint8 (powers of two), and float8_e4m3fn with strategy tensor_group");
+  return at::kHalf;
 }
 
 }  // namespace
 
 solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType stored_dtype) {
-  using scheme::NumberType, scheme::Strategy;
-  const bool fp8 = args.type == NumberType::Float && args.num_bits == 8;
-  SWAGE_CHECK(fp8 || args.type == NumberType::Int, Unsupported, "weights of ", args.num_bits, " bits, type float: only 8-bit floats are supported");
-  SWAGE_CHECK(args.strategy == Strategy::Channel || args.strategy == Strategy::Group, Unsupported,
-              "weight strategy: only channel and group are supported");
-  SWAGE_CHECK(args.type == NumberType::Float || (args.num_bits >= 2 && args.num_bits <= 8), Unsupported,
-              "integer weights of ", args.num_bits, " bits: 2 to 8 are supported");
+  using scheme::Strategy;
   solvers::GridSpec spec;
-  spec.type = fp8 ? solvers::CodeType::Fp8E4M3 : solvers::CodeType::Int;
+  spec.type = code_type(args);
   spec.code_min = scheme::code_min(args);
   spec.code_max = scheme::code_max(args);
   spec.symmetric = args.symmetric;
-  spec.group_size = args.strategy == Strategy::Group ? args.group_size.value_or(0) : 0;
-  spec.scale_dtype = stored_dtype;
+  spec.scale_dtype = scale_type(args, stored_dtype);
+  switch (args.strategy) {
+    case Strategy::Channel: break;
+    case Strategy::Tensor: spec.group_rows = 0; break;
+    case Strategy::Group:
+    case Strategy::TensorGroup:
+      SWAGE_CHECK(args.group_size.value_or(0) > 0, InvalidArgument, "weights: strategy ", scheme::name_of(args.strategy), " needs a group size");
+      spec.group_size = *args.group_size;
+      break;
+    case Strategy::Block:
+      SWAGE_CHECK(args.block_structure && args.block_structure->first > 0 && args.block_structure->second > 0, InvalidArgument,
+                  "weights: strategy block needs a block structure");
+      spec.group_rows = args.block_structure->first;
+      spec.group_size = args.block_structure->second;
+      break;
+    case Strategy::Token:
+    case Strategy::AttnHead:
+      SWAGE_CHECK(false, Unsupported, "weights: strategy ", scheme::name_of(args.strategy), " is for activations");
+  }
   return spec;
 }
 
@@ -55,22 +82,31 @@ solvers::ScaleSearch scale_search(const std::string& name, double norm, const st
 }
 
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid) {
+  const at::ScalarType dtype = grid.spec.scale_dtype;
   format::QuantizedWeight out;
   out.codes_OI = codes_OI;
-  out.scale_OG = grid.scale_OG.to(grid.spec.scale_dtype);
+  if (dtype == at::kByte) out.scale_OG = at::log2(grid.scale_OG).add_(127).round_().to(at::kByte);  // of powers of two from 2^-127: exact
+  else if (dtype == at::kFloat8_e4m3fn) out.scale_OG = grid.scale_OG.mul(grid.global_scale).to(dtype);  // within 2^-23 of an FP8 number
+  else out.scale_OG = grid.scale_OG.to(dtype);
   if (!grid.spec.symmetric) out.zero_point_OG = grid.zero_point_OG.to(at::kChar);
   if (grid.g_idx_I.defined()) out.g_idx_I = grid.g_idx_I.to(at::kInt);
+  if (grid.global_scale.defined()) out.global_scale = grid.global_scale;
+  if (grid.spec.group_rows > 1) {
+    out.block_rows = grid.spec.group_rows;
+    out.block_columns = grid.spec.group_size;
+  }
   return out;
 }
 
 WeightError weight_error(const at::Tensor& w_OI, const at::Tensor& codes_OI, const solvers::Grid& grid) {
-  const int64_t rows = w_OI.size(0), pieces = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
+  const int64_t height = grid.spec.group_rows > 1 ? grid.spec.group_rows : kRowsAtOnce;  // whole blocks
+  const int64_t rows = w_OI.size(0), pieces = (rows + height - 1) / height;
   std::vector<WeightError> of_piece(static_cast<size_t>(pieces));  // added up in order, whoever computed them
   at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
     for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t first = piece * kRowsAtOnce, count = std::min(kRowsAtOnce, rows - first);
+      const int64_t first = piece * height, count = std::min(height, rows - first);
       const at::Tensor w = w_OI.narrow(0, first, count).to(at::kFloat);
-      const at::Tensor q = solvers::dequantize_from_grid(codes_OI.narrow(0, first, count), rows_of(grid, first, count));
+      const at::Tensor q = solvers::dequantize_from_grid(codes_OI.narrow(0, first, count), solvers::rows_of_grid(grid, first, count));
       of_piece[static_cast<size_t>(piece)] = {squared_norm(at::sub(w, q)), squared_norm(w)};
     }
   });

@@ -45,11 +45,11 @@ GptqFactor gptq_factor(const at::Tensor& gram_II, const GptqOptions& options);
 at::Tensor group_act_order_g_idx(const GptqFactor& factor, int64_t group_size);
 
 struct GptqResult {
-  at::Tensor codes_OI;   // codes in original column order: int8 (integer grids), float8_e4m3fn (FP8)
+  at::Tensor codes_OI;   // codes in original column order, in the dtype of quantize_to_grid()
   double loss = 0;       // sum_i D_i (v_i - q_i)^2 over all rows = tr(dW H dW^T) with the dampened H
 };
 
-// Quantizes w_OI (f32, bf16 or f16) onto `grid` (its scales have the original column order unless grid.g_idx_I is set).
+// Quantizes w_OI (f32, bf16 or f16) onto `grid`, of any code type, groups, blocks or one scale for all (its scales have the original column order unless grid.g_idx_I is set).
 // dW is the difference of the result to w_OI with dead columns set to 0. The result does not depend on the number of threads.
 GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid);
 

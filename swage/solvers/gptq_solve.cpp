@@ -23,13 +23,13 @@ struct Problem {
   const char* weight;
   kernels::NumberFormat format;
   int64_t rows, columns, padded;  // columns rounded up to kColumnGroup
-  int64_t groups;
+  int64_t groups, scale_rows;     // rows of the weight that share a row of scales
   std::vector<int64_t> order;     // [columns]: visiting position -> original column
   std::vector<int64_t> dead;      // visiting positions of dead columns
   std::vector<int32_t> group;     // [padded], visiting order
   std::vector<float> d;           // [padded]
   at::Tensor m;                   // packed as the kernel wants it
-  const float* scale;             // [rows, groups]
+  const float* scale;             // [rows / scale_rows, groups]
   const float* zero;              // or null
   kernels::CodeRange range;
 };
@@ -69,8 +69,10 @@ Problem make_problem(const at::Tensor& weight_OI, const GptqFactor& factor, cons
   p.rows = weight_OI.size(0);
   p.columns = weight_OI.size(1);
   p.padded = (p.columns + kColumnGroup - 1) / kColumnGroup * kColumnGroup;
-  const std::vector<int32_t> group = group_of_columns(grid, p.rows, p.columns);
-  p.groups = grid.scale_OG.size(1);
+  const Tiling tiles = tiling_of(grid.spec, p.rows, p.columns);
+  const std::vector<int32_t> group = group_of_columns(grid, tiles);
+  p.groups = tiles.across;
+  p.scale_rows = tiles.tile_rows;
   p.group.assign(static_cast<size_t>(p.padded), 0);
   p.d.assign(static_cast<size_t>(p.padded), 0.0f);
   const int64_t* permutation = factor.permutation_I.defined() ? factor.permutation_I.const_data_ptr<int64_t>() : nullptr;
@@ -129,7 +131,7 @@ void load_parameters(const Problem& p, int64_t first, int64_t rows, Panel& panel
   float* zero = panel.zero.mutable_data_ptr<float>();
   for (int64_t g = 0; g < p.groups; ++g) {
     for (int64_t lane = 0; lane < kPanel; ++lane) {
-      const int64_t from = (first + std::min(lane, rows - 1)) * p.groups + g;
+      const int64_t from = (first + std::min(lane, rows - 1)) / p.scale_rows * p.groups + g;
       scale[g * kPanel + lane] = p.scale[from];
       inverse[g * kPanel + lane] = 1.0f / p.scale[from];
       zero[g * kPanel + lane] = p.zero == nullptr ? 0.0f : p.zero[from];

@@ -19,23 +19,14 @@ void spread_over_columns(const float* per_group, const std::vector<int32_t>& gro
   for (size_t i = 0; i < group.size(); ++i) per_column[i] = per_group[group[i]];
 }
 
-float decode(const void* codes, CodeType type, int64_t i) {
-  if (type == CodeType::Int) return static_cast<float>(static_cast<const int8_t*>(codes)[i]);
-  const uint8_t byte = static_cast<const uint8_t*>(codes)[i];
-  const float sign = (byte & 0x80u) ? -1.0f : 1.0f;
-  const int exponent = (byte >> 3) & 15, mantissa = byte & 7;
-  return sign * (exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9) : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10));
-}
-
 // All 256 values of a code byte.
 std::vector<float> decode_table(CodeType type) {
   std::vector<float> table(256);
-  for (int i = 0; i < 256; ++i) {
-    const auto byte = static_cast<uint8_t>(i);
-    table[static_cast<size_t>(i)] = decode(&byte, type, 0);
-  }
+  for (size_t i = 0; i < 256; ++i) table[i] = kernels::decode_code(code_kind_of(type), static_cast<uint8_t>(i));
   return table;
 }
+
+const float* zero_points_of(const Grid& grid) { return grid.spec.symmetric ? nullptr : grid.zero_point_OG.const_data_ptr<float>(); }
 
 }  // namespace
 
@@ -46,47 +37,81 @@ kernels::NumberFormat number_format_of(at::ScalarType dtype, const char* who) {
   return kernels::NumberFormat::F16;
 }
 
-kernels::CodeRange code_range_of(const GridSpec& spec) {
-  const bool fp8 = spec.type == CodeType::Fp8E4M3;
-  SWAGE_CHECK(spec.code_min < spec.code_max, InvalidArgument, "grid: codes from ", spec.code_min, " to ", spec.code_max);
-  const double limit = fp8 ? 448 : 127;
-  SWAGE_CHECK(spec.code_min >= (fp8 ? -448 : -128) && spec.code_max <= limit, InvalidArgument, "grid: codes from ", spec.code_min,
-              " to ", spec.code_max, " do not fit ", fp8 ? "FP8 E4M3" : "8 bits");
-  SWAGE_CHECK(!fp8 || spec.symmetric, InvalidArgument, "grid: FP8 codes have no zero point; use a symmetric grid");
-  return {fp8, static_cast<float>(spec.code_min), static_cast<float>(spec.code_max)};
+kernels::CodeKind code_kind_of(CodeType type) {
+  switch (type) {
+    case CodeType::Fp8E4M3: return kernels::CodeKind::E4M3;
+    case CodeType::Fp6E2M3: return kernels::CodeKind::E2M3;
+    case CodeType::Fp4E2M1: return kernels::CodeKind::E2M1;
+    case CodeType::Int: break;
+  }
+  return kernels::CodeKind::Int;
 }
 
-at::ScalarType code_dtype_of(const GridSpec& spec) { return spec.type == CodeType::Int ? at::kChar : at::kFloat8_e4m3fn; }
+kernels::CodeRange code_range_of(const GridSpec& spec) {
+  const kernels::CodeKind kind = code_kind_of(spec.type);
+  const bool integer = kind == kernels::CodeKind::Int;
+  const double limit = double{kernels::largest_of(kind)};
+  SWAGE_CHECK(spec.code_min < spec.code_max, InvalidArgument, "grid: codes from ", spec.code_min, " to ", spec.code_max);
+  SWAGE_CHECK(spec.code_min >= (integer ? -128 : -limit) && spec.code_max <= limit, InvalidArgument, "grid: codes from ", spec.code_min,
+              " to ", spec.code_max, " do not fit ", integer ? "8 bits" : "their float type", ", which ends at ", limit);
+  SWAGE_CHECK(integer || spec.symmetric, InvalidArgument, "grid: float codes have no zero point; use a symmetric grid");
+  return {kind, static_cast<float>(spec.code_min), static_cast<float>(spec.code_max)};
+}
+
+at::ScalarType code_dtype_of(const GridSpec& spec) {
+  if (spec.type == CodeType::Int) return at::kChar;
+  return spec.type == CodeType::Fp8E4M3 ? at::kFloat8_e4m3fn : at::kByte;
+}
 
 int64_t groups_of(const GridSpec& spec, int64_t columns) {
   const int64_t size = spec.group_size == 0 ? columns : spec.group_size;
-  SWAGE_CHECK(size > 0 && columns % size == 0, InvalidArgument, "grid: ", columns, " columns do not split into groups of ", size);
-  return columns / size;
+  SWAGE_CHECK(size > 0 && (columns % size == 0 || spec.group_rows != 1), InvalidArgument, "grid: ", columns,
+              " columns do not split into groups of ", size);
+  return (columns + size - 1) / size;
 }
 
-std::vector<int32_t> group_of_columns(const Grid& grid, int64_t rows, int64_t columns) {
-  const int64_t groups = groups_of(grid.spec, columns);
-  SWAGE_CHECK(grid.scale_OG.dim() == 2 && grid.scale_OG.size(0) == rows && grid.scale_OG.size(1) == groups &&
-                  grid.scale_OG.scalar_type() == at::kFloat && grid.scale_OG.is_contiguous(),
-              InvalidArgument, "grid: a ", rows, "x", columns, " weight needs contiguous f32 scales [", rows, ", ", groups, "], got ",
-              grid.scale_OG.scalar_type(), " ", grid.scale_OG.sizes());
+Tiling tiling_of(const GridSpec& spec, int64_t rows, int64_t columns) {
+  SWAGE_CHECK(spec.group_rows >= 0 && rows > 0 && columns > 0, InvalidArgument, "grid: blocks of ", spec.group_rows, " rows in a ", rows, "x", columns, " weight");
+  const int64_t tile_rows = spec.group_rows == 0 ? rows : spec.group_rows;
+  Tiling tiles{rows, columns, tile_rows, spec.group_size == 0 ? columns : spec.group_size, (rows + tile_rows - 1) / tile_rows,
+               groups_of(spec, columns), {}};
+  tiles.scale_shape = {tiles.down, tiles.across};
+  if (spec.group_rows == 0 && spec.group_size == 0) tiles.scale_shape = {1};
+  return tiles;
+}
+
+std::vector<int32_t> group_of_columns(const Grid& grid, const Tiling& tiles) {
+  SWAGE_CHECK(grid.scale_OG.defined() && grid.scale_OG.sizes() == at::IntArrayRef(tiles.scale_shape) && grid.scale_OG.scalar_type() == at::kFloat &&
+                  grid.scale_OG.is_contiguous(),
+              InvalidArgument, "grid: a ", tiles.rows, "x", tiles.columns, " weight needs contiguous f32 scales ", at::IntArrayRef(tiles.scale_shape),
+              ", got ", grid.scale_OG.scalar_type(), " ", grid.scale_OG.sizes());
   const at::Tensor& zero_OG = grid.zero_point_OG;
   SWAGE_CHECK(grid.spec.symmetric || (zero_OG.defined() && zero_OG.sizes() == grid.scale_OG.sizes() &&
                                       zero_OG.scalar_type() == at::kFloat && zero_OG.is_contiguous()),
               InvalidArgument, "grid: an asymmetric grid needs contiguous f32 zero points of the scales' shape ", grid.scale_OG.sizes());
-  std::vector<int32_t> group(static_cast<size_t>(columns));
+  std::vector<int32_t> group(static_cast<size_t>(tiles.columns));
   if (!grid.g_idx_I.defined()) {
-    for (int64_t i = 0; i < columns; ++i) group[static_cast<size_t>(i)] = static_cast<int32_t>(i / (columns / groups));
+    for (int64_t i = 0; i < tiles.columns; ++i) group[static_cast<size_t>(i)] = static_cast<int32_t>(i / tiles.tile_columns);
     return group;
   }
-  SWAGE_CHECK(grid.g_idx_I.dim() == 1 && grid.g_idx_I.size(0) == columns && grid.g_idx_I.scalar_type() == at::kInt && grid.g_idx_I.is_contiguous(),
-              InvalidArgument, "grid: g_idx must be int32 [", columns, "], got ", grid.g_idx_I.scalar_type(), " ", grid.g_idx_I.sizes());
+  SWAGE_CHECK(grid.g_idx_I.dim() == 1 && grid.g_idx_I.size(0) == tiles.columns && grid.g_idx_I.scalar_type() == at::kInt && grid.g_idx_I.is_contiguous(),
+              InvalidArgument, "grid: g_idx must be int32 [", tiles.columns, "], got ", grid.g_idx_I.scalar_type(), " ", grid.g_idx_I.sizes());
   const int32_t* g_idx = grid.g_idx_I.const_data_ptr<int32_t>();
-  for (int64_t i = 0; i < columns; ++i) {
-    SWAGE_CHECK(g_idx[i] >= 0 && g_idx[i] < groups, InvalidArgument, "grid: g_idx of column ", i, " is ", g_idx[i], ", there are ", groups, " groups");
+  for (int64_t i = 0; i < tiles.columns; ++i) {
+    SWAGE_CHECK(g_idx[i] >= 0 && g_idx[i] < tiles.across, InvalidArgument, "grid: g_idx of column ", i, " is ", g_idx[i], ", there are ", tiles.across, " groups");
     group[static_cast<size_t>(i)] = g_idx[i];
   }
   return group;
+}
+
+Grid rows_of_grid(const Grid& grid, int64_t first, int64_t rows) {
+  if (grid.spec.group_rows == 0) return grid;
+  const int64_t height = grid.spec.group_rows;
+  SWAGE_CHECK(first % height == 0, InvalidArgument, "grid: row ", first, " is inside a block of ", height, " rows");
+  Grid out = grid;
+  out.scale_OG = grid.scale_OG.narrow(0, first / height, (rows + height - 1) / height);
+  if (grid.zero_point_OG.defined()) out.zero_point_OG = grid.zero_point_OG.narrow(0, first / height, (rows + height - 1) / height);
+  return out;
 }
 
 at::Tensor quantize_to_grid(const at::Tensor& w_OI, const Grid& grid) {
@@ -95,18 +120,21 @@ at::Tensor quantize_to_grid(const at::Tensor& w_OI, const Grid& grid) {
   const int64_t rows = weight_OI.size(0), columns = weight_OI.size(1);
   const kernels::NumberFormat format = number_format_of(weight_OI.scalar_type(), "quantize_to_grid");
   const kernels::CodeRange range = code_range_of(grid.spec);
-  const std::vector<int32_t> group = group_of_columns(grid, rows, columns);
-  const int64_t groups = grid.scale_OG.size(1);
+  const Tiling tiles = tiling_of(grid.spec, rows, columns);
+  const std::vector<int32_t> group = group_of_columns(grid, tiles);
   at::Tensor codes_OI = at::empty({rows, columns}, code_dtype_of(grid.spec));
-  const float* scale = grid.scale_OG.const_data_ptr<float>();
-  const float* zero = grid.spec.symmetric ? nullptr : grid.zero_point_OG.const_data_ptr<float>();
+  const float *scale = grid.scale_OG.const_data_ptr<float>(), *zero = zero_points_of(grid);
   const char* weight = static_cast<const char*>(weight_OI.const_data_ptr());
   uint8_t* codes = static_cast<uint8_t*>(codes_OI.mutable_data_ptr());
+  // Adding -0 leaves all values as they are; adding 0, as compressed-tensors does but for FP6, makes -0 a plain 0.
+  const float no_zero = grid.spec.type == CodeType::Fp6E2M3 ? -0.0f : 0.0f;
   at::parallel_for(0, rows, rows_per_step(columns), [&](int64_t begin, int64_t end) {
-    std::vector<float> scale_I(group.size()), zero_I(group.size(), 0.0f);
+    std::vector<float> scale_I(group.size()), zero_I(group.size(), no_zero);
     for (int64_t r = begin; r < end; ++r) {
-      spread_over_columns(scale + r * groups, group, scale_I);
-      if (zero != nullptr) spread_over_columns(zero + r * groups, group, zero_I);
+      if (r == begin || r % tiles.tile_rows == 0) {
+        spread_over_columns(scale + r / tiles.tile_rows * tiles.across, group, scale_I);
+        if (zero != nullptr) spread_over_columns(zero + r / tiles.tile_rows * tiles.across, group, zero_I);
+      }
       kernels::fast_kernels().quantize_row({weight + r * columns * kernels::bytes_of(format), format, columns, scale_I.data(),
                                             zero_I.data(), range, codes + r * columns});
     }
@@ -118,17 +146,16 @@ at::Tensor dequantize_from_grid(const at::Tensor& codes_OI, const Grid& grid) {
   SWAGE_CHECK(codes_OI.dim() == 2 && codes_OI.scalar_type() == code_dtype_of(grid.spec) && codes_OI.is_contiguous(), InvalidArgument,
               "dequantize_from_grid: expected a contiguous matrix of ", code_dtype_of(grid.spec), ", got ", codes_OI.scalar_type(), " ", codes_OI.sizes());
   const int64_t rows = codes_OI.size(0), columns = codes_OI.size(1);
-  const std::vector<int32_t> group = group_of_columns(grid, rows, columns);
-  const int64_t groups = grid.scale_OG.size(1);
+  const Tiling tiles = tiling_of(grid.spec, rows, columns);
+  const std::vector<int32_t> group = group_of_columns(grid, tiles);
   const std::vector<float> value = decode_table(grid.spec.type);
   at::Tensor w_OI = at::empty({rows, columns}, at::kFloat);
   const uint8_t* codes = static_cast<const uint8_t*>(codes_OI.const_data_ptr());
-  const float* scale = grid.scale_OG.const_data_ptr<float>();
-  const float* zero = grid.spec.symmetric ? nullptr : grid.zero_point_OG.const_data_ptr<float>();
+  const float *scale = grid.scale_OG.const_data_ptr<float>(), *zero = zero_points_of(grid);
   float* w = w_OI.mutable_data_ptr<float>();
   at::parallel_for(0, rows, rows_per_step(columns), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * columns; i < end * columns; ++i) {
-      const int64_t g = i / columns * groups + group[static_cast<size_t>(i % columns)];
+      const int64_t g = i / columns / tiles.tile_rows * tiles.across + group[static_cast<size_t>(i % columns)];
       w[i] = (value[codes[i]] - (zero == nullptr ? 0.0f : zero[g])) * scale[g];
     }
   });

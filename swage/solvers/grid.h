@@ -3,13 +3,15 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 namespace swage::solvers {
 
-enum class CodeType { Int, Fp8E4M3, Fp4E2M1 };
+enum class CodeType { Int, Fp8E4M3, Fp4E2M1, Fp6E2M3 };
 
 struct GridSpec {
   CodeType type = CodeType::Int;
-  double code_min = -8, code_max = 7;  // -8..7 for int4, +-448 for FP8, +-6 for FP4
+  double code_min = -8, code_max = 7;  // -8..7 for int4, +-448 for FP8, +-7.5 for FP6, +-6 for FP4
   bool symmetric = true;
   int64_t group_size = 0;              // columns per scale; 0: all columns of a row
   int64_t group_rows = 1;              // rows per scale: 1; more for blocks; 0: all rows (strategy tensor)
@@ -40,17 +42,40 @@ struct ScaleSearch {
 // Scales (and zero points) for w_OI: f32, bf16 or f16 [O, I] on the CPU. Formulas of compressed-tensors: symmetric
 // absmax / ((code_max - code_min) / 2), asymmetric (max - min) / (code_max - code_min) with 0 inside the range. Absmax
 // rounds to w_OI's dtype after every operation, as compressed-tensors does: give the weight as the checkpoint holds it for
-// equal scales. A scale of 0 becomes the epsilon of scale_dtype (2^-7, 2^-10, 2^-23 for bf16, f16, f32).
-// `g_idx_I` (int32, each group equally often) makes groups of scattered columns.
-// Error(InvalidArgument) if group_size does not divide I; Error(Numerical) if w_OI holds a NaN or Inf.
-Grid find_grid(const at::Tensor& w_OI, const GridSpec& spec, const ScaleSearch& search, const at::Tensor& g_idx_I = {});
+// equal scales. A scale of 0 becomes the epsilon of scale_dtype (2^-7, 2^-10, 2^-23 for bf16, f16, f32; 0.125 for e4m3).
+// NVFP4: the local scale of a group is e4m3(absmax / 6 * global_scale); `global_scale` (f32 [1]) is that of w_OI unless given,
+// as it must be for linears that share one. MX: 2^e with e from the group's absmax by kernels::mx_exponent().
+// PNorm tries factors of the range, for powers of two the neighbours of absmax's exponent; a block or a whole tensor is searched
+// by the sum over all of its rows. `g_idx_I` (int32, each group equally often, one row to a scale) makes groups of scattered columns.
+// Error(InvalidArgument) if group_size does not divide I (blocks may be cut at the edges); Error(Numerical) if w_OI holds a NaN or Inf.
+Grid find_grid(const at::Tensor& w_OI, const GridSpec& spec, const ScaleSearch& search, const at::Tensor& g_idx_I = {},
+               const at::Tensor& global_scale = {});
 
-// Round-to-nearest codes of w_OI (f32, bf16 or f16) on the grid, f32 division: int8 or float8_e4m3fn [O, I].
+// NVFP4's global scale, f32 [1]: 448 * 6 / absmax of all `weights` (f32, bf16 or f16, one dtype, any shape, CPU), rounded to their
+// dtype as compressed-tensors does; 1 for weights of zeros. Linears that an engine fuses (q/k/v, gate/up) must share one.
+// Where f16 cannot hold it (absmax below 0.041) compressed-tensors falls back to 1, which leaves the local scales no bits: here it
+// stays f32. Error(Numerical) for a NaN or Inf.
+at::Tensor shared_global_scale(const std::vector<at::Tensor>& weights);
+// The same from the largest magnitude of values of `dtype`, as for activations.
+at::Tensor global_scale_of(double absmax, at::ScalarType dtype);
+
+// Absmax scales of groups whose values of `dtype` lie in [low, high] (f32 tensors of one shape; 0 is put inside), by the rules of
+// find_grid(). scale: f32, effective. zero_point: f32, undefined when symmetric.
+struct RangeScales {
+  at::Tensor scale, zero_point;
+};
+RangeScales scales_of_ranges(const at::Tensor& low, const at::Tensor& high, const GridSpec& spec, at::ScalarType dtype,
+                             const at::Tensor& global_scale = {});
+
+// Round-to-nearest codes of w_OI (f32, bf16 or f16) on the grid, f32 division [O, I]: int8, float8_e4m3fn, or for FP4 and FP6 uint8
+// with one code to a byte.
 at::Tensor quantize_to_grid(const at::Tensor& w_OI, const Grid& grid);
 // Values of the codes, f32 [O, I].
 at::Tensor dequantize_from_grid(const at::Tensor& codes_OI, const Grid& grid);
 
-// Number of groups of a row of `columns` columns; Error(InvalidArgument) if they do not split evenly.
+// Number of scales of a row of `columns` columns; Error(InvalidArgument) if they do not split evenly (blocks: rounded up).
 int64_t groups_of(const GridSpec& spec, int64_t columns);
+// The grid of rows first .. first + rows. `first` must begin a block where scales are of blocks.
+Grid rows_of_grid(const Grid& grid, int64_t first, int64_t rows);
 
 }  // namespace swage::solvers

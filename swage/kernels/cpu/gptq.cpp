@@ -53,7 +53,7 @@ HWY_NOINLINE void gather_errors(const float* HWY_RESTRICT error, const float* HW
 }
 
 // Rounds one column for kWide rows. Puts its error where its weight was and adds its share to `loss`.
-template <bool kFp8>
+template <CodeKind kKind>
 HWY_INLINE void round_column(const GptqPanel& p, int64_t column, int64_t lane, const float* v, float* loss) {
   const DF d;
   const VF min = hn::Set(d, p.range.min), max = hn::Set(d, p.range.max), weight = hn::Set(d, p.d[column]);
@@ -62,8 +62,8 @@ HWY_INLINE void round_column(const GptqPanel& p, int64_t column, int64_t lane, c
     const VF value = hn::Load(d, v + i);
     const VF zero = hn::Load(d, p.zero + parameters + i);
     const VF t = hn::MulAdd(value, hn::Load(d, p.inverse_scale + parameters + i), zero);
-    const VF code = round_to_code<kFp8>(t, min, max);
-    store_codes<kFp8>(code, p.codes + column * kPanel + lane + i);
+    const VF code = round_to_code<kKind>(t, min, max);
+    store_codes<kKind>(code, p.codes + column * kPanel + lane + i);
     const VF rounded = hn::Mul(hn::Sub(code, zero), hn::Load(d, p.scale + parameters + i));
     float* w = p.weight_error + column * kPanel + lane + i;
     hn::Store(hn::Sub(hn::Load(d, w), rounded), d, w);
@@ -83,7 +83,7 @@ HWY_INLINE void update_block(const float* error, const float* m, int first, floa
   }
 }
 
-template <bool kFp8>
+template <CodeKind kKind>
 void solve_rows(const GptqPanel& p, int64_t lane) {
   HWY_ALIGN float v[kBlockRows * kWide];
   HWY_ALIGN float loss[kWide];
@@ -92,7 +92,7 @@ void solve_rows(const GptqPanel& p, int64_t lane) {
     gather_errors(p.weight_error + lane, m, column, v);
     for (float& x : loss) x = 0;
     for (int r = 0; r < kBlockRows; ++r) {
-      round_column<kFp8>(p, column + r, lane, v + r * kWide, loss);
+      round_column<kKind>(p, column + r, lane, v + r * kWide, loss);
       update_block(p.weight_error + (column + r) * kPanel + lane, m + (column + r) * kColumnGroup, r + 1, v);
     }
     for (int64_t i = 0; i < kWide; ++i) p.loss[lane + i] += static_cast<double>(loss[i]);
@@ -104,8 +104,7 @@ void solve_rows(const GptqPanel& p, int64_t lane) {
 void gptq_panel(const GptqPanel& panel) {
   for (int64_t i = 0; i < kPanel; ++i) panel.loss[i] = 0;
   for (int64_t lane = 0; lane < kPanel; lane += kWide) {
-    if (panel.range.fp8) solve_rows<true>(panel, lane);
-    else solve_rows<false>(panel, lane);
+    for_kind(panel.range.kind, [&]<CodeKind kKind>() { solve_rows<kKind>(panel, lane); });
   }
 }
 

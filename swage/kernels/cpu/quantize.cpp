@@ -13,21 +13,21 @@ namespace swage::kernels {
 namespace HWY_NAMESPACE {
 namespace {
 
-template <bool kFp8>
+template <CodeKind kKind>
 HWY_INLINE void quantize_v(VF w, const float* scale, const float* zero, VF min, VF max, uint8_t* codes) {
   const DF d;
   // Adding the zero point turns -0 into +0, as the format wants it.
   const VF t = hn::Add(hn::Div(w, hn::LoadU(d, scale)), hn::LoadU(d, zero));
-  store_codes<kFp8>(round_to_code<kFp8>(t, min, max), codes);
+  store_codes<kKind>(round_to_code<kKind>(t, min, max), codes);
 }
 
-template <bool kFp8, NumberFormat kFormat>
+template <CodeKind kKind, NumberFormat kFormat>
 void quantize_span(const QuantizeRow& row) {
   const DF d;
   const VF min = hn::Set(d, row.range.min), max = hn::Set(d, row.range.max);
   int64_t i = 0;
   for (; i + kLanes <= row.count; i += kLanes) {
-    quantize_v<kFp8>(load_as_float_v<kFormat>(row.weight, i), row.scale + i, row.zero + i, min, max, row.codes + i);
+    quantize_v<kKind>(load_as_float_v<kFormat>(row.weight, i), row.scale + i, row.zero + i, min, max, row.codes + i);
   }
   if (i == row.count) return;
   float w[kLanes] = {}, scale[kLanes], zero[kLanes] = {};
@@ -38,16 +38,16 @@ void quantize_span(const QuantizeRow& row) {
     if (inside) zero[k] = row.zero[i + k];
     scale[k] = inside ? row.scale[i + k] : 1.0f;
   }
-  quantize_v<kFp8>(hn::LoadU(d, w), scale, zero, min, max, codes);
+  quantize_v<kKind>(hn::LoadU(d, w), scale, zero, min, max, codes);
   for (int64_t k = 0; i + k < row.count; ++k) row.codes[i + k] = codes[k];
 }
 
-template <bool kFp8>
+template <CodeKind kKind>
 void quantize_format(const QuantizeRow& row) {
   switch (row.format) {
-    case NumberFormat::F32: return quantize_span<kFp8, NumberFormat::F32>(row);
-    case NumberFormat::BF16: return quantize_span<kFp8, NumberFormat::BF16>(row);
-    case NumberFormat::F16: return quantize_span<kFp8, NumberFormat::F16>(row);
+    case NumberFormat::F32: return quantize_span<kKind, NumberFormat::F32>(row);
+    case NumberFormat::BF16: return quantize_span<kKind, NumberFormat::BF16>(row);
+    case NumberFormat::F16: return quantize_span<kKind, NumberFormat::F16>(row);
   }
 }
 
@@ -81,8 +81,7 @@ void range_of(ValueRange& range) {
 }  // namespace
 
 void quantize_row(const QuantizeRow& row) {
-  if (row.range.fp8) quantize_format<true>(row);
-  else quantize_format<false>(row);
+  for_kind(row.range.kind, [&]<CodeKind kKind>() { quantize_format<kKind>(row); });
 }
 
 void value_range(ValueRange& range) {

@@ -42,39 +42,46 @@ HWY_INLINE VF round_to_bf16_v(VF x) {
   return hn::BitCast(d, hn::And(sum, hn::Set(du, 0xFFFF0000u)));
 }
 
-template <NumberFormat kFormat>
-HWY_INLINE VF round_to_v(VF x) {
-  if constexpr (kFormat == NumberFormat::BF16) return round_to_bf16_v(x);
-  if constexpr (kFormat == NumberFormat::F16) return round_mantissa_v<10, -14>(x);
-  return x;
-}
-
 // t, already divided by the scale and with the zero point added, to the nearest code value.
-template <bool kFp8>
+template <CodeKind kKind>
 HWY_INLINE VF round_to_code(VF t, VF min, VF max) {
   t = hn::Min(hn::Max(t, min), max);
-  if constexpr (kFp8) return round_mantissa_v<3, -6>(t);
-  return hn::Round(t);
+  if constexpr (kKind == CodeKind::Int) return hn::Round(t);
+  else return round_mantissa_v<small_float(kKind).mantissa_bits, small_float(kKind).min_exponent>(t);
 }
 
 // Code values to one byte each.
-template <bool kFp8>
+template <CodeKind kKind>
 HWY_INLINE void store_codes(VF code, uint8_t* to) {
   const DF d;
   const DI di;
-  if constexpr (kFp8) {
+  if constexpr (kKind == CodeKind::Int) {
+    const hn::Rebind<int8_t, DI> d8;
+    hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(di, code)), d8, reinterpret_cast<int8_t*>(to));
+  } else {
+    constexpr SmallFloat f = small_float(kKind);
+    constexpr float kSmallestNormal = f.min_exponent == 0 ? 1.0f : 0x1p-6f;
+    constexpr float kPerStep = static_cast<float>(1 << (f.mantissa_bits - f.min_exponent));  // subnormal steps in 1
     const auto bits = hn::BitCast(di, code);
-    const auto sign = hn::And(hn::ShiftRight<24>(bits), hn::Set(di, 0x80));
+    const auto sign = hn::And(hn::ShiftRight<f.sign_shift>(bits), hn::Set(di, 1 << (31 - f.sign_shift)));
     const auto magnitude = hn::Abs(code);
-    const auto normal = hn::Sub(hn::ShiftRight<20>(hn::BitCast(di, magnitude)), hn::Set(di, 120 << 3));
-    const auto small = hn::ConvertTo(di, hn::Mul(magnitude, hn::Set(d, 512.0f)));
-    const auto is_small = hn::RebindMask(di, hn::Lt(magnitude, hn::Set(d, 0.015625f)));
+    const auto normal = hn::Sub(hn::ShiftRight<23 - f.mantissa_bits>(hn::BitCast(di, magnitude)), hn::Set(di, (f.min_exponent + 126) << f.mantissa_bits));
+    const auto small = hn::ConvertTo(di, hn::Mul(magnitude, hn::Set(d, kPerStep)));
+    const auto is_small = hn::RebindMask(di, hn::Lt(magnitude, hn::Set(d, kSmallestNormal)));
     const auto byte = hn::Or(sign, hn::IfThenElse(is_small, small, normal));
     const hn::Rebind<uint8_t, DI> d8;
     hn::StoreU(hn::DemoteTo(d8, byte), d8, to);
-  } else {
-    const hn::Rebind<int8_t, DI> d8;
-    hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(di, code)), d8, reinterpret_cast<int8_t*>(to));
+  }
+}
+
+// Calls f.template operator()<kKind>() for the kind of codes.
+template <class F>
+HWY_INLINE void for_kind(CodeKind kind, const F& f) {
+  switch (kind) {
+    case CodeKind::Int: return f.template operator()<CodeKind::Int>();
+    case CodeKind::E4M3: return f.template operator()<CodeKind::E4M3>();
+    case CodeKind::E2M3: return f.template operator()<CodeKind::E2M3>();
+    case CodeKind::E2M1: return f.template operator()<CodeKind::E2M1>();
   }
 }
 

@@ -52,13 +52,38 @@ struct Candidate {
   VF scale, zero;
 };
 
-template <NumberFormat kFormat>
+// See mx_exponent() in number_format.h.
+HWY_INLINE VF power_of_two_v(VF largest, CodeKind kind) {
+  const DF d;
+  const DI di;
+  const auto raised = hn::Add(hn::BitCast(di, hn::Abs(largest)), hn::Set(di, 1 << (kind == CodeKind::E2M3 ? 19 : 21)));
+  const auto byte = hn::Sub(hn::ShiftRight<23>(raised), hn::Set(di, kind == CodeKind::E4M3 ? 8 : 2));
+  const auto kept = hn::Min(hn::Max(byte, hn::Zero(di)), hn::Set(di, 254));
+  const auto bits = hn::IfThenElse(hn::Eq(kept, hn::Zero(di)), hn::Set(di, 1 << 22), hn::ShiftLeft<23>(kept));
+  return hn::BitCast(d, bits);
+}
+
+// See stored_scale() in number_format.h.
+HWY_INLINE VF stored_scale_v(const ScaleRule& rule, VF raw, VF largest) {
+  const DF d;
+  const VF zero_scale = hn::Set(d, rule.zero_scale), global = hn::Set(d, rule.global);
+  VF scale = raw;
+  switch (rule.format) {
+    case ScaleFormat::PowerOfTwo: return power_of_two_v(largest, rule.codes);
+    case ScaleFormat::E4M3: scale = round_mantissa_v<3, -6>(hn::Min(hn::Mul(raw, global), hn::Set(d, 448.0f))); break;
+    case ScaleFormat::BF16: scale = round_to_bf16_v(raw); break;
+    case ScaleFormat::F16: scale = round_mantissa_v<10, -14>(raw); break;
+    case ScaleFormat::F32: break;
+  }
+  scale = hn::IfThenElse(hn::Eq(scale, hn::Zero(d)), zero_scale, scale);
+  return rule.format == ScaleFormat::E4M3 ? hn::Div(scale, global) : scale;
+}
+
 HWY_INLINE Candidate make_candidate(const ScaleSearchPanel& p, VF low, VF high, float factor) {
   const DF d;
   const VF f = hn::Set(d, factor), divisor = hn::Set(d, p.divisor);
-  const VF width = p.symmetric ? hn::Max(hn::Neg(low), high) : hn::Sub(high, low);
-  VF scale = round_to_v<kFormat>(hn::Div(hn::Mul(width, f), divisor));
-  scale = hn::IfThenElse(hn::Eq(scale, hn::Zero(d)), hn::Set(d, p.zero_scale), scale);
+  const VF width = hn::Mul(p.symmetric ? hn::Max(hn::Neg(low), high) : hn::Sub(high, low), f);
+  const VF scale = stored_scale_v(p.rule, hn::Div(width, divisor), width);
   if (p.symmetric) return {scale, hn::Zero(d)};
   const VF min = hn::Set(d, p.range.min), max = hn::Set(d, p.range.max);
   const VF zero = hn::Sub(min, hn::Div(hn::Mul(low, f), scale));
@@ -69,7 +94,7 @@ inline constexpr int64_t kStretch = 16;  // weights between two looks at whether
 
 // Sum of |code value - w|^norm, times a constant per lane: 2^log2_unit. kSquare: norm 2, and no constant. Sums only grow: the
 // sum is left unfinished once no lane is below `best`.
-template <bool kFp8, bool kSquare>
+template <CodeKind kKind, bool kSquare>
 HWY_INLINE VF candidate_error(const ScaleSearchPanel& p, int64_t lane, Candidate c, VF log2_unit, VF best) {
   const DF d;
   const VF min = hn::Set(d, p.range.min), max = hn::Set(d, p.range.max), norm = hn::Set(d, p.norm);
@@ -79,8 +104,8 @@ HWY_INLINE VF candidate_error(const ScaleSearchPanel& p, int64_t lane, Candidate
     for (int64_t i = begin; i < HWY_MIN(begin + kStretch, p.count); ++i) {
       const VF w = hn::Load(d, p.weight + i * kSearchLanes + lane);
       VF code = hn::Min(hn::Max(hn::MulAdd(w, inverse, c.zero), min), max);
-      if constexpr (kFp8) code = round_mantissa_v<3, -6>(code);
-      else code = hn::Sub(hn::Add(code, rounder()), rounder());
+      if constexpr (kKind == CodeKind::Int) code = hn::Sub(hn::Add(code, rounder()), rounder());
+      else code = round_mantissa_v<small_float(kKind).mantissa_bits, small_float(kKind).min_exponent>(code);
       const VF error = hn::MulSub(hn::Sub(code, c.zero), c.scale, w);
       if constexpr (kSquare) {
         sum = hn::MulAdd(error, error, sum);
@@ -94,17 +119,22 @@ HWY_INLINE VF candidate_error(const ScaleSearchPanel& p, int64_t lane, Candidate
   return sum;
 }
 
-template <bool kFp8, bool kSquare, NumberFormat kFormat>
+// Errors are counted in units of the largest weight, so that the power neither under- nor overflows.
+HWY_INLINE VF log2_unit_of(const ScaleSearchPanel& p, VF low, VF high) {
+  const DF d;
+  const VF unit = hn::Max(hn::Max(hn::Neg(low), high), hn::Set(d, 1e-30f));
+  return hn::Neg(hn::Mul(hn::Set(d, p.norm), log2_v(unit)));
+}
+
+template <CodeKind kKind, bool kSquare>
 void search_lanes(const ScaleSearchPanel& p, int64_t lane) {
   const DF d;
   const VF low = hn::Load(d, p.low + lane), high = hn::Load(d, p.high + lane);
-  // Errors are counted in units of the largest weight, so that the power neither under- nor overflows.
-  const VF unit = hn::Max(hn::Max(hn::Neg(low), high), hn::Set(d, 1e-30f));
-  const VF log2_unit = hn::Neg(hn::Mul(hn::Set(d, p.norm), log2_v(unit)));
+  const VF log2_unit = log2_unit_of(p, low, high);
   VF best = hn::Set(d, 3.0e38f), best_scale = hn::Zero(d), best_zero = hn::Zero(d);
   for (int64_t i = 0; i < p.steps; ++i) {
-    const Candidate c = make_candidate<kFormat>(p, low, high, p.factors[i]);
-    const VF error = candidate_error<kFp8, kSquare>(p, lane, c, log2_unit, best);
+    const Candidate c = make_candidate(p, low, high, p.factors[i]);
+    const VF error = candidate_error<kKind, kSquare>(p, lane, c, log2_unit, best);
     const auto better = hn::Or(hn::Lt(error, best), hn::Eq(best_scale, hn::Zero(d)));
     best = hn::IfThenElse(better, error, best);
     best_scale = hn::IfThenElse(better, c.scale, best_scale);
@@ -114,28 +144,38 @@ void search_lanes(const ScaleSearchPanel& p, int64_t lane) {
   hn::Store(best_zero, d, p.zero + lane);
 }
 
-template <bool kFp8, bool kSquare>
-void search_format(const ScaleSearchPanel& p, int64_t lane) {
-  switch (p.scale_format) {
-    case NumberFormat::F32: return search_lanes<kFp8, kSquare, NumberFormat::F32>(p, lane);
-    case NumberFormat::BF16: return search_lanes<kFp8, kSquare, NumberFormat::BF16>(p, lane);
-    case NumberFormat::F16: return search_lanes<kFp8, kSquare, NumberFormat::F16>(p, lane);
+// All lanes belong to one group: every candidate's sum over them, in f64 from lane to lane.
+template <CodeKind kKind, bool kSquare>
+void search_one_group(const ScaleSearchPanel& p) {
+  const DF d;
+  const VF low = hn::Load(d, p.low), high = hn::Load(d, p.high), never = hn::Set(d, 3.0e38f);
+  const VF log2_unit = log2_unit_of(p, low, high);
+  HWY_ALIGN float errors[kLanes];
+  for (int64_t i = 0; i < p.steps; ++i) {
+    const Candidate c = make_candidate(p, low, high, p.factors[i]);
+    p.scale[i] = hn::GetLane(c.scale);
+    p.zero[i] = hn::GetLane(c.zero);
+    p.error[i] = 0;
+    for (int64_t lane = 0; lane < kSearchLanes; lane += kLanes) {
+      hn::Store(candidate_error<kKind, kSquare>(p, lane, c, log2_unit, never), d, errors);
+      for (const float error : errors) p.error[i] += static_cast<double>(error);
+    }
   }
+}
+
+template <CodeKind kKind, bool kSquare>
+void search_panel(const ScaleSearchPanel& p) {
+  if (p.error != nullptr) return search_one_group<kKind, kSquare>(p);
+  for (int64_t lane = 0; lane < kSearchLanes; lane += kLanes) search_lanes<kKind, kSquare>(p, lane);
 }
 
 }  // namespace
 
 void search_scales(const ScaleSearchPanel& p) {
-  const bool square = p.norm == 2.0f;
-  for (int64_t lane = 0; lane < kSearchLanes; lane += kLanes) {
-    if (p.range.fp8) {
-      if (square) search_format<true, true>(p, lane);
-      else search_format<true, false>(p, lane);
-    } else {
-      if (square) search_format<false, true>(p, lane);
-      else search_format<false, false>(p, lane);
-    }
-  }
+  for_kind(p.range.kind, [&]<CodeKind kKind>() {
+    if (p.norm == 2.0f) search_panel<kKind, true>(p);
+    else search_panel<kKind, false>(p);
+  });
 }
 
 }  // namespace HWY_NAMESPACE
