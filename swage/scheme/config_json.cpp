@@ -48,6 +48,7 @@ Json to_json(const QuantizationArgs& args) {
   json.set("group_size", args.group_size ? Json(*args.group_size) : Json());
   json.set("num_bits", args.num_bits);
   set_if(json, "observer", args.observer);
+  if (!args.observer_kwargs.as_object().empty()) json.set("observer_kwargs", args.observer_kwargs);
   set_if(json, "scale_dtype", args.scale_dtype);
   json.set("strategy", name_of(args.strategy));
   json.set("symmetric", args.symmetric);

@@ -106,10 +106,14 @@ Strategy get_strategy(const Json& object, const std::optional<int64_t>& group_si
   return *group_size > 0 ? Strategy::Group : Strategy::Channel;
 }
 
+int get_bits(const Json& object, NumberType type) {
+  const int64_t bits = object.get_int("num_bits", 8);
+  const bool width = type == NumberType::Int ? bits >= 1 && bits <= 32 : bits == 4 || bits == 6 || bits == 8;
+  SWAGE_CHECK(width, CorruptData, "num_bits: ", bits, " is no width of type ", name_of(type));
+  return int(bits);
+}
+
 void check_consistent(const QuantizationArgs& args) {
-  const bool integer = args.type == NumberType::Int;
-  const bool width = integer ? args.num_bits >= 1 && args.num_bits <= 32 : args.num_bits == 4 || args.num_bits == 6 || args.num_bits == 8;
-  SWAGE_CHECK(width, CorruptData, "num_bits: ", args.num_bits, " is no width of type ", name_of(args.type));
   const bool grouped = args.strategy == Strategy::Group || args.strategy == Strategy::TensorGroup;
   SWAGE_CHECK(grouped == args.group_size.has_value(), CorruptData, "group_size: strategy ", name_of(args.strategy),
               grouped ? " needs a positive one" : " has none");
@@ -126,9 +130,8 @@ QuantizationArgs parse_args(const Json& json) {
   check_keys(json, {"num_bits", "type", "symmetric", "strategy", "group_size", "block_structure", "dynamic", "actorder", "scale_dtype", "zp_dtype",
                     "observer", "observer_kwargs"});
   QuantizationArgs args;
-  const int64_t bits = json.get_int("num_bits", 8);
-  args.num_bits = bits >= 0 && bits <= 64 ? int(bits) : 0;
   args.type = within("type", [&] { return number_type_named(lower_case(json.get_string("type", "int"))); });
+  args.num_bits = get_bits(json, args.type);
   args.symmetric = json.get_bool("symmetric", true);
   std::optional<int64_t> group_size;
   if (find_set(json, "group_size")) group_size = json.get_int("group_size", 0);
@@ -142,7 +145,7 @@ QuantizationArgs parse_args(const Json& json) {
   args.zp_dtype = get_dtype(json, "zp_dtype");
   if (args.symmetric) args.zp_dtype.reset();  // older versions wrote it all the same
   args.observer = get_text(json, "observer");
-  if (const Json* kwargs = find_set(json, "observer_kwargs")) within("observer_kwargs", [&] { kwargs->as_object(); });
+  if (const Json* kwargs = find_set(json, "observer_kwargs")) args.observer_kwargs = within("observer_kwargs", [&] { return Json(kwargs->as_object()); });
   check_consistent(args);
   return args;
 }
@@ -196,7 +199,8 @@ void check_supported(const Json& json) {
     within("sparsity_config", [&] {
       sparsity->as_object();
       const std::string format = sparsity->get_string("format", "dense");
-      SWAGE_CHECK(format == "dense", Unsupported, "sparse format \"", format, "\" is not supported");
+      const bool known = format == "dense" || format == "sparse-bitmask" || format == "sparse-24-bitmask";
+      SWAGE_CHECK(known, Unsupported, "sparse format \"", format, "\" is not supported");
     });
   }
 }

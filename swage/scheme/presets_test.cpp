@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "swage/base/error.h"
+#include "swage/scheme/describe.h"
 
 namespace swage::scheme {
 namespace {
@@ -28,9 +29,6 @@ TEST(Presets, UnknownNamesListTheKnownOnes) {
   const auto [kind, text] = error_of([] { preset("W4A17"); });
   EXPECT_EQ(kind, ErrorKind::InvalidArgument);
   for (const std::string& name : preset_names()) EXPECT_THAT(text, testing::HasSubstr(name));
-  const auto [other_kind, other_text] = error_of([] { preset("nvfp4"); });
-  EXPECT_EQ(other_kind, ErrorKind::Unsupported);
-  EXPECT_THAT(other_text, testing::HasSubstr("NVFP4"));
 }
 
 TEST(Presets, GroupSizeAndSymmetryCanBeOverridden) {
@@ -42,12 +40,15 @@ TEST(Presets, GroupSizeAndSymmetryCanBeOverridden) {
   EXPECT_EQ(whole.weights->strategy, Strategy::Channel);
   EXPECT_EQ(with_symmetric(preset("W4A16"), false), preset("W4A16_ASYM"));
   EXPECT_EQ(with_symmetric(preset("FP8_DYNAMIC"), true), preset("FP8_DYNAMIC"));
+  EXPECT_EQ(with_group_size(preset("W4AFP8"), 64).weights->group_size, 64);
 }
 
 TEST(Presets, OverridesThatNothingCouldServeAreRefused) {
   EXPECT_EQ(error_of([] { with_group_size(preset("W4A16"), 0); }).first, ErrorKind::InvalidArgument);
   EXPECT_EQ(error_of([] { with_group_size(preset("W8A8"), 64); }).first, ErrorKind::InvalidArgument);
   EXPECT_EQ(error_of([] { with_group_size(preset("FP8_DYNAMIC"), -1); }).first, ErrorKind::InvalidArgument);
+  EXPECT_EQ(error_of([] { with_group_size(preset("NVFP4"), 32); }).first, ErrorKind::InvalidArgument);
+  EXPECT_EQ(error_of([] { with_group_size(preset("UNQUANTIZED"), 32); }).first, ErrorKind::InvalidArgument);
   EXPECT_EQ(error_of([] { with_symmetric(preset("FP8_DYNAMIC"), false); }).first, ErrorKind::InvalidArgument);
   EXPECT_EQ(error_of([] { with_symmetric(preset("W8A8"), false); }).first, ErrorKind::InvalidArgument);
 }
@@ -99,6 +100,24 @@ TEST(Quantization, DefaultFormats) {
   EXPECT_EQ(format(8, NumberType::Float, std::nullopt, false), "naive-quantized");
   EXPECT_EQ(format(16, NumberType::Int, std::nullopt, false), "naive-quantized");
   EXPECT_EQ(default_format(Scheme{}), "dense");
+}
+
+TEST(Quantization, NarrowIntegersArePackedUnlessAFormatIsGiven) {
+  Scheme scheme = preset("W4A8");
+  EXPECT_EQ(default_format(scheme), "int-quantized");
+  EXPECT_EQ(format_of(scheme), "pack-quantized");
+  scheme.format = "int-quantized";
+  EXPECT_EQ(format_of(scheme), "int-quantized");
+  EXPECT_EQ(format_of(preset("W8A8")), "int-quantized");
+  EXPECT_EQ(format_of(preset("UNQUANTIZED")), "dense");
+}
+
+TEST(Describe, NamesTheNumbersAndWhatSharesAScale) {
+  const std::vector<std::pair<std::string, std::string>> words = {
+      {"W4A16", "W4A16 g128"},   {"W4A16_ASYM", "W4A16_ASYM g128"}, {"INT8", "W8A8"},         {"W4AFP8", "W4AFP8 g128"},
+      {"FP8", "FP8A8"},          {"FP8_BLOCK", "FP8A8 128x128"},    {"NVFP4", "NVFP4A4 g16"}, {"MXFP4A16", "MXFP4A16 g32"},
+      {"MXFP8", "MXFP8A8 g32"}, {"UNQUANTIZED", "float"}};
+  for (const auto& [name, text] : words) EXPECT_EQ(describe(preset(name)), text);
 }
 
 }  // namespace

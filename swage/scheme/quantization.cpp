@@ -87,6 +87,10 @@ std::string default_format(const Scheme& scheme) {
   return "naive-quantized";
 }
 
-std::string format_of(const Scheme& scheme) { return scheme.format.empty() ? default_format(scheme) : scheme.format; }
+std::string format_of(const Scheme& scheme) {
+  if (!scheme.format.empty()) return scheme.format;
+  const bool narrow = scheme.weights && scheme.weights->type == NumberType::Int && scheme.weights->num_bits < 8;
+  return narrow ? "pack-quantized" : default_format(scheme);
+}
 
 }  // namespace swage::scheme

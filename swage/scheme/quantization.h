@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "swage/base/json.h"
+
 namespace swage::scheme {
 
 enum class NumberType { Int, Float };
@@ -25,8 +27,9 @@ struct QuantizationArgs {
   Dynamic dynamic = Dynamic::No;
   std::optional<std::string> actorder;     // "static" or "weight", the same; "group" or "dynamic": see orders_groups()
   std::optional<std::string> scale_dtype;  // "torch.float8_e4m3fn", "torch.uint8"; none: the weight's
-  std::optional<std::string> zp_dtype;
+  std::optional<std::string> zp_dtype;     // asymmetric only; none: int8 for integers of at most 8 bits
   std::optional<std::string> observer;
+  Json observer_kwargs = Json::object();   // settings of the observer; always an object
   bool operator==(const QuantizationArgs&) const = default;
 };
 
@@ -51,13 +54,15 @@ struct Scheme {
   std::optional<QuantizationArgs> weights;
   std::optional<QuantizationArgs> input_activations;
   std::optional<QuantizationArgs> output_activations;
-  std::string format;  // "pack-quantized", ...; empty: the one compressed-tensors would choose
+  std::string format;  // "pack-quantized", ...; empty: see format_of()
   bool operator==(const Scheme&) const = default;
 };
 
 // The format compressed-tensors 0.20 stores a Linear or Embedding of this scheme in; "dense" without weights.
 std::string default_format(const Scheme& scheme);
-// scheme.format, or the default where that is empty.
+// scheme.format, or where that is empty the one swage stores it in: the default, but pack-quantized for integer weights of
+// fewer than 8 bits with quantized activations (WbA8, WbA4, W4AFP8), which the default leaves at a byte a code. Of those,
+// vLLM runs the packed ones on GPUs.
 std::string format_of(const Scheme& scheme);
 
 }  // namespace swage::scheme
