@@ -44,6 +44,7 @@ struct CompressOptions {
   int64_t max_seq_length = 2048;
   bool pack = true;       // documents end to end; false: one document a row, cut to the length, shorter ones skipped
   bool shuffle = false;   // documents, by the context's seed
+  bool model_free = false;  // from the shards alone, for any architecture; data-free methods only
   bool moe_routed = false;  // experts calibrate on the tokens routed to them; false: on all tokens
 
   uint64_t shard_bytes = uint64_t{5} << 30;
@@ -55,15 +56,31 @@ struct CompressOptions {
 // Plans, compresses, writes, checks. Returns the report that is also written to OUT/swage_report.json.
 Json compress(const CompressOptions& options, const Context& context);
 
+struct ConvertOptions {
+  std::string model;             // folder or hub id of a quantized checkpoint
+  std::string output;            // folder to make
+  HubSettings hub;
+  std::string to;                // "pack-quantized", "gptq", "gptq_v2", "awq", "dense"
+  std::string dtype;             // of a dense model's weights: "bf16", "f16", "f32"; empty: that of the model's other weights
+  bool allow_rounding = false;   // of scales that the target's type does not hold exactly
+  uint64_t shard_bytes = uint64_t{5} << 30;
+  bool overwrite = false;
+};
+
+// The same weights in another format, read back and compared. {"from", "to", "modules", "source_bytes", "output_bytes", "warnings", ...}
+Json convert(const ConvertOptions& options, const Context& context);
+
 struct EvaluateOptions {
   std::string model;
   HubSettings hub;
   TextSource data;
   int64_t window = 512;
   int64_t max_windows = 0;  // 0: all
+  std::string baseline;     // a model to compare the predictions with; empty: none
 };
 
-// {"perplexity", "nll", "tokens", "windows", "window", "seconds", ...}
+// {"perplexity", "nll", "tokens", "windows", "window", "seconds", ...}; with a baseline also {"baseline_perplexity",
+// "perplexity_ratio", "kl_mean", "kl_p99", "same_top1"}
 Json evaluate(const EvaluateOptions& options, const Context& context);
 
 struct GenerateOptions {

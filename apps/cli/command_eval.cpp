@@ -16,12 +16,16 @@ int run(EvaluateOptions& options, const Common& common) {
     std::puts(result.dump(2).c_str());
     return 0;
   }
-  std::fputs(two_columns({{"perplexity", number_text(result.get_double("perplexity", 0), 4)},
-                          {"tokens", cat(result.get_int("tokens", 0), " in ", result.get_int("windows", 0), " windows of ", result.get_int("window", 0))},
-                          {"time", seconds_text(result.get_double("seconds", 0))},
-                          {"peak memory", bytes_text(result.get_int("peak_rss_bytes", 0))}})
-                 .c_str(),
-             stdout);
+  std::vector<std::pair<std::string, std::string>> rows = {{"perplexity", number_text(result.get_double("perplexity", 0), 4)}};
+  if (!options.baseline.empty()) {
+    rows.emplace_back("baseline", cat(number_text(result.get_double("baseline_perplexity", 0), 4), ", ratio ", number_text(result.get_double("perplexity_ratio", 0), 4)));
+    rows.emplace_back("KL divergence", cat(number_text(result.get_double("kl_mean", 0), 5), " nats a token; 99 % below ", number_text(result.get_double("kl_p99", 0), 4)));
+    rows.emplace_back("same top-1", cat(number_text(100 * result.get_double("same_top1", 0), 2), " % of tokens"));
+  }
+  rows.insert(rows.end(), {{"tokens", cat(result.get_int("tokens", 0), " in ", result.get_int("windows", 0), " windows of ", result.get_int("window", 0))},
+                           {"time", seconds_text(result.get_double("seconds", 0))},
+                           {"peak memory", bytes_text(result.get_int("peak_rss_bytes", 0))}});
+  std::fputs(two_columns(rows).c_str(), stdout);
   return 0;
 }
 
@@ -37,6 +41,7 @@ void add_eval(Program& program) {
   command->add_option("-d,--data", o->data.file, "text: .jsonl, .json, .txt or .parquet")->required()->type_name("FILE");
   command->add_option("--text-column", o->data.text_column, "column with the text [text, else messages]")->type_name("NAME");
   command->add_option("--window", o->window, "tokens a window")->capture_default_str()->type_name("");
+  command->add_option("--baseline", o->baseline, "model to compare with, usually the one it was made of: KL divergence, same top-1")->type_name("MODEL");
   command->add_option("--max-windows", o->max_windows, "windows to evaluate; 0: all")->capture_default_str()->type_name("")->check(at_least(0));
   add_compute(*command, program.common);
   add_json(*command, program.common);

@@ -2,11 +2,27 @@
 
 #include "swage/api/guard.h"
 #include "swage/api/model_session.h"
-#include "swage/data/dataset.h"
-#include "swage/eval/perplexity.h"
 #include "swage/base/memory.h"
+#include "swage/data/dataset.h"
+#include "swage/eval/compare.h"
 
 namespace swage {
+namespace {
+
+eval::Perplexity compare(const EvaluateOptions& options, const api::ModelSession& session, const at::Tensor& windows_NL, const Context& context,
+                         Json& out) {
+  const api::ModelSession baseline(options.baseline, options.hub, context);
+  const eval::Comparison result = eval::compare(*baseline.model, baseline.weights, *session.model, session.weights, windows_NL, context);
+  out.set("baseline", options.baseline);
+  out.set("baseline_perplexity", result.baseline.perplexity());
+  out.set("perplexity_ratio", result.model.perplexity() / result.baseline.perplexity());
+  out.set("kl_mean", result.kl_mean);
+  out.set("kl_p99", result.kl_p99);
+  out.set("same_top1", result.same_top1);
+  return result.model;
+}
+
+}  // namespace
 
 Json evaluate(const EvaluateOptions& options, const Context& context) {
   return api::guard(context, [&] {
@@ -17,9 +33,14 @@ Json evaluate(const EvaluateOptions& options, const Context& context) {
     SWAGE_CHECK(positions == 0 || options.window <= positions, InvalidArgument, "window ", options.window, ": the model takes ", positions, " tokens");
     const data::Documents documents = data::read_documents(options.data.file, session.tokenizer, {.text_column = options.data.text_column});
     const at::Tensor windows_NL = data::make_windows(documents, session.tokenizer, {.window = options.window, .max_windows = options.max_windows});
-    const eval::Perplexity result = eval::perplexity(*session.model, session.weights, windows_NL, context);
     Json out = Json::object();
     out.set("model", options.model);
+    eval::Perplexity result;
+    if (options.baseline.empty()) {
+      result = eval::perplexity(*session.model, session.weights, windows_NL, context);
+    } else {
+      result = compare(options, session, windows_NL, context, out);
+    }
     out.set("perplexity", result.perplexity());
     out.set("nll", result.nll());
     out.set("tokens", result.tokens);

@@ -4,6 +4,8 @@
 
 #include <atomic>
 
+#include "swage/base/memory.h"
+
 namespace swage::eval {
 
 void for_each_parallel(int64_t count, const std::function<void(int64_t)>& work) {
@@ -17,6 +19,19 @@ std::vector<model::Flow> embed_rows(const model::Model& model, const at::Tensor&
   std::vector<model::Flow> flows(size_t(ids_NL.size(0)));
   for_each_parallel(ids_NL.size(0), [&](int64_t i) { flows[size_t(i)].hidden_TD = model.embed(ids_NL[i], 0); });
   return flows;
+}
+
+void run_blocks(model::Model& model, const checkpoint::WeightSource& weights, std::vector<model::Flow>& flows, const Context& context,
+                const std::function<void(int64_t)>& done) {
+  for (int64_t b = 0; b < model.blocks(); ++b) {
+    context.check_cancelled();
+    if (b + 1 < model.blocks()) weights.prefetch(model.tensors_of_block(b + 1));
+    auto block = model.load_block(b, weights);
+    for_each_parallel(int64_t(flows.size()), [&](int64_t i) { block->forward(flows[size_t(i)]); });
+    block.reset();
+    release_free_memory();
+    done(b);
+  }
 }
 
 }  // namespace swage::eval

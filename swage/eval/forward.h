@@ -5,6 +5,8 @@
 #include <functional>
 #include <vector>
 
+#include "swage/base/context.h"
+#include "swage/checkpoint/weight_source.h"
 #include "swage/model/model.h"
 
 namespace swage::eval {
@@ -15,5 +17,9 @@ void for_each_parallel(int64_t count, const std::function<void(int64_t)>& work);
 
 // ids_NL int64 -> one flow a row, embedded. The model's ends must be loaded.
 std::vector<model::Flow> embed_rows(const model::Model& model, const at::Tensor& ids_NL);
+
+// Takes every flow through all blocks, which are loaded one after the other. Calls done(block) after each.
+void run_blocks(model::Model& model, const checkpoint::WeightSource& weights, std::vector<model::Flow>& flows, const Context& context,
+                const std::function<void(int64_t)>& done);
 
 }  // namespace swage::eval

@@ -9,7 +9,6 @@
 #include <cmath>
 
 #include "swage/base/error.h"
-#include "swage/base/memory.h"
 #include "swage/eval/forward.h"
 
 namespace swage::eval {
@@ -29,19 +28,6 @@ double window_nll(const model::Model& model, const at::Tensor& hidden_TD, const 
     sum += at::logsumexp(logits_TV, {1}).sub_(chosen_T).sum(at::kDouble).item<double>();
   }
   return sum;
-}
-
-void run_blocks(model::Model& model, const checkpoint::WeightSource& weights, std::vector<model::Flow>& flows, const Context& context,
-                const std::function<void(int64_t)>& done) {
-  for (int64_t b = 0; b < model.blocks(); ++b) {
-    context.check_cancelled();
-    if (b + 1 < model.blocks()) weights.prefetch(model.tensors_of_block(b + 1));
-    auto block = model.load_block(b, weights);
-    for_each_parallel(int64_t(flows.size()), [&](int64_t i) { block->forward(flows[size_t(i)]); });
-    block.reset();
-    release_free_memory();
-    done(b);
-  }
 }
 
 }  // namespace

@@ -1,0 +1,87 @@
+#include "swage/eval/compare.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/argmax.h>
+#include <ATen/ops/gather.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/sum.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "swage/base/error.h"
+#include "swage/eval/forward.h"
+
+namespace swage::eval {
+namespace {
+
+constexpr int64_t kRowsOfLogits = 64;  // of both models at once
+
+struct WindowResult {
+  double baseline_nll = 0, model_nll = 0;
+  int64_t same = 0;
+  std::vector<float> kl;
+};
+
+WindowResult compare_window(const model::Model& baseline, const model::Model& model, const at::Tensor& baseline_TD, const at::Tensor& model_TD,
+                            const at::Tensor& ids_T) {
+  WindowResult out;
+  const int64_t predicted = ids_T.size(0) - 1;
+  for (int64_t first = 0; first < predicted; first += kRowsOfLogits) {
+    const int64_t rows = std::min(kRowsOfLogits, predicted - first);
+    const at::Tensor p_TV = at::log_softmax(baseline.logits(baseline_TD.narrow(0, first, rows)), -1);
+    const at::Tensor q_TV = at::log_softmax(model.logits(model_TD.narrow(0, first, rows)), -1);
+    const at::Tensor target_T1 = ids_T.narrow(0, first + 1, rows).unsqueeze(1).to(p_TV.device());
+    out.baseline_nll -= p_TV.gather(1, target_T1).sum(at::kDouble).item<double>();
+    out.model_nll -= q_TV.gather(1, target_T1).sum(at::kDouble).item<double>();
+    out.same += p_TV.argmax(-1).eq(q_TV.argmax(-1)).sum().item<int64_t>();
+    const at::Tensor kl_T = p_TV.exp().mul_(p_TV - q_TV).sum(-1).cpu().contiguous();
+    out.kl.insert(out.kl.end(), kl_T.const_data_ptr<float>(), kl_T.const_data_ptr<float>() + rows);
+  }
+  return out;
+}
+
+std::vector<model::Flow> run(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, const Context& context) {
+  std::vector<model::Flow> flows = embed_rows(model, ids_NL);
+  run_blocks(model, weights, flows, context, [](int64_t) {});
+  return flows;
+}
+
+}  // namespace
+
+Comparison compare(model::Model& baseline, const checkpoint::WeightSource& baseline_weights, model::Model& model,
+                   const checkpoint::WeightSource& model_weights, const at::Tensor& windows_NL, const Context& context,
+                   const PerplexityOptions& options) {
+  SWAGE_CHECK(baseline.vocabulary_size() == model.vocabulary_size(), InvalidArgument, "the baseline has ", baseline.vocabulary_size(),
+              " tokens, the model ", model.vocabulary_size(), ": they cannot be compared");
+  baseline.load_ends(baseline_weights);
+  model.load_ends(model_weights);
+  Comparison out;
+  std::vector<float> kl;
+  int64_t same = 0;
+  const int64_t windows = windows_NL.size(0);
+  for (int64_t first = 0; first < windows; first += options.windows_at_once) {
+    const at::Tensor ids_NL = windows_NL.narrow(0, first, std::min(options.windows_at_once, windows - first));
+    const std::vector<model::Flow> before = run(baseline, baseline_weights, ids_NL, context), after = run(model, model_weights, ids_NL, context);
+    std::vector<WindowResult> results(before.size());
+    for_each_parallel(int64_t(results.size()), [&](int64_t i) {
+      results[size_t(i)] = compare_window(baseline, model, before[size_t(i)].hidden_TD, after[size_t(i)].hidden_TD, ids_NL[i]);
+    });
+    for (const WindowResult& result : results) {
+      out.baseline.nll_sum += result.baseline_nll;
+      out.model.nll_sum += result.model_nll;
+      same += result.same;
+      kl.insert(kl.end(), result.kl.begin(), result.kl.end());
+    }
+  }
+  SWAGE_CHECK(std::isfinite(out.baseline.nll_sum) && std::isfinite(out.model.nll_sum), Numerical, "compare: log likelihoods are not finite");
+  out.baseline.tokens = out.model.tokens = int64_t(kl.size());
+  for (const float value : kl) out.kl_mean += double(value) / double(kl.size());
+  const size_t at = size_t(std::ceil(0.99 * double(kl.size()))) - 1;
+  std::nth_element(kl.begin(), kl.begin() + std::ptrdiff_t(at), kl.end());
+  out.kl_p99 = kl[at];
+  out.same_top1 = double(same) / double(kl.size());
+  return out;
+}
+
+}  // namespace swage::eval

@@ -1,0 +1,22 @@
+// How far a compressed model's predictions are from those of the model it was made of.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "swage/eval/perplexity.h"
+
+namespace swage::eval {
+
+struct Comparison {
+  Perplexity baseline, model;
+  double kl_mean = 0;    // KL(baseline || model) of the next-token distributions, nats, mean over predicted tokens
+  double kl_p99 = 0;     // 99 % of the tokens have at most this
+  double same_top1 = 0;  // share of tokens whose most likely successor is the same
+};
+
+// windows_NL as for perplexity(); both models must have the same vocabulary: Error(InvalidArgument). Each model's blocks are
+// read once for every `windows_at_once` windows. Error(Numerical) if a log likelihood is not finite.
+Comparison compare(model::Model& baseline, const checkpoint::WeightSource& baseline_weights, model::Model& model,
+                   const checkpoint::WeightSource& model_weights, const at::Tensor& windows_NL, const Context& context,
+                   const PerplexityOptions& options = {});
+
+}  // namespace swage::eval
