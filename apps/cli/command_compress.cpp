@@ -210,6 +210,7 @@ void add_compress(Program& program) {
   command->add_option("-o,--output", o.output, "folder to make")->required()->type_name("OUT");
   command->add_option("--recipe", o.recipe_file, "YAML or JSON recipe; LLM Compressor's are read as they are")->type_name("FILE");
   command->add_option("--method", o.method, "gptq, or rtn (round to nearest, needs no data)")->capture_default_str()->type_name("");
+  command->add_flag("--model-free", o.model_free, "work from the shards alone, for any architecture (methods without data only)");
   add_field_options(*command, *request);
   const std::string calibration = "Calibration";
   command->add_option("-d,--data", o.data.file, "calibration text: .jsonl, .json, .txt or .parquet")->type_name("FILE")->group(calibration);

@@ -42,6 +42,7 @@ Json compress(const CompressOptions& options, const Context& context) {
     job.overwrite = options.overwrite;
     job.dry_run = options.dry_run;
     job.check = options.check;
+    job.model_free = options.model_free;
     return pipeline::run_compress(job, context);
   });
 }

@@ -81,7 +81,10 @@ const Json& Reader::config() const {
 const std::vector<io::TensorSpec>& Reader::tensors() const { return state_->files.tensors(); }
 const io::TensorSpec* Reader::find(const std::string& name) const { return state_->files.find(name); }
 std::string_view Reader::bytes(const std::string& name) const { return state_->files.bytes(name); }
+void Reader::read_bytes(const std::string& name, uint64_t offset, char* to, uint64_t count) const { state_->files.read_at(name, offset, to, count); }
+std::pair<size_t, uint64_t> Reader::position_of(const std::string& name) const { return state_->files.position_of(name); }
 void Reader::prefetch(const std::string& name) const { state_->files.prefetch(name); }
+void Reader::prefetch(const std::string& name, uint64_t offset, uint64_t count) const { state_->files.prefetch(name, offset, count); }
 void Reader::drop(const std::string& name) const { state_->files.drop(name); }
 
 at::Tensor Reader::read(const std::string& name) const {

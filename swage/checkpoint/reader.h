@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "swage/base/json.h"
@@ -35,8 +36,13 @@ class Reader {
   at::Tensor view(const std::string& name) const;
   // Raw bytes of the tensor's data in the map.
   std::string_view bytes(const std::string& name) const;
+  // Copies `count` bytes of the tensor's data from `offset` on into `to`, not through the map: for reading much once.
+  void read_bytes(const std::string& name, uint64_t offset, char* to, uint64_t count) const;
+  // Number of the tensor's file and offset in it: reading in this order reads each file from front to back.
+  std::pair<size_t, uint64_t> position_of(const std::string& name) const;
   // Advice to the kernel: soon needed (starts reading), or done with (drops the pages from this process).
   void prefetch(const std::string& name) const;
+  void prefetch(const std::string& name, uint64_t offset, uint64_t count) const;
   void drop(const std::string& name) const;
 
  private:

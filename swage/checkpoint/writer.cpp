@@ -17,6 +17,9 @@
 namespace swage::checkpoint {
 namespace {
 
+// Pieces of at least this size are handed to the disk at once.
+constexpr uint64_t kWritebackBytes = 64 << 10;
+
 // Whether this tensor, as it is in memory, holds what the plan says: the type itself or what read() gives for it.
 bool holds(const at::Tensor& tensor, const io::TensorSpec& spec) {
   const at::ScalarType type = tensor.scalar_type();
@@ -57,16 +60,27 @@ struct Writer::State {
     return at->second;
   }
 
-  void write(const std::string& name, const PlannedTensor& tensor, std::string_view bytes) {
+  void write(const std::string& name, const PlannedTensor& tensor, uint64_t offset, std::string_view bytes) {
     {
       const std::lock_guard<std::mutex> guard(mutex);
+      Progress& progress = written[name];
       SWAGE_CHECK(!closed, Internal, "writing tensor \"", name, "\" after the shards were closed");
-      SWAGE_CHECK(done.emplace(name, false).second, Internal, "writing tensor \"", name, "\" a second time");
+      SWAGE_CHECK(!progress.begun || (progress.begun_bytes < tensor.bytes && bytes.size() <= tensor.bytes - progress.begun_bytes), Internal, "writing tensor \"", name, "\" a second time");
+      progress.begun = true;
+      progress.begun_bytes += bytes.size();
     }
-    files[tensor.shard].write_at(bytes, tensor.offset);
-    writeback.start(files[tensor.shard], tensor.offset, tensor.bytes);
+    files[tensor.shard].write_at(bytes, tensor.offset + offset);
     const std::lock_guard<std::mutex> guard(mutex);
-    done[name] = true;
+    Progress& progress = written[name];
+    progress.done_bytes += bytes.size();
+    const bool complete = progress.done_bytes == tensor.bytes;
+    // Small pieces wait until their tensor is complete: a page sent to the disk half filled is sent twice.
+    if (complete && progress.sent_bytes == 0) {
+      writeback.start(files[tensor.shard], tensor.offset, tensor.bytes);
+    } else if (bytes.size() >= kWritebackBytes) {
+      writeback.start(files[tensor.shard], tensor.offset + offset, bytes.size());
+      progress.sent_bytes += bytes.size();
+    }
   }
 
   // Path of a small file; it must not step outside the folder or onto a shard.
@@ -84,7 +98,11 @@ struct Writer::State {
   std::vector<io::FileDescriptor> files;  // one per shard
   Writeback writeback;                    // after `files`: it ends before they close
   std::mutex mutex;                       // guards what follows
-  std::map<std::string, bool> done;       // false while the bytes are under way
+  struct Progress {
+    bool begun = false;
+    uint64_t begun_bytes = 0, done_bytes = 0, sent_bytes = 0;
+  };
+  std::map<std::string, Progress> written;
   bool closed = false;
 };
 
@@ -98,14 +116,21 @@ void Writer::put(const std::string& name, const at::Tensor& tensor) {
   SWAGE_CHECK(holds(tensor, planned.spec), Internal, "writing tensor \"", name, "\": planned as ", io::name_of(planned.spec.dtype), " ",
               io::shape_text(planned.spec.shape), ", got ", text_of(tensor));
   const at::Tensor flat = tensor.cpu().contiguous();  // neither copies what already is
-  state_->write(name, planned, {static_cast<const char*>(flat.const_data_ptr()), planned.bytes});
+  state_->write(name, planned, 0, {static_cast<const char*>(flat.const_data_ptr()), planned.bytes});
 }
 
 void Writer::put_bytes(const std::string& name, std::string_view bytes) {
   const PlannedTensor& planned = state_->planned(name);
   SWAGE_CHECK(bytes.size() == planned.bytes, Internal, "writing tensor \"", name, "\": planned with ", planned.bytes, " bytes, got ",
               bytes.size());
-  state_->write(name, planned, bytes);
+  state_->write(name, planned, 0, bytes);
+}
+
+void Writer::put_part(const std::string& name, uint64_t offset, std::string_view bytes) {
+  const PlannedTensor& planned = state_->planned(name);
+  SWAGE_CHECK(offset <= planned.bytes && bytes.size() <= planned.bytes - offset, Internal, "writing tensor \"", name, "\": planned with ", planned.bytes,
+              " bytes, got ", bytes.size(), " at ", offset);
+  state_->write(name, planned, offset, bytes);
 }
 
 void Writer::add_file(const std::string& name, std::string_view contents) { write_new_file(state_->path_of(name), contents); }
@@ -122,8 +147,8 @@ void Writer::close_shards() {
     const std::lock_guard<std::mutex> guard(state_->mutex);
     if (state_->closed) return;
     for (const auto& [name, planned] : state_->layout.tensors) {
-      const auto at = state_->done.find(name);
-      SWAGE_CHECK(at != state_->done.end() && at->second, Internal, "closing the checkpoint: tensor \"", name, "\" was not written");
+      const auto at = state_->written.find(name);
+      SWAGE_CHECK(at != state_->written.end() && at->second.done_bytes == planned.bytes, Internal, "closing the checkpoint: tensor \"", name, "\" was not written");
     }
     state_->closed = true;
   }

@@ -19,7 +19,7 @@ struct WriterOptions {
   bool overwrite = false;                    // replace an existing non-empty folder, at the very end
 };
 
-// put() and put_bytes() may be called from several threads; everything else by one thread at a time.
+// put(), put_bytes() and put_part() may be called from several threads; everything else by one thread at a time.
 class Writer {
  public:
   // Names, types and shapes of everything that will be written, in the order of the shards. The layout of all files is
@@ -39,6 +39,10 @@ class Writer {
   // Shape and type are those that Reader::read() gives.
   void put(const std::string& name, const at::Tensor& tensor);
   void put_bytes(const std::string& name, std::string_view bytes);
+  // Writes a piece of a planned tensor, from byte `offset` of its data on. The pieces of a tensor may come in any order from any
+  // thread and must not overlap; it is written once they add up to its size. Error(Internal) for a piece outside of it, and for
+  // more bytes than it has.
+  void put_part(const std::string& name, uint64_t offset, std::string_view bytes);
   // Adds a small file (config.json, tokenizer files), written and synced. Error(Internal) if `name` is not a plain name
   // or is one of the weight files.
   void add_file(const std::string& name, std::string_view contents);

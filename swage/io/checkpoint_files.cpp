@@ -125,9 +125,23 @@ std::string_view CheckpointFiles::bytes(std::string_view name) const {
   return files_[place.file].bytes().substr(place.offset, place.bytes);
 }
 
-void CheckpointFiles::prefetch(std::string_view name) const {
+void CheckpointFiles::read_at(std::string_view name, uint64_t offset, char* to, uint64_t count) const {
   const Place& place = place_of(name);
-  files_[place.file].will_need(place.offset, place.bytes);
+  SWAGE_CHECK(offset <= place.bytes && count <= place.bytes - offset, Internal, "reading ", count, " bytes at ", offset, " of tensor ", quoted(name),
+              ", which has ", place.bytes);
+  files_[place.file].read_at(to, count, place.offset + offset);
+}
+
+std::pair<size_t, uint64_t> CheckpointFiles::position_of(std::string_view name) const {
+  const Place& place = place_of(name);
+  return {place.file, place.offset};
+}
+
+void CheckpointFiles::prefetch(std::string_view name) const { prefetch(name, 0, place_of(name).bytes); }
+
+void CheckpointFiles::prefetch(std::string_view name, uint64_t offset, uint64_t count) const {
+  const Place& place = place_of(name);
+  files_[place.file].will_need(place.offset + offset, count);
 }
 
 void CheckpointFiles::drop(std::string_view name) const {

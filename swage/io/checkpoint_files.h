@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "swage/io/mmap_file.h"
@@ -30,8 +31,13 @@ class CheckpointFiles {
   const std::filesystem::path& file_of(std::string_view name) const;
   // The tensor's data in the map, valid while this object lives.
   std::string_view bytes(std::string_view name) const;
+  // Copies `count` bytes of the data from `offset` on, without the map (MmapFile::read_at).
+  void read_at(std::string_view name, uint64_t offset, char* to, uint64_t count) const;
+  // Where the data lies: the file's number in the order of the names, and the offset in it.
+  std::pair<size_t, uint64_t> position_of(std::string_view name) const;
   // Advice to the kernel: soon needed (starts reading), or done with (drops the pages from this process).
   void prefetch(std::string_view name) const;
+  void prefetch(std::string_view name, uint64_t offset, uint64_t count) const;
   void drop(std::string_view name) const;
 
  private:

@@ -32,6 +32,18 @@ FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
   return *this;
 }
 
+void FileDescriptor::read_at(char* to, uint64_t count, uint64_t offset) const {
+  while (count > 0) {
+    const ssize_t got = ::pread(fd_, to, count, off_t(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_io_error(path_, "read");
+    SWAGE_CHECK(got > 0, Io, path_.string(), ": ends at ", offset, ", ", count, " bytes short of what was there before");
+    to += got;
+    count -= uint64_t(got);
+    offset += uint64_t(got);
+  }
+}
+
 void FileDescriptor::write_at(std::string_view bytes, uint64_t offset) const {
   while (!bytes.empty()) {
     const ssize_t written = ::pwrite(fd_, bytes.data(), bytes.size(), off_t(offset));

@@ -8,7 +8,7 @@
 
 namespace swage::io {
 
-// Owns one descriptor. write_at() may be called from several threads; the rest needs one caller at a time.
+// Owns one descriptor. read_at() and write_at() may be called from several threads; the rest needs one caller at a time.
 class FileDescriptor {
  public:
   FileDescriptor() = default;
@@ -22,6 +22,8 @@ class FileDescriptor {
   int get() const { return fd_; }
   const std::filesystem::path& path() const { return path_; }
 
+  // Fills `to` with `count` bytes from `offset` on; an end of the file before them is an error too.
+  void read_at(char* to, uint64_t count, uint64_t offset) const;
   // Writes all of `bytes` at `offset`.
   void write_at(std::string_view bytes, uint64_t offset) const;
   // Makes the file `bytes` long with its disk space reserved where the filesystem can do that.

@@ -23,6 +23,7 @@ struct LinearTask {
   at::Tensor weight_OI;         // in the checkpoint's dtype or float32
   at::ScalarType stored_dtype;  // the checkpoint's: the type of the scales
   const scheme::Scheme* scheme = nullptr;
+  bool measure_error = true;    // false: `relative_error` and `loss` need not be filled where that costs time
 };
 
 // What calibration saw at the input of those linears.

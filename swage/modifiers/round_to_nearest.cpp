@@ -18,6 +18,7 @@ std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> t
     const at::Tensor codes_OI = solvers::quantize_to_grid(task.weight_OI, grid);
     SolvedLinear& solved = out.emplace_back();
     solved.weight = to_stored(codes_OI, grid);
+    if (!task.measure_error) continue;
     const WeightError error = weight_error(task.weight_OI, codes_OI, grid);
     report_error(error.difference, error.whole, 1, solved);
   }

@@ -106,10 +106,10 @@ void check_group_sizes(const Assignment& assignment, const std::vector<model::Mo
 }
 
 // One table serves a tied model twice, and readers expect it as it is.
-void check_quantizable(const model::ModuleInfo& module, const Scheme& scheme, const model::Model& model) {
+void check_quantizable(const model::ModuleInfo& module, const Scheme& scheme, bool tied_embeddings) {
   const bool is_head = module.block < 0 && module.name.ends_with("lm_head"), is_embedding = module.class_name == "Embedding";
   SWAGE_CHECK(module.block >= 0 || is_head || is_embedding, Unsupported, module.name, ": quantizing a projection beside the embedding is not supported; add it to ignore");
-  SWAGE_CHECK((!is_head && !is_embedding) || !model.tied_embeddings(), Unsupported, module.name, ": embedding and head of this model share one table, which stays as it is; add it to ignore");
+  SWAGE_CHECK((!is_head && !is_embedding) || !tied_embeddings, Unsupported, module.name, ": embedding and head of this model share one table, which stays as it is; add it to ignore");
   SWAGE_CHECK(module.class_name == "Linear" || !scheme.input_activations, Unsupported, module.name, ": an embedding has no activations to quantize");
   if (scheme.input_activations) model::check_activation_quantization(*scheme.input_activations, module.name);
 }
@@ -127,11 +127,14 @@ bool Assignment::needs_calibration() const {
 }
 
 Assignment assign_schemes(const modifiers::Modifier& modifier, const model::Model& model) {
+  return assign_schemes(modifier, model.modules(), model.tied_embeddings());
+}
+
+Assignment assign_schemes(const modifiers::Modifier& modifier, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings) {
   const Groups groups = resolve_groups(modifier);
   Assignment out;
   out.kv_cache = resolve_cache(modifier);
   const std::vector<std::string>& ignore = modifier.quantization().ignore;
-  const std::vector<model::ModuleInfo> modules = model.modules();
   std::vector<scheme::ModuleName> names;
   for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.class_name});
   check_patterns(ignore, "ignore", names);
@@ -148,7 +151,7 @@ Assignment assign_schemes(const modifiers::Modifier& modifier, const model::Mode
       if (modules[i].class_name == "Linear") out.ignore.push_back(modules[i].name);
       continue;
     }
-    check_quantizable(modules[i], *scheme, model);
+    check_quantizable(modules[i], *scheme, tied_embeddings);
     out.scheme_of[modules[i].name] = size_t(std::find(out.schemes.begin(), out.schemes.end(), *scheme) - out.schemes.begin());
   }
   SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache, InvalidArgument, "ignore leaves nothing to quantize");

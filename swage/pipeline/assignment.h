@@ -27,5 +27,7 @@ struct Assignment {
 // quantize, and for group sizes that do not divide a module's columns: that one lists the modules and the sizes that fit.
 // Error(Unsupported) for modules that cannot be quantized yet (embeddings, the head).
 Assignment assign_schemes(const modifiers::Modifier& modifier, const model::Model& model);
+// The same for modules that no Model describes.
+Assignment assign_schemes(const modifiers::Modifier& modifier, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings);
 
 }  // namespace swage::pipeline

@@ -14,6 +14,7 @@
 #include "swage/format/weight_source.h"
 #include "swage/model/model.h"
 #include "swage/pipeline/data_free.h"
+#include "swage/pipeline/model_free.h"
 #include "swage/pipeline/plan.h"
 #include "swage/pipeline/self_check.h"
 #include "swage/pipeline/sequential.h"
@@ -185,6 +186,7 @@ class Compression {
 
 Json run_compress(const CompressJob& job, const Context& context) {
   check_folders(job);
+  if (runs_model_free(job)) return run_model_free(job, context);
   return Compression(job, context).run();
 }
 

@@ -28,6 +28,7 @@ struct CompressJob {
   bool overwrite = false;
   bool dry_run = false;
   bool check = true;
+  bool model_free = false;             // from the shards alone; see model_free.h
 };
 
 // Returns the report. Nothing appears at `target` unless everything succeeded.

@@ -10,7 +10,6 @@
 #include "swage/base/error.h"
 #include "swage/format/format.h"
 #include "swage/pipeline/activation_scales.h"
-#include "swage/scheme/config_json.h"
 
 namespace swage::pipeline {
 namespace {
@@ -162,6 +161,11 @@ void write_side_files(const checkpoint::Reader& reader, const Assignment& assign
   for (size_t i = 0; i < assignment.schemes.size(); ++i) quantization.groups.emplace_back(cat("group_", i), assignment.schemes[i]);
   quantization.ignore = assignment.ignore;
   quantization.kv_cache_scheme = assignment.kv_cache;
+  write_side_files(reader, quantization, recipe_yaml, writer);
+}
+
+void write_side_files(const checkpoint::Reader& reader, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,
+                      checkpoint::Writer& writer) {
   Json config = reader.config();
   config.set("quantization_config", scheme::to_json(quantization));
   writer.add_file("config.json", config.dump(2) + "\n");

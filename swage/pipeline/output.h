@@ -8,6 +8,7 @@
 #include "swage/format/quantized_weight.h"
 #include "swage/model/model.h"
 #include "swage/pipeline/assignment.h"
+#include "swage/scheme/config_json.h"
 
 namespace swage::pipeline {
 
@@ -29,6 +30,10 @@ void put_quantized(checkpoint::Writer& writer, const std::string& module, const 
 void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout, checkpoint::Writer& writer);
 // config.json with its quantization_config, and every tokenizer, template, code and licence file of the source folder.
 void write_side_files(const checkpoint::Reader& reader, const Assignment& assignment, const std::string& recipe_yaml, checkpoint::Writer& writer);
+
+// The same with a quantization_config that is given.
+void write_side_files(const checkpoint::Reader& reader, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,
+                      checkpoint::Writer& writer);
 
 // A 64-bit digest of the codes, scales, zero points and g_idx: what is solved must be what is read back.
 uint64_t fingerprint(const format::QuantizedWeight& weight);

@@ -1,0 +1,183 @@
+#include "swage/pipeline/model_free.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <thread>
+
+#include "swage/base/error.h"
+#include "swage/base/memory.h"
+#include "swage/checkpoint/reader.h"
+#include "swage/checkpoint/writer.h"
+#include "swage/model/model.h"
+#include "swage/pipeline/model_free_config.h"
+#include "swage/pipeline/model_free_layout.h"
+#include "swage/pipeline/model_free_modules.h"
+#include "swage/pipeline/model_free_work.h"
+#include "swage/pipeline/output.h"
+#include "swage/pipeline/plan.h"
+#include "swage/pipeline/report.h"
+
+namespace swage::pipeline {
+namespace {
+
+// The process with libtorch's code, measured; and what names, shapes and places of one tensor take in all tables together.
+constexpr uint64_t kBaseBytes = uint64_t{190} << 20, kBytesPerTensor = 1500;
+// Buffers of a thread, in the size of a chunk of the source: itself, codes, packed codes, scales.
+constexpr uint64_t kBuffers = 4;
+
+std::vector<std::string> exact_targets(const modifiers::QuantizationFields& fields) {
+  std::vector<std::string> targets = fields.targets;
+  if (fields.config_groups.is_object()) {
+    for (const auto& [name, group] : fields.config_groups.as_object()) {
+      const Json* list = group.is_object() ? group.find("targets") : nullptr;
+      if (list == nullptr || !list->is_array()) continue;
+      for (const Json& target : list->as_array()) {
+        if (target.is_string()) targets.push_back(target.as_string());
+      }
+    }
+  }
+  return targets;
+}
+
+class ModelFree {
+ public:
+  ModelFree(const CompressJob& job, const Context& context)
+      : job_(job), context_(context), reader_(job.source), existing_(existing_quantization(reader_)), modules_(find_modules(reader_, exact_targets(job.modifier->quantization()))) {
+    SWAGE_CHECK(!job.modifier->needs_calibration(), Unsupported, job.modifier->name(), ": needs data and a model, so it cannot run model-free");
+    assign();
+    SWAGE_CHECK(!assignment_.needs_calibration(), Unsupported, "model-free: the scheme has static scales of activations, which need data and a model");
+    layout_ = free_layout(reader_, modules_, assignment_);
+    make_plan();
+  }
+
+  Json run() {
+    context_.log(Severity::Info, plan_.summary());
+    for (const std::string& warning : modules_.warnings) context_.log(Severity::Warning, warning);
+    if (job_.dry_run) return report(nullptr);
+    checkpoint::Writer writer(job_.target, layout_.tensors(), {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
+    FreeWork work(reader_, layout_, *job_.modifier, context_, clock_);
+    {
+      const auto timed = clock_.time("quantize and write");
+      work.write(writer);
+    }
+    {
+      const auto timed = clock_.time("sync and check files");
+      sync_and_check(work, writer);
+    }
+    const Json out = report(&work);
+    writer.add_file("swage_report.json", out.dump(2) + "\n");
+    writer.finish();
+    return out;
+  }
+
+ private:
+  void assign() {
+    std::vector<model::ModuleInfo> infos;
+    for (const SourceModule& module : modules_.modules) infos.push_back(module.info);
+    try {
+      assignment_ = assign_schemes(*job_.modifier, infos, modules_.tied_embeddings);
+    } catch (Error& e) {
+      if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
+      throw;
+    }
+  }
+
+  // The disk is busy with the last pages while the processors read the files back.
+  void sync_and_check(FreeWork& work, checkpoint::Writer& writer) {
+    std::exception_ptr failure;
+    std::thread syncing([&] {
+      try {
+        writer.close_shards();
+        write_side_files(reader_, merged_config(existing_, modules_, assignment_), job_.recipe_yaml, writer);
+      } catch (...) {
+        failure = std::current_exception();
+      }
+    });
+    try {
+      work.check(writer.temporary());
+    } catch (...) {
+      syncing.join();
+      throw;
+    }
+    syncing.join();
+    if (failure) std::rethrow_exception(failure);
+    const checkpoint::Reader output(writer.temporary());  // headers against index, config.json
+    SWAGE_CHECK(output.tensors().size() == layout_.tensors().size(), Internal, "self-check: the output has ", output.tensors().size(), " tensors");
+  }
+
+  void make_plan() {
+    plan_.source_bytes = layout_.source_bytes;
+    plan_.output_bytes = layout_.output_bytes;
+    size_t tensors = reader_.tensors().size();
+    for (const FreeItem& item : layout_.items) {
+      tensors += item.outputs.size();
+      if (item.scheme == nullptr) continue;
+      ++plan_.quantized_modules;
+      plan_.quantized_parameters += item.module->info.rows * item.module->info.columns;
+    }
+    plan_.bits_per_weight = 8.0 * double(layout_.quantized_bytes) / double(std::max<int64_t>(1, plan_.quantized_parameters));
+    plan_.peak_bytes = kBaseBytes + tensors * kBytesPerTensor + uint64_t(at::get_num_threads()) * kBuffers * layout_.largest_chunk_bytes;
+  }
+
+  // `work` is null for a dry run.
+  Json report(const FreeWork* work) const {
+    Json out = Json::object();
+    out.set("swage", "0.1.0");
+    out.set("source", std::filesystem::absolute(job_.source).filename().string());
+    out.set("model_type", reader_.config().get_string("model_type", ""));
+    out.set("model_free", true);
+    out.set("modifier", job_.modifier->name());
+    out.set("seed", int64_t(context_.seed));
+    out.set("device", "cpu");
+    out.set("threads", int64_t(at::get_num_threads()));
+    out.set("plan", plan_.to_json());
+    if (work == nullptr) return out;
+    out.set("seconds", clock_.total_seconds());
+    out.set("stage_seconds", clock_.to_json());
+    out.set("peak_rss_bytes", peak_rss_bytes());
+    out.set("errors_measured_on", cat("one row in ", kErrorRows));
+    Json warnings = Json::array(), modules = Json::array();
+    for (const std::string& warning : modules_.warnings) warnings.push_back(warning);
+    for (size_t i = 0; i < layout_.items.size(); ++i) {
+      const FreeItem& item = layout_.items[i];
+      if (item.scheme == nullptr) continue;
+      const auto [difference, whole] = work->error_of(i);
+      ModuleReport module;
+      module.name = item.module->info.name;
+      module.scheme = assignment_.scheme_names[assignment_.scheme_of.at(module.name)];
+      module.loss = difference;
+      module.relative_error = whole > 0 ? std::sqrt(difference / whole) : 0;
+      modules.push_back(module.to_json());
+    }
+    out.set("warnings", std::move(warnings));
+    out.set("modules", std::move(modules));
+    return out;
+  }
+
+  const CompressJob& job_;
+  const Context& context_;
+  const checkpoint::Reader reader_;
+  const std::optional<scheme::QuantizationConfig> existing_;
+  const SourceModules modules_;
+  Assignment assignment_;
+  FreeLayout layout_;
+  Plan plan_;
+  StageClock clock_;
+};
+
+}  // namespace
+
+bool runs_model_free(const CompressJob& job) {
+  if (job.model_free) return true;
+  if (job.modifier->needs_calibration() || !job.data_file.empty()) return false;
+  const std::string type = checkpoint::Reader(job.source).config().get_string("model_type", "");
+  const std::vector<std::string> known = model::supported_model_types();
+  return !std::binary_search(known.begin(), known.end(), type);
+}
+
+Json run_model_free(const CompressJob& job, const Context& context) { return ModelFree(job, context).run(); }
+
+}  // namespace swage::pipeline

@@ -1,0 +1,231 @@
+#include "swage/pipeline/model_free_work.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <fcntl.h>
+
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <numeric>
+
+#include "swage/base/error.h"
+#include "swage/base/memory.h"
+#include "swage/io/mmap_file.h"
+#include "swage/io/safetensors.h"
+#include "swage/ops/parallel_tasks.h"
+
+namespace swage::pipeline {
+namespace {
+
+constexpr int64_t kAheadChunks = 64;  // that the disk is asked for before they are needed: some 32 MiB
+constexpr double kSecondsBetweenEvents = 0.2;
+
+uint64_t mix(uint64_t hash, uint64_t value) {
+  hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+  return hash ^ (hash >> 29);
+}
+
+// Of bytes at a place; four independent chains keep the multiplier busy.
+uint64_t digest(std::string_view bytes, uint64_t offset) {
+  constexpr size_t kWords = 4, kStep = 8 * kWords;
+  uint64_t lanes[kWords] = {1, 2, 3, 4};
+  size_t at = 0;
+  for (; at + kStep <= bytes.size(); at += kStep) {
+    uint64_t words[kWords];
+    std::memcpy(words, bytes.data() + at, kStep);
+    for (size_t k = 0; k < kWords; ++k) lanes[k] = mix(lanes[k], words[k]);
+  }
+  uint64_t rest[kWords] = {};
+  std::memcpy(rest, bytes.data() + at, bytes.size() - at);
+  uint64_t hash = mix(offset, bytes.size());
+  for (size_t k = 0; k < kWords; ++k) hash = mix(mix(hash, lanes[k]), rest[k]);
+  return hash;
+}
+
+std::string_view bytes_of(const at::Tensor& tensor) { return {static_cast<const char*>(tensor.const_data_ptr()), size_t(tensor.nbytes())}; }
+
+// Rows 0 .. rows of a quantized weight.
+format::QuantizedWeight first_rows(const format::QuantizedWeight& weight, int64_t rows) {
+  format::QuantizedWeight out = weight;
+  out.codes_OI = weight.codes_OI.narrow(0, 0, rows);
+  if (weight.scale_OG.size(0) == weight.codes_OI.size(0)) {
+    out.scale_OG = weight.scale_OG.narrow(0, 0, rows);
+    if (weight.zero_point_OG.defined()) out.zero_point_OG = weight.zero_point_OG.narrow(0, 0, rows);
+  }
+  return out;
+}
+
+struct OpenShard {
+  io::FileDescriptor file;
+  io::SafetensorsHeader header;
+};
+
+}  // namespace
+
+// What a thread reuses from chunk to chunk: fresh memory costs a page fault every 4 KiB.
+struct FreeWork::Scratch {
+  at::Tensor buffer;
+  char* bytes(uint64_t count) {
+    if (!buffer.defined() || uint64_t(buffer.numel()) < count) buffer = at::empty({int64_t(count)}, at::kByte);
+    return static_cast<char*>(buffer.mutable_data_ptr());
+  }
+};
+
+FreeWork::FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const modifiers::Modifier& modifier, const Context& context, const StageClock& clock)
+    : reader_(reader), layout_(layout), modifier_(modifier), context_(context), clock_(clock), errors_(size_t(layout.chunks)) {
+  size_t outputs = 0;
+  for (const FreeItem& item : layout.items) {
+    first_digest_.push_back(outputs);
+    outputs += item.outputs.size();
+  }
+  written_ = std::vector<std::atomic<uint64_t>>(outputs);
+  found_ = std::vector<std::atomic<uint64_t>>(outputs);
+}
+
+void FreeWork::for_each_chunk(const char* stage, const std::function<void(const FreeItem&, int64_t, Scratch&)>& work) {
+  std::atomic<bool> stop = false;  // after an error the other threads need not go on
+  const auto run = [&](int64_t chunk, Scratch& scratch) {
+    if (stop) return;
+    try {
+      context_.check_cancelled();
+      work(layout_.item_of(chunk), chunk, scratch);
+      tell(stage, chunk + 1);
+    } catch (...) {
+      stop = true;
+      throw;
+    }
+  };
+  ops::parallel_tasks(layout_.chunks, [] { return Scratch(); }, run);
+}
+
+void FreeWork::prefetch(int64_t chunk) const {
+  if (chunk >= layout_.chunks) return;
+  const FreeItem& item = layout_.item_of(chunk);
+  const int64_t first = (chunk - item.first_chunk) * item.chunk_rows, rows = std::min(item.chunk_rows, item.rows - first);
+  if (item.module == nullptr) return reader_.prefetch(item.tensor, uint64_t(first), uint64_t(rows));
+  const SourceModule& module = *item.module;
+  const uint64_t element = uint64_t(io::bits_of(module.dtype)) / 8;
+  if (module.transposed) return;  // read in columns, from pages that lie too far apart to ask for them
+  reader_.prefetch(module.tensor, module.offset + uint64_t(first * module.stride) * element, uint64_t(rows * module.stride) * element);
+}
+
+void FreeWork::tell(const char* stage, int64_t done) {
+  const std::unique_lock<std::mutex> lock(telling_, std::try_to_lock);
+  const double seconds = clock_.total_seconds();
+  if (!lock.owns_lock() || seconds < told_seconds_ + kSecondsBetweenEvents) return;
+  told_seconds_ = seconds;
+  ProgressEvent event;
+  event.stage = cat(stage, " ", done * 100 / layout_.chunks, " %");
+  event.elapsed_seconds = seconds;
+  event.eta_seconds = seconds / double(done) * double(layout_.chunks - done);
+  event.rss_bytes = current_rss_bytes();
+  context_.progress(event);
+}
+
+void FreeWork::put(const FreeItem& item, size_t output, int64_t chunk, std::string_view bytes, checkpoint::Writer& writer) {
+  const Piece piece = layout_.piece(item, item.outputs[output], chunk);
+  const std::string& name = item.outputs[output].spec.name;
+  SWAGE_CHECK(bytes.size() == piece.bytes, Internal, name, ": a chunk of ", bytes.size(), " bytes where ", piece.bytes, " were planned");
+  written_[first_digest_[index_of(item)] + output] += digest(bytes, piece.offset);
+  writer.put_part(name, piece.offset, bytes);
+}
+
+void FreeWork::write_copied(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer) {
+  const Piece piece = layout_.piece(item, item.outputs[0], chunk);
+  char* buffer = scratch.bytes(piece.bytes);
+  if (item.module == nullptr) {
+    reader_.read_bytes(item.tensor, piece.offset, buffer, piece.bytes);
+  } else {
+    const int64_t first = (chunk - item.first_chunk) * item.chunk_rows;
+    read_rows(reader_, *item.module, first, std::min(item.chunk_rows, item.rows - first), buffer);
+  }
+  put(item, 0, chunk, {buffer, piece.bytes}, writer);
+}
+
+void FreeWork::write_quantized(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer) {
+  const SourceModule& module = *item.module;
+  const int64_t first = (chunk - item.first_chunk) * item.chunk_rows, rows = std::min(item.chunk_rows, item.rows - first);
+  const at::ScalarType type = checkpoint::scalar_type_of(module.dtype);
+  char* buffer = scratch.bytes(uint64_t(rows * module.info.columns) * c10::elementSize(type));
+  read_rows(reader_, module, first, rows, buffer);
+  const at::Tensor w_OI = at::from_blob(buffer, {rows, module.info.columns}, at::TensorOptions(type));
+  modifiers::LinearTask task{module.info.name, w_OI, type, item.scheme};
+  task.measure_error = false;
+  const modifiers::SolvedLinear solved = std::move(modifier_.quantize({&task, 1}, {})[0]);
+  const auto packed = format::format_for(*item.scheme).pack(*item.scheme->weights, solved.weight);
+  SWAGE_CHECK(packed.size() == item.outputs.size(), Internal, module.info.name, ": ", packed.size(), " tensors where ", item.outputs.size(), " were planned");
+  for (size_t i = 0; i < packed.size(); ++i) {
+    if (item.outputs[i].bytes_per_chunk == 0 && chunk != item.first_chunk) continue;
+    if (packed[i].first == "weight_shape") {
+      const int64_t shape[2] = {item.rows, module.info.columns};
+      put(item, i, chunk, {reinterpret_cast<const char*>(shape), sizeof shape}, writer);
+    } else {
+      put(item, i, chunk, bytes_of(packed[i].second.contiguous()), writer);
+    }
+  }
+  const int64_t measured = std::max<int64_t>(1, rows / kErrorRows);
+  const at::Tensor q_OI = format::dequantize(first_rows(solved.weight, measured)), exact_OI = w_OI.narrow(0, 0, measured).to(at::kFloat);
+  const float *q = q_OI.const_data_ptr<float>(), *w = exact_OI.const_data_ptr<float>();
+  ChunkError& error = errors_[size_t(chunk)];
+  for (int64_t i = 0; i < q_OI.numel(); ++i) {
+    error.difference += double(w[i] - q[i]) * double(w[i] - q[i]);
+    error.whole += double(w[i]) * double(w[i]);
+  }
+}
+
+void FreeWork::write(checkpoint::Writer& writer) {
+  for (int64_t chunk = 0; chunk < kAheadChunks; ++chunk) prefetch(chunk);
+  for_each_chunk("writing", [&](const FreeItem& item, int64_t chunk, Scratch& scratch) {
+    prefetch(chunk + kAheadChunks);
+    if (item.scheme == nullptr) return write_copied(item, chunk, scratch, writer);
+    try {
+      write_quantized(item, chunk, scratch, writer);
+    } catch (Error& e) {
+      e.add_context(item.module->info.name + ".weight");
+      throw;
+    }
+  });
+}
+
+void FreeWork::check(const std::filesystem::path& folder) {
+  std::vector<OpenShard> shards;
+  std::map<std::string, std::pair<size_t, const io::StoredTensor*>> place_of;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".safetensors") continue;
+    shards.push_back({io::FileDescriptor(entry.path(), O_RDONLY), io::parse_safetensors_header(io::MmapFile(entry.path()).bytes(), entry.path().string())});
+  }
+  for (size_t i = 0; i < shards.size(); ++i) {
+    for (const io::StoredTensor& tensor : shards[i].header.tensors) place_of.emplace(tensor.spec.name, std::pair(i, &tensor));
+  }
+  for_each_chunk("checking", [&](const FreeItem& item, int64_t chunk, Scratch& scratch) {
+    for (size_t i = 0; i < item.outputs.size(); ++i) {
+      const OutputTensor& output = item.outputs[i];
+      const auto place = place_of.find(output.spec.name);
+      SWAGE_CHECK(place != place_of.end() && place->second.second->spec == output.spec, Internal, "self-check: ", output.spec.name, " is not in the files as it was planned");
+      const Piece piece = layout_.piece(item, output, chunk);
+      if (piece.bytes == 0 && chunk != item.first_chunk) continue;
+      char* buffer = scratch.bytes(piece.bytes);
+      shards[place->second.first].file.read_at(buffer, piece.bytes, place->second.second->offset + piece.offset);
+      found_[first_digest_[index_of(item)] + i] += digest({buffer, piece.bytes}, piece.offset);
+    }
+  });
+  for (const FreeItem& item : layout_.items) {
+    for (size_t i = 0; i < item.outputs.size(); ++i) {
+      const size_t at = first_digest_[index_of(item)] + i;
+      SWAGE_CHECK(written_[at] == found_[at], Internal, "self-check: ", item.outputs[i].spec.name, " reads back other than it was written");
+    }
+  }
+}
+
+std::pair<double, double> FreeWork::error_of(size_t index) const {
+  const FreeItem& item = layout_.items[index];
+  ChunkError sum;
+  for (int64_t chunk = item.first_chunk; chunk < item.first_chunk + item.chunks(); ++chunk) {
+    sum.difference += errors_[size_t(chunk)].difference;
+    sum.whole += errors_[size_t(chunk)].whole;
+  }
+  return {sum.difference, sum.whole};
+}
+
+}  // namespace swage::pipeline

@@ -1,0 +1,59 @@
+// The work of a model-free run: chunks are read, quantized, packed and written on all threads; afterwards the files are read back.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "swage/base/context.h"
+#include "swage/checkpoint/writer.h"
+#include "swage/modifiers/modifier.h"
+#include "swage/pipeline/model_free_layout.h"
+#include "swage/pipeline/report.h"
+
+namespace swage::pipeline {
+
+// Rounding errors are measured on one row in this many.
+inline constexpr int64_t kErrorRows = 16;
+
+class FreeWork {
+ public:
+  // All must outlive this.
+  FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const modifiers::Modifier& modifier, const Context& context, const StageClock& clock);
+
+  // Writes every tensor. Error(Numerical) naming a weight that holds NaN or infinity, Error(Cancelled).
+  void write(checkpoint::Writer& writer);
+  // Reads the shards in `folder` back: headers, and every byte, compared by digest with what write() was given. Error(Internal)
+  // naming the first tensor that differs. May run while the shards are synced.
+  void check(const std::filesystem::path& folder);
+  // Of item `index`: sums over the measured rows of |w - q|^2 and |w|^2.
+  std::pair<double, double> error_of(size_t index) const;
+
+ private:
+  struct Scratch;
+  struct ChunkError {
+    double difference = 0, whole = 0;
+  };
+  void for_each_chunk(const char* stage, const std::function<void(const FreeItem&, int64_t, Scratch&)>& work);
+  void write_quantized(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer);
+  void write_copied(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer);
+  void put(const FreeItem& item, size_t output, int64_t chunk, std::string_view bytes, checkpoint::Writer& writer);
+  void prefetch(int64_t chunk) const;
+  void tell(const char* stage, int64_t done);
+  size_t index_of(const FreeItem& item) const { return size_t(&item - layout_.items.data()); }
+
+  const checkpoint::Reader& reader_;
+  const FreeLayout& layout_;
+  const modifiers::Modifier& modifier_;
+  const Context& context_;
+  const StageClock& clock_;
+  std::vector<size_t> first_digest_;               // of each item's outputs
+  std::vector<std::atomic<uint64_t>> written_, found_;  // digests by output: sums over pieces, so that their order does not count
+  std::vector<ChunkError> errors_;                 // by chunk
+  std::mutex telling_;
+  double told_seconds_ = 0;
+};
+
+}  // namespace swage::pipeline
