@@ -25,10 +25,19 @@ GridSpec make_spec(int bits, bool symmetric, int64_t group_size) {
   return spec;
 }
 
-GridSpec fp8_spec() {
+GridSpec float_spec(CodeType type, at::ScalarType scale_dtype = at::kFloat, int64_t group_size = 0) {
   GridSpec spec;
-  spec.type = CodeType::Fp8E4M3;
-  spec.code_min = -448, spec.code_max = 448;
+  spec.type = type;
+  spec.code_max = type == CodeType::Fp8E4M3 ? 448 : type == CodeType::Fp6E2M3 ? 7.5 : 6;
+  spec.code_min = -spec.code_max;
+  spec.scale_dtype = scale_dtype;
+  spec.group_size = group_size;
+  return spec;
+}
+
+// The same with scales of `rows` x spec.group_size blocks; 0 rows: of the whole tensor.
+GridSpec in_blocks(GridSpec spec, int64_t rows) {
+  spec.group_rows = rows;
   return spec;
 }
 
@@ -52,9 +61,37 @@ at::Tensor dampened(const at::Tensor& gram_II, const GptqFactor& factor) {
   return h_II;
 }
 
+// All values that a code may have, as f64.
+at::Tensor values_of_codes(const GridSpec& spec) {
+  if (spec.type == CodeType::Int) return at::arange(spec.code_min, spec.code_max + 1, at::kDouble);
+  GridSpec unit = spec;
+  unit.group_size = 0, unit.group_rows = 1;
+  const at::Tensor bytes = at::arange(spec.type == CodeType::Fp8E4M3 ? 256 : spec.type == CodeType::Fp6E2M3 ? 64 : 16, at::kByte).unsqueeze(0);
+  const at::Tensor codes = spec.type == CodeType::Fp8E4M3 ? bytes.view(at::kFloat8_e4m3fn) : bytes;
+  const at::Tensor values = dequantize_from_grid(codes, {unit, at::ones({1, 1}), {}, {}, {}}).squeeze(0).to(at::kDouble);
+  return values.index({values.abs() <= spec.code_max});  // E4M3 has two NaNs
+}
+
 at::Tensor round_to_codes(const at::Tensor& t, const GridSpec& spec) {
   if (spec.type == CodeType::Int) return t.clamp(spec.code_min, spec.code_max).round();
-  return t.clamp(spec.code_min, spec.code_max).to(at::kFloat).to(at::kFloat8_e4m3fn).to(at::kDouble);
+  if (spec.type == CodeType::Fp8E4M3) return t.clamp(-448, 448).to(at::kFloat).to(at::kFloat8_e4m3fn).to(at::kDouble);
+  const at::Tensor values = values_of_codes(spec);
+  return values.index_select(0, (t.unsqueeze(1) - values).abs().argmin(1));  // ties do not happen to noise
+}
+
+// Scales or zero points of one column, f64 [O].
+at::Tensor of_column(const Grid& grid, const at::Tensor& of_OG, int64_t rows, int64_t columns, int64_t column) {
+  if (of_OG.numel() == 1) return of_OG.flatten().expand({rows}).to(at::kDouble);
+  const int64_t size = grid.spec.group_size == 0 ? columns : grid.spec.group_size;
+  const int64_t group = grid.g_idx_I.defined() ? grid.g_idx_I[column].item<int>() : column / size;
+  return of_OG.select(1, group).repeat_interleave(grid.spec.group_rows).narrow(0, 0, rows).to(at::kDouble);
+}
+
+// Values of codes before scaling.
+at::Tensor code_values(const at::Tensor& codes_OI, const GridSpec& spec) {
+  GridSpec unit = spec;
+  unit.group_size = 0, unit.group_rows = 0, unit.symmetric = true;
+  return dequantize_from_grid(codes_OI, {unit, at::ones({1}), {}, {}, {}}).to(at::kDouble);
 }
 
 // Frantar et al. 2022, Algorithm 1 as published, in f64: upper Cholesky factor of the inverse, one column after the other.
@@ -65,9 +102,8 @@ at::Tensor textbook_gptq(const at::Tensor& w_OI, const at::Tensor& h_II, const a
   at::Tensor left_OI = w_OI.to(at::kDouble).index_select(1, order_I).clone(), codes_OI = at::zeros(w_OI.sizes(), at::kDouble);
   for (int64_t j = 0; j < columns; ++j) {
     const int64_t column = order_I[j].item<int64_t>();
-    const int64_t group = grid.g_idx_I.defined() ? grid.g_idx_I[column].item<int>() : column / (columns / grid.scale_OG.size(1));
-    const at::Tensor scale_O = grid.scale_OG.select(1, group).to(at::kDouble);
-    const at::Tensor zero_O = grid.spec.symmetric ? at::zeros_like(scale_O) : grid.zero_point_OG.select(1, group).to(at::kDouble);
+    const at::Tensor scale_O = of_column(grid, grid.scale_OG, w_OI.size(0), columns, column);
+    const at::Tensor zero_O = grid.spec.symmetric ? at::zeros_like(scale_O) : of_column(grid, grid.zero_point_OG, w_OI.size(0), columns, column);
     const at::Tensor w_O = left_OI.select(1, j).clone(), code_O = round_to_codes(w_O / scale_O + zero_O, grid.spec);
     codes_OI.select(1, column).copy_(code_O);
     const at::Tensor error_O = (w_O - (code_O - zero_O) * scale_O) / u_II[j][j];
@@ -108,7 +144,7 @@ TEST_P(GptqSolve, EqualsTheTextbookForm) {
   const Grid grid = find_grid(w_OI, spec, {}, g_idx_I);
   const GptqResult result = gptq_solve(w_OI, factor, grid);
   const at::Tensor h_II = dampened(gram_II, factor);
-  const at::Tensor same_OI = result.codes_OI.to(at::kDouble) == textbook_gptq(w_OI, h_II, order_of(factor), grid);
+  const at::Tensor same_OI = code_values(result.codes_OI, spec) == textbook_gptq(w_OI, h_II, order_of(factor), grid);
   // f32 sums against f64: a value within 1e-6 of the border between two codes may go to the other side, and the columns
   // after it in that row follow.
   EXPECT_GE(same_OI.to(at::kDouble).mean().item<double>(), 0.9999);
@@ -123,8 +159,22 @@ INSTANTIATE_TEST_SUITE_P(All, GptqSolve,
                                          Setup{make_spec(4, true, 32), ActOrder::Group, 150, 256}, Setup{make_spec(4, false, 64), ActOrder::Static, 48, 256},
                                          Setup{make_spec(4, false, 64), ActOrder::Group, 49, 256}, Setup{make_spec(8, true, 0), ActOrder::Static, 30, 130},
                                          Setup{make_spec(3, true, 11), ActOrder::Static, 97, 99}, Setup{make_spec(2, false, 1), ActOrder::None, 5, 13},
-                                         Setup{fp8_spec(), ActOrder::Static, 60, 200}, Setup{make_spec(4, true, 0), ActOrder::Static, 1, 257},
+                                         Setup{float_spec(CodeType::Fp8E4M3), ActOrder::Static, 60, 200}, Setup{make_spec(4, true, 0), ActOrder::Static, 1, 257},
                                          Setup{make_spec(4, true, 0), ActOrder::Static, 100, 1}, Setup{make_spec(4, true, 1), ActOrder::Group, 1, 1}));
+
+INSTANTIATE_TEST_SUITE_P(EveryGrid, GptqSolve,
+                         testing::Values(Setup{make_spec(2, true, 32), ActOrder::Static, 60, 128}, Setup{make_spec(3, false, 32), ActOrder::Static, 60, 128},
+                                         Setup{make_spec(5, true, 32), ActOrder::Static, 60, 128}, Setup{make_spec(6, false, 32), ActOrder::Group, 60, 128},
+                                         Setup{make_spec(7, true, 32), ActOrder::Static, 60, 128}, Setup{make_spec(8, false, 0), ActOrder::Static, 60, 128},
+                                         Setup{float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16), ActOrder::Static, 60, 128},
+                                         Setup{float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16), ActOrder::None, 49, 48},
+                                         Setup{float_spec(CodeType::Fp4E2M1, at::kByte, 32), ActOrder::Static, 60, 128},
+                                         Setup{float_spec(CodeType::Fp6E2M3, at::kByte, 32), ActOrder::Static, 60, 128},
+                                         Setup{float_spec(CodeType::Fp8E4M3, at::kByte, 32), ActOrder::Static, 60, 128},
+                                         Setup{in_blocks(float_spec(CodeType::Fp8E4M3, at::kFloat, 32), 32), ActOrder::Static, 130, 72},
+                                         Setup{in_blocks(make_spec(4, false, 24), 7), ActOrder::Static, 60, 100},
+                                         Setup{in_blocks(float_spec(CodeType::Fp8E4M3), 0), ActOrder::Static, 60, 128},
+                                         Setup{in_blocks(make_spec(8, false, 0), 0), ActOrder::Static, 60, 128}));
 
 // The point of it all: less error than rounding each weight for itself, and act-order helps where columns differ in size.
 TEST(Gptq, BeatsRoundToNearest) {
@@ -152,7 +202,7 @@ TEST(Gptq, IsWithinBabaisBoundOfTheOptimum) {
     if (is_diagonal) gram_II = gram_II.diagonal().diag().contiguous();
     const GptqFactor factor = gptq_factor(gram_II, {});
     const at::Tensor h_II = dampened(gram_II, factor), w_OI = at::rand({1, kColumns}) - 0.5;
-    const Grid grid{make_spec(2, true, 0), at::full({1, 1}, 1.0f), {}, {}};  // |w| <= 1/2 and small updates: no clamping
+    const Grid grid{make_spec(2, true, 0), at::full({1, 1}, 1.0f), {}, {}, {}};  // |w| <= 1/2 and small updates: no clamping
     const GptqResult result = gptq_solve(w_OI, factor, grid);
     double best = INFINITY;
     for (int code = 0; code < 4096; ++code) {
@@ -169,6 +219,31 @@ TEST(Gptq, IsWithinBabaisBoundOfTheOptimum) {
       EXPECT_NEAR(result.loss, best, 1e-5 * best);
     }
     EXPECT_NEAR(result.loss, loss_of(w_OI, h_II, factor, result, grid), 1e-4 * result.loss);
+  }
+}
+
+// All combinations of codes of a row, for a float grid: no solution is better than the best, a diagonal H finds it, and a code that
+// was not clamped is off by half of the largest step at most.
+TEST(Gptq, MeetsTheOptimumOfFloatCodes) {
+  at::manual_seed(13);
+  constexpr int64_t kColumns = 4;
+  const GridSpec spec = float_spec(CodeType::Fp4E2M1);
+  const at::Tensor values = values_of_codes(spec), all_NI = at::cartesian_prod({values, values, values, values});
+  for (int trial = 0; trial < 20; ++trial) {
+    const bool is_diagonal = trial % 4 == 0;
+    at::Tensor gram_II = correlated_gram(kColumns, 40);
+    if (is_diagonal) gram_II = gram_II.diagonal().diag().contiguous();
+    const GptqFactor factor = gptq_factor(gram_II, {});
+    const at::Tensor h_II = dampened(gram_II, factor), w_OI = at::rand({1, kColumns}) * 8 - 4;
+    const Grid grid{spec, at::ones({1, 1}), {}, {}, {}};
+    const GptqResult result = gptq_solve(w_OI, factor, grid);
+    const at::Tensor d_NI = all_NI - w_OI.to(at::kDouble);
+    const double best = (d_NI.mm(h_II) * d_NI).sum(1).min().item<double>();
+    EXPECT_GE(result.loss, best * (1 - 1e-5));
+    if (is_diagonal) { EXPECT_NEAR(result.loss, best, 1e-5 * best); }
+    if (code_values(result.codes_OI, spec).abs().max().item<double>() < 6) {
+      EXPECT_LE(result.loss, factor.d_I.sum().item<double>() * (1 + 1e-5));  // steps of up to 2
+    }
   }
 }
 
@@ -288,7 +363,7 @@ TEST(Gptq, RowsAreIndependent) {
   const GptqResult all = gptq_solve(w_OI, factor, grid);
   double loss = 0;
   for (int64_t r = 0; r < 60; ++r) {
-    const Grid row{grid.spec, grid.scale_OG.narrow(0, r, 1), {}, {}};
+    const Grid row = rows_of_grid(grid, r, 1);
     const GptqResult one = gptq_solve(w_OI.narrow(0, r, 1), factor, row);
     EXPECT_TRUE(one.codes_OI.equal(all.codes_OI.narrow(0, r, 1)));
     loss += one.loss;
