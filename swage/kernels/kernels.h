@@ -91,6 +91,9 @@ struct ScaleSearchPanel {
   // Not null: all lanes are pieces of one group, with its range. Nothing is chosen; `scale` and `zero` are [steps], the
   // candidates, and `error` is [steps] out: each one's sum over the lanes, in units that depend on the range alone.
   double* error = nullptr;
+  const float* importance = nullptr;  // [count, kSearchLanes]: factors of the weights' errors; null: 1
+  int32_t* step = nullptr;            // [kSearchLanes] out: which factor won; not with `error`
+  uint8_t* improved = nullptr;        // [steps]: 1 is put where a group found its best so far; not with `error`
 };
 
 // Codes of one row: round(w / scale + zero), clamped. `scale` and `zero` hold one value per column.
@@ -139,6 +142,33 @@ struct IntegerProduct {
   bool add;                  // out += x W^T
 };
 
+// One group of columns of a solved weight, kPanel rows side by side: first (if `refit`) the scale that fits the codes best, then
+// each code to its best value given all others (coordinate descent). H is the Gram matrix, P = (W - Q) H the gradient:
+//   scale += sum_j P_j u_j / sum_ij u_i H_ij u_j  with u = code - zero, rounded by `rule`, kept if the loss falls;
+//   code_j = round(code_j + P_j / (H_jj scale)).
+inline constexpr int64_t kLongestRefit = 128;
+struct RefinePanel {
+  int64_t count;                  // columns, at most kLongestRefit
+  const float* gram;              // [count, count]
+  const float* inverse_diagonal;  // [count]: 1 / H_jj
+  float* gradient;                // [count, kPanel], 64-byte aligned; used up
+  float* code;                    // [count, kPanel], 64-byte aligned: code values; changed
+  float* scale;                   // [kPanel], 64-byte aligned; changed
+  const float* zero;              // [kPanel], 64-byte aligned
+  bool refit;
+  ScaleRule rule;
+  CodeRange range;
+  float* change;                  // [count, kPanel], 64-byte aligned, out: new value less old value
+};
+// The refitted scale as it is stored; `scale` if that would not lower the loss.
+inline float refitted_scale(const ScaleRule& rule, float scale, float slope, float curvature) {
+  if (rule.format == ScaleFormat::PowerOfTwo || !(curvature > 0)) return scale;
+  const float wanted = scale + slope / curvature;
+  if (!(wanted > 0)) return scale;
+  const float fitted = stored_scale(rule, wanted, 0), change = fitted - scale;
+  return fitted > 0 && change * (change * curvature - 2 * slope) < 0 ? fitted : scale;
+}
+
 struct KernelTable {
   void (*gram_pack)(const GramPack&);
   void (*gram_tile)(const GramTile&);
@@ -147,6 +177,7 @@ struct KernelTable {
   void (*search_scales)(const ScaleSearchPanel&);
   void (*quantize_row)(const QuantizeRow&);
   void (*value_range)(ValueRange&);
+  void (*refine_panel)(const RefinePanel&);
   void (*quantize_blocks)(const QuantizeBlocks&);
   void (*integer_product)(const IntegerProduct&);
 
@@ -159,6 +190,7 @@ struct KernelTable {
     v("search_scales", &KernelTable::search_scales);
     v("quantize_row", &KernelTable::quantize_row);
     v("value_range", &KernelTable::value_range);
+    v("refine_panel", &KernelTable::refine_panel);
     v("quantize_blocks", &KernelTable::quantize_blocks);
     v("integer_product", &KernelTable::integer_product);
   }

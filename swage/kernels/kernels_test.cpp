@@ -140,10 +140,10 @@ void gptq_panel_parity() {
 double search_error(const ScaleSearchPanel& p, int64_t lane) {
   double sum = 0;
   for (int64_t i = 0; i < p.count; ++i) {
-    const float w = p.weight[i * kSearchLanes + lane];
+    const float w = p.weight[i * kSearchLanes + lane], importance = p.importance == nullptr ? 1.0f : p.importance[i * kSearchLanes + lane];
     float code = std::clamp(w / p.scale[lane] + p.zero[lane], p.range.min, p.range.max);
     code = round_to_code_value(p.range.kind, code);
-    sum += std::pow(std::fabs(double{(code - p.zero[lane]) * p.scale[lane] - w}), double{p.norm});
+    sum += double{importance} * std::pow(std::fabs(double{(code - p.zero[lane]) * p.scale[lane] - w}), double{p.norm});
   }
   return sum;
 }
@@ -153,9 +153,13 @@ struct SearchData {
   static constexpr int64_t kCount = 72;
   Aligned<float> weight{kCount * kSearchLanes}, low{kSearchLanes}, high{kSearchLanes};
   Aligned<float> scale{kSearchLanes}, zero{kSearchLanes}, plain_scale{kSearchLanes}, plain_zero{kSearchLanes};
+  Aligned<float> importance{kCount * kSearchLanes};
+  std::vector<int32_t> step = std::vector<int32_t>(kSearchLanes), plain_step = step;
+  std::vector<uint8_t> improved = std::vector<uint8_t>(46), plain_improved = improved;
   std::vector<float> factors;
 
-  SearchData(bool power_of_two) {
+  explicit SearchData(bool power_of_two) {
+    for (int64_t i = 0; i < kCount * kSearchLanes; ++i) importance[i] = 0.5f + static_cast<float>(i % 7);
     fill_noise(weight.data(), kCount * kSearchLanes, 5, 0.02f);
     for (int64_t i = 0; i < kCount; ++i) weight[i * kSearchLanes + 3] = 0;        // a group of zeros
     for (int64_t i = 0; i < kCount; ++i) weight[i * kSearchLanes + 4] *= 1e-12f;  // and a tiny one
@@ -173,10 +177,13 @@ struct SearchData {
   }
 };
 
-void search_parity_for(CodeRange range, bool symmetric, float norm, const ScaleRule& rule) {
+void search_parity_for(CodeRange range, bool symmetric, float norm, const ScaleRule& rule, bool weighted) {
   SearchData data(rule.format == ScaleFormat::PowerOfTwo);
-  const ScaleSearchPanel fast = data.panel(range, symmetric, norm, rule);
+  ScaleSearchPanel fast = data.panel(range, symmetric, norm, rule);
+  if (weighted) fast.importance = data.importance.data();
+  fast.step = data.step.data(), fast.improved = data.improved.data();
   ScaleSearchPanel plain = fast;
+  plain.step = data.plain_step.data(), plain.improved = data.plain_improved.data();
   plain.scale = data.plain_scale.data();
   plain.zero = data.plain_zero.data();
   fast_kernels().search_scales(fast);
@@ -184,14 +191,20 @@ void search_parity_for(CodeRange range, bool symmetric, float norm, const ScaleR
   for (int64_t lane = 0; lane < kSearchLanes; ++lane) {
     // log2 and exp2 are good to 1e-5 together, so the winner may be another candidate whose error is this close.
     EXPECT_LE(search_error(fast, lane), search_error(plain, lane) * (1 + 5e-5) + 1e-30) << "lane " << lane << " norm " << norm;
+    if (data.scale[lane] == data.plain_scale[lane] && data.zero[lane] == data.plain_zero[lane] && rule.format == ScaleFormat::F32) {
+      EXPECT_EQ(data.step[static_cast<size_t>(lane)], data.plain_step[static_cast<size_t>(lane)]);
+    }
+    EXPECT_EQ(data.improved[static_cast<size_t>(data.step[static_cast<size_t>(lane)])], 1);
   }
   EXPECT_EQ(data.scale[3], data.plain_scale[3]);
+  EXPECT_EQ(data.step[3], 0);
 }
 
 // All lanes as one group: the same candidates, and errors in the same proportion.
-void search_one_group_for(CodeRange range, bool symmetric, float norm, const ScaleRule& rule) {
+void search_one_group_for(CodeRange range, bool symmetric, float norm, const ScaleRule& rule, bool weighted) {
   SearchData data(rule.format == ScaleFormat::PowerOfTwo);
   ScaleSearchPanel fast = data.panel(range, symmetric, norm, rule);
+  if (weighted) fast.importance = data.importance.data();
   for (int64_t lane = 0; lane < kSearchLanes; ++lane) data.low[lane] = data.low[0], data.high[lane] = data.high[0];
   const size_t steps = data.factors.size();
   std::vector<float> scale(steps), zero(steps), plain_scale(steps), plain_zero(steps);
@@ -211,11 +224,11 @@ void search_scales_parity() {
   const ScaleRule nvfp4{ScaleFormat::E4M3, CodeKind::E2M1, 0.125f, 3000.0f};
   for (const auto& run : {search_parity_for, search_one_group_for}) {
     for (const float norm : {2.4f, 2.0f, 1.0f, 3.5f}) {
-      run(int4, true, norm, {ScaleFormat::BF16, CodeKind::Int, 0x1p-7f});
-      run(int4, false, norm, {ScaleFormat::F16, CodeKind::Int, 0x1p-10f});
-      run(fp8, true, norm, {ScaleFormat::F32, CodeKind::E4M3, 0x1p-23f});
-      run(fp4, true, norm, nvfp4);
-      for (const CodeRange& mx : {fp4, fp6, fp8}) run(mx, true, norm, {ScaleFormat::PowerOfTwo, mx.kind});
+      run(int4, true, norm, {ScaleFormat::BF16, CodeKind::Int, 0x1p-7f}, false);
+      run(int4, false, norm, {ScaleFormat::F16, CodeKind::Int, 0x1p-10f}, true);
+      run(fp8, true, norm, {ScaleFormat::F32, CodeKind::E4M3, 0x1p-23f}, false);
+      run(fp4, true, norm, nvfp4, true);
+      for (const CodeRange& mx : {fp4, fp6, fp8}) run(mx, true, norm, {ScaleFormat::PowerOfTwo, mx.kind}, false);
     }
   }
 }
@@ -338,6 +351,68 @@ void integer_product_parity() {
   }
 }
 
+// The loss that the kernel lowers, of one lane: (W - Q) H (W - Q)^T, from the change that it reports.
+void refine_panel_parity() {
+  constexpr int64_t kCount = 24;
+  for (const CodeKind kind : {CodeKind::Int, CodeKind::E2M1}) {
+    Aligned<float> gram(kCount * kCount), inverse(kCount), error(kCount * kPanel), start(kCount * kPanel), scale(kPanel), zero(kPanel);
+    Aligned<float> noise(kCount * 40);
+    fill_noise(noise.data(), kCount * 40, 1);
+    for (int64_t i = 0; i < kCount; ++i) {
+      for (int64_t j = 0; j < kCount; ++j) {
+        for (int64_t t = 0; t < 40; ++t) gram[i * kCount + j] += noise[i * 40 + t] * noise[j * 40 + t];
+      }
+      inverse[i] = 1 / gram[i * kCount + i];
+    }
+    fill_noise(error.data(), kCount * kPanel, 2, 0.3f);
+    for (int64_t i = 0; i < kCount * kPanel; ++i) start[i] = static_cast<float>(i % 5 - 2);
+    for (int64_t i = 0; i < kPanel; ++i) {
+      scale[i] = 0.25f + 0.01f * static_cast<float>(i);
+      zero[i] = kind == CodeKind::Int && i % 2 == 1 ? 1.0f : 0.0f;
+    }
+    const float largest = kind == CodeKind::Int ? 7.0f : 6.0f;
+    const ScaleRule rule{ScaleFormat::BF16, kind, 0x1p-7f, 1};
+    for (const bool refit : {true, false}) {
+      struct Result {
+        Aligned<float> gradient{kCount * kPanel}, code{kCount * kPanel}, scale{kPanel}, change{kCount * kPanel};
+      };
+      const auto run = [&](const KernelTable& table, Result& r) {
+        for (int64_t i = 0; i < kCount * kPanel; ++i) r.code[i] = start[i];
+        for (int64_t lane = 0; lane < kPanel; ++lane) {
+          r.scale[lane] = scale[lane];
+          for (int64_t j = 0; j < kCount; ++j) {
+            for (int64_t i = 0; i < kCount; ++i) r.gradient[j * kPanel + lane] += error[i * kPanel + lane] * gram[i * kCount + j];
+          }
+        }
+        table.refine_panel({kCount, gram.data(), inverse.data(), r.gradient.data(), r.code.data(), r.scale.data(), zero.data(), refit, rule,
+                            {kind, -largest, largest}, r.change.data()});
+      };
+      Result fast, plain;
+      run(fast_kernels(), fast);
+      run(plain_kernels(), plain);
+      const auto loss = [&](Result* r, int64_t lane) {
+        double sum = 0;
+        const auto left = [&](int64_t i) { return double(error[i * kPanel + lane]) - (r == nullptr ? 0.0 : double(r->change[i * kPanel + lane])); };
+        for (int64_t i = 0; i < kCount; ++i) {
+          for (int64_t j = 0; j < kCount; ++j) sum += left(i) * double(gram[i * kCount + j]) * left(j);
+        }
+        return sum;
+      };
+      int64_t equal = 0;
+      for (int64_t lane = 0; lane < kPanel; ++lane) {
+        // Both only ever step down; where a value lies halfway, rounding may lead them to different codes.
+        EXPECT_LE(loss(&fast, lane), loss(nullptr, lane) * 1.0001) << lane;
+        EXPECT_LE(loss(&plain, lane), loss(nullptr, lane) * 1.0001) << lane;
+        EXPECT_NEAR(fast.scale[lane], plain.scale[lane], 0.004f * plain.scale[lane]);  // one step of bf16
+        bool same = fast.scale[lane] == plain.scale[lane];
+        for (int64_t i = 0; i < kCount; ++i) same = same && fast.code[i * kPanel + lane] == plain.code[i * kPanel + lane];
+        equal += same ? 1 : 0;
+      }
+      EXPECT_GE(equal, kPanel - 2);
+    }
+  }
+}
+
 const std::map<std::string, std::function<void()>>& parity_tests() {
   static const std::map<std::string, std::function<void()>> tests{{"gram_pack", gram_pack_parity},
                                                                   {"gram_tile", gram_tile_parity},
@@ -346,6 +421,7 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
                                                                   {"search_scales", search_scales_parity},
                                                                   {"quantize_row", quantize_row_parity},
                                                                   {"value_range", value_range_parity},
+                                                                  {"refine_panel", refine_panel_parity},
                                                                   {"quantize_blocks", quantize_blocks_parity},
                                                                   {"integer_product", integer_product_parity}};
   return tests;

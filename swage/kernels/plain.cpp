@@ -1,6 +1,7 @@
 // The scalar twins: what each kernel computes, in the order of its definition.
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "swage/kernels/kernels.h"
 
@@ -73,7 +74,8 @@ double error_of(const ScaleSearchPanel& p, int64_t lane, float scale, float zero
   for (int64_t i = 0; i < p.count; ++i) {
     const float w = p.weight[i * kSearchLanes + lane];
     const float code = round_to_code(w / scale + zero, p.range);
-    sum += std::pow(std::fabs(static_cast<double>((code - zero) * scale - w)), static_cast<double>(p.norm));
+    const double importance = p.importance == nullptr ? 1.0 : static_cast<double>(p.importance[i * kSearchLanes + lane]);
+    sum += importance * std::pow(std::fabs(static_cast<double>((code - zero) * scale - w)), static_cast<double>(p.norm));
   }
   return sum;
 }
@@ -97,6 +99,8 @@ void search_lane(const ScaleSearchPanel& p, int64_t lane) {
     const double error = error_of(p, lane, c.scale, c.zero);
     if (!(error < best) && i > 0) continue;
     best = error;
+    if (p.step != nullptr) p.step[lane] = static_cast<int32_t>(i);
+    if (p.improved != nullptr) p.improved[i] = 1;
     p.scale[lane] = c.scale;
     p.zero[lane] = c.zero;
   }
@@ -137,6 +141,37 @@ void value_range(ValueRange& range) {
   if (!finite) range.low = NAN;
 }
 
+// One row of the weight; `lane` is its place in the panel.
+void refine_row(const RefinePanel& p, int64_t lane) {
+  const auto at = [&](float* values, int64_t j) -> float& { return values[j * kPanel + lane]; };
+  const float old_scale = p.scale[lane], zero = p.zero[lane];
+  float scale = old_scale;
+  if (p.refit) {
+    float slope = 0, curvature = 0;
+    std::vector<float> pull(static_cast<size_t>(p.count));
+    for (int64_t j = 0; j < p.count; ++j) {
+      float& pulled = pull[static_cast<size_t>(j)];
+      for (int64_t i = 0; i < p.count; ++i) pulled += (at(p.code, i) - zero) * p.gram[i * p.count + j];
+      slope += at(p.gradient, j) * (at(p.code, j) - zero);
+      curvature += pulled * (at(p.code, j) - zero);
+    }
+    scale = refitted_scale(p.rule, scale, slope, curvature);
+    for (int64_t j = 0; j < p.count; ++j) at(p.gradient, j) -= (scale - old_scale) * pull[static_cast<size_t>(j)];
+  }
+  p.scale[lane] = scale;
+  for (int64_t j = 0; j < p.count; ++j) {
+    const float old_code = at(p.code, j);
+    const float new_code = round_to_code(old_code + at(p.gradient, j) * p.inverse_diagonal[j] / scale, p.range);
+    at(p.code, j) = new_code;
+    at(p.change, j) = (new_code - zero) * scale - (old_code - zero) * old_scale;
+    for (int64_t k = j + 1; k < p.count; ++k) at(p.gradient, k) -= (new_code - old_code) * scale * p.gram[j * p.count + k];
+  }
+}
+
+void refine_panel(const RefinePanel& p) {
+  for (int64_t lane = 0; lane < kPanel; ++lane) refine_row(p, lane);
+}
+
 void quantize_blocks(const QuantizeBlocks& q) {
   for (int64_t block = 0; block < q.count / q.block; ++block) {
     const float* x = q.x + block * q.block;
@@ -174,7 +209,7 @@ void integer_product(const IntegerProduct& p) {
 
 const KernelTable& plain_kernels() {
   static const KernelTable table{gram_pack,    gram_tile,   cholesky_tile,   gptq_panel,     search_scales,
-                                 quantize_row, value_range, quantize_blocks, integer_product};
+                                 quantize_row, value_range, refine_panel,    quantize_blocks, integer_product};
   return table;
 }
 
