@@ -83,7 +83,11 @@ class ModelFree {
       if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
       throw;
     }
+    // Readers must find the head of a tied model ignored. In a model with another head, or with none, the name says nothing.
+    if (modules_.has_head || !modules_.has_embedding) std::erase_if(assignment_.ignore, [&](const std::string& name) { return !stores_weight(name); });
   }
+
+  bool stores_weight(const std::string& module) const { return reader_.find(module + ".weight") != nullptr || module != "lm_head"; }
 
   // The disk is busy with the last pages while the processors read the files back.
   void sync_and_check(FreeWork& work, checkpoint::Writer& writer) {

@@ -103,8 +103,9 @@ class ModuleFinder {
     module.dtype = spec.dtype;
     module.stride = spec.shape[1];
     if (one_of(model_type_, {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"})) module.obstacle = "this architecture stores weights transposed, as Conv1D";
-    head_ = head_ || leaf_of(name) == "lm_head";
-    table_ = table_ || kind == Kind::Embedding;
+    named_head_ = named_head_ || name == "lm_head";
+    out_.has_head = out_.has_head || kind == Kind::Head;
+    out_.has_embedding = out_.has_embedding || kind == Kind::Embedding;
     out_.modules.push_back(std::move(module));
   }
 
@@ -151,22 +152,22 @@ class ModuleFinder {
     if (suspect) suspects_.push_back(spec.name);
   }
 
-  // A head that is not stored is still a module, which readers must find ignored.
+  // A head that is not stored is still a module.
   void add_tied_head() {
     for (const std::string& name : suspects_) {
       if (!understood_.contains(name)) out_.warnings.push_back(cat(name, ": left as it is: a 3-D tensor of an unknown layout"));
     }
-    if (head_ || !table_) return;
+    if (named_head_) return;
     SourceModule module;
     module.info = {"lm_head", "Linear", 0, 0, -1, false};
     out_.modules.push_back(std::move(module));
-    out_.tied_embeddings = tied_;
+    out_.tied_embeddings = tied_ && !out_.has_head;
   }
 
   const checkpoint::Reader& reader_;
   const std::set<std::string> exact_;
   std::string model_type_;
-  bool tied_ = false, head_ = false, table_ = false;
+  bool tied_ = false, named_head_ = false;
   std::set<std::string> seen_, understood_;
   std::vector<std::string> suspects_;
   SourceModules out_;

@@ -24,6 +24,8 @@ struct SourceModule {
 struct SourceModules {
   std::vector<SourceModule> modules;   // numbers in names in numeric order; outermost modules last
   bool tied_embeddings = false;
+  bool has_head = false;               // false: the module "lm_head" is here without a tensor, for patterns to match
+  bool has_embedding = false;
   std::vector<std::string> warnings;   // tensors that look like experts and are not understood
 };
 
