@@ -39,7 +39,7 @@ void absmax_of_rows(const TiledWeight& weight, const Formula& formula, float* sc
   const int64_t per_step = std::max<int64_t>(1, (1 << 16) / tiles.tile_columns);
   at::parallel_for(0, tiles.down * tiles.across, per_step, [&](int64_t begin, int64_t end) {
     for (int64_t g = begin; g < end; ++g) {
-      const Range range = range_of(weight, g / tiles.across, g % tiles.across * tiles.tile_columns, tiles.tile_columns);
+      const Range range = with_zero(range_of(weight, g / tiles.across, g % tiles.across * tiles.tile_columns, tiles.tile_columns));
       const Parameters p = from_range(formula, weight.format, range);
       scale[g] = p.scale;
       if (zero != nullptr) zero[g] = p.zero;
@@ -50,7 +50,7 @@ void absmax_of_rows(const TiledWeight& weight, const Formula& formula, float* sc
 void absmax_of_tiles(const TiledWeight& weight, const Formula& formula, float* scale, float* zero) {
   const std::vector<Range> ranges = ranges_of_tiles(weight);
   for (size_t i = 0; i < ranges.size(); ++i) {
-    const Parameters p = from_range(formula, weight.format, ranges[i]);
+    const Parameters p = from_range(formula, weight.format, with_zero(ranges[i]));
     scale[i] = p.scale;
     if (zero != nullptr) zero[i] = p.zero;
   }
@@ -77,7 +77,7 @@ float absmax_of(const at::Tensor& weight) {
   const GridSpec whole{.group_rows = 0};
   const TiledWeight rows{static_cast<const char*>(flat.const_data_ptr()), number_format_of(flat.scalar_type(), "global scale"),
                          tiling_of(whole, 1, flat.numel())};
-  const Range range = range_of(rows, 0, 0, flat.numel());
+  const Range range = with_zero(range_of(rows, 0, 0, flat.numel()));
   return std::max(-range.low, range.high);
 }
 
@@ -126,12 +126,12 @@ Range range_of(const TiledWeight& weight, int64_t row, int64_t column, int64_t c
   kernels::ValueRange range{weight.at(row, column), weight.format, count, 0, 0};
   kernels::fast_kernels().value_range(range);
   SWAGE_CHECK(!std::isnan(range.low), Numerical, "the weight holds a NaN or Inf (row ", row, ", columns ", column, " to ", column + count - 1, ")");
-  return {std::min(range.low, 0.0f), std::max(range.high, 0.0f)};
+  return {range.low, range.high};
 }
 
 std::vector<Range> ranges_of_tiles(const TiledWeight& weight) {
   const Tiling& tiles = weight.tiles;
-  std::vector<Range> strips(static_cast<size_t>(tiles.rows * tiles.across)), out(static_cast<size_t>(tiles.down * tiles.across), Range{0, 0});
+  std::vector<Range> strips(static_cast<size_t>(tiles.rows * tiles.across)), out(static_cast<size_t>(tiles.down * tiles.across), Range{INFINITY, -INFINITY});
   at::parallel_for(0, tiles.rows, std::max<int64_t>(1, (1 << 16) / tiles.columns), [&](int64_t begin, int64_t end) {
     for (int64_t strip = begin * tiles.across; strip < end * tiles.across; ++strip) {
       const int64_t column = strip % tiles.across * tiles.tile_columns;
@@ -173,7 +173,7 @@ RangeScales scales_of_ranges(const at::Tensor& low, const at::Tensor& high, cons
   const Formula formula = formula_of(spec, global_scale);
   RangeScales out{at::empty(low.sizes(), at::kFloat), spec.symmetric ? at::Tensor() : at::empty(low.sizes(), at::kFloat)};
   for (int64_t i = 0; i < lows.numel(); ++i) {
-    const Range range{std::min(lows.const_data_ptr<float>()[i], 0.0f), std::max(highs.const_data_ptr<float>()[i], 0.0f)};
+    const Range range = with_zero({lows.const_data_ptr<float>()[i], highs.const_data_ptr<float>()[i]});
     const Parameters p = from_range(formula, format, range);
     out.scale.mutable_data_ptr<float>()[i] = p.scale;
     if (!spec.symmetric) out.zero_point.mutable_data_ptr<float>()[i] = p.zero;

@@ -1,5 +1,6 @@
 // What the solvers share about grids; not for other folders.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "swage/kernels/kernels.h"
@@ -44,8 +45,9 @@ struct TiledWeight {
   const void* at(int64_t row, int64_t column) const { return data + (row * tiles.columns + column) * kernels::bytes_of(format); }
 };
 struct Range {
-  float low, high;  // low <= 0 <= high
+  float low, high;
 };
+inline Range with_zero(Range range) { return {std::min(range.low, 0.0f), std::max(range.high, 0.0f)}; }
 // Of `count` values in a row. Error(Numerical) if one is not finite.
 Range range_of(const TiledWeight& weight, int64_t row, int64_t column, int64_t count);
 // Of every tile, row of tiles after row of tiles.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "swage/base/error.h"
+#include "swage/solvers/range_search.h"
 
 namespace swage::solvers {
 namespace {
@@ -84,6 +85,97 @@ TEST(FindGrid, SearchWorksForFp8Rows) {
   const GridSpec spec = make_spec(true, true, 0, at::kBFloat16);
   const Grid searched = find_grid(w_OI, spec, {}), plain = find_grid(w_OI, spec, absmax());
   EXPECT_TRUE((group_errors(w_OI, searched, 2.4) <= group_errors(w_OI, plain, 2.4) * (1 + 1e-4)).all().item<bool>());
+}
+
+GridSpec float_spec(CodeType type, at::ScalarType scale_dtype, int64_t group_size, int64_t group_rows = 1) {
+  GridSpec spec = make_spec(false, true, group_size, scale_dtype);
+  spec.type = type;
+  spec.code_max = type == CodeType::Fp8E4M3 ? 448 : type == CodeType::Fp6E2M3 ? 7.5 : 6;
+  spec.code_min = -spec.code_max;
+  spec.group_rows = group_rows;
+  return spec;
+}
+
+double whole_error(const at::Tensor& w_OI, const Grid& grid, double norm) {
+  return (dequantize_from_grid(quantize_to_grid(w_OI, grid), grid) - w_OI.to(at::kFloat)).to(at::kDouble).abs().pow(norm).sum().item<double>();
+}
+
+// On every kind of grid the search finds a better one than absmax, which is one of its candidates; sums over blocks and over whole
+// tensors too.
+TEST(FindGrid, SearchImprovesEveryGrid) {
+  at::manual_seed(21);
+  GridSpec int_blocks = make_spec(false, false, 24, at::kBFloat16), int_tensor = make_spec(false, false, 0), int_channel = make_spec(false, true, 0);
+  int_blocks.group_rows = 16, int_tensor.group_rows = 0;
+  const std::vector<GridSpec> all{int_blocks, int_tensor, int_channel, float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16),
+                                  float_spec(CodeType::Fp4E2M1, at::kByte, 16), float_spec(CodeType::Fp6E2M3, at::kByte, 16),
+                                  float_spec(CodeType::Fp8E4M3, at::kByte, 16), float_spec(CodeType::Fp8E4M3, at::kBFloat16, 24, 16),
+                                  float_spec(CodeType::Fp8E4M3, at::kFloat, 0, 0)};
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    const at::Tensor w_OI = (at::randn({200, 112}) * 0.05 + 0.01).to(dtype);
+    for (size_t i = 0; i < all.size(); ++i) {
+      const double searched = whole_error(w_OI, find_grid(w_OI, all[i], {}), 2.4);
+      const double plain = whole_error(w_OI.to(at::kFloat), find_grid(w_OI.to(at::kFloat), all[i], absmax()), 2.4);
+      EXPECT_LE(searched, plain * (1 + 1e-4)) << i;
+      if (all[i].type != CodeType::Fp8E4M3) { EXPECT_LT(searched, plain) << i; }
+    }
+  }
+}
+
+// The chosen scale of a block and of a tensor is the best of all candidates, each tried in plain ATen.
+TEST(FindGrid, SearchOfTilesFindsTheBestCandidate) {
+  at::manual_seed(22);
+  const at::Tensor w_OI = at::randn({300, 130}) * 0.03;  // several pieces of 16384 weights
+  GridSpec spec = make_spec(false, true, 0);
+  spec.group_rows = 0;
+  const Grid found = find_grid(w_OI, spec, {});
+  ASSERT_EQ(found.scale_OG.sizes(), at::IntArrayRef({1}));
+  Grid tried = found;
+  double best = INFINITY;
+  for (int i = 0; i < 46; ++i) {
+    tried.scale_OG = (w_OI.abs().max() * (1.15 - 0.015 * i) / 7.5).reshape({1});
+    best = std::min(best, whole_error(w_OI, tried, 2.4));
+  }
+  EXPECT_LE(whole_error(w_OI, found, 2.4), best * (1 + 5e-5));
+  // A block is searched as the same values in a weight of their own.
+  spec.group_rows = 200, spec.group_size = 100;
+  const Grid blocks = find_grid(w_OI, spec, {});
+  ASSERT_EQ(blocks.scale_OG.sizes(), at::IntArrayRef({2, 2}));
+  spec.group_rows = 0, spec.group_size = 0;
+  EXPECT_EQ(find_grid(w_OI.narrow(0, 200, 100).narrow(1, 100, 30), spec, {}).scale_OG.item<float>(), blocks.scale_OG[1][1].item<float>());
+}
+
+// Importance makes a column's error count, patience ends the search, and a factor is what the range is multiplied by.
+TEST(RangeSearch, WeighsColumnsAndStops) {
+  at::manual_seed(23);
+  const at::Tensor w_OI = at::randn({64, 64});
+  FactorSearch search;
+  for (int i = 0; i < 20; ++i) search.factors.push_back(1 - 0.01f * static_cast<float>(i));
+  for (const int64_t rows : {1, 16}) {
+    GridSpec spec = make_spec(false, true, 32);
+    spec.group_rows = rows;
+    search.importance_I = at::Tensor();
+    const at::Tensor plain = best_range_factors(w_OI, spec, search);
+    search.importance_I = at::ones({64});
+    EXPECT_TRUE(best_range_factors(w_OI, spec, search).equal(plain));
+    search.importance_I = at::rand({64}).pow(4);
+    const at::Tensor weighted = best_range_factors(w_OI, spec, search);
+    EXPECT_FALSE(weighted.equal(plain));
+    const auto error_of = [&](const at::Tensor& factors) {
+      const GroupRanges ranges = ranges_of_groups(w_OI, spec);
+      Grid grid{spec, scales_of_ranges(ranges.low * factors, ranges.high * factors, spec, at::kFloat).scale, {}, {}, {}};
+      const at::Tensor error_OI = (dequantize_from_grid(quantize_to_grid(w_OI, grid), grid) - w_OI).to(at::kDouble).abs().pow(2.4);
+      return (error_OI * search.importance_I).sum().item<double>();
+    };
+    EXPECT_LT(error_of(weighted), error_of(plain));
+  }
+  // One group: the error falls and rises. With a patience of 1 the search ends at the first rise.
+  GridSpec whole = make_spec(false, true, 0);
+  whole.group_rows = 0;
+  search.importance_I = at::Tensor();
+  search.patience = 1;
+  const float stopped = best_range_factors(w_OI, whole, search).item<float>();
+  search.patience = 0;
+  EXPECT_GE(stopped, best_range_factors(w_OI, whole, search).item<float>());
 }
 
 TEST(FindGrid, ScalesAreInTheStorageDtype) {

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 
 #include "swage/base/error.h"
 #include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/grid_internal.h"
+#include "swage/solvers/range_search.h"
 
 namespace swage::solvers {
 namespace {
@@ -27,12 +29,21 @@ std::vector<float> factors_of(const ScaleSearch& search, kernels::ScaleFormat fo
   return factors;
 }
 
+// What a search finds: an array [down * across] each, or null.
+struct Outcome {
+  float* scale;
+  float* zero;
+  int32_t* step;                  // index of the factor
+  std::vector<uint8_t> improved;  // [steps]: 1 where a group found its best so far
+};
+
 // What all tasks of a search share.
 struct Search {
   const TiledWeight& weight;
   const Formula& formula;
   std::vector<float> factors;
   float norm;
+  const float* importance;  // [columns], or null
 
   kernels::ScaleSearchPanel panel(const float* values, int64_t count, const float* low, const float* high, float* scale, float* zero) const {
     return {values, count, low, high, factors.data(), static_cast<int64_t>(factors.size()), norm, formula.codes, formula.symmetric,
@@ -42,27 +53,33 @@ struct Search {
 
 // Scratch memory of one worker.
 struct Scratch {
-  at::Tensor weight;
+  at::Tensor weight, importance;
+  std::vector<uint8_t> improved;
+  alignas(64) int32_t step[kSearchLanes];
   alignas(64) float low[kSearchLanes], high[kSearchLanes], scale[kSearchLanes], zero[kSearchLanes];
 };
 
-auto scratch_maker(int64_t weights) {
-  return [weights] {
+auto scratch_maker(const Search& search, int64_t weights) {
+  return [&search, weights] {
     Scratch scratch{};
     scratch.weight = at::empty({weights}, at::kFloat);
+    if (search.importance != nullptr) scratch.importance = at::empty({weights}, at::kFloat);
+    scratch.improved.assign(search.factors.size(), 0);
     return scratch;
   };
 }
 
 // Puts groups first .. first + lanes, each part of a row, side by side; lanes without a group hold zeros.
-void fill_side_by_side(const TiledWeight& weight, int64_t first, int64_t lanes, Scratch& scratch) {
+void fill_side_by_side(const Search& search, int64_t first, int64_t lanes, Scratch& scratch) {
+  const TiledWeight& weight = search.weight;
   constexpr int64_t kBlock = 16;  // columns copied for all lanes before the next ones: 16 lines of the panel
   const Tiling& tiles = weight.tiles;
   const auto place = [&](int64_t lane) { return std::pair{(first + lane) / tiles.across, (first + lane) % tiles.across * tiles.tile_columns}; };
   float* to = scratch.weight.mutable_data_ptr<float>();
+  float* importance = search.importance == nullptr ? nullptr : scratch.importance.mutable_data_ptr<float>();
   for (int64_t lane = 0; lane < kSearchLanes; ++lane) {
     const auto [row, column] = place(std::min(lane, lanes - 1));
-    const Range range = lane < lanes ? range_of(weight, row, column, tiles.tile_columns) : Range{0, 0};
+    const Range range = lane < lanes ? with_zero(range_of(weight, row, column, tiles.tile_columns)) : Range{0, 0};
     scratch.low[lane] = range.low;
     scratch.high[lane] = range.high;
   }
@@ -72,23 +89,32 @@ void fill_side_by_side(const TiledWeight& weight, int64_t first, int64_t lanes, 
       const void* from = weight.at(row, column);
       for (int64_t i = i0; i < std::min(i0 + kBlock, tiles.tile_columns); ++i) {
         to[i * kSearchLanes + lane] = lane < lanes ? kernels::load_as_float(from, weight.format, i) : 0.0f;
+        if (importance != nullptr) importance[i * kSearchLanes + lane] = search.importance[column + i];
       }
     }
   }
 }
 
-void search_groups_of_rows(const Search& search, float* scale, float* zero) {
+void search_groups_of_rows(const Search& search, Outcome& out) {
   const Tiling& tiles = search.weight.tiles;
   const int64_t count = tiles.down * tiles.across;
+  std::mutex lock;  // of out.improved
   const auto run = [&](int64_t task, Scratch& scratch) {
     const int64_t first = task * kSearchLanes, lanes = std::min(kSearchLanes, count - first);
-    fill_side_by_side(search.weight, first, lanes, scratch);
-    kernels::fast_kernels().search_scales(
-        search.panel(scratch.weight.const_data_ptr<float>(), tiles.tile_columns, scratch.low, scratch.high, scratch.scale, scratch.zero));
-    std::copy(scratch.scale, scratch.scale + lanes, scale + first);
-    if (zero != nullptr) std::copy(scratch.zero, scratch.zero + lanes, zero + first);
+    fill_side_by_side(search, first, lanes, scratch);
+    kernels::ScaleSearchPanel panel =
+        search.panel(scratch.weight.const_data_ptr<float>(), tiles.tile_columns, scratch.low, scratch.high, scratch.scale, scratch.zero);
+    if (search.importance != nullptr) panel.importance = scratch.importance.const_data_ptr<float>();
+    panel.step = scratch.step;
+    panel.improved = scratch.improved.data();
+    kernels::fast_kernels().search_scales(panel);
+    if (out.scale != nullptr) std::copy(scratch.scale, scratch.scale + lanes, out.scale + first);
+    if (out.zero != nullptr) std::copy(scratch.zero, scratch.zero + lanes, out.zero + first);
+    if (out.step != nullptr) std::copy(scratch.step, scratch.step + lanes, out.step + first);
+    const std::lock_guard guard(lock);
+    for (size_t i = 0; i < scratch.improved.size(); ++i) out.improved[i] |= scratch.improved[i];
   };
-  ops::parallel_tasks((count + kSearchLanes - 1) / kSearchLanes, scratch_maker(tiles.tile_columns * kSearchLanes), run);
+  ops::parallel_tasks((count + kSearchLanes - 1) / kSearchLanes, scratch_maker(search, tiles.tile_columns * kSearchLanes), run);
 }
 
 // Part of a tile: its weights `begin` .. `end`, counted row by row.
@@ -109,59 +135,139 @@ std::vector<Piece> pieces_of(const Tiling& tiles) {
 }
 
 // The piece's weights, and zeros up to whole vectors. Returns weights a lane.
-int64_t fill_piece(const TiledWeight& weight, const Piece& piece, float* to) {
+int64_t fill_piece(const Search& search, const Piece& piece, Scratch& scratch) {
+  const TiledWeight& weight = search.weight;
   const Tiling& tiles = weight.tiles;
+  float* to = scratch.weight.mutable_data_ptr<float>();
+  float* importance = search.importance == nullptr ? nullptr : scratch.importance.mutable_data_ptr<float>();
   const int64_t row0 = piece.tile / tiles.across * tiles.tile_rows, column0 = piece.tile % tiles.across * tiles.tile_columns;
   const int64_t width = std::min(tiles.tile_columns, tiles.columns - column0);
   for (int64_t k = piece.begin; k < piece.end;) {
     const int64_t count = std::min(width - k % width, piece.end - k);
     const void* from = weight.at(row0 + k / width, column0 + k % width);
     for (int64_t i = 0; i < count; ++i) to[k - piece.begin + i] = kernels::load_as_float(from, weight.format, i);
+    if (importance != nullptr) std::copy_n(search.importance + column0 + k % width, count, importance + k - piece.begin);
     k += count;
   }
   const int64_t size = piece.end - piece.begin, count = (size + kSearchLanes - 1) / kSearchLanes;
   std::fill(to + size, to + count * kSearchLanes, 0.0f);
+  if (importance != nullptr) std::fill(importance + size, importance + count * kSearchLanes, 0.0f);
   return count;
 }
 
-void search_tiles(const Search& search, float* scale, float* zero) {
+// What every piece's task leaves: error, scale and zero point of each candidate, [pieces, steps].
+struct Tried {
+  std::vector<double> error;
+  std::vector<float> scale, zero;
+};
+
+// Adds up the pieces of each tile in order and picks the best candidate.
+void pick_best(const std::vector<Piece>& pieces, const Tried& tried, size_t steps, Outcome& out) {
+  for (size_t first = 0, end = 0; first < pieces.size(); first = end) {
+    std::vector<double> sum(steps, 0.0);
+    for (end = first; end < pieces.size() && pieces[end].tile == pieces[first].tile; ++end) {
+      for (size_t i = 0; i < steps; ++i) sum[i] += tried.error[end * steps + i];
+    }
+    size_t best = 0;
+    out.improved[0] = 1;
+    for (size_t i = 1; i < steps; ++i) {
+      if (!(sum[i] < sum[best])) continue;
+      best = i;
+      out.improved[i] = 1;
+    }
+    const int64_t tile = pieces[first].tile;
+    if (out.scale != nullptr) out.scale[tile] = tried.scale[first * steps + best];
+    if (out.zero != nullptr) out.zero[tile] = tried.zero[first * steps + best];
+    if (out.step != nullptr) out.step[tile] = static_cast<int32_t>(best);
+  }
+}
+
+void search_tiles(const Search& search, Outcome& out) {
   const std::vector<Piece> pieces = pieces_of(search.weight.tiles);
   const std::vector<Range> ranges = ranges_of_tiles(search.weight);
   const size_t steps = search.factors.size();
-  std::vector<double> error(pieces.size() * steps);
-  std::vector<float> tried(pieces.size() * steps), tried_zero(pieces.size() * steps);
+  Tried tried{std::vector<double>(pieces.size() * steps), std::vector<float>(pieces.size() * steps), std::vector<float>(pieces.size() * steps)};
   const auto run = [&](int64_t task, Scratch& scratch) {
     const Piece& piece = pieces[static_cast<size_t>(task)];
-    const Range& range = ranges[static_cast<size_t>(piece.tile)];
+    const Range range = with_zero(ranges[static_cast<size_t>(piece.tile)]);
     std::fill_n(scratch.low, kSearchLanes, range.low);
     std::fill_n(scratch.high, kSearchLanes, range.high);
-    float* values = scratch.weight.mutable_data_ptr<float>();
-    const int64_t count = fill_piece(search.weight, piece, values);
+    const int64_t count = fill_piece(search, piece, scratch);
     const size_t at = static_cast<size_t>(task) * steps;
-    kernels::ScaleSearchPanel panel = search.panel(values, count, scratch.low, scratch.high, &tried[at], &tried_zero[at]);
-    panel.error = &error[at];
+    kernels::ScaleSearchPanel panel =
+        search.panel(scratch.weight.const_data_ptr<float>(), count, scratch.low, scratch.high, &tried.scale[at], &tried.zero[at]);
+    if (search.importance != nullptr) panel.importance = scratch.importance.const_data_ptr<float>();
+    panel.error = &tried.error[at];
     kernels::fast_kernels().search_scales(panel);
   };
-  ops::parallel_tasks(static_cast<int64_t>(pieces.size()), scratch_maker(kPieceWeights), run);
-  for (size_t first = 0; first < pieces.size();) {  // the pieces of one tile, added up in order
-    std::vector<double> sum(steps, 0.0);
-    size_t end = first;
-    for (; end < pieces.size() && pieces[end].tile == pieces[first].tile; ++end) {
-      for (size_t i = 0; i < steps; ++i) sum[i] += error[end * steps + i];
-    }
-    const size_t best = static_cast<size_t>(std::min_element(sum.begin(), sum.end()) - sum.begin());
-    scale[pieces[first].tile] = tried[first * steps + best];
-    if (zero != nullptr) zero[pieces[first].tile] = tried_zero[first * steps + best];
-    first = end;
-  }
+  ops::parallel_tasks(static_cast<int64_t>(pieces.size()), scratch_maker(search, kPieceWeights), run);
+  pick_best(pieces, tried, steps, out);
+}
+
+void search_all(const Search& search, Outcome& out) {
+  out.improved.assign(search.factors.size(), 0);
+  if (search.weight.tiles.tile_rows == 1) search_groups_of_rows(search, out);
+  else search_tiles(search, out);
 }
 
 }  // namespace
 
 void search_scales(const TiledWeight& weight, const Formula& formula, const ScaleSearch& search, float* scale, float* zero) {
-  const Search all{weight, formula, factors_of(search, formula.rule.format), static_cast<float>(search.norm)};
-  if (weight.tiles.tile_rows == 1) search_groups_of_rows(all, scale, zero);
-  else search_tiles(all, scale, zero);
+  Outcome out{scale, zero, nullptr, {}};
+  search_all({weight, formula, factors_of(search, formula.rule.format), static_cast<float>(search.norm), nullptr}, out);
+}
+
+namespace {
+
+// Steps that are looked at if the search ends after `patience` in a row that improve no group.
+size_t steps_within(const std::vector<uint8_t>& improved, int64_t patience) {
+  int64_t idle = 0;
+  for (size_t i = 0; i < improved.size(); ++i) {
+    idle = improved[i] != 0 ? 0 : idle + 1;
+    if (patience > 0 && idle >= patience) return i + 1;
+  }
+  return improved.size();
+}
+
+}  // namespace
+
+at::Tensor best_range_factors(const at::Tensor& w_OI, const GridSpec& spec, const FactorSearch& search) {
+  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument, "range search: expected a matrix on the CPU, got ", w_OI.sizes());
+  SWAGE_CHECK(!search.factors.empty() && search.norm > 0 && *std::min_element(search.factors.begin(), search.factors.end()) > 0, InvalidArgument,
+              "range search: expected positive factors and a positive norm");
+  const at::Tensor& importance = search.importance_I;
+  SWAGE_CHECK(!importance.defined() || (importance.dim() == 1 && importance.size(0) == w_OI.size(1) && importance.scalar_type() == at::kFloat),
+              InvalidArgument, "range search: expected an f32 importance for each of ", w_OI.size(1), " columns");
+  const at::Tensor weight_OI = w_OI.contiguous(), importance_I = importance.defined() ? importance.contiguous() : importance;
+  const TiledWeight weight{static_cast<const char*>(weight_OI.const_data_ptr()), number_format_of(w_OI.scalar_type(), "range search"),
+                           tiling_of(spec, w_OI.size(0), w_OI.size(1))};
+  const Formula formula = formula_of(spec, {});
+  Search all{weight, formula, search.factors, static_cast<float>(search.norm), importance.defined() ? importance_I.const_data_ptr<float>() : nullptr};
+  std::vector<int32_t> step(static_cast<size_t>(weight.tiles.down * weight.tiles.across));
+  Outcome out{nullptr, nullptr, step.data(), {}};
+  search_all(all, out);
+  const size_t within = steps_within(out.improved, search.patience);
+  if (within < all.factors.size() && *std::max_element(step.begin(), step.end()) >= static_cast<int32_t>(within)) {
+    all.factors.resize(within);  // a group found a better one later, which the search would not have seen
+    search_all(all, out);
+  }
+  at::Tensor factors = at::empty(weight.tiles.scale_shape, at::kFloat);
+  for (size_t i = 0; i < step.size(); ++i) factors.mutable_data_ptr<float>()[i] = search.factors[static_cast<size_t>(step[i])];
+  return factors;
+}
+
+GroupRanges ranges_of_groups(const at::Tensor& w_OI, const GridSpec& spec) {
+  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument, "ranges: expected a matrix on the CPU, got ", w_OI.sizes());
+  const at::Tensor weight_OI = w_OI.contiguous();
+  const TiledWeight weight{static_cast<const char*>(weight_OI.const_data_ptr()), number_format_of(w_OI.scalar_type(), "ranges"),
+                           tiling_of(spec, w_OI.size(0), w_OI.size(1))};
+  const std::vector<Range> ranges = ranges_of_tiles(weight);
+  GroupRanges out{at::empty(weight.tiles.scale_shape, at::kFloat), at::empty(weight.tiles.scale_shape, at::kFloat)};
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    out.low.mutable_data_ptr<float>()[i] = ranges[i].low;
+    out.high.mutable_data_ptr<float>()[i] = ranges[i].high;
+  }
+  return out;
 }
 
 }  // namespace swage::solvers

@@ -94,7 +94,7 @@ inline constexpr int64_t kStretch = 16;  // weights between two looks at whether
 
 // Sum of |code value - w|^norm, times a constant per lane: 2^log2_unit. kSquare: norm 2, and no constant. Sums only grow: the
 // sum is left unfinished once no lane is below `best`.
-template <CodeKind kKind, bool kSquare>
+template <CodeKind kKind, bool kSquare, bool kWeighted>
 HWY_INLINE VF candidate_error(const ScaleSearchPanel& p, int64_t lane, Candidate c, VF log2_unit, VF best) {
   const DF d;
   const VF min = hn::Set(d, p.range.min), max = hn::Set(d, p.range.max), norm = hn::Set(d, p.norm);
@@ -107,12 +107,17 @@ HWY_INLINE VF candidate_error(const ScaleSearchPanel& p, int64_t lane, Candidate
       if constexpr (kKind == CodeKind::Int) code = hn::Sub(hn::Add(code, rounder()), rounder());
       else code = round_mantissa_v<small_float(kKind).mantissa_bits, small_float(kKind).min_exponent>(code);
       const VF error = hn::MulSub(hn::Sub(code, c.zero), c.scale, w);
-      if constexpr (kSquare) {
+      if constexpr (kSquare && !kWeighted) {
         sum = hn::MulAdd(error, error, sum);
-      } else {
-        const VF power = hn::MulAdd(norm, log2_v(hn::Abs(error)), log2_unit);
-        sum = hn::Add(sum, exp2_v(hn::Max(power, hn::Set(d, -126.0f))));  // an error of 0 counts as 2^-126
+        continue;
       }
+      VF power = hn::Mul(error, error);
+      if constexpr (!kSquare) {
+        const VF log2_power = hn::MulAdd(norm, log2_v(hn::Abs(error)), log2_unit);
+        power = exp2_v(hn::Max(log2_power, hn::Set(d, -126.0f)));  // an error of 0 counts as 2^-126
+      }
+      if constexpr (kWeighted) sum = hn::MulAdd(power, hn::Load(d, p.importance + i * kSearchLanes + lane), sum);
+      else sum = hn::Add(sum, power);
     }
     if (hn::AllTrue(d, hn::Ge(sum, best))) break;
   }
@@ -126,26 +131,29 @@ HWY_INLINE VF log2_unit_of(const ScaleSearchPanel& p, VF low, VF high) {
   return hn::Neg(hn::Mul(hn::Set(d, p.norm), log2_v(unit)));
 }
 
-template <CodeKind kKind, bool kSquare>
+template <CodeKind kKind, bool kSquare, bool kWeighted>
 void search_lanes(const ScaleSearchPanel& p, int64_t lane) {
   const DF d;
   const VF low = hn::Load(d, p.low + lane), high = hn::Load(d, p.high + lane);
   const VF log2_unit = log2_unit_of(p, low, high);
-  VF best = hn::Set(d, 3.0e38f), best_scale = hn::Zero(d), best_zero = hn::Zero(d);
+  VF best = hn::Set(d, 3.0e38f), best_scale = hn::Zero(d), best_zero = hn::Zero(d), best_step = hn::Zero(d);
   for (int64_t i = 0; i < p.steps; ++i) {
     const Candidate c = make_candidate(p, low, high, p.factors[i]);
-    const VF error = candidate_error<kKind, kSquare>(p, lane, c, log2_unit, best);
+    const VF error = candidate_error<kKind, kSquare, kWeighted>(p, lane, c, log2_unit, best);
     const auto better = hn::Or(hn::Lt(error, best), hn::Eq(best_scale, hn::Zero(d)));
     best = hn::IfThenElse(better, error, best);
     best_scale = hn::IfThenElse(better, c.scale, best_scale);
     best_zero = hn::IfThenElse(better, c.zero, best_zero);
+    best_step = hn::IfThenElse(better, hn::Set(d, static_cast<float>(i)), best_step);
+    if (p.improved != nullptr && !hn::AllFalse(d, better)) p.improved[i] = 1;
   }
   hn::Store(best_scale, d, p.scale + lane);
   hn::Store(best_zero, d, p.zero + lane);
+  if (p.step != nullptr) hn::StoreU(hn::ConvertTo(DI(), best_step), DI(), p.step + lane);
 }
 
 // All lanes belong to one group: every candidate's sum over them, in f64 from lane to lane.
-template <CodeKind kKind, bool kSquare>
+template <CodeKind kKind, bool kSquare, bool kWeighted>
 void search_one_group(const ScaleSearchPanel& p) {
   const DF d;
   const VF low = hn::Load(d, p.low), high = hn::Load(d, p.high), never = hn::Set(d, 3.0e38f);
@@ -157,24 +165,24 @@ void search_one_group(const ScaleSearchPanel& p) {
     p.zero[i] = hn::GetLane(c.zero);
     p.error[i] = 0;
     for (int64_t lane = 0; lane < kSearchLanes; lane += kLanes) {
-      hn::Store(candidate_error<kKind, kSquare>(p, lane, c, log2_unit, never), d, errors);
+      hn::Store(candidate_error<kKind, kSquare, kWeighted>(p, lane, c, log2_unit, never), d, errors);
       for (const float error : errors) p.error[i] += static_cast<double>(error);
     }
   }
 }
 
-template <CodeKind kKind, bool kSquare>
+template <CodeKind kKind, bool kSquare, bool kWeighted>
 void search_panel(const ScaleSearchPanel& p) {
-  if (p.error != nullptr) return search_one_group<kKind, kSquare>(p);
-  for (int64_t lane = 0; lane < kSearchLanes; lane += kLanes) search_lanes<kKind, kSquare>(p, lane);
+  if (p.error != nullptr) return search_one_group<kKind, kSquare, kWeighted>(p);
+  for (int64_t lane = 0; lane < kSearchLanes; lane += kLanes) search_lanes<kKind, kSquare, kWeighted>(p, lane);
 }
 
 }  // namespace
 
 void search_scales(const ScaleSearchPanel& p) {
   for_kind(p.range.kind, [&]<CodeKind kKind>() {
-    if (p.norm == 2.0f) search_panel<kKind, true>(p);
-    else search_panel<kKind, false>(p);
+    if (p.importance != nullptr) p.norm == 2.0f ? search_panel<kKind, true, true>(p) : search_panel<kKind, false, true>(p);
+    else p.norm == 2.0f ? search_panel<kKind, true, false>(p) : search_panel<kKind, false, false>(p);
   });
 }
 
