@@ -8,7 +8,7 @@ namespace swage::format::float_quantized {
 namespace {
 
 void check_args(const scheme::QuantizationArgs& args) {
-  check_representable("float-quantized", args);
+  check_representable("float-quantized", args, 8, true);
   SWAGE_CHECK(args.type == scheme::NumberType::Float, Unsupported, "float-quantized: weights of type int");
 }
 
@@ -36,6 +36,7 @@ QuantizedWeight unpack(const scheme::QuantizationArgs& args, const TensorLookup&
   QuantizedWeight weight;
   weight.codes_OI = stored_codes(lookup, at::kFloat8_e4m3fn);
   weight.scale_OG = stored_scale(args, lookup, weight.codes_OI.size(0), weight.codes_OI.size(1));
+  set_blocks(args, weight);
   return weight;
 }
 

@@ -1,6 +1,7 @@
 // float-quantized and naive-quantized: one FP8 code an element.
 //   weight       F8_E4M3 [O, I]
-//   weight_scale model dtype; [O, G], [1] for strategy tensor
+//   weight_scale model dtype; [O, G], [1] for strategy tensor, [ceil(O / rows), ceil(I / columns)] for blocks. The weight is
+//                never padded to whole blocks.
 // naive-quantized is compressed-tensors' name for unpacked weights without activation quantization. Integers in it are
 // stored as in int-quantized.
 #pragma once

@@ -1,4 +1,4 @@
-// Stored layouts of a quantized weight (compressed-tensors): one row a layout, one file a row.
+// Stored layouts of a quantized weight (compressed-tensors): one row a layout.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -31,7 +31,13 @@ struct Format {
   QuantizedWeight (*unpack)(const scheme::QuantizationArgs& args, const TensorLookup& lookup);
   // The same for files of compressed-tensors before 0.18, where shapes leave open which layout it is.
   QuantizedWeight (*unpack_before_0_18)(const scheme::QuantizationArgs& args, const TensorLookup& lookup);
+  // For files of compressed-tensors before 0.14, where these differ from both; nullptr: as unpack_before_0_18.
+  QuantizedWeight (*unpack_before_0_14)(const scheme::QuantizationArgs& args, const TensorLookup& lookup) = nullptr;
 };
+
+// Of the three, the one for files whose quantization_config names this version of compressed-tensors ("0.13.0"). What is no
+// version counts as the newest.
+QuantizedWeight (*unpack_for(const Format& format, std::string_view version))(const scheme::QuantizationArgs& args, const TensorLookup& lookup);
 
 std::span<const Format> formats();
 // Error(Unsupported) listing the known names.

@@ -11,6 +11,7 @@
 
 #include "swage/base/error.h"
 #include "swage/format/golden_test_support.h"
+#include "swage/format/random_weight_test_support.h"
 #include "swage/scheme/presets.h"
 
 namespace swage::format {
@@ -34,21 +35,6 @@ QuantizationArgs fp8(Strategy strategy) {
   args.type = scheme::NumberType::Float;
   args.strategy = strategy;
   return args;
-}
-
-QuantizedWeight random_weight(const QuantizationArgs& args, int64_t rows, int64_t columns, at::ScalarType scales = at::kBFloat16) {
-  QuantizedWeight weight;
-  const int64_t groups = columns / columns_per_scale(args, columns);
-  const std::vector<int64_t> shape = args.strategy == Strategy::Tensor ? std::vector<int64_t>{1} : std::vector<int64_t>{rows, groups};
-  weight.scale_OG = at::rand(shape).add(0.01).to(scales);
-  if (args.type == scheme::NumberType::Float) {
-    weight.codes_OI = at::randn({rows, columns}).mul(50).to(at::kFloat8_e4m3fn);
-    return weight;
-  }
-  const int64_t low = int64_t(code_min(args)), high = int64_t(code_max(args)) + 1;
-  weight.codes_OI = at::randint(low, high, {rows, columns}, at::kChar);
-  if (!args.symmetric) weight.zero_point_OG = at::randint(low, high, shape, at::kChar);
-  return weight;
 }
 
 using Stored = std::map<std::string, at::Tensor>;
@@ -289,20 +275,60 @@ TEST(CorruptFiles, GroupsThatDoNotDivideTheColumns) {
 }
 
 TEST(Formats, WhatTheyCannotHoldIsRefused) {
-  const Format& pack = format_named("pack-quantized");
-  QuantizationArgs wide = integers(16, true, Strategy::Channel), block = fp8(Strategy::Block), mx = fp8(Strategy::Group);
-  mx.group_size = 32;
-  mx.scale_dtype = "torch.uint8";
-  expect_error(ErrorKind::Unsupported, "16 bits", [&] { pack.specs(wide, 4, 4, io::Dtype::BF16); });
-  expect_error(ErrorKind::Unsupported, "float", [&] { pack.specs(fp8(Strategy::Channel), 4, 4, io::Dtype::BF16); });
-  expect_error(ErrorKind::Unsupported, "block", [&] { format_named("float-quantized").specs(block, 4, 4, io::Dtype::BF16); });
-  expect_error(ErrorKind::Unsupported, "torch.uint8", [&] { format_named("naive-quantized").specs(mx, 4, 32, io::Dtype::BF16); });
+  const Format &pack = format_named("pack-quantized"), &nvfp4 = format_named("nvfp4-pack-quantized"), &mxfp8 = format_named("mxfp8-quantized");
+  QuantizationArgs wide = integers(16, true, Strategy::Channel), block = fp8(Strategy::Block);
+  block.block_structure = std::pair<int64_t, int64_t>(4, 4);
+  const QuantizationArgs mx = *scheme::preset("MXFP8").weights, nv = *scheme::preset("NVFP4").weights;
+  const auto unsupported = [](const Format& format, const QuantizationArgs& args, const std::string& says) {
+    SCOPED_TRACE(cat(format.name, ": ", says));
+    expect_error(ErrorKind::Unsupported, says, [&] { format.specs(args, 32, 64, io::Dtype::BF16); });
+  };
+  unsupported(pack, wide, "16 bits");
+  unsupported(pack, fp8(Strategy::Channel), "float");
+  unsupported(pack, block, "block");
+  unsupported(format_named("int-quantized"), integers(17, true, Strategy::Channel), "17 bits");
+  unsupported(format_named("float-quantized"), fp8(Strategy::Token), "token");
+  unsupported(format_named("naive-quantized"), mx, "torch.uint8");
+  unsupported(nvfp4, integers(4, true, Strategy::Channel), "type int");
+  unsupported(nvfp4, *scheme::preset("MXFP4").weights, "groups of 32");
+  unsupported(mxfp8, nv, "4 bits");
+  unsupported(mxfp8, fp8(Strategy::Channel), "strategy channel");
+  QuantizationArgs other = mx;
+  other.scale_dtype = "torch.float32";
+  unsupported(mxfp8, other, "torch.float32");
+  unsupported(format_named("dense"), integers(8, true, Strategy::Channel), "read, not written");
+  unsupported(format_named("marlin-24"), integers(4, true, Strategy::Channel), "read, not written");
   expect_error(ErrorKind::InvalidArgument, "groups of 128", [&] { pack.specs(*scheme::preset("W4A16").weights, 4, 576, io::Dtype::BF16); });
-  expect_error(ErrorKind::Unsupported, "nvfp4-pack-quantized", [] { format_named("nvfp4-pack-quantized"); });
+  expect_error(ErrorKind::InvalidArgument, "groups of 16", [&] { nvfp4.specs(nv, 4, 40, io::Dtype::BF16); });
+  expect_error(ErrorKind::Unsupported, "gguf", [] { format_named("gguf"); });
+}
+
+TEST(Formats, CodesThatDoNotFitAreRefused) {
+  const auto refused = [](const char* name, const QuantizationArgs& args, const QuantizedWeight& weight, const std::string& says) {
+    expect_error(ErrorKind::InvalidArgument, says, [&] { format_named(name).pack(args, weight); });
+  };
   const QuantizationArgs four = integers(4, true, Strategy::Channel);
   QuantizedWeight outside = random_weight(four, 2, 9);
   outside.codes_OI[1][8] = 8;
-  expect_error(ErrorKind::InvalidArgument, "does not fit into 4 bits", [&] { pack.pack(four, outside); });
+  refused("pack-quantized", four, outside, "does not fit into 4 bits");
+  const QuantizationArgs nv = *scheme::preset("NVFP4").weights, six = *scheme::preset("MXFP6A16").weights;
+  outside = random_weight(nv, 2, 16);
+  outside.codes_OI[1][8] = 16;
+  refused("nvfp4-pack-quantized", nv, outside, "does not fit into 4 bits");
+  outside = random_weight(nv, 2, 16);
+  outside.global_scale = at::Tensor();
+  refused("nvfp4-pack-quantized", nv, outside, "global scale");
+  outside = random_weight(six, 2, 32);
+  outside.codes_OI = at::full({2, 32}, 8.0).to(at::kFloat8_e4m3fn);  // the largest is 7.5
+  refused("mxfp6-pack-quantized", six, outside, "does not fit into 6 bits");
+  outside = random_weight(six, 2, 32);
+  outside.scale_OG = outside.scale_OG.to(at::kFloat);
+  refused("mxfp6-pack-quantized", six, outside, "scale: expected Byte");
+  QuantizationArgs block = fp8(Strategy::Block);
+  block.block_structure = std::pair<int64_t, int64_t>(4, 4);
+  outside = random_weight(block, 8, 8);
+  outside.block_rows = 2;
+  refused("float-quantized", block, outside, "blocks: expected 4 x 4, found 2 x 4");
 }
 
 TEST(Dequantize, RefusesShapesThatDoNotFit) {

@@ -1,7 +1,7 @@
 // int-quantized: one code an element, unpacked, whatever its width.
-//   weight            I8 [O, I], signed codes without offset
-//   weight_scale      model dtype; [O, G], [1] for strategy tensor
-//   weight_zero_point I8 of the scale's shape, only when asymmetric
+//   weight            I8 [O, I], signed codes without offset; I16 for 9 to 16 bits
+//   weight_scale      model dtype; [O, G], [1] for strategy tensor, [ceil(O / rows), ceil(I / columns)] for blocks
+//   weight_zero_point of the weight's type and the scale's shape, only when asymmetric
 // Columns whose groups were sorted (g_idx) have no place in it.
 #pragma once
 #include "swage/format/format.h"

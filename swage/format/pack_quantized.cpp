@@ -63,12 +63,7 @@ at::Tensor unpack_columns(const at::Tensor& zeros_WG, int64_t rows, int bits, Wo
 
 at::Tensor read_zero_point(const scheme::QuantizationArgs& args, const TensorLookup& lookup, const at::Tensor& scale_OG, int64_t rows,
                            WordLayout layout) {
-  if (args.strategy == Strategy::Tensor) {
-    const at::Tensor zero_point = stored(lookup, "weight_zero_point", {at::kChar});
-    if (zero_point.dim() == 0) return zero_point.reshape({1});
-    check_shape("weight_zero_point", zero_point, {1});
-    return zero_point;
-  }
+  if (args.strategy == Strategy::Tensor) return stored_zero_point(lookup, scale_OG, at::kChar);
   const std::vector<int64_t> shape = {words_for(rows, args.num_bits, layout), scale_OG.size(1)};
   return unpack_columns(stored(lookup, "weight_zero_point", {at::kInt}, shape), rows, args.num_bits, layout);
 }
@@ -111,7 +106,7 @@ QuantizedWeight unpack_preferring(const scheme::QuantizationArgs& args, const Te
   QuantizedWeight weight;
   weight.scale_OG = stored_scale(args, lookup, packed.rows, packed.columns);
   if (!args.symmetric) weight.zero_point_OG = read_zero_point(args, lookup, weight.scale_OG, packed.rows, layout);
-  weight.g_idx_I = read_g_idx(args, lookup, packed.columns, stored_groups(args, packed.columns));
+  weight.g_idx_I = read_g_idx(args, lookup, packed.columns, weight.scale_OG.dim() == 2 ? weight.scale_OG.size(1) : 1);
   weight.codes_OI = unpack_rows(packed.words_OW, packed.columns, args.num_bits, layout);
   return weight;
 }

@@ -1,6 +1,7 @@
 #include "swage/format/stored_tensors.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "swage/base/error.h"
 
@@ -10,7 +11,23 @@ namespace {
 using scheme::NumberType;
 using scheme::Strategy;
 
-constexpr std::initializer_list<at::ScalarType> kFloats = {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble};
+int64_t parts(int64_t whole, int64_t part) { return whole / part + (whole % part != 0); }
+
+// The shape a scale must have in a file; Error(CorruptData) if the groups do not divide the columns.
+std::vector<int64_t> stored_scale_shape(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns) {
+  if (args.strategy == Strategy::Group || args.strategy == Strategy::TensorGroup) {
+    const int64_t size = args.group_size.value_or(0);
+    SWAGE_CHECK(size > 0 && columns % size == 0, CorruptData, "weight_scale: ", columns, " columns do not split into groups of ", size);
+  }
+  return scale_shape(args, rows, columns);
+}
+
+// [] and [O] in the shape they stand for.
+at::Tensor reshaped(const at::Tensor& tensor, const std::vector<int64_t>& shape) {
+  const bool single = shape == std::vector<int64_t>{1} && tensor.dim() == 0;
+  const bool column = shape.size() == 2 && shape[1] == 1 && tensor.dim() == 1 && tensor.size(0) == shape[0];
+  return single || column ? tensor.reshape(shape) : tensor;
+}
 
 }  // namespace
 
@@ -41,53 +58,84 @@ void check_shape(const std::string& suffix, const at::Tensor& tensor, const std:
               io::shape_text(tensor.sizes().vec()));
 }
 
-int64_t stored_groups(const scheme::QuantizationArgs& args, int64_t columns) {
-  if (args.strategy != Strategy::Group) return 1;
-  const int64_t size = args.group_size.value_or(0);
-  SWAGE_CHECK(size > 0 && columns % size == 0, CorruptData, "weight_scale: ", columns, " columns do not split into groups of ", size);
-  return columns / size;
-}
-
 std::vector<int64_t> scale_shape(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns) {
   if (args.strategy == Strategy::Tensor) return {1};
-  return {rows, columns / columns_per_scale(args, columns)};
+  if (args.strategy != Strategy::Block) return {rows, columns / columns_per_scale(args, columns)};
+  SWAGE_CHECK(args.block_structure, InvalidArgument, "strategy block without block_structure");
+  return {parts(rows, args.block_structure->first), parts(columns, args.block_structure->second)};
 }
 
-at::Tensor stored_scale(const scheme::QuantizationArgs& args, const TensorLookup& lookup, int64_t rows, int64_t columns) {
-  const int64_t groups = stored_groups(args, columns);
-  at::Tensor scale = stored(lookup, "weight_scale", kFloats);
-  const bool whole = args.strategy == Strategy::Tensor;
-  if (whole && scale.dim() == 0) scale = scale.reshape({1});
-  if (!whole && groups == 1 && scale.dim() == 1 && scale.size(0) == rows) scale = scale.reshape({rows, 1});
-  check_shape("weight_scale", scale, whole ? std::vector<int64_t>{1} : std::vector<int64_t>{rows, groups});
+at::Tensor stored_scale(const scheme::QuantizationArgs& args, const TensorLookup& lookup, int64_t rows, int64_t columns,
+                        std::initializer_list<at::ScalarType> dtypes) {
+  const std::vector<int64_t> shape = stored_scale_shape(args, rows, columns);
+  const at::Tensor scale = reshaped(stored(lookup, "weight_scale", dtypes), shape);
+  check_shape("weight_scale", scale, shape);
   return scale;
 }
 
-QuantizedWeight checked_for_packing(const scheme::QuantizationArgs& args, const QuantizedWeight& weight, at::ScalarType codes) {
+at::Tensor stored_zero_point(const TensorLookup& lookup, const at::Tensor& scale_OG, at::ScalarType dtype) {
+  const at::Tensor zero_point = reshaped(stored(lookup, "weight_zero_point", {dtype}), scale_OG.sizes().vec());
+  check_shape("weight_zero_point", zero_point, scale_OG.sizes().vec());
+  return zero_point;
+}
+
+at::Tensor stored_scalar(const TensorLookup& lookup, const std::string& suffix, bool needed) {
+  if (!needed && !lookup(suffix).defined()) return {};
+  const at::Tensor scalar = reshaped(stored(lookup, suffix, {at::kFloat}), {1});
+  check_shape(suffix, scalar, {1});
+  return scalar;
+}
+
+QuantizedWeight checked_for_packing(const scheme::QuantizationArgs& args, const QuantizedWeight& weight, at::ScalarType codes, at::ScalarType scale) {
   SWAGE_CHECK(weight.codes_OI.defined() && weight.codes_OI.scalar_type() == codes && weight.codes_OI.dim() == 2, InvalidArgument,
               "codes: expected a matrix of ", c10::toString(codes));
   const std::vector<int64_t> shape = scale_shape(args, weight.codes_OI.size(0), weight.codes_OI.size(1));
-  SWAGE_CHECK(weight.scale_OG.defined() && weight.scale_OG.is_floating_point() && weight.scale_OG.sizes() == at::IntArrayRef(shape), InvalidArgument,
-              "scale: expected floats of shape ", io::shape_text(shape));
-  QuantizedWeight ready{weight.codes_OI.cpu().contiguous(), weight.scale_OG.cpu().contiguous(), {}, {}};
+  const auto has_type = [&](at::ScalarType type) {
+    return scale == at::ScalarType::Undefined ? at::isFloatingType(type) && c10::elementSize(type) > 1 : type == scale;
+  };
+  SWAGE_CHECK(weight.scale_OG.defined() && has_type(weight.scale_OG.scalar_type()) && weight.scale_OG.sizes() == at::IntArrayRef(shape), InvalidArgument,
+              "scale: expected ", scale == at::ScalarType::Undefined ? "floats" : c10::toString(scale), " of shape ", io::shape_text(shape));
+  QuantizedWeight ready;
+  ready.codes_OI = weight.codes_OI.cpu().contiguous();
+  ready.scale_OG = weight.scale_OG.cpu().contiguous();
   if (!args.symmetric) {
     const at::Tensor& zero_point = weight.zero_point_OG;
-    SWAGE_CHECK(zero_point.defined() && zero_point.scalar_type() == at::kChar && zero_point.sizes() == at::IntArrayRef(shape), InvalidArgument,
-                "zero point: expected int8 of shape ", io::shape_text(shape));
+    SWAGE_CHECK(zero_point.defined() && zero_point.scalar_type() == codes && zero_point.sizes() == at::IntArrayRef(shape), InvalidArgument,
+                "zero point: expected ", c10::toString(codes), " of shape ", io::shape_text(shape));
     ready.zero_point_OG = zero_point.cpu().contiguous();
   }
   if (weight.g_idx_I.defined()) ready.g_idx_I = weight.g_idx_I.to(at::kCPU, at::kInt).contiguous();
+  set_blocks(args, ready);
+  SWAGE_CHECK(ready.block_rows == weight.block_rows && ready.block_columns == weight.block_columns, InvalidArgument, "blocks: expected ",
+              ready.block_rows, " x ", ready.block_columns, ", found ", weight.block_rows, " x ", weight.block_columns);
   return ready;
 }
 
-void check_representable(std::string_view format, const scheme::QuantizationArgs& args) {
-  const bool integer = args.type == NumberType::Int && args.num_bits <= 8;
-  const bool fp8 = args.type == NumberType::Float && args.num_bits == 8 && args.symmetric && !args.scale_dtype;
-  SWAGE_CHECK(integer || fp8, Unsupported, format, ": weights of type ", name_of(args.type), " with ", args.num_bits, " bits",
-              args.symmetric ? "" : " and zero points", args.scale_dtype ? " and " + *args.scale_dtype + " scales" : "");
+void set_blocks(const scheme::QuantizationArgs& args, QuantizedWeight& weight) {
+  if (args.strategy == Strategy::Block) std::tie(weight.block_rows, weight.block_columns) = *args.block_structure;
+}
+
+void check_representable(std::string_view format, const scheme::QuantizationArgs& args, int widest, bool blocks) {
+  const std::string scales = args.scale_dtype.value_or("torch.float32");
+  const bool plain = scales == "torch.float32" || scales == "torch.bfloat16" || scales == "torch.float16" || scales == "torch.float64";
+  const bool integer = args.type == NumberType::Int && args.num_bits <= widest;
+  const bool fp8 = args.type == NumberType::Float && args.num_bits == 8 && args.symmetric;
+  SWAGE_CHECK(plain && (integer || fp8), Unsupported, format, ": weights of type ", name_of(args.type), " with ", args.num_bits, " bits",
+              args.symmetric ? "" : " and zero points", plain ? "" : " and " + scales + " scales");
   const Strategy strategy = args.strategy;
-  SWAGE_CHECK(strategy == Strategy::Tensor || strategy == Strategy::Channel || strategy == Strategy::Group, Unsupported, format,
-              ": weights with strategy ", name_of(strategy));
+  const bool known = strategy == Strategy::Tensor || strategy == Strategy::Channel || strategy == Strategy::Group ||
+                     (blocks && strategy == Strategy::Block && args.block_structure);
+  SWAGE_CHECK(known, Unsupported, format, ": weights with strategy ", name_of(strategy));
+}
+
+void check_float_groups(std::string_view format, const scheme::QuantizationArgs& args, int bits, Strategy strategy, int64_t group_size,
+                        std::string_view scale_dtype) {
+  const bool numbers = args.type == NumberType::Float && args.num_bits == bits && args.symmetric;
+  SWAGE_CHECK(numbers, Unsupported, format, ": weights of type ", name_of(args.type), " with ", args.num_bits, " bits",
+              args.symmetric ? "" : " and zero points");
+  SWAGE_CHECK(args.strategy == strategy && args.group_size == group_size, Unsupported, format, ": weights with strategy ", name_of(args.strategy),
+              " and groups of ", args.group_size.value_or(0), "; it holds strategy ", name_of(strategy), " and groups of ", group_size);
+  SWAGE_CHECK(!args.scale_dtype || *args.scale_dtype == scale_dtype, Unsupported, format, ": scales of ", args.scale_dtype.value_or(""));
 }
 
 }  // namespace swage::format

@@ -21,19 +21,31 @@ at::Tensor stored(const TensorLookup& lookup, const std::string& suffix, std::in
 // Throws Error(CorruptData) naming suffix, expectation and finding unless the shape is `shape`.
 void check_shape(const std::string& suffix, const at::Tensor& tensor, const std::vector<int64_t>& shape);
 
-// Columns of scale_OG for weights of `columns` columns; Error(CorruptData) if the groups do not divide them.
-int64_t stored_groups(const scheme::QuantizationArgs& args, int64_t columns);
-// "weight_scale" in any float type: [O, G], or [1] for strategy tensor. Accepts [] for [1], and [O] for [O, 1].
-at::Tensor stored_scale(const scheme::QuantizationArgs& args, const TensorLookup& lookup, int64_t rows, int64_t columns);
-// Shape of scale_OG in memory and on disk.
+// "weight_scale" in one of `dtypes`, by default any float type: [O, G], [1] for strategy tensor, [ceil(O / rows),
+// ceil(I / columns)] for blocks. Accepts [] for [1], and [O] for [O, 1]. Error(CorruptData) if groups do not divide the columns.
+at::Tensor stored_scale(const scheme::QuantizationArgs& args, const TensorLookup& lookup, int64_t rows, int64_t columns,
+                        std::initializer_list<at::ScalarType> dtypes = {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble});
+// "weight_zero_point" unpacked, of the scale's shape; [], [1] and [O] as for the scale.
+at::Tensor stored_zero_point(const TensorLookup& lookup, const at::Tensor& scale_OG, at::ScalarType dtype);
+// A single float32 such as "weight_global_scale", [1] or []. Undefined if it is not there and not `needed`.
+at::Tensor stored_scalar(const TensorLookup& lookup, const std::string& suffix, bool needed);
+// Shape of scale_OG in memory and on disk. Error(InvalidArgument) if groups do not divide the columns.
 std::vector<int64_t> scale_shape(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns);
 
-// Before packing: codes [O, I] of `codes`, a scale and, unless symmetric, an int8 zero point of the scale's shape; all are
-// made contiguous on the CPU. Error(InvalidArgument) saying which is wrong.
-QuantizedWeight checked_for_packing(const scheme::QuantizationArgs& args, const QuantizedWeight& weight, at::ScalarType codes);
+// Before packing: codes [O, I] of `codes`, a scale of type `scale` (kUndefined: any float of 16 bits or more) and, unless
+// symmetric, a zero point of the codes' type and the scale's shape; all are made contiguous on the CPU.
+// Error(InvalidArgument) saying which is wrong.
+QuantizedWeight checked_for_packing(const scheme::QuantizationArgs& args, const QuantizedWeight& weight, at::ScalarType codes,
+                                    at::ScalarType scale = at::ScalarType::Undefined);
+// The args' block sizes in the weight; nothing for other strategies.
+void set_blocks(const scheme::QuantizationArgs& args, QuantizedWeight& weight);
 
-// Error(Unsupported) unless weights of these args can be held in a QuantizedWeight: integers of at most 8 bits or FP8, with
-// strategy tensor, channel or group.
-void check_representable(std::string_view format, const scheme::QuantizationArgs& args);
+// Error(Unsupported) unless the args are integers of at most `widest` bits or FP8, with strategy tensor, channel, group or, if
+// `blocks`, block, and scales of 16 bits or more.
+void check_representable(std::string_view format, const scheme::QuantizationArgs& args, int widest = 8, bool blocks = false);
+// Error(Unsupported) unless the args are symmetric floats of `bits` bits in groups of `group_size` columns by `strategy`, with
+// scales of `scale_dtype` ("torch.uint8") or of no type said.
+void check_float_groups(std::string_view format, const scheme::QuantizationArgs& args, int bits, scheme::Strategy strategy, int64_t group_size,
+                        std::string_view scale_dtype);
 
 }  // namespace swage::format

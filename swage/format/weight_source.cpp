@@ -5,12 +5,12 @@
 
 #include <array>
 #include <atomic>
-#include <charconv>
 #include <cstring>
 
 #include "swage/base/error.h"
 #include "swage/format/awq.h"
 #include "swage/format/gptq.h"
+#include "swage/format/sparse_bitmask.h"
 #include "swage/scheme/gptq_awq.h"
 
 namespace swage::format {
@@ -18,22 +18,17 @@ namespace {
 
 constexpr std::string_view kWeight = ".weight";
 // Everything a quantized weight may be stored in.
-constexpr std::array kSuffixes = {"weight",       "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx",
-                                  "weight_shape", "qweight",       "qzeros",       "scales",            "g_idx"};
+constexpr std::array kSuffixes = {"weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx", "weight_shape",
+                                  "weight_global_scale", "qweight", "qzeros", "scales", "g_idx", "scale_packed", "meta",
+                                  "compressed", "bitmask", "row_offsets", "shape"};
+
+bool is_float(io::Dtype dtype) { return dtype == io::Dtype::F32 || dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F64; }
 
 bool ends_with(std::string_view text, std::string_view end) { return text.size() > end.size() && text.substr(text.size() - end.size()) == end; }
 
 std::optional<std::string> module_of(const std::string& name, std::string_view end) {
   if (!ends_with(name, end)) return std::nullopt;
   return name.substr(0, name.size() - end.size());
-}
-
-// Whether `version` is one of 0.0 to 0.17; false for anything that is not a version.
-bool is_before_0_18(const std::string& version) {
-  if (version.rfind("0.", 0) != 0) return false;
-  int minor = 0;
-  const auto parsed = std::from_chars(version.data() + 2, version.data() + version.size(), minor);
-  return parsed.ec == std::errc() && minor < 18;
 }
 
 bool all_finite(const at::Tensor& values) {
@@ -77,7 +72,6 @@ CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, at::Devic
       return;
     }
     config_ = scheme::parse_quantization_config(*json);
-    before_0_18_ = is_before_0_18(config_->version);
     find_quantized_modules(scheme::SchemeMatcher(config_->groups, config_->ignore));
   } catch (Error& error) {
     error.add_context(reader.folder().string());
@@ -96,6 +90,25 @@ void CheckpointWeights::find_quantized_modules(const scheme::SchemeMatcher& matc
     const scheme::Scheme* scheme = matcher.find({*module, "Linear"});
     if (scheme && !scheme->weights && scheme->input_activations) inputs_only_.emplace(*module, *scheme->input_activations);
   }
+  find_attention_modules(matcher);
+}
+
+// The checkpoint does not tell their class; they are the ones that store a "q_scale".
+void CheckpointWeights::find_attention_modules(const scheme::SchemeMatcher& matcher) {
+  std::vector<std::string> classes;
+  for (const auto& [name, scheme] : config_->groups) {
+    for (const std::string& target : scheme.targets) {
+      if (target.rfind("re:", 0) != 0 && (target == "Attention" || ends_with(target, "Attention"))) classes.push_back(target);
+    }
+  }
+  for (const io::TensorSpec& tensor : reader_.tensors()) {
+    const auto module = module_of(tensor.name, ".q_scale");
+    if (!module) continue;
+    for (const std::string& class_name : classes) {
+      const scheme::Scheme* scheme = matcher.find({*module, class_name});
+      if (scheme && scheme->input_activations) inputs_only_.emplace(*module, *scheme->input_activations);
+    }
+  }
 }
 
 void CheckpointWeights::find_gptq_or_awq_modules(const Json& quantization_config) {
@@ -110,11 +123,19 @@ CheckpointWeights::Stored CheckpointWeights::stored_form(const std::string& modu
   const scheme::Scheme* scheme = find_scheme(matcher, module);
   SWAGE_CHECK(scheme && scheme->weights, CorruptData, module, " stores a quantized weight, but the quantization_config does not target it");
   try {
-    return {&format_for(*scheme), *scheme};
+    return {&format_named(stored_format(module, *scheme)), *scheme};
   } catch (Error& error) {
     error.add_context(module);
     throw;
   }
+}
+
+// What the config says, unless it says nothing or the weight is not quantized yet (status "frozen").
+std::string CheckpointWeights::stored_format(const std::string& module, const scheme::Scheme& scheme) const {
+  const io::TensorSpec* weight = reader_.find(module + ".weight");
+  if (weight && is_float(weight->dtype)) return "dense";
+  if (!scheme.format.empty()) return scheme.format;
+  return reader_.find(module + ".weight_packed") ? format_of(scheme) : default_format(scheme);
 }
 
 const std::pair<const std::string, CheckpointWeights::Stored>* CheckpointWeights::quantized_weight(const std::string& name) const {
@@ -126,13 +147,14 @@ const std::pair<const std::string, CheckpointWeights::Stored>* CheckpointWeights
 TensorLookup CheckpointWeights::lookup(const std::string& module) const {
   return [this, module](const std::string& suffix) {
     const std::string name = module + "." + suffix;
-    return reader_.find(name) ? reader_.view(name) : at::Tensor();
+    if (reader_.find(name)) return reader_.view(name);
+    return suffix == "weight" && is_sparse(lookup(module)) ? expand_sparse(lookup(module)) : at::Tensor();
   };
 }
 
 QuantizedWeight CheckpointWeights::unpack(const std::string& module, const Stored& stored) const {
   try {
-    return (before_0_18_ ? stored.format->unpack_before_0_18 : stored.format->unpack)(*stored.scheme.weights, lookup(module));
+    return unpack_for(*stored.format, config_ ? config_->version : "")(*stored.scheme.weights, lookup(module));
   } catch (Error& error) {
     error.add_context(module);
     throw;
@@ -149,29 +171,68 @@ std::vector<int64_t> CheckpointWeights::shape(const std::string& name) const {
       throw;
     }
   }
-  const io::TensorSpec* spec = reader_.find(name);
-  return spec ? spec->shape : std::vector<int64_t>{};
+  if (const io::TensorSpec* spec = find(name)) return spec->shape;
+  const auto module = sparse_weight(name);
+  if (!module) return {};
+  try {
+    return sparse_shape(lookup(*module));
+  } catch (Error& error) {
+    error.add_context(*module);
+    throw;
+  }
+}
+
+std::optional<std::string> CheckpointWeights::sparse_weight(const std::string& name) const {
+  const auto module = module_of(name, kWeight);
+  return module && !reader_.find(name) && is_sparse(lookup(*module)) ? module : std::nullopt;
+}
+
+// Scales of keys and values have had several names.
+const io::TensorSpec* CheckpointWeights::find(const std::string& name) const {
+  if (const io::TensorSpec* spec = reader_.find(name)) return spec;
+  for (const char* letter : {"k", "v", "q"}) {
+    const auto attention = module_of(name, cat(".", letter, "_scale"));
+    if (!attention) continue;
+    for (const std::string& other : {cat(*attention, ".", letter, "_proj.", letter, "_scale"), cat(*attention, ".attn.", letter, "_scale"),
+                                     cat(*attention, ".", letter, "_proj.output_scale")}) {
+      if (const io::TensorSpec* spec = reader_.find(other)) return spec;
+    }
+  }
+  return nullptr;
 }
 
 at::Tensor CheckpointWeights::checked(const std::string& name, const at::Tensor& values) const {
-  SWAGE_CHECK(!options_.check_finite || all_finite(values), Numerical, name, " holds NaN or infinity");
+  SWAGE_CHECK(!options_.check_finite || all_finite(values), Numerical, reader_.folder().string(), ": ", name, " holds NaN or infinity");
   return values;
 }
 
 at::Tensor CheckpointWeights::load_dense(const std::string& name) const {
-  const io::TensorSpec* spec = reader_.find(name);
+  const io::TensorSpec* spec = find(name);
   SWAGE_CHECK(spec, CorruptData, reader_.folder().string(), ": no tensor ", name);
-  const io::Dtype dtype = spec->dtype;
-  const bool floats = dtype == io::Dtype::F32 || dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F64;
-  SWAGE_CHECK(floats, CorruptData, name, ": expected floats of 16 to 64 bits, found ", io::name_of(dtype));
-  at::Tensor values = checked(name, dtype == io::Dtype::F32 ? reader_.read(name) : reader_.view(name).to(at::kFloat));
-  reader_.drop(name);
+  const bool zero_point = ends_with(name, "_zero_point") && (spec->dtype == io::Dtype::I8 || spec->dtype == io::Dtype::F8E4M3);
+  SWAGE_CHECK(is_float(spec->dtype) || zero_point, CorruptData, name, ": expected floats of 16 to 64 bits, found ", io::name_of(spec->dtype));
+  at::Tensor values = checked(name, spec->dtype == io::Dtype::F32 ? reader_.read(spec->name) : reader_.view(spec->name).to(at::kFloat));
+  reader_.drop(spec->name);
   return values.to(device_);
+}
+
+at::Tensor CheckpointWeights::load_sparse(const std::string& name, const std::string& module) const {
+  try {
+    const at::Tensor values = expand_sparse(lookup(module));
+    SWAGE_CHECK(values.element_size() > 1, CorruptData, "compressed: expected floats of 16 to 64 bits, found ", c10::toString(values.scalar_type()));
+    return checked(name, values.to(at::kFloat)).to(device_);
+  } catch (Error& error) {
+    error.add_context(module);
+    throw;
+  }
 }
 
 at::Tensor CheckpointWeights::load(const std::string& name) const {
   const auto* quantized = quantized_weight(name);
-  if (!quantized) return load_dense(name);
+  if (!quantized) {
+    const auto sparse = sparse_weight(name);
+    return sparse ? load_sparse(name, *sparse) : load_dense(name);
+  }
   const auto& [module, stored] = *quantized;
   QuantizedWeight weight = unpack(module, stored);
   if (!device_.is_cpu()) {  // codes are a quarter of the values to send
@@ -179,6 +240,7 @@ at::Tensor CheckpointWeights::load(const std::string& name) const {
     weight.scale_OG = weight.scale_OG.to(device_);
     if (weight.zero_point_OG.defined()) weight.zero_point_OG = weight.zero_point_OG.to(device_);
     if (weight.g_idx_I.defined()) weight.g_idx_I = weight.g_idx_I.to(device_);
+    if (weight.global_scale.defined()) weight.global_scale = weight.global_scale.to(device_);
   }
   const at::Tensor values_OI = checked(name, dequantize(weight));
   for (const char* suffix : kSuffixes) {
@@ -192,6 +254,10 @@ std::optional<scheme::QuantizationArgs> CheckpointWeights::input_quantization(co
   if (const scheme::Scheme* scheme = quantized_scheme(module)) return scheme->input_activations;
   const auto found = inputs_only_.find(module);
   return found == inputs_only_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::optional<scheme::QuantizationArgs> CheckpointWeights::kv_cache_quantization() const {
+  return config_ ? config_->kv_cache_scheme : std::nullopt;
 }
 
 void CheckpointWeights::prefetch(const std::vector<std::string>& names) const {
@@ -226,6 +292,7 @@ QuantizedModule CheckpointWeights::quantized(const std::string& module) const {
   weight.scale_OG = weight.scale_OG.clone();
   if (weight.zero_point_OG.defined()) weight.zero_point_OG = weight.zero_point_OG.clone();
   if (weight.g_idx_I.defined()) weight.g_idx_I = weight.g_idx_I.clone();
+  if (weight.global_scale.defined()) weight.global_scale = weight.global_scale.clone();
   return {std::move(weight), *found->second.scheme.weights, std::string(found->second.format->name)};
 }
 

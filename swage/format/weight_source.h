@@ -38,7 +38,10 @@ class CheckpointWeights : public checkpoint::WeightSource {
   // Besides the contract: Error(CorruptData) when a stored tensor of a quantized module is missing or of the wrong type or shape, or
   // an unquantized one is not of floats. Pages of the file that were read are given back.
   at::Tensor load(const std::string& name) const override;
+  // Also for attention modules whose queries are quantized: those that store a "q_scale". Scales that the args call for are
+  // tensors that load() gives: MODULE.input_scale, .input_zero_point, .input_global_scale, .q_scale, .k_scale, .v_scale.
   std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override;
+  std::optional<scheme::QuantizationArgs> kv_cache_quantization() const override;
   void prefetch(const std::vector<std::string>& names) const override;
 
   // None for a dense checkpoint, and for the methods gptq and awq.
@@ -59,12 +62,19 @@ class CheckpointWeights : public checkpoint::WeightSource {
   void find_quantized_modules(const scheme::SchemeMatcher& matcher);
   // Modules that store a "qweight": checkpoints of quant_method gptq and awq.
   void find_gptq_or_awq_modules(const Json& quantization_config);
+  void find_attention_modules(const scheme::SchemeMatcher& matcher);
+  std::string stored_format(const std::string& module, const scheme::Scheme& scheme) const;
   Stored stored_form(const std::string& module, const scheme::SchemeMatcher& matcher) const;
   // The module whose weight is `name`, if it is quantized.
   const std::pair<const std::string, Stored>* quantized_weight(const std::string& name) const;
   TensorLookup lookup(const std::string& module) const;
   QuantizedWeight unpack(const std::string& module, const Stored& stored) const;
+  // The tensor, under this name or one it had before.
+  const io::TensorSpec* find(const std::string& name) const;
+  // The module, if `name` is its weight and it is stored without its zeros.
+  std::optional<std::string> sparse_weight(const std::string& name) const;
   at::Tensor load_dense(const std::string& name) const;
+  at::Tensor load_sparse(const std::string& name, const std::string& module) const;
   at::Tensor checked(const std::string& name, const at::Tensor& values) const;
 
   const checkpoint::Reader& reader_;
@@ -73,7 +83,6 @@ class CheckpointWeights : public checkpoint::WeightSource {
   std::optional<scheme::QuantizationConfig> config_;
   std::map<std::string, Stored> modules_;                        // the quantized ones
   std::map<std::string, scheme::QuantizationArgs> inputs_only_;  // modules with activations quantized and a dense weight
-  bool before_0_18_ = false;                                     // the version of compressed-tensors that wrote it
 };
 
 }  // namespace swage::format
