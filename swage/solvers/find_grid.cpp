@@ -149,7 +149,9 @@ std::vector<Range> ranges_of_tiles(const TiledWeight& weight) {
 at::Tensor global_scale_of(double absmax, at::ScalarType dtype) {
   const NumberFormat format = number_format_of(dtype, "global scale");
   const float smallest = format == NumberFormat::F16 ? 0x1p-14f : 0x1p-126f;
-  float scale = kernels::round_to(format, 2688.0f / std::max(static_cast<float>(absmax), smallest));
+  // The library's quotient of a number and a tensor is the number times the rounded reciprocal.
+  const float reciprocal = kernels::round_to(format, 1.0f / std::max(static_cast<float>(absmax), smallest));
+  float scale = kernels::round_to(format, 2688.0f * reciprocal);
   if (!std::isfinite(scale) && absmax > 0) scale = 2688.0f / static_cast<float>(absmax);  // f16 ends at 65504
   return at::full({1}, std::isfinite(scale) ? scale : 1.0f, at::kFloat);
 }

@@ -51,8 +51,8 @@ struct ScaleSearch {
 Grid find_grid(const at::Tensor& w_OI, const GridSpec& spec, const ScaleSearch& search, const at::Tensor& g_idx_I = {},
                const at::Tensor& global_scale = {});
 
-// NVFP4's global scale, f32 [1]: 448 * 6 / absmax of all `weights` (f32, bf16 or f16, one dtype, any shape, CPU), rounded to their
-// dtype as compressed-tensors does; 1 for weights of zeros. Linears that an engine fuses (q/k/v, gate/up) must share one.
+// NVFP4's global scale, f32 [1]: 448 * 6 times the reciprocal of the absmax of all `weights` (f32, bf16 or f16, one dtype, any shape, CPU),
+// both steps rounded to their dtype as compressed-tensors does; 1 for weights of zeros. Linears that an engine fuses (q/k/v, gate/up) must share one.
 // Where f16 cannot hold it (absmax below 0.041) compressed-tensors falls back to 1, which leaves the local scales no bits: here it
 // stays f32. Error(Numerical) for a NaN or Inf.
 at::Tensor shared_global_scale(const std::vector<at::Tensor>& weights);

@@ -97,7 +97,8 @@ inline float mx_scale(float largest, const QuantizeSpec& spec) {
 
 // NVFP4's global scale of values up to `largest`.
 inline float global_scale(float largest, at::ScalarType type) {
-  const float scale = rounded(2688.0f / std::max(largest, type == at::kHalf ? 0x1p-14f : 0x1p-126f), type);
+  const float reciprocal = rounded(1 / std::max(largest, type == at::kHalf ? 0x1p-14f : 0x1p-126f), type);
+  const float scale = rounded(2688.0f * reciprocal, type);  // torch divides a number by a tensor in these two steps
   return std::isfinite(scale) ? scale : 1.0f;
 }
 
