@@ -48,10 +48,17 @@ bool all_finite(const at::Tensor& values) {
   return finite;
 }
 
-// The checkpoint alone does not tell classes. Whatever is quantized is a Linear, or else an Embedding.
+bool is_table(const std::string& module) {
+  const std::string last = module.substr(module.rfind('.') + 1);
+  return last.find("embed") != std::string::npos || last == "wte" || last == "wpe";
+}
+
+// The checkpoint alone does not tell classes. Whatever is quantized is a Linear or an Embedding; the latter are known by name
+// where both are targets.
 const scheme::Scheme* find_scheme(const scheme::SchemeMatcher& matcher, const std::string& module) {
-  const scheme::Scheme* scheme = matcher.find({module, "Linear"});
-  return scheme ? scheme : matcher.find({module, "Embedding"});
+  const bool table = is_table(module);
+  const scheme::Scheme* scheme = matcher.find({module, table ? "Embedding" : "Linear"});
+  return scheme ? scheme : matcher.find({module, table ? "Linear" : "Embedding"});
 }
 
 }  // namespace
@@ -87,7 +94,7 @@ void CheckpointWeights::find_quantized_modules(const scheme::SchemeMatcher& matc
     }
     const auto module = module_of(tensor.name, kWeight);
     if (!module) continue;
-    const scheme::Scheme* scheme = matcher.find({*module, "Linear"});
+    const scheme::Scheme* scheme = find_scheme(matcher, *module);
     if (scheme && !scheme->weights && scheme->input_activations) inputs_only_.emplace(*module, *scheme->input_activations);
   }
   find_attention_modules(matcher);

@@ -10,6 +10,7 @@
 
 #include "swage/base/error.h"
 #include "swage/checkpoint/writer.h"
+#include "swage/format/checkpoint_test_support.h"
 #include "swage/format/golden_test_support.h"
 #include "swage/format/random_weight_test_support.h"
 #include "swage/scheme/presets.h"
@@ -21,32 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using checkpoint::Reader;
 
-// A folder for one test, gone after it.
-class Folder {
- public:
-  Folder() {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = fs::path(testing::TempDir()) / cat("swage_", test->test_suite_name(), "_", test->name(), "_", ::getpid());
-    fs::remove_all(path_);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
-void write_checkpoint(const fs::path& folder, const Json& config, const golden::Tensors& tensors) {
-  std::vector<io::TensorSpec> specs;
-  for (const auto& [name, tensor] : tensors) specs.push_back({name, checkpoint::dtype_of(tensor.scalar_type()), tensor.sizes().vec()});
-  checkpoint::WriterOptions options;
-  options.overwrite = true;
-  checkpoint::Writer writer(folder, specs, options);
-  for (const auto& [name, tensor] : tensors) writer.put(name, tensor);
-  writer.add_file("config.json", config.dump(2));
-  writer.finish();
-}
-
 // One linear "a" of this scheme and a dense "norm".
 golden::Tensors one_linear(const scheme::Scheme& scheme, int64_t rows = 16, int64_t columns = 256) {
   golden::Tensors tensors;
@@ -54,23 +29,6 @@ golden::Tensors one_linear(const scheme::Scheme& scheme, int64_t rows = 16, int6
   for (const auto& [suffix, tensor] : stored) tensors["a." + suffix] = tensor;
   tensors["norm.weight"] = at::ones({columns}, at::kBFloat16);
   return tensors;
-}
-
-Json config_for(const scheme::Scheme& scheme, std::vector<std::string> ignore = {}) {
-  Json config = Json::object();
-  config.set("quantization_config", to_json(scheme::config_of(scheme, std::move(ignore))));
-  return config;
-}
-
-template <class Call>
-void expect_error(ErrorKind kind, const std::string& says, Call call) {
-  try {
-    call();
-    ADD_FAILURE() << "no error that says " << says;
-  } catch (const Error& error) {
-    EXPECT_EQ(name_of(error.kind()), name_of(kind)) << error.what();
-    EXPECT_THAT(error.what(), testing::HasSubstr(says));
-  }
 }
 
 std::vector<fs::path> golden_checkpoints(const std::set<std::string>& names) {
