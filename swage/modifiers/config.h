@@ -52,6 +52,8 @@ struct GptqConfig {
   std::string actorder = "static";
   std::string scale_search = "pnorm";
   double norm = 2.4;
+  int64_t sweeps = 2;
+  bool refit_scales = true;
   std::optional<int64_t> block_size;
 
   template <class V>
@@ -61,6 +63,8 @@ struct GptqConfig {
     v("actorder", actorder, "order of the columns: static (by activation, groups stay), none, group (needs g_idx)");
     v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error");
     v("norm", norm, "exponent p of pnorm's error sum |w - q|^p");
+    v("sweeps", sweeps, "passes of coordinate descent over the solved codes; 0: plain GPTQ");
+    v("refit_scales", refit_scales, "whether each sweep also refits the scales to the codes");
     v("block_size", block_size, "accepted for LLM Compressor's recipes; it changes speed only, and swage chooses its own");
   }
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include "swage/modifiers/modifier.h"
 #include "swage/solvers/gptq.h"
+#include "swage/solvers/refine.h"
 
 namespace swage::modifiers {
 
@@ -18,11 +19,13 @@ class Gptq : public Modifier {
   std::vector<SolvedLinear> quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const override;
 
  private:
-  SolvedLinear quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, int64_t tokens) const;
+  SolvedLinear quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, const at::Tensor& global_scale,
+                            int64_t tokens) const;
 
   GptqConfig config_;
   solvers::GptqOptions options_;
   solvers::ScaleSearch search_;
+  solvers::RefineOptions refine_;
 };
 
 }  // namespace swage::modifiers

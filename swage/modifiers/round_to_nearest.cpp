@@ -11,17 +11,9 @@ RoundToNearest::RoundToNearest(QuantizationConfig config, const std::string& sou
 Json RoundToNearest::config() const { return write_fields(config_); }
 
 std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> tasks, const Statistics&) const {
+  const at::Tensor global_scale = global_scale_of(tasks);
   std::vector<SolvedLinear> out;
-  for (const LinearTask& task : tasks) {
-    const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
-    const solvers::Grid grid = solvers::find_grid(task.weight_OI, spec, search_);
-    const at::Tensor codes_OI = solvers::quantize_to_grid(task.weight_OI, grid);
-    SolvedLinear& solved = out.emplace_back();
-    solved.weight = to_stored(codes_OI, grid);
-    if (!task.measure_error) continue;
-    const WeightError error = weight_error(task.weight_OI, codes_OI, grid);
-    report_error(error.difference, error.whole, 1, solved);
-  }
+  for (const LinearTask& task : tasks) out.push_back(round_to_nearest(task, search_, global_scale));
   return out;
 }
 

@@ -98,6 +98,28 @@ format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Gri
   return out;
 }
 
+at::Tensor global_scale_of(std::span<const LinearTask> tasks) {
+  std::vector<at::Tensor> weights;
+  for (const LinearTask& task : tasks) {
+    if (task.global_scale.defined()) return task.global_scale;
+    if (task.scheme->weights->strategy == scheme::Strategy::TensorGroup) weights.push_back(task.weight_OI.to(at::kCPU, task.stored_dtype));
+  }
+  return weights.empty() ? at::Tensor() : solvers::shared_global_scale(weights);
+}
+
+SolvedLinear round_to_nearest(const LinearTask& task, const solvers::ScaleSearch& search, const at::Tensor& global_scale) {
+  const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
+  const bool has_global = spec.scale_dtype == at::kFloat8_e4m3fn;
+  const solvers::Grid grid = solvers::find_grid(task.weight_OI, spec, search, {}, has_global ? global_scale : at::Tensor());
+  const at::Tensor codes_OI = solvers::quantize_to_grid(task.weight_OI, grid);
+  SolvedLinear out;
+  out.weight = to_stored(codes_OI, grid);
+  if (!task.measure_error) return out;
+  const WeightError error = weight_error(task.weight_OI, codes_OI, grid);
+  report_error(error.difference, error.whole, 1, out);
+  return out;
+}
+
 WeightError weight_error(const at::Tensor& w_OI, const at::Tensor& codes_OI, const solvers::Grid& grid) {
   const int64_t height = grid.spec.group_rows > 1 ? grid.spec.group_rows : kRowsAtOnce;  // whole blocks
   const int64_t rows = w_OI.size(0), pieces = (rows + height - 1) / height;

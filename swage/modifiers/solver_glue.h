@@ -12,6 +12,11 @@ namespace swage::modifiers {
 solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType stored_dtype);
 // Error(InvalidArgument) naming `source` for an unknown name.
 solvers::ScaleSearch scale_search(const std::string& name, double norm, const std::string& source);
+// The global scale of linears that are solved together and fused by engines, for those of `tasks` whose scheme has one;
+// undefined if none has.
+at::Tensor global_scale_of(std::span<const LinearTask> tasks);
+// The task's weight rounded to the nearest values of its grid, without looking at any data.
+SolvedLinear round_to_nearest(const LinearTask& task, const solvers::ScaleSearch& search, const at::Tensor& global_scale);
 // Codes and grid as a weight to be stored.
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid);
 // Sums over all weights, in double: of (w - q)^2 and of w^2. w_OI as stored, q the values of `codes_OI` on `grid`.
