@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "swage/base/error.h"
+#include "swage/observers/grid_of.h"
 
 namespace swage::modifiers {
 namespace {
@@ -18,58 +19,13 @@ constexpr int64_t kRowsAtOnce = 32;  // their values stay in the cache from one 
 
 double squared_norm(const at::Tensor& a) { return a.mul(a).sum(at::kDouble).item<double>(); }
 
-solvers::CodeType code_type(const scheme::QuantizationArgs& args) {
-  if (args.type == scheme::NumberType::Int) {
-    SWAGE_CHECK(args.num_bits >= 2 && args.num_bits <= 8, Unsupported, "integer weights of ", args.num_bits, " bits: 2 to 8 are supported");
-    return solvers::CodeType::Int;
-  }
-  SWAGE_CHECK(args.num_bits == 8 || args.num_bits == 6 || args.num_bits == 4, Unsupported, "weights of ", args.num_bits,
-              " bits, type float: 4, 6 and 8 are supported");
-  if (args.num_bits == 8) return solvers::CodeType::Fp8E4M3;
-  return args.num_bits == 6 ? solvers::CodeType::Fp6E2M3 : solvers::CodeType::Fp4E2M1;
-}
-
-at::ScalarType scale_type(const scheme::QuantizationArgs& args, at::ScalarType stored_dtype) {
-  const std::string name = args.scale_dtype.value_or("");
-  if (args.strategy == scheme::Strategy::TensorGroup) return at::kFloat8_e4m3fn;
-  if (name.empty()) return stored_dtype;
-  if (name == "torch.uint8") return at::kByte;
-  if (name == "torch.float32") return at::kFloat;
-  if (name == "torch.bfloat16") return at::kBFloat16;
-  SWAGE_CHECK(name == "torch.float16", Unsupported, "scales of type ", name,
-              ": supported are float32, bfloat16, float16, uint8 (powers of two), and float8_e4m3fn with strategy tensor_group");
-  return at::kHalf;
-}
-
 }  // namespace
 
 solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType stored_dtype) {
   using scheme::Strategy;
-  solvers::GridSpec spec;
-  spec.type = code_type(args);
-  spec.code_min = scheme::code_min(args);
-  spec.code_max = scheme::code_max(args);
-  spec.symmetric = args.symmetric;
-  spec.scale_dtype = scale_type(args, stored_dtype);
-  switch (args.strategy) {
-    case Strategy::Channel: break;
-    case Strategy::Tensor: spec.group_rows = 0; break;
-    case Strategy::Group:
-    case Strategy::TensorGroup:
-      SWAGE_CHECK(args.group_size.value_or(0) > 0, InvalidArgument, "weights: strategy ", scheme::name_of(args.strategy), " needs a group size");
-      spec.group_size = *args.group_size;
-      break;
-    case Strategy::Block:
-      SWAGE_CHECK(args.block_structure && args.block_structure->first > 0 && args.block_structure->second > 0, InvalidArgument,
-                  "weights: strategy block needs a block structure");
-      spec.group_rows = args.block_structure->first;
-      spec.group_size = args.block_structure->second;
-      break;
-    case Strategy::Token:
-    case Strategy::AttnHead:
-      SWAGE_CHECK(false, Unsupported, "weights: strategy ", scheme::name_of(args.strategy), " is for activations");
-  }
-  return spec;
+  SWAGE_CHECK(args.strategy != Strategy::Token && args.strategy != Strategy::AttnHead, Unsupported, "weights: strategy ",
+              scheme::name_of(args.strategy), " is for activations");
+  return observers::grid_of(args, stored_dtype);
 }
 
 solvers::ScaleSearch scale_search(const std::string& name, double norm, const std::string& source) {
