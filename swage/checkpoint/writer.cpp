@@ -17,7 +17,7 @@
 namespace swage::checkpoint {
 namespace {
 
-// Pieces of at least this size are handed to the disk at once.
+// Pieces and tensors of at least this size are handed to the disk at once.
 constexpr uint64_t kWritebackBytes = 64 << 10;
 
 // Whether this tensor, as it is in memory, holds what the plan says: the type itself or what read() gives for it.
@@ -74,8 +74,8 @@ struct Writer::State {
     Progress& progress = written[name];
     progress.done_bytes += bytes.size();
     const bool complete = progress.done_bytes == tensor.bytes;
-    // Small pieces wait until their tensor is complete: a page sent to the disk half filled is sent twice.
-    if (complete && progress.sent_bytes == 0) {
+    // Small pieces wait until their tensor is complete, small tensors for sync(): a page sent to the disk half filled is sent twice.
+    if (complete && progress.sent_bytes == 0 && tensor.bytes >= kWritebackBytes) {
       writeback.start(files[tensor.shard], tensor.offset, tensor.bytes);
     } else if (bytes.size() >= kWritebackBytes) {
       writeback.start(files[tensor.shard], tensor.offset + offset, bytes.size());

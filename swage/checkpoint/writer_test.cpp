@@ -168,6 +168,25 @@ TEST(Writer, HoldsTheCallerToThePlan) {
   expect_error(ErrorKind::Io, "absent: cannot open", [&] { writer.copy_file(folder / "absent", "f"); });
 }
 
+TEST(Writer, TakesTensorsInPieces) {
+  const TempFolder folder;
+  Writer writer(folder / "out", {{"w", Dtype::U8, {6}}, {"empty", Dtype::U8, {0}}});
+  const auto expect_refused = [&](std::string_view words, uint64_t offset, std::string_view bytes) {
+    expect_error(ErrorKind::Internal, words, [&] { writer.put_part("w", offset, bytes); });
+  };
+  writer.put_part("w", 4, "ef");
+  expect_error(ErrorKind::Internal, "\"w\" was not written", [&] { writer.finish(); });
+  expect_refused("planned with 6 bytes, got 2 at 5", 5, "xx");
+  expect_refused("planned with 6 bytes, got 1 at 7", 7, "x");
+  expect_refused("a second time", 0, "xxxxx");
+  writer.put_part("w", 0, "abcd");
+  expect_refused("a second time", 0, "x");
+  expect_error(ErrorKind::Internal, "\"empty\" was not written", [&] { writer.finish(); });
+  writer.put_part("empty", 0, "");
+  writer.finish();
+  EXPECT_EQ(Reader(folder / "out").bytes("w"), "abcdef");
+}
+
 TEST(Writer, RefusesAnOccupiedTargetAtTheStart) {
   const TempFolder folder;
   folder.write("file", "x");

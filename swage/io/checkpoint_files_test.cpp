@@ -60,6 +60,13 @@ TEST(CheckpointFiles, ReadsShards) {
   EXPECT_EQ(files.file_count(), 2u);
   for (const char* name : {"a", "b", "c"}) EXPECT_EQ(files.bytes(name), name);
   EXPECT_EQ(files.file_of("a"), folder / kSecond);
+  EXPECT_EQ(files.position_of("c").first, files.position_of("b").first);
+  EXPECT_EQ(files.position_of("c").second + 1, files.position_of("b").second);
+  EXPECT_LT(files.position_of("b"), files.position_of("a"));
+  char letter = 0;
+  files.read_at("b", 0, &letter, 1);
+  EXPECT_EQ(letter, 'b');
+  expect_error(ErrorKind::Internal, "reading 1 bytes at 1 of tensor \"b\", which has 1", [&] { files.read_at("b", 1, &letter, 1); });
 }
 
 TEST(CheckpointFiles, RefusesAnIndexThatDisagreesWithTheShards) {

@@ -35,6 +35,15 @@ TEST(MmapFile, AnEmptyFileIsEmpty) {
   file.check_size();
 }
 
+TEST(MmapFile, CopiesPiecesThroughTheDescriptor) {
+  const TempFolder folder;
+  const MmapFile file(folder.write("f", "some bytes"));
+  char piece[5] = {};
+  file.read_at(piece, 4, 5);
+  EXPECT_STREQ(piece, "byte");
+  expect_error(ErrorKind::Io, "ends at 10, 1 bytes short", [&] { file.read_at(piece, 4, 7); });
+}
+
 TEST(MmapFile, RefusesWhatIsNotARegularFile) {
   const TempFolder folder;
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);

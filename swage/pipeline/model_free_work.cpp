@@ -26,10 +26,10 @@ uint64_t mix(uint64_t hash, uint64_t value) {
   return hash ^ (hash >> 29);
 }
 
-// Of bytes at a place; four independent chains keep the multiplier busy.
+// Of bytes at a place; independent chains keep the multiplier busy.
 uint64_t digest(std::string_view bytes, uint64_t offset) {
-  constexpr size_t kWords = 4, kStep = 8 * kWords;
-  uint64_t lanes[kWords] = {1, 2, 3, 4};
+  constexpr size_t kWords = 8, kStep = 8 * kWords;
+  uint64_t lanes[kWords] = {1, 2, 3, 4, 5, 6, 7, 8};
   size_t at = 0;
   for (; at + kStep <= bytes.size(); at += kStep) {
     uint64_t words[kWords];
@@ -45,11 +45,14 @@ uint64_t digest(std::string_view bytes, uint64_t offset) {
 
 std::string_view bytes_of(const at::Tensor& tensor) { return {static_cast<const char*>(tensor.const_data_ptr()), size_t(tensor.nbytes())}; }
 
-// Rows 0 .. rows of a quantized weight.
-format::QuantizedWeight first_rows(const format::QuantizedWeight& weight, int64_t rows) {
+// The first rows of a quantized weight: one in kErrorRows, or one row of blocks.
+format::QuantizedWeight first_rows(const format::QuantizedWeight& weight) {
   format::QuantizedWeight out = weight;
+  const int64_t all = weight.codes_OI.size(0), rows = weight.block_rows > 0 ? std::min(weight.block_rows, all) : std::max<int64_t>(1, all / kErrorRows);
   out.codes_OI = weight.codes_OI.narrow(0, 0, rows);
-  if (weight.scale_OG.size(0) == weight.codes_OI.size(0)) {
+  if (weight.block_rows > 0) {
+    out.scale_OG = weight.scale_OG.narrow(0, 0, 1);
+  } else if (weight.scale_OG.size(0) == weight.codes_OI.size(0)) {
     out.scale_OG = weight.scale_OG.narrow(0, 0, rows);
     if (weight.zero_point_OG.defined()) out.zero_point_OG = weight.zero_point_OG.narrow(0, 0, rows);
   }
@@ -73,7 +76,7 @@ struct FreeWork::Scratch {
 };
 
 FreeWork::FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const modifiers::Modifier& modifier, const Context& context, const StageClock& clock)
-    : reader_(reader), layout_(layout), modifier_(modifier), context_(context), clock_(clock), errors_(size_t(layout.chunks)) {
+    : reader_(reader), layout_(layout), modifier_(modifier), context_(context), clock_(clock), scales_(reader, layout), errors_(size_t(layout.chunks)) {
   size_t outputs = 0;
   for (const FreeItem& item : layout.items) {
     first_digest_.push_back(outputs);
@@ -151,6 +154,7 @@ void FreeWork::write_quantized(const FreeItem& item, int64_t chunk, Scratch& scr
   read_rows(reader_, module, first, rows, buffer);
   const at::Tensor w_OI = at::from_blob(buffer, {rows, module.info.columns}, at::TensorOptions(type));
   modifiers::LinearTask task{module.info.name, w_OI, type, item.scheme};
+  task.global_scale = scales_.of(item);
   task.measure_error = false;
   const modifiers::SolvedLinear solved = std::move(modifier_.quantize({&task, 1}, {})[0]);
   const auto packed = format::format_for(*item.scheme).pack(*item.scheme->weights, solved.weight);
@@ -164,10 +168,12 @@ void FreeWork::write_quantized(const FreeItem& item, int64_t chunk, Scratch& scr
       put(item, i, chunk, bytes_of(packed[i].second.contiguous()), writer);
     }
   }
-  const int64_t measured = std::max<int64_t>(1, rows / kErrorRows);
-  const at::Tensor q_OI = format::dequantize(first_rows(solved.weight, measured)), exact_OI = w_OI.narrow(0, 0, measured).to(at::kFloat);
+  measure_error(w_OI, solved.weight, errors_[size_t(chunk)]);
+}
+
+void FreeWork::measure_error(const at::Tensor& w_OI, const format::QuantizedWeight& weight, ChunkError& error) {
+  const at::Tensor q_OI = format::dequantize(first_rows(weight)), exact_OI = w_OI.narrow(0, 0, q_OI.size(0)).to(at::kFloat);
   const float *q = q_OI.const_data_ptr<float>(), *w = exact_OI.const_data_ptr<float>();
-  ChunkError& error = errors_[size_t(chunk)];
   for (int64_t i = 0; i < q_OI.numel(); ++i) {
     error.difference += double(w[i] - q[i]) * double(w[i] - q[i]);
     error.whole += double(w[i]) * double(w[i]);

@@ -11,6 +11,7 @@
 #include "swage/checkpoint/writer.h"
 #include "swage/modifiers/modifier.h"
 #include "swage/pipeline/model_free_layout.h"
+#include "swage/pipeline/model_free_scales.h"
 #include "swage/pipeline/report.h"
 
 namespace swage::pipeline {
@@ -39,6 +40,7 @@ class FreeWork {
   void for_each_chunk(const char* stage, const std::function<void(const FreeItem&, int64_t, Scratch&)>& work);
   void write_quantized(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer);
   void write_copied(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer);
+  static void measure_error(const at::Tensor& w_OI, const format::QuantizedWeight& weight, ChunkError& error);
   void put(const FreeItem& item, size_t output, int64_t chunk, std::string_view bytes, checkpoint::Writer& writer);
   void prefetch(int64_t chunk) const;
   void tell(const char* stage, int64_t done);
@@ -51,6 +53,7 @@ class FreeWork {
   const StageClock& clock_;
   std::vector<size_t> first_digest_;               // of each item's outputs
   std::vector<std::atomic<uint64_t>> written_, found_;  // digests by output: sums over pieces, so that their order does not count
+  SharedScales scales_;
   std::vector<ChunkError> errors_;                 // by chunk
   std::mutex telling_;
   double told_seconds_ = 0;

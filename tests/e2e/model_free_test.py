@@ -6,7 +6,8 @@ import unittest
 
 from support import EndToEnd, contents, edit_json, read_checkpoint, read_json, read_safetensors, run, split_checkpoint, write_json, write_safetensors
 
-SCHEMES = (("W4A16", "--group-size", 16), ("W4A16_ASYM", "--group-size", 8), ("W8A16", "--group-size", -1), ("W8A8",), ("FP8_DYNAMIC",))
+SCHEMES = (("W4A16", "--group-size", 16), ("W4A16_ASYM", "--group-size", 8), ("W8A16", "--group-size", -1), ("W8A8",), ("NVFP4A16",),
+           ("MXFP4A16",), ("FP8_BLOCK",), ("FP8_DYNAMIC",))
 
 
 def bf16(draw, *shape):
@@ -85,7 +86,8 @@ class ModelFree(EndToEnd):
 
     def test_chunks_of_rows_make_the_same_bytes_on_any_number_of_threads(self):
         model = make_wide(self.folder / "wide")
-        for name, *options in (("W4A16", "--group-size", 8), ("W4A16_ASYM", "--group-size", 8), ("FP8_DYNAMIC",)):
+        for name, *options in (("W4A16", "--group-size", 8), ("W4A16_ASYM", "--group-size", 8), ("NVFP4A16",), ("FP8_BLOCK",),
+                               ("FP8_DYNAMIC",)):
             for threads in (1, 2):
                 with self.subTest(scheme=name, threads=threads):
                     self.assert_same_as_with_the_model(model, "--scheme", name, *options, threads=threads)
@@ -102,6 +104,18 @@ class ModelFree(EndToEnd):
         self.assertGreater(len(list(split.glob("*.safetensors"))), 1)
         self.assertEqual(read_checkpoint(whole), read_checkpoint(split))
         self.assertEqual(set(read_json(split / "model.safetensors.index.json")["weight_map"]), set(read_checkpoint(whole)))
+
+    def test_fused_linears_in_several_shards_share_a_global_scale(self):
+        model = self.model()
+        path = model / "model.safetensors"
+        tensors = dict(sorted(read_safetensors(path).items(), key=lambda item: ("up_proj" in item[0] or "v_proj" in item[0], item[0])))
+        path.unlink()
+        write_safetensors(path, tensors)
+        split_checkpoint(model)
+        self.assert_same_as_with_the_model(model, "--scheme", "NVFP4A16")
+        stored, layer = read_checkpoint(self.folder / "free"), "model.layers.0."
+        scales = [stored[f"{layer}{name}.weight_global_scale"][2] for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")]
+        self.assertEqual(len(set(scales)), 1)
 
     def test_experts_in_three_dimensions(self):
         for name, *options in SCHEMES[:2] + SCHEMES[-1:]:
