@@ -66,6 +66,7 @@ int run(int argc, char** argv) {
                      "MODEL is a folder or a hub id. swage COMMAND --help explains a command's options and shows examples.\n\n"
                      "Exit codes: 0 done, 1 a file or the machine is at fault, 2 the request is, 130 interrupted.");
   add_compress(program);
+  add_convert(program);
   add_eval(program);
   add_generate(program);
   add_inspect(program);

@@ -9,6 +9,7 @@ struct Functions {
   Json (*evaluate)(const EvaluateOptions&, const Context&);
   Json (*generate)(const GenerateOptions&, const Context&, const std::function<void(const std::string&)>&);
   std::string (*resolve_model)(const std::string&, const HubSettings&);
+  Json (*convert)(const ConvertOptions&, const Context&);
 };
 
 }  // namespace swage::api

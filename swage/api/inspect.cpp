@@ -8,6 +8,7 @@
 #include "swage/io/checkpoint_files.h"
 #include "swage/scheme/config_json.h"
 #include "swage/scheme/describe.h"
+#include "swage/scheme/gptq_awq.h"
 #include "swage/scheme/matching.h"
 #include "swage/swage.h"
 
@@ -126,7 +127,15 @@ Json inspect(const std::string& model_folder) {
   out.set("model", model_folder);
   out.set("model_type", config.get_string("model_type", ""));
   out.set("files", int64_t(files.file_count()));
-  if (const Json* quantization = scheme::find_quantization_config(config)) {
+  std::optional<scheme::GptqAwqSchemes> gptq_or_awq;
+  const Json* quantization = scheme::find_quantization_config(config);
+  const std::optional<Json> older = quantization ? std::nullopt : scheme::old_settings_file(folder);
+  if (older) quantization = &*older;
+  if (quantization && scheme::is_gptq_or_awq(*quantization)) {
+    gptq_or_awq.emplace(*quantization);
+    out.set("quant_method", gptq_or_awq->format() == "awq" ? "awq" : "gptq");
+    out.set("format", gptq_or_awq->format());
+  } else if (quantization) {
     const scheme::QuantizationConfig parsed = scheme::parse_quantization_config(*quantization);
     matcher.emplace(parsed.groups, parsed.ignore);
     out.set("quant_method", quantization->get_string("quant_method", ""));
@@ -136,7 +145,14 @@ Json inspect(const std::string& model_folder) {
   Totals totals;
   Json modules = Json::array();
   for (auto& [name, module] : group_by_module(files)) {
-    module.shape = weight_shape(name, module, files);
+    const auto qweight = module.tensors.find("qweight");
+    if (gptq_or_awq && qweight != module.tensors.end()) {
+      const scheme::Scheme scheme = gptq_or_awq->find(name);
+      module.shape = scheme::dense_shape(scheme, qweight->second.shape);
+      module.scheme = scheme::describe(scheme);
+    } else {
+      module.shape = weight_shape(name, module, files);
+    }
     if (matcher && module.tensors.contains("weight_scale")) {
       if (const scheme::Scheme* scheme = matcher->find({name, "Linear"})) module.scheme = scheme::describe(*scheme);
     }

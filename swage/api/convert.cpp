@@ -1,0 +1,22 @@
+#include "swage/api/guard.h"
+#include "swage/data/hub.h"
+#include "swage/pipeline/convert.h"
+#include "swage/swage.h"
+
+namespace swage {
+
+Json convert(const ConvertOptions& options, const Context& context) {
+  return api::guard(context, [&] {
+    pipeline::ConvertJob job;
+    job.source = data::resolve_model(options.model, api::hub_options(options.hub));
+    job.target = options.output;
+    job.to = options.to;
+    job.dtype = options.dtype;
+    job.allow_rounding = options.allow_rounding;
+    job.shard_bytes = options.shard_bytes;
+    job.overwrite = options.overwrite;
+    return pipeline::run_convert(job, context);
+  });
+}
+
+}  // namespace swage
