@@ -9,13 +9,12 @@
 
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
+#include "swage/solvers/grid.h"
 
 namespace swage::pipeline {
 namespace {
 
 using scheme::Dynamic, scheme::NumberType, scheme::QuantizationArgs, scheme::Strategy;
-
-constexpr double kLargestGlobal = 448.0 * 6.0;  // of an e4m3 scale times an e2m1 value
 
 at::Tensor one_value(double value) { return at::full({1}, value, at::kFloat); }
 
@@ -55,7 +54,7 @@ model::ActivationQuantization input_quantization(const QuantizationArgs& args, c
   model::ActivationQuantization out{.args = args};
   const double absmax = std::max(-range.low, range.high);
   if (args.dynamic == Dynamic::Local) {
-    out.global_scale = one_value(absmax > 0 ? kLargestGlobal / absmax : 1.0);
+    out.global_scale = solvers::global_scale_of(absmax, stored);
     return out;
   }
   if (args.dynamic == Dynamic::Yes) return out;

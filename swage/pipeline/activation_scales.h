@@ -25,7 +25,7 @@ struct Range {
 Range input_range(const std::vector<model::Flow>& flows, int expert);
 
 // The quantization of a linear's input with the scale that `range` gives, rounded to the type it is stored in
-// (static scales: the model's; the global scale: f32 2688 / absmax). `range` does not matter for dynamic ones.
+// (static scales: the model's; the global scale: solvers::global_scale_of()). `range` does not matter for dynamic ones.
 model::ActivationQuantization input_quantization(const scheme::QuantizationArgs& args, const Range& range, at::ScalarType stored);
 // Suffix, type and shape of what a linear stores of its input: input_scale [1], input_zero_point [1], input_global_scale [1].
 std::vector<io::TensorSpec> input_specs(const scheme::QuantizationArgs& args, io::Dtype scale_dtype);
