@@ -23,7 +23,7 @@ struct QuantizationFields {
   void visit(V& v) {
     v("targets", targets, "modules to quantize: a class (Linear), an exact name, or re: and a regular expression");
     v("ignore", ignore, "modules to leave as they are, written like targets");
-    v("scheme", scheme, "preset: W4A16, W4A16_ASYM, W8A16, W8A8, FP8_DYNAMIC; instead of config_groups");
+    v("scheme", scheme, "preset: W4A16, W4A16_ASYM, W8A8, FP8_DYNAMIC, FP8, FP8_BLOCK, NVFP4, MXFP4 and others of compressed-tensors; instead of config_groups");
     v("config_groups", config_groups, "schemes spelled out, as in quantization_config; instead of scheme");
     v("group_size", group_size, "columns that share a scale, in place of the scheme's; -1: one scale a row");
     v("symmetric", symmetric, "whether zero points are left out, in place of the scheme's choice");

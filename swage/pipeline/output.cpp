@@ -183,6 +183,7 @@ uint64_t fingerprint(const format::QuantizedWeight& weight) {
   digest(weight.codes_OI, hash);
   digest(weight.scale_OG, hash);
   digest(weight.zero_point_OG, hash);
+  digest(weight.global_scale, hash);
   if (orders_columns(weight)) digest(weight.g_idx_I, hash);
   return hash;
 }
