@@ -2,9 +2,9 @@
 
 #include <fcntl.h>
 
-#include <map>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "swage/base/error.h"
 #include "swage/checkpoint/output_folder.h"
@@ -40,7 +40,7 @@ void write_new_file(const std::filesystem::path& path, std::string_view contents
 
 struct Writer::State {
   State(const std::filesystem::path& target, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
-      : layout(plan_shards(tensors, options.shard_bytes)), folder(target, options.overwrite) {
+      : layout(plan_shards(tensors, options.shard_bytes)), folder(target, options.overwrite), written(layout.tensors.size()) {
     folder.check_space(layout.file_bytes());
     for (const PlannedShard& shard : layout.shards) {
       files.emplace_back(folder.temporary() / shard.name, O_RDWR | O_CREAT | O_EXCL);
@@ -63,7 +63,7 @@ struct Writer::State {
   void write(const std::string& name, const PlannedTensor& tensor, uint64_t offset, std::string_view bytes) {
     {
       const std::lock_guard<std::mutex> guard(mutex);
-      Progress& progress = written[name];
+      Progress& progress = written[tensor.number];
       SWAGE_CHECK(!closed, Internal, "writing tensor \"", name, "\" after the shards were closed");
       SWAGE_CHECK(!progress.begun || (progress.begun_bytes < tensor.bytes && bytes.size() <= tensor.bytes - progress.begun_bytes), Internal, "writing tensor \"", name, "\" a second time");
       progress.begun = true;
@@ -71,7 +71,7 @@ struct Writer::State {
     }
     files[tensor.shard].write_at(bytes, tensor.offset + offset);
     const std::lock_guard<std::mutex> guard(mutex);
-    Progress& progress = written[name];
+    Progress& progress = written[tensor.number];
     progress.done_bytes += bytes.size();
     const bool complete = progress.done_bytes == tensor.bytes;
     // Small pieces wait until their tensor is complete, small tensors for sync(): a page sent to the disk half filled is sent twice.
@@ -102,7 +102,7 @@ struct Writer::State {
     bool begun = false;
     uint64_t begun_bytes = 0, done_bytes = 0, sent_bytes = 0;
   };
-  std::map<std::string, Progress> written;
+  std::vector<Progress> written;  // by the tensors' numbers
   bool closed = false;
 };
 
@@ -147,8 +147,8 @@ void Writer::close_shards() {
     const std::lock_guard<std::mutex> guard(state_->mutex);
     if (state_->closed) return;
     for (const auto& [name, planned] : state_->layout.tensors) {
-      const auto at = state_->written.find(name);
-      SWAGE_CHECK(at != state_->written.end() && at->second.done_bytes == planned.bytes, Internal, "closing the checkpoint: tensor \"", name, "\" was not written");
+      const auto& progress = state_->written[planned.number];
+      SWAGE_CHECK(progress.begun && progress.done_bytes == planned.bytes, Internal, "closing the checkpoint: tensor \"", name, "\" was not written");
     }
     state_->closed = true;
   }

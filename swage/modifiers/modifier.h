@@ -23,7 +23,7 @@ struct LinearTask {
   at::Tensor weight_OI;         // in the checkpoint's dtype or float32
   at::ScalarType stored_dtype;  // the checkpoint's: the type of the scales
   const scheme::Scheme* scheme = nullptr;
-  at::Tensor global_scale;      // f32 [1]: the one shared with linears that are not in this call; undefined: found here, if needed
+  at::Tensor global_scale = {}; // f32 [1]: the one shared with linears that are not in this call; undefined: found here, if needed
   bool measure_error = true;    // false: `relative_error` and `loss` need not be filled where that costs time
 };
 

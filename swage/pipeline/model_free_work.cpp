@@ -4,10 +4,9 @@
 #include <ATen/ops/from_blob.h>
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <map>
-#include <numeric>
 
 #include "swage/base/error.h"
 #include "swage/base/memory.h"
@@ -58,11 +57,6 @@ format::QuantizedWeight first_rows(const format::QuantizedWeight& weight) {
   }
   return out;
 }
-
-struct OpenShard {
-  io::FileDescriptor file;
-  io::SafetensorsHeader header;
-};
 
 }  // namespace
 
@@ -116,12 +110,13 @@ void FreeWork::prefetch(int64_t chunk) const {
 void FreeWork::tell(const char* stage, int64_t done) {
   const std::unique_lock<std::mutex> lock(telling_, std::try_to_lock);
   const double seconds = clock_.total_seconds();
-  if (!lock.owns_lock() || seconds < told_seconds_ + kSecondsBetweenEvents) return;
+  if (done == 1) stage_began_ = seconds;
+  if (!lock.owns_lock() || seconds < told_seconds_ + kSecondsBetweenEvents || seconds <= stage_began_) return;
   told_seconds_ = seconds;
   ProgressEvent event;
   event.stage = cat(stage, " ", done * 100 / layout_.chunks, " %");
   event.elapsed_seconds = seconds;
-  event.eta_seconds = seconds / double(done) * double(layout_.chunks - done);
+  event.eta_seconds = (seconds - stage_began_) / double(done) * double(layout_.chunks - done);
   event.rss_bytes = current_rss_bytes();
   context_.progress(event);
 }
@@ -194,26 +189,43 @@ void FreeWork::write(checkpoint::Writer& writer) {
   });
 }
 
-void FreeWork::check(const std::filesystem::path& folder) {
-  std::vector<OpenShard> shards;
-  std::map<std::string, std::pair<size_t, const io::StoredTensor*>> place_of;
+// Only places are kept of the headers, which are long where experts are many.
+void FreeWork::find_outputs(const std::filesystem::path& folder, std::vector<io::FileDescriptor>& shards, std::vector<StoredPlace>& places) const {
+  std::vector<std::pair<std::string_view, size_t>> number_of;  // outputs by name, sorted
+  std::vector<const io::TensorSpec*> specs;
+  for (const FreeItem& item : layout_.items) {
+    for (const OutputTensor& output : item.outputs) {
+      number_of.emplace_back(output.spec.name, specs.size());
+      specs.push_back(&output.spec);
+    }
+  }
+  std::sort(number_of.begin(), number_of.end());
+  places.resize(specs.size());
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() != ".safetensors") continue;
-    shards.push_back({io::FileDescriptor(entry.path(), O_RDONLY), io::parse_safetensors_header(io::MmapFile(entry.path()).bytes(), entry.path().string())});
+    for (const io::StoredTensor& tensor : io::parse_safetensors_header(io::MmapFile(entry.path()).bytes(), entry.path().string()).tensors) {
+      const auto found = std::lower_bound(number_of.begin(), number_of.end(), std::pair(std::string_view(tensor.spec.name), size_t(0)));
+      const bool planned = found != number_of.end() && found->first == tensor.spec.name && tensor.spec == *specs[found->second];
+      SWAGE_CHECK(planned, Internal, "self-check: ", tensor.spec.name, " is in the files other than it was planned");
+      places[found->second] = {shards.size(), tensor.offset, true};
+    }
+    shards.emplace_back(entry.path(), O_RDONLY);
   }
-  for (size_t i = 0; i < shards.size(); ++i) {
-    for (const io::StoredTensor& tensor : shards[i].header.tensors) place_of.emplace(tensor.spec.name, std::pair(i, &tensor));
-  }
+  for (size_t i = 0; i < places.size(); ++i) SWAGE_CHECK(places[i].found, Internal, "self-check: ", specs[i]->name, " is not in the files");
+}
+
+void FreeWork::check(const std::filesystem::path& folder) {
+  std::vector<io::FileDescriptor> shards;
+  std::vector<StoredPlace> places;
+  find_outputs(folder, shards, places);
   for_each_chunk("checking", [&](const FreeItem& item, int64_t chunk, Scratch& scratch) {
     for (size_t i = 0; i < item.outputs.size(); ++i) {
-      const OutputTensor& output = item.outputs[i];
-      const auto place = place_of.find(output.spec.name);
-      SWAGE_CHECK(place != place_of.end() && place->second.second->spec == output.spec, Internal, "self-check: ", output.spec.name, " is not in the files as it was planned");
-      const Piece piece = layout_.piece(item, output, chunk);
+      const Piece piece = layout_.piece(item, item.outputs[i], chunk);
       if (piece.bytes == 0 && chunk != item.first_chunk) continue;
+      const size_t number = first_digest_[index_of(item)] + i;
       char* buffer = scratch.bytes(piece.bytes);
-      shards[place->second.first].file.read_at(buffer, piece.bytes, place->second.second->offset + piece.offset);
-      found_[first_digest_[index_of(item)] + i] += digest({buffer, piece.bytes}, piece.offset);
+      shards[places[number].shard].read_at(buffer, piece.bytes, places[number].offset + piece.offset);
+      found_[number] += digest({buffer, piece.bytes}, piece.offset);
     }
   });
   for (const FreeItem& item : layout_.items) {

@@ -9,6 +9,7 @@
 
 #include "swage/base/context.h"
 #include "swage/checkpoint/writer.h"
+#include "swage/io/file_descriptor.h"
 #include "swage/modifiers/modifier.h"
 #include "swage/pipeline/model_free_layout.h"
 #include "swage/pipeline/model_free_scales.h"
@@ -37,6 +38,13 @@ class FreeWork {
   struct ChunkError {
     double difference = 0, whole = 0;
   };
+  struct StoredPlace {
+    size_t shard = 0;
+    uint64_t offset = 0;
+    bool found = false;
+  };
+  // Opens the shards in `folder` and fills in the place of each output. Error(Internal) for one that is missing or differs.
+  void find_outputs(const std::filesystem::path& folder, std::vector<io::FileDescriptor>& shards, std::vector<StoredPlace>& places) const;
   void for_each_chunk(const char* stage, const std::function<void(const FreeItem&, int64_t, Scratch&)>& work);
   void write_quantized(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer);
   void write_copied(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer);
@@ -56,6 +64,7 @@ class FreeWork {
   SharedScales scales_;
   std::vector<ChunkError> errors_;                 // by chunk
   std::mutex telling_;
+  std::atomic<double> stage_began_ = 0;
   double told_seconds_ = 0;
 };
 
