@@ -287,6 +287,8 @@ quant_stage:
         self.edit_tensor(packed, name, lambda d, s, data: (d, s, bf16([float("inf")]) + bytes(data[2:])))
         self.refused(packed, "awq", 1, re.escape(name), "NaN or infinity")
         self.refused(packed, "dense", 1, "q_proj", "NaN or infinity")
+        self.edit_tensor(packed, name, lambda d, s, data: ("I16", s, bytes(data)))
+        self.refused(packed, "gptq", 1, "q_proj: weight_scale or scales of floats is missing")
 
     def test_broken_sources(self):
         packed = self.quantized("--group-size", 32)
