@@ -10,10 +10,21 @@
 namespace swage::pipeline {
 namespace {
 
+// "3.gate_proj" of experts that are stored as one tensor: gate_up_proj [E, 2I, D] and down_proj [E, D, I].
+at::Tensor weight_of_expert(const Run& run, const std::string& experts, const std::string& module) {
+  const std::string projection = module.substr(module.find('.') + 1);
+  const bool down = projection == "down_proj";
+  const at::Tensor whole = run.reader.view(experts + (down ? "down_proj" : "gate_up_proj"))[std::stoll(module)];
+  const int64_t half = whole.size(0) / 2;
+  return down ? whole : whole.narrow(0, projection == "gate_proj" ? 0 : half, half);
+}
+
 // The weight in its stored dtype where the checkpoint has it as such: widening it first would cost a pass over memory.
 at::Tensor weight_of(const Run& run, const std::string& module) {
   const std::string name = module + ".weight";
-  return run.reader.find(name) != nullptr ? run.reader.view(name) : run.weights.load(name);
+  if (run.reader.find(name) != nullptr) return run.reader.view(name);
+  const size_t cut = module.find(".experts.");
+  return cut == std::string::npos ? run.weights.load(name) : weight_of_expert(run, module.substr(0, cut) + ".experts.", module.substr(cut + 9));
 }
 
 // Modules that are solved in one call: those that share a global scale, else a single one.

@@ -1,5 +1,6 @@
 """What compress makes, and that eval, generate and inspect take it: every scheme, order, recipe form and model family."""
 import json
+import struct
 import unittest
 
 from support import EndToEnd, contents, make_text, read_checkpoint, read_json, run
@@ -55,6 +56,22 @@ class Outputs(EndToEnd):
     def test_rtn_w4a16_asym(self):
         self.compress_and_check(("--method", "rtn", "--scheme", "W4A16_ASYM", "--group-size", 16), "W4A16_ASYM g16")
         self.assertIn("model.layers.0.mlp.up_proj.weight_zero_point", read_checkpoint(self.out))
+
+    def test_rtn_of_fused_experts(self):
+        source = self.model("qwen3_moe_fused")
+        self.assert_succeeds(self.compress(source, "--method", "rtn", "--scheme", "W8A8"))
+        out = read_checkpoint(self.out)
+        dtype, shape, data = read_checkpoint(source)["model.layers.0.mlp.experts.gate_up_proj"]
+        half, columns = shape[1] // 2, shape[2]
+        code = out["model.layers.0.mlp.experts.1.up_proj.weight"]
+        self.assertEqual(code[:2], ("I8", [half, columns]))
+        self.assertEqual(dtype, "BF16")
+        # The largest weight of a row has the largest code.
+        start = (1 * 2 + 1) * half * columns * 2  # expert 1, second half, row 0
+        row = [struct.unpack("<f", b"\0\0" + data[i:i + 2])[0] for i in range(start, start + 2 * columns, 2)]
+        codes = struct.unpack(f"<{columns}b", code[2][:columns])
+        top = max(range(columns), key=lambda i: abs(row[i]))
+        self.assertGreaterEqual(abs(codes[top]), 127)
 
     def test_rtn_w8a16(self):
         self.compress_and_check(("--method", "rtn", "--scheme", "W8A16", "--group-size", -1), "W8A16")
