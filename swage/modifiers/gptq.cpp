@@ -66,7 +66,7 @@ SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFacto
   if (refine_.sweeps > 0) {
     error = solvers::refine(w_OI, gram_II, refine_, result.codes_OI, grid);
   } else {  // the solver's loss is that of the dampened Hessian
-    error = result.loss - factor.dampening_added * weight_error(w_OI, result.codes_OI, grid).difference;
+    error = result.loss - factor.dampening_added * solvers::squared_error(w_OI, result.codes_OI, grid).difference;
   }
   SolvedLinear out;
   out.weight = to_stored(result.codes_OI, grid);

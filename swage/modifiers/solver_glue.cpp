@@ -1,10 +1,8 @@
 #include "swage/modifiers/solver_glue.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/log2.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
-#include <ATen/ops/sub.h>
 #include <ATen/ops/sum.h>
 
 #include <cmath>
@@ -13,13 +11,6 @@
 #include "swage/observers/grid_of.h"
 
 namespace swage::modifiers {
-namespace {
-
-constexpr int64_t kRowsAtOnce = 32;  // their values stay in the cache from one operation to the next
-
-double squared_norm(const at::Tensor& a) { return a.mul(a).sum(at::kDouble).item<double>(); }
-
-}  // namespace
 
 solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType stored_dtype) {
   using scheme::Strategy;
@@ -71,28 +62,8 @@ SolvedLinear round_to_nearest(const LinearTask& task, const solvers::ScaleSearch
   SolvedLinear out;
   out.weight = to_stored(codes_OI, grid);
   if (!task.measure_error) return out;
-  const WeightError error = weight_error(task.weight_OI, codes_OI, grid);
+  const solvers::SquaredError error = solvers::squared_error(task.weight_OI, codes_OI, grid);
   report_error(error.difference, error.whole, 1, out);
-  return out;
-}
-
-WeightError weight_error(const at::Tensor& w_OI, const at::Tensor& codes_OI, const solvers::Grid& grid) {
-  const int64_t height = grid.spec.group_rows > 1 ? grid.spec.group_rows : kRowsAtOnce;  // whole blocks
-  const int64_t rows = w_OI.size(0), pieces = (rows + height - 1) / height;
-  std::vector<WeightError> of_piece(static_cast<size_t>(pieces));  // added up in order, whoever computed them
-  at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t first = piece * height, count = std::min(height, rows - first);
-      const at::Tensor w = w_OI.narrow(0, first, count).to(at::kFloat);
-      const at::Tensor q = solvers::dequantize_from_grid(codes_OI.narrow(0, first, count), solvers::rows_of_grid(grid, first, count));
-      of_piece[static_cast<size_t>(piece)] = {squared_norm(at::sub(w, q)), squared_norm(w)};
-    }
-  });
-  WeightError out;
-  for (const WeightError& piece : of_piece) {
-    out.difference += piece.difference;
-    out.whole += piece.whole;
-  }
   return out;
 }
 

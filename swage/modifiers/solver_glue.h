@@ -19,11 +19,6 @@ at::Tensor global_scale_of(std::span<const LinearTask> tasks);
 SolvedLinear round_to_nearest(const LinearTask& task, const solvers::ScaleSearch& search, const at::Tensor& global_scale);
 // Codes and grid as a weight to be stored.
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid);
-// Sums over all weights, in double: of (w - q)^2 and of w^2. w_OI as stored, q the values of `codes_OI` on `grid`.
-struct WeightError {
-  double difference = 0, whole = 0;
-};
-WeightError weight_error(const at::Tensor& w_OI, const at::Tensor& codes_OI, const solvers::Grid& grid);
 // tr(A H A^T) for A [O, I] and the statistics' Gram matrix H, both f32.
 double quadratic_form(const at::Tensor& a_OI, const at::Tensor& gram_II);
 // Fills `loss` and `relative_error` from tr(dW H dW^T) and tr(W H W^T) over `tokens`, or ||dW||^2 and ||W||^2 with tokens = 1.

@@ -71,9 +71,10 @@ TEST(SolverGlue, StoredScalesAreThoseOfTheGrid) {
       const format::QuantizedWeight stored = to_stored(codes_OI, grid);
       const at::Tensor values_OI = solvers::dequantize_from_grid(codes_OI, grid);
       EXPECT_TRUE(values_of(stored, grid).equal(values_OI));
-      const WeightError error = weight_error(w_OI, codes_OI, grid);
+      const solvers::SquaredError error = solvers::squared_error(w_OI, codes_OI, grid);
       const double want = (w_OI.to(at::kDouble) - values_OI).square().sum().item<double>();
-      EXPECT_NEAR(error.difference, want, 1e-5 * want);
+      EXPECT_NEAR(error.difference, want, 1e-12 * want);  // both add up in double
+      EXPECT_NEAR(error.whole, w_OI.to(at::kDouble).square().sum().item<double>(), 1e-12 * error.whole);
     }
   }
 }

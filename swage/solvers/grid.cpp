@@ -26,7 +26,67 @@ std::vector<float> decode_table(CodeType type) {
   return table;
 }
 
-const float* zero_points_of(const Grid& grid) { return grid.spec.symmetric ? nullptr : grid.zero_point_OG.const_data_ptr<float>(); }
+// Calls work(row, its scales and its zero points at each column) for all rows of a weight. Without zero points: `no_zero`.
+template <class Work>
+void for_each_row(const Grid& grid, int64_t rows, int64_t columns, float no_zero, const Work& work) {
+  const Tiling tiles = tiling_of(grid.spec, rows, columns);
+  const std::vector<int32_t> group = group_of_columns(grid, tiles);
+  const float* scale = grid.scale_OG.const_data_ptr<float>();
+  const float* zero = grid.spec.symmetric ? nullptr : grid.zero_point_OG.const_data_ptr<float>();
+  at::parallel_for(0, rows, rows_per_step(columns), [&](int64_t begin, int64_t end) {
+    std::vector<float> scale_I(group.size()), zero_I(group.size(), no_zero);
+    for (int64_t r = begin; r < end; ++r) {
+      if (r == begin || r % tiles.tile_rows == 0) {
+        spread_over_columns(scale + r / tiles.tile_rows * tiles.across, group, scale_I);
+        if (zero != nullptr) spread_over_columns(zero + r / tiles.tile_rows * tiles.across, group, zero_I);
+      }
+      work(r, scale_I.data(), zero_I.data());
+    }
+  });
+}
+
+// Codes of one row as values: `table` has those of float codes.
+void decode_row(const uint8_t* codes, CodeType type, const std::vector<float>& table, const float* scale_I, const float* zero_I, int64_t columns,
+                float* to) {
+  if (type == CodeType::Int) {
+    for (int64_t i = 0; i < columns; ++i) to[i] = (static_cast<float>(static_cast<int8_t>(codes[i])) - zero_I[i]) * scale_I[i];
+    return;
+  }
+  for (int64_t i = 0; i < columns; ++i) to[i] = table[codes[i]] * scale_I[i];
+}
+
+void load_row(const char* from, kernels::NumberFormat format, int64_t columns, float* to) {
+  using kernels::NumberFormat;
+  switch (format) {
+    case NumberFormat::F32: std::copy_n(reinterpret_cast<const float*>(from), columns, to); return;
+    case NumberFormat::BF16: for (int64_t i = 0; i < columns; ++i) to[i] = kernels::load_as_float(from, NumberFormat::BF16, i); return;
+    case NumberFormat::F16: for (int64_t i = 0; i < columns; ++i) to[i] = kernels::load_as_float(from, NumberFormat::F16, i); return;
+  }
+}
+
+// Lanes of their own, so that the compiler may take several values at a time.
+SquaredError squared_error(const float* w, const float* q, int64_t columns) {
+  constexpr int64_t kLanes = 8;
+  double difference[kLanes] = {}, whole[kLanes] = {};
+  for (int64_t i = 0; i < columns; i += kLanes) {
+    for (int64_t lane = 0; lane < std::min(kLanes, columns - i); ++lane) {
+      const double value = w[i + lane], error = value - double{q[i + lane]};
+      difference[lane] += error * error;
+      whole[lane] += value * value;
+    }
+  }
+  SquaredError out;
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    out.difference += difference[lane];
+    out.whole += whole[lane];
+  }
+  return out;
+}
+
+void check_codes(const at::Tensor& codes_OI, const Grid& grid, const char* who) {
+  SWAGE_CHECK(codes_OI.dim() == 2 && codes_OI.scalar_type() == code_dtype_of(grid.spec) && codes_OI.is_contiguous(), InvalidArgument, who,
+              ": expected a contiguous matrix of ", code_dtype_of(grid.spec), ", got ", codes_OI.scalar_type(), " ", codes_OI.sizes());
+}
 
 }  // namespace
 
@@ -120,46 +180,53 @@ at::Tensor quantize_to_grid(const at::Tensor& w_OI, const Grid& grid) {
   const int64_t rows = weight_OI.size(0), columns = weight_OI.size(1);
   const kernels::NumberFormat format = number_format_of(weight_OI.scalar_type(), "quantize_to_grid");
   const kernels::CodeRange range = code_range_of(grid.spec);
-  const Tiling tiles = tiling_of(grid.spec, rows, columns);
-  const std::vector<int32_t> group = group_of_columns(grid, tiles);
   at::Tensor codes_OI = at::empty({rows, columns}, code_dtype_of(grid.spec));
-  const float *scale = grid.scale_OG.const_data_ptr<float>(), *zero = zero_points_of(grid);
   const char* weight = static_cast<const char*>(weight_OI.const_data_ptr());
   uint8_t* codes = static_cast<uint8_t*>(codes_OI.mutable_data_ptr());
   // Adding -0 leaves all values as they are; adding 0, as compressed-tensors does but for FP6, makes -0 a plain 0.
   const float no_zero = grid.spec.type == CodeType::Fp6E2M3 ? -0.0f : 0.0f;
-  at::parallel_for(0, rows, rows_per_step(columns), [&](int64_t begin, int64_t end) {
-    std::vector<float> scale_I(group.size()), zero_I(group.size(), no_zero);
-    for (int64_t r = begin; r < end; ++r) {
-      if (r == begin || r % tiles.tile_rows == 0) {
-        spread_over_columns(scale + r / tiles.tile_rows * tiles.across, group, scale_I);
-        if (zero != nullptr) spread_over_columns(zero + r / tiles.tile_rows * tiles.across, group, zero_I);
-      }
-      kernels::fast_kernels().quantize_row({weight + r * columns * kernels::bytes_of(format), format, columns, scale_I.data(),
-                                            zero_I.data(), range, codes + r * columns});
-    }
+  for_each_row(grid, rows, columns, no_zero, [&](int64_t r, const float* scale_I, const float* zero_I) {
+    kernels::fast_kernels().quantize_row({weight + r * columns * kernels::bytes_of(format), format, columns, scale_I, zero_I, range, codes + r * columns});
   });
   return codes_OI;
 }
 
 at::Tensor dequantize_from_grid(const at::Tensor& codes_OI, const Grid& grid) {
-  SWAGE_CHECK(codes_OI.dim() == 2 && codes_OI.scalar_type() == code_dtype_of(grid.spec) && codes_OI.is_contiguous(), InvalidArgument,
-              "dequantize_from_grid: expected a contiguous matrix of ", code_dtype_of(grid.spec), ", got ", codes_OI.scalar_type(), " ", codes_OI.sizes());
+  check_codes(codes_OI, grid, "dequantize_from_grid");
   const int64_t rows = codes_OI.size(0), columns = codes_OI.size(1);
-  const Tiling tiles = tiling_of(grid.spec, rows, columns);
-  const std::vector<int32_t> group = group_of_columns(grid, tiles);
-  const std::vector<float> value = decode_table(grid.spec.type);
+  const std::vector<float> table = decode_table(grid.spec.type);
   at::Tensor w_OI = at::empty({rows, columns}, at::kFloat);
   const uint8_t* codes = static_cast<const uint8_t*>(codes_OI.const_data_ptr());
-  const float *scale = grid.scale_OG.const_data_ptr<float>(), *zero = zero_points_of(grid);
   float* w = w_OI.mutable_data_ptr<float>();
-  at::parallel_for(0, rows, rows_per_step(columns), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * columns; i < end * columns; ++i) {
-      const int64_t g = i / columns / tiles.tile_rows * tiles.across + group[static_cast<size_t>(i % columns)];
-      w[i] = (value[codes[i]] - (zero == nullptr ? 0.0f : zero[g])) * scale[g];
-    }
+  for_each_row(grid, rows, columns, 0.0f, [&](int64_t r, const float* scale_I, const float* zero_I) {
+    decode_row(codes + r * columns, grid.spec.type, table, scale_I, zero_I, columns, w + r * columns);
   });
   return w_OI;
+}
+
+SquaredError squared_error(const at::Tensor& w_OI, const at::Tensor& codes_OI, const Grid& grid) {
+  check_codes(codes_OI, grid, "squared_error");
+  const at::Tensor weight_OI = w_OI.contiguous();
+  SWAGE_CHECK(weight_OI.is_cpu() && weight_OI.sizes() == codes_OI.sizes(), InvalidArgument, "squared_error: codes ", codes_OI.sizes(), " for a weight ", w_OI.sizes());
+  const int64_t rows = codes_OI.size(0), columns = codes_OI.size(1);
+  const std::vector<float> table = decode_table(grid.spec.type);
+  const kernels::NumberFormat format = number_format_of(weight_OI.scalar_type(), "squared_error");
+  const char* weight = static_cast<const char*>(weight_OI.const_data_ptr());
+  const uint8_t* codes = static_cast<const uint8_t*>(codes_OI.const_data_ptr());
+  std::vector<SquaredError> of_row(static_cast<size_t>(rows));  // added up in order, whoever computed them
+  for_each_row(grid, rows, columns, 0.0f, [&](int64_t r, const float* scale_I, const float* zero_I) {
+    std::vector<float> row(static_cast<size_t>(2 * columns));
+    float* value = row.data() + columns;
+    load_row(weight + r * columns * kernels::bytes_of(format), format, columns, row.data());
+    decode_row(codes + r * columns, grid.spec.type, table, scale_I, zero_I, columns, value);
+    of_row[static_cast<size_t>(r)] = squared_error(row.data(), value, columns);
+  });
+  SquaredError out;
+  for (const SquaredError& row : of_row) {
+    out.difference += row.difference;
+    out.whole += row.whole;
+  }
+  return out;
 }
 
 }  // namespace swage::solvers
