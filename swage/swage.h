@@ -10,11 +10,10 @@
 #include "swage/base/context.h"
 #include "swage/base/error.h"
 #include "swage/base/json.h"
+#include "swage/base/version.h"
 #include "swage/modifiers/config.h"
 
 namespace swage {
-
-inline constexpr const char* kVersion = "0.1.0";
 
 // How a model id that is not a folder is looked up. Filled from HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN by the apps.
 struct HubSettings {

@@ -24,11 +24,10 @@ Json compress(const CompressOptions& options, const Context& context) {
   return api::guard(context, [&] {
     const recipe::Recipe recipe = options.recipe_file.empty() ? recipe::single_modifier(options.method, options.method_fields, "--method")
                                                               : recipe::parse_recipe(read_file(options.recipe_file), options.recipe_file);
-    SWAGE_CHECK(recipe.modifiers.size() == 1, Unsupported, "a recipe of ", recipe.modifiers.size(), " modifiers: only one is supported yet");
     pipeline::CompressJob job;
     job.source = data::resolve_model(options.model, api::hub_options(options.hub));
     job.target = options.output;
-    job.modifier = recipe.modifiers[0].get();
+    job.chain = modifiers::make_chain(recipe.modifiers);
     job.recipe_yaml = recipe::to_yaml(recipe);
     job.recipe_file = options.recipe_file;
     job.data_file = options.data.file;

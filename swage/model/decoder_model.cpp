@@ -50,6 +50,8 @@ std::vector<std::string> DecoderModel::tensors_of_block(int64_t index) const {
   return names;
 }
 
+std::vector<SmoothingPair> DecoderModel::smoothing_pairs(int64_t index) const { return model::smoothing_pairs(block_at(index)); }
+
 std::unique_ptr<Block> DecoderModel::load_block(int64_t index, const checkpoint::WeightSource& weights) const {
   return std::make_unique<DecoderBlock>(block_at(index), weights, rope_);
 }

@@ -12,6 +12,7 @@
 #include "swage/io/tensor_spec.h"
 #include "swage/model/block.h"
 #include "swage/model/kv_cache.h"
+#include "swage/model/smoothing.h"
 
 namespace swage::model {
 
@@ -41,6 +42,9 @@ class Model {
   virtual std::vector<io::TensorSpec> required_tensors() const = 0;
   // Names of the tensors of block `index`, for prefetching and copying.
   virtual std::vector<std::string> tensors_of_block(int64_t index) const = 0;
+
+  // What can be rescaled in block `index`.
+  virtual std::vector<SmoothingPair> smoothing_pairs(int64_t index) const = 0;
 
   virtual std::unique_ptr<Block> load_block(int64_t index, const checkpoint::WeightSource& weights) const = 0;
   // Loads embedding and head weights; call before embed() or logits(). The head of a tied model is the embedding.

@@ -69,4 +69,36 @@ struct GptqConfig {
   }
 };
 
+// SmoothQuant (SmoothQuantModifier).
+struct SmoothQuantConfig {
+  double smoothing_strength = 0.5;
+  Json mappings;  // array
+  std::vector<std::string> ignore;
+  std::string algorithm = "smoothquant";
+
+  template <class V>
+  void visit(V& v) {
+    v("smoothing_strength", smoothing_strength, "how much of the activations' magnitude moves into the weights, 0 to 1");
+    v("mappings", mappings, "pairs [balance_layers, smooth_layer] in place of the architecture's norms and the linears on them");
+    v("ignore", ignore, "smooth layers to leave as they are");
+    v("algorithm", algorithm, "smoothquant, or log_equalization: scales from the activations alone");
+  }
+};
+
+// AWQ (AWQModifier).
+struct AwqConfig {
+  Json mappings;  // array
+  std::vector<std::string> ignore;
+  Json duo_scaling = true;  // true, false or "both"
+  int64_t n_grid = 20;
+
+  template <class V>
+  void visit(V& v) {
+    v("mappings", mappings, "objects {smooth_layer, balance_layers} in place of all pairs that the architecture allows");
+    v("ignore", ignore, "smooth layers to leave as they are");
+    v("duo_scaling", duo_scaling, "true: scales from activations and weights; false: from activations; both: the better one");
+    v("n_grid", n_grid, "scales that are tried for each pair");
+  }
+};
+
 }  // namespace swage::modifiers

@@ -6,7 +6,7 @@
 
 namespace swage::modifiers {
 
-class Gptq : public Modifier {
+class Gptq : public Quantizer {
  public:
   // Error(InvalidArgument) naming `source` and the field for values that make no sense.
   Gptq(GptqConfig config, const std::string& source);

@@ -1,5 +1,6 @@
-// A modifier is what a recipe names: it decides what is done to which linears. The pipeline asks it what it needs and
-// hands it the linears that read one input together with that input's statistics; it never asks which modifier it is.
+// A modifier is what a recipe names: it decides what is done to which linears. There are kinds of it, one class each: a
+// Quantizer rounds weights; more are in headers of their own. The pipeline asks a modifier what it needs and hands it the
+// linears that read one input together with that input's statistics; it never asks which modifier it is.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -33,6 +34,12 @@ struct Statistics {
   int64_t tokens = 0;
 };
 
+// What calibration saw in each column of that input, f32.
+struct ColumnStatistics {
+  at::Tensor low_I, high_I;  // smallest and largest value
+  at::Tensor mean_abs_I;     // mean of |x|
+};
+
 struct SolvedLinear {
   format::QuantizedWeight weight;
   // Relative error of the outputs on the calibration tokens, sqrt(tr(dW H dW^T) / tr(W H W^T)); without calibration
@@ -49,6 +56,11 @@ class Modifier {
   virtual std::string_view name() const = 0;  // as in a recipe: "GPTQModifier"
   virtual Json config() const = 0;            // its fields, to be saved in recipe.yaml
   virtual bool needs_calibration() const = 0;
+};
+
+// Rounds weights to the grids of their schemes.
+class Quantizer : public Modifier {
+ public:
   virtual const QuantizationFields& quantization() const = 0;
   // What the act-order of the config is called in quantization_config; empty for none.
   virtual std::string actorder() const { return {}; }

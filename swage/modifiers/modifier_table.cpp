@@ -4,9 +4,11 @@
 
 #include "swage/base/error.h"
 #include "swage/base/fields.h"
+#include "swage/modifiers/awq.h"
 #include "swage/modifiers/gptq.h"
 #include "swage/modifiers/modifier.h"
 #include "swage/modifiers/round_to_nearest.h"
+#include "swage/modifiers/smooth_quant.h"
 
 namespace swage::modifiers {
 namespace {
@@ -33,8 +35,10 @@ std::unique_ptr<Modifier> make(const Json& fields, const std::string& source) {
 }
 
 constexpr std::array kTable = {
+    ModifierRow{"AWQModifier", "awq", make<Awq, AwqConfig>},
     ModifierRow{"GPTQModifier", "gptq", make<Gptq, GptqConfig>},
     ModifierRow{"QuantizationModifier", "rtn", make<RoundToNearest, QuantizationConfig>},
+    ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>},
 };
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 namespace swage::modifiers {
 
-class RoundToNearest : public Modifier {
+class RoundToNearest : public Quantizer {
  public:
   RoundToNearest(QuantizationConfig config, const std::string& source);
 

@@ -33,6 +33,15 @@ void Activations::advance(const std::function<void(model::Flow&)>& work) {
   });
 }
 
+void Activations::scale_inputs(const at::Tensor& factor_I, bool mlp) {
+  eval::for_each_parallel(int64_t(flows_.size()), [&](int64_t row) {
+    model::Flow& flow = flows_[size_t(row)];
+    const bool apart = flow.mlp_input_TD.defined() && flow.mlp_input_TD.const_data_ptr() != flow.input_TI.const_data_ptr();
+    flow.input_TI.mul_(factor_I);
+    if (mlp && apart) flow.mlp_input_TD.mul_(factor_I);
+  });
+}
+
 void Activations::keep(int64_t row) {
   model::Flow& flow = flows_[size_t(row)];
   const at::Tensor hidden_TD = hidden_NTD_[row];

@@ -21,6 +21,8 @@ class Activations {
   void make_room(int64_t columns);
   // Runs `work` on every flow, one flow a thread, and takes what it left in the flow into this object's memory.
   void advance(const std::function<void(model::Flow&)>& work);
+  // Multiplies what the linears of the current stage read by factor_I [I], f32; `mlp`: also what experts read in later stages.
+  void scale_inputs(const at::Tensor& factor_I, bool mlp);
   const std::vector<model::Flow>& flows() const { return flows_; }
 
  private:

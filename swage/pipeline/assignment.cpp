@@ -17,7 +17,7 @@ using modifiers::QuantizationFields;
 using scheme::Scheme;
 using Groups = std::vector<std::pair<std::string, Scheme>>;
 
-Groups resolve_groups(const modifiers::Modifier& modifier) {
+Groups resolve_groups(const modifiers::Quantizer& modifier) {
   const QuantizationFields& fields = modifier.quantization();
   const bool spelled_out = !fields.config_groups.is_null();
   const bool cache_only = !fields.scheme && !spelled_out && !fields.kv_cache_scheme.is_null();
@@ -44,16 +44,14 @@ Groups resolve_groups(const modifiers::Modifier& modifier) {
 }
 
 // The arguments of keys and values, read as quantization_config has them.
-std::optional<scheme::QuantizationArgs> resolve_cache(const modifiers::Modifier& modifier) {
-  const Json& fields = modifier.quantization().kv_cache_scheme;
-  if (fields.is_null()) return {};
+scheme::QuantizationArgs cache_args(const Json& fields) {
   Json config = Json::object();
   config.set("quant_method", "compressed-tensors");
   config.set("config_groups", Json::object());
   config.set("kv_cache_scheme", fields);
-  const std::optional<scheme::QuantizationArgs> args = scheme::parse_quantization_config(config).kv_cache_scheme;
-  model::check_activation_quantization(*args, "kv_cache_scheme");
-  SWAGE_CHECK(args->symmetric && args->dynamic == scheme::Dynamic::No, Unsupported, "kv_cache_scheme: only static symmetric scales can be stored");
+  const scheme::QuantizationArgs args = *scheme::parse_quantization_config(config).kv_cache_scheme;
+  model::check_activation_quantization(args, "kv_cache_scheme");
+  SWAGE_CHECK(args.symmetric && args.dynamic == scheme::Dynamic::No, Unsupported, "kv_cache_scheme: only static symmetric scales can be stored");
   return args;
 }
 
@@ -114,6 +112,45 @@ void check_quantizable(const model::ModuleInfo& module, const Scheme& scheme, bo
   if (scheme.input_activations) model::check_activation_quantization(*scheme.input_activations, module.name);
 }
 
+// What one modifier quantizes: for each module the index of its group, or -1 where it leaves the module alone.
+struct Choice {
+  Groups groups;
+  std::vector<int64_t> group_of;
+};
+
+Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, const std::vector<scheme::ModuleName>& names) {
+  Choice out{resolve_groups(quantizer), {}};
+  const std::vector<std::string>& ignore = quantizer.quantization().ignore;
+  check_patterns(ignore, "ignore", names);
+  for (const auto& [name, scheme] : out.groups) check_patterns(scheme.targets, "targets", names);
+  const scheme::SchemeMatcher matcher(out.groups, ignore);
+  for (size_t i = 0; i < modules.size(); ++i) {
+    const Scheme* found = modules[i].quantizable ? matcher.find(names[i]) : nullptr;
+    const auto same = [&](const auto& group) { return found != nullptr && group.second == *found; };
+    const auto group = std::find_if(out.groups.begin(), out.groups.end(), same);
+    out.group_of.push_back(group == out.groups.end() ? -1 : group - out.groups.begin());
+  }
+  return out;
+}
+
+// Takes over what a modifier chose; its schemes go behind those that are there.
+void add_choice(const Choice& choice, const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings,
+                Assignment& out) {
+  const int64_t first = int64_t(out.schemes.size());
+  for (const auto& [name, scheme] : choice.groups) {
+    out.schemes.push_back(scheme);
+    out.scheme_names.push_back(scheme::describe(scheme));
+    out.quantizers.push_back(&quantizer);
+  }
+  for (size_t i = 0; i < modules.size(); ++i) {
+    const int64_t group = choice.group_of[i];
+    if (group < 0) continue;
+    check_quantizable(modules[i], choice.groups[size_t(group)].second, tied_embeddings);
+    const bool fresh = out.scheme_of.emplace(modules[i].name, size_t(first + group)).second;
+    SWAGE_CHECK(fresh, InvalidArgument, modules[i].name, ": two modifiers of the recipe would quantize it; add it to the ignore of one");
+  }
+}
+
 }  // namespace
 
 const Scheme* Assignment::find(const std::string& module) const {
@@ -126,33 +163,22 @@ bool Assignment::needs_calibration() const {
   return kv_cache || std::any_of(schemes.begin(), schemes.end(), on_data);
 }
 
-Assignment assign_schemes(const modifiers::Modifier& modifier, const model::Model& model) {
-  return assign_schemes(modifier, model.modules(), model.tied_embeddings());
+Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model) {
+  return assign_schemes(chain, model.modules(), model.tied_embeddings());
 }
 
-Assignment assign_schemes(const modifiers::Modifier& modifier, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings) {
-  const Groups groups = resolve_groups(modifier);
-  Assignment out;
-  out.kv_cache = resolve_cache(modifier);
-  const std::vector<std::string>& ignore = modifier.quantization().ignore;
+Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings) {
   std::vector<scheme::ModuleName> names;
   for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.class_name});
-  check_patterns(ignore, "ignore", names);
-  for (const auto& [name, scheme] : groups) check_patterns(scheme.targets, "targets", names);
-
-  const scheme::SchemeMatcher matcher(groups, ignore);
-  for (const auto& [name, scheme] : groups) {
-    out.schemes.push_back(scheme);
-    out.scheme_names.push_back(scheme::describe(scheme));
+  Assignment out;
+  for (const modifiers::Quantizer* quantizer : chain.quantizers) {
+    const Json& cache = quantizer->quantization().kv_cache_scheme;
+    SWAGE_CHECK(cache.is_null() || !out.kv_cache, InvalidArgument, "two modifiers of the recipe have a kv_cache_scheme");
+    if (!cache.is_null()) out.kv_cache = cache_args(cache);
+    add_choice(choose(*quantizer, modules, names), *quantizer, modules, tied_embeddings, out);
   }
-  for (size_t i = 0; i < modules.size(); ++i) {
-    const Scheme* scheme = modules[i].quantizable ? matcher.find(names[i]) : nullptr;
-    if (scheme == nullptr) {
-      if (modules[i].class_name == "Linear") out.ignore.push_back(modules[i].name);
-      continue;
-    }
-    check_quantizable(modules[i], *scheme, tied_embeddings);
-    out.scheme_of[modules[i].name] = size_t(std::find(out.schemes.begin(), out.schemes.end(), *scheme) - out.schemes.begin());
+  for (const model::ModuleInfo& module : modules) {
+    if (module.class_name == "Linear" && out.find(module.name) == nullptr) out.ignore.push_back(module.name);
   }
   SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache, InvalidArgument, "ignore leaves nothing to quantize");
   check_group_sizes(out, modules);

@@ -1,4 +1,4 @@
-// Which module gets which scheme: a modifier's targets and ignore, matched against a model's modules.
+// Which module gets which scheme from which modifier: targets and ignore, matched against a model's modules.
 #pragma once
 #include <map>
 #include <optional>
@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "swage/model/model.h"
-#include "swage/modifiers/modifier.h"
+#include "swage/modifiers/chain.h"
 #include "swage/scheme/quantization.h"
 
 namespace swage::pipeline {
@@ -14,20 +14,23 @@ namespace swage::pipeline {
 struct Assignment {
   std::vector<scheme::Scheme> schemes;      // group_0, group_1, ... with their formats
   std::vector<std::string> scheme_names;    // for reports: "W4A16 g64"
+  std::vector<const modifiers::Quantizer*> quantizers;  // who rounds to each of them
   std::map<std::string, size_t> scheme_of;  // quantized module -> index into `schemes`
   std::vector<std::string> ignore;          // for quantization_config: Linear modules left as they are
   std::optional<scheme::QuantizationArgs> kv_cache;
 
   const scheme::Scheme* find(const std::string& module) const;
+  // Of a module that has a scheme.
+  const modifiers::Quantizer& quantizer_of(const std::string& module) const { return *quantizers[scheme_of.at(module)]; }
   // Whether scales of activations or of the KV cache have to be found on data.
   bool needs_calibration() const;
 };
 
-// Error(InvalidArgument) for a pattern of targets or ignore that matches nothing, for a modifier that leaves nothing to
-// quantize, and for group sizes that do not divide a module's columns: that one lists the modules and the sizes that fit.
+// Error(InvalidArgument) for a pattern of targets or ignore that matches nothing, for modifiers that leave nothing to
+// quantize, for a module that two of them would quantize, and for group sizes that do not divide a module's columns: that one lists the modules and the sizes that fit.
 // Error(Unsupported) for modules that cannot be quantized yet (embeddings, the head).
-Assignment assign_schemes(const modifiers::Modifier& modifier, const model::Model& model);
+Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model);
 // The same for modules that no Model describes.
-Assignment assign_schemes(const modifiers::Modifier& modifier, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings);
+Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings);
 
 }  // namespace swage::pipeline

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "swage/base/error.h"
+#include "swage/base/version.h"
 #include "swage/base/memory.h"
 #include "swage/ops/device.h"
 #include "swage/checkpoint/reader.h"
@@ -49,7 +50,7 @@ void check_folders(const CompressJob& job) {
 
 Assignment assign_schemes_of(const CompressJob& job, const model::Model& model) {
   try {
-    return assign_schemes(*job.modifier, model);
+    return assign_schemes(job.chain, model);
   } catch (Error& e) {
     if (!job.recipe_file.empty()) e.add_context(job.recipe_file);
     throw;
@@ -71,7 +72,8 @@ class Compression {
     const int64_t positions = model_->max_positions();
     SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument, "max-seq-length ", job.max_seq_length,
                 ": the model takes ", positions, " tokens");
-    layout_ = output_layout(reader_, *model_, assignment_);
+    rescalings_ = resolve_rescalings(job.chain, *model_, assignment_);
+    layout_ = output_layout(reader_, *model_, assignment_, rescalings_.rewritten);
   }
 
   Json run() {
@@ -85,7 +87,7 @@ class Compression {
     plan(text);
     if (job_.dry_run) return report(text);
     checkpoint::Writer writer(job_.target, layout_.tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
-    const Run run{context_, reader_, weights_, *model_, *job_.modifier, assignment_, writer, clock_, modules_};
+    const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, writer, clock_, modules_};
     {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
@@ -108,7 +110,7 @@ class Compression {
   }
 
  private:
-  bool calibrates() const { return job_.modifier->needs_calibration() || assignment_.needs_calibration(); }
+  bool calibrates() const { return job_.chain.calibrating() != nullptr || assignment_.needs_calibration(); }
 
   // A tokenizer of another model gives ids that have no embedding.
   void check_vocabulary(const Text& text) const {
@@ -125,6 +127,7 @@ class Compression {
     plan_ = make_plan(reader_, *model_, assignment_, layout_, calibrated ? text.ids_NL.size(0) : 0, calibrated ? text.ids_NL.size(1) : 0,
                       at::get_num_threads());
     context_.log(Severity::Info, plan_.summary());
+    for (const std::string& warning : rescalings_.warnings) context_.log(Severity::Warning, warning);
   }
 
   void check(const Text& text, const checkpoint::Writer& writer) {
@@ -145,10 +148,10 @@ class Compression {
 
   Json report(const Text& text) const {
     Json out = Json::object();
-    out.set("swage", "0.1.0");
+    out.set("swage", kVersion);
     out.set("source", std::filesystem::absolute(job_.source).filename().string());
     out.set("model_type", reader_.config().get_string("model_type", ""));
-    out.set("modifier", job_.modifier->name());
+    out.set("modifier", job_.chain.text());
     out.set("seed", int64_t(context_.seed));
     out.set("device", ops::to_torch(context_.device).str());
     out.set("threads", int64_t(at::get_num_threads()));
@@ -160,6 +163,7 @@ class Compression {
     out.set("peak_rss_bytes", peak_rss_bytes());
     if (!check_.is_null()) out.set("check", check_);
     Json modules = Json::array(), warnings = Json::array();
+    for (const std::string& warning : rescalings_.warnings) warnings.push_back(warning);
     for (const ModuleReport& module : modules_) {
       modules.push_back(module.to_json());
       for (const std::string& warning : module.warnings) warnings.push_back(cat(module.name, ": ", warning));
@@ -175,6 +179,7 @@ class Compression {
   const format::CheckpointWeights weights_;
   const std::unique_ptr<model::Model> model_;
   Assignment assignment_;
+  Rescalings rescalings_;
   OutputLayout layout_;
   Plan plan_;
   StageClock clock_;

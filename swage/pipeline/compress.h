@@ -5,14 +5,14 @@
 
 #include "swage/base/context.h"
 #include "swage/base/json.h"
-#include "swage/modifiers/modifier.h"
+#include "swage/modifiers/chain.h"
 
 namespace swage::pipeline {
 
 struct CompressJob {
   std::filesystem::path source;
   std::filesystem::path target;
-  const modifiers::Modifier* modifier = nullptr;
+  modifiers::Chain chain;              // what is done; its recipe lives as long as the job
   std::string recipe_yaml;             // saved beside the output
   std::string recipe_file;             // names the recipe in errors; empty: it came from the command line
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "swage/base/error.h"
+#include "swage/base/version.h"
 #include "swage/base/memory.h"
 #include "swage/checkpoint/writer.h"
 #include "swage/format/gptq.h"
@@ -137,7 +138,7 @@ class Conversion {
     std::string from;
     for (const std::string& format : formats) from += (from.empty() ? "" : ", ") + format;
     Json out = Json::object();
-    out.set("swage", "0.1.0");
+    out.set("swage", kVersion);
     out.set("source", fs::absolute(job_.source).filename().string());
     out.set("from", from);
     out.set("to", job_.to);

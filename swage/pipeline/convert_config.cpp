@@ -5,6 +5,7 @@
 #include <map>
 
 #include "swage/base/error.h"
+#include "swage/base/version.h"
 #include "swage/scheme/gptq_awq.h"
 
 namespace swage::pipeline {
@@ -13,7 +14,6 @@ namespace {
 namespace fs = std::filesystem;
 using scheme::QuantizationArgs;
 
-constexpr const char* kQuantizer = "swage:0.1.0";
 
 Json without_quantization(const Json& config) {
   Json out = Json::object();
@@ -69,7 +69,7 @@ Json gptq_config(const std::string& format, const ConversionPlan& plan) {
     if (settings != most->first) checkpoint.dynamic.push_back({exactly(module.name), false, settings});
   }
   for (const std::string& name : left_in_blocks(plan)) checkpoint.dynamic.push_back({exactly(name), true, {}});
-  return scheme::to_json(checkpoint, kQuantizer);
+  return scheme::to_json(checkpoint, cat("swage:", kVersion));
 }
 
 // --- awq --------------------------------------------------------------------------------------------------------------

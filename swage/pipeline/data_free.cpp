@@ -48,7 +48,7 @@ std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
     tasks.push_back({name, weight_of(run, name), checkpoint::scalar_type_of(stored_dtype(run.reader, name)), run.assignment.find(name)});
   }
   try {
-    return run.modifier.quantize(tasks, {});
+    return run.assignment.quantizer_of(set.modules[0]).quantize(tasks, {});
   } catch (Error& e) {
     e.add_context((set.modules.size() == 1 ? set.modules[0] : set.key) + ".weight");
     throw;

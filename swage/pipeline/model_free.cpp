@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "swage/base/error.h"
+#include "swage/base/version.h"
 #include "swage/base/memory.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/writer.h"
@@ -28,16 +29,22 @@ constexpr uint64_t kBaseBytes = uint64_t{190} << 20, kBytesPerTensor = 1500;
 // Buffers of a thread, in the size of a chunk of the source: itself, codes, packed codes, scales.
 constexpr uint64_t kBuffers = 4;
 
-std::vector<std::string> exact_targets(const modifiers::QuantizationFields& fields) {
-  std::vector<std::string> targets = fields.targets;
-  if (fields.config_groups.is_object()) {
-    for (const auto& [name, group] : fields.config_groups.as_object()) {
-      const Json* list = group.is_object() ? group.find("targets") : nullptr;
-      if (list == nullptr || !list->is_array()) continue;
-      for (const Json& target : list->as_array()) {
-        if (target.is_string()) targets.push_back(target.as_string());
-      }
+void add_targets_of_groups(const Json& config_groups, std::vector<std::string>& targets) {
+  for (const auto& [name, group] : config_groups.as_object()) {
+    const Json* list = group.is_object() ? group.find("targets") : nullptr;
+    if (list == nullptr || !list->is_array()) continue;
+    for (const Json& target : list->as_array()) {
+      if (target.is_string()) targets.push_back(target.as_string());
     }
+  }
+}
+
+std::vector<std::string> exact_targets(const modifiers::Chain& chain) {
+  std::vector<std::string> targets;
+  for (const modifiers::Quantizer* quantizer : chain.quantizers) {
+    const modifiers::QuantizationFields& fields = quantizer->quantization();
+    targets.insert(targets.end(), fields.targets.begin(), fields.targets.end());
+    if (fields.config_groups.is_object()) add_targets_of_groups(fields.config_groups, targets);
   }
   return targets;
 }
@@ -45,8 +52,9 @@ std::vector<std::string> exact_targets(const modifiers::QuantizationFields& fiel
 class ModelFree {
  public:
   ModelFree(const CompressJob& job, const Context& context)
-      : job_(job), context_(context), reader_(job.source), existing_(existing_quantization(reader_)), modules_(find_modules(reader_, exact_targets(job.modifier->quantization()))) {
-    SWAGE_CHECK(!job.modifier->needs_calibration(), Unsupported, job.modifier->name(), ": needs data and a model, so it cannot run model-free");
+      : job_(job), context_(context), reader_(job.source), existing_(existing_quantization(reader_)), modules_(find_modules(reader_, exact_targets(job.chain))) {
+    const modifiers::Modifier* calibrating = job.chain.calibrating();
+    SWAGE_CHECK(calibrating == nullptr, Unsupported, calibrating->name(), ": needs data and a model, so it cannot run model-free");
     assign();
     SWAGE_CHECK(!assignment_.needs_calibration(), Unsupported, "model-free: the scheme has static scales of activations, which need data and a model");
     layout_ = free_layout(reader_, modules_, assignment_);
@@ -58,7 +66,7 @@ class ModelFree {
     for (const std::string& warning : modules_.warnings) context_.log(Severity::Warning, warning);
     if (job_.dry_run) return report(nullptr);
     checkpoint::Writer writer(job_.target, layout_.tensors(), {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
-    FreeWork work(reader_, layout_, *job_.modifier, context_, clock_);
+    FreeWork work(reader_, layout_, assignment_, context_, clock_);
     {
       const auto timed = clock_.time("quantize and write");
       work.write(writer);
@@ -78,7 +86,7 @@ class ModelFree {
     std::vector<model::ModuleInfo> infos;
     for (const SourceModule& module : modules_.modules) infos.push_back(module.info);
     try {
-      assignment_ = assign_schemes(*job_.modifier, infos, modules_.tied_embeddings);
+      assignment_ = assign_schemes(job_.chain, infos, modules_.tied_embeddings);
     } catch (Error& e) {
       if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
       throw;
@@ -129,11 +137,11 @@ class ModelFree {
   // `work` is null for a dry run.
   Json report(const FreeWork* work) const {
     Json out = Json::object();
-    out.set("swage", "0.1.0");
+    out.set("swage", kVersion);
     out.set("source", std::filesystem::absolute(job_.source).filename().string());
     out.set("model_type", reader_.config().get_string("model_type", ""));
     out.set("model_free", true);
-    out.set("modifier", job_.modifier->name());
+    out.set("modifier", job_.chain.text());
     out.set("seed", int64_t(context_.seed));
     out.set("device", "cpu");
     out.set("threads", int64_t(at::get_num_threads()));
@@ -176,7 +184,7 @@ class ModelFree {
 
 bool runs_model_free(const CompressJob& job) {
   if (job.model_free) return true;
-  if (job.modifier->needs_calibration() || !job.data_file.empty()) return false;
+  if (job.chain.calibrating() != nullptr || !job.data_file.empty()) return false;
   const std::string type = checkpoint::Reader(job.source).config().get_string("model_type", "");
   const std::vector<std::string> known = model::supported_model_types();
   return !std::binary_search(known.begin(), known.end(), type);

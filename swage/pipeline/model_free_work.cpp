@@ -69,8 +69,8 @@ struct FreeWork::Scratch {
   }
 };
 
-FreeWork::FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const modifiers::Modifier& modifier, const Context& context, const StageClock& clock)
-    : reader_(reader), layout_(layout), modifier_(modifier), context_(context), clock_(clock), scales_(reader, layout), errors_(size_t(layout.chunks)) {
+FreeWork::FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const Assignment& assignment, const Context& context, const StageClock& clock)
+    : reader_(reader), layout_(layout), assignment_(assignment), context_(context), clock_(clock), scales_(reader, layout), errors_(size_t(layout.chunks)) {
   size_t outputs = 0;
   for (const FreeItem& item : layout.items) {
     first_digest_.push_back(outputs);
@@ -151,7 +151,7 @@ void FreeWork::write_quantized(const FreeItem& item, int64_t chunk, Scratch& scr
   modifiers::LinearTask task{module.info.name, w_OI, type, item.scheme};
   task.global_scale = scales_.of(item);
   task.measure_error = false;
-  const modifiers::SolvedLinear solved = std::move(modifier_.quantize({&task, 1}, {})[0]);
+  const modifiers::SolvedLinear solved = std::move(assignment_.quantizer_of(module.info.name).quantize({&task, 1}, {})[0]);
   const auto packed = format::format_for(*item.scheme).pack(*item.scheme->weights, solved.weight);
   SWAGE_CHECK(packed.size() == item.outputs.size(), Internal, module.info.name, ": ", packed.size(), " tensors where ", item.outputs.size(), " were planned");
   for (size_t i = 0; i < packed.size(); ++i) {

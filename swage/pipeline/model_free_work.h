@@ -10,7 +10,7 @@
 #include "swage/base/context.h"
 #include "swage/checkpoint/writer.h"
 #include "swage/io/file_descriptor.h"
-#include "swage/modifiers/modifier.h"
+#include "swage/pipeline/assignment.h"
 #include "swage/pipeline/model_free_layout.h"
 #include "swage/pipeline/model_free_scales.h"
 #include "swage/pipeline/report.h"
@@ -23,7 +23,7 @@ inline constexpr int64_t kErrorRows = 16;
 class FreeWork {
  public:
   // All must outlive this.
-  FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const modifiers::Modifier& modifier, const Context& context, const StageClock& clock);
+  FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const Assignment& assignment, const Context& context, const StageClock& clock);
 
   // Writes every tensor. Error(Numerical) naming a weight that holds NaN or infinity, Error(Cancelled).
   void write(checkpoint::Writer& writer);
@@ -56,7 +56,7 @@ class FreeWork {
 
   const checkpoint::Reader& reader_;
   const FreeLayout& layout_;
-  const modifiers::Modifier& modifier_;
+  const Assignment& assignment_;
   const Context& context_;
   const StageClock& clock_;
   std::vector<size_t> first_digest_;               // of each item's outputs

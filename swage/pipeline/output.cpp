@@ -105,7 +105,11 @@ io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& modu
   return spec->dtype;
 }
 
-OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model& model, const Assignment& assignment) {
+OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model& model, const Assignment& assignment,
+                           const std::set<std::string>& rewritten) {
+  for (const std::string& name : rewritten) {
+    SWAGE_CHECK(reader.find(name) != nullptr, Unsupported, name, ": would be rescaled, but is a part of a tensor of several experts; quantize all of them");
+  }
   std::set<std::string> dropped;  // source tensors that quantized modules replace
   for (const io::TensorSpec& spec : reader.tensors()) {
     if (!quantized_module(spec.name, assignment).empty()) dropped.insert(spec.name);
@@ -131,7 +135,7 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model&
   for (int b = -1; b < model.blocks(); ++b) {
     for (const io::TensorSpec* spec : copied_of_block[b]) {
       out.tensors.push_back(*spec);
-      out.copied.push_back(spec->name);
+      if (!rewritten.contains(spec->name)) out.copied.push_back(spec->name);
     }
     for (const model::ModuleInfo& module : modules) {
       if (module.block != b) continue;

@@ -1,5 +1,6 @@
 // The output checkpoint: its layout, known before the first weight is solved, and what goes into it.
 #pragma once
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,9 @@ struct OutputLayout {
 };
 
 // Tensors of the source that no quantized module replaces are copied. Block by block, so that shards fill in order.
-OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model& model, const Assignment& assignment);
+// Those named in `rewritten` keep their place and are put later, with other values; Error(Unsupported) for one that the source does not have by that name.
+OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model& model, const Assignment& assignment,
+                           const std::set<std::string>& rewritten);
 
 // The dtype that scales of `module` are stored in: that of its weight in the source.
 io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module);

@@ -10,6 +10,7 @@
 #include "swage/modifiers/modifier.h"
 #include "swage/pipeline/assignment.h"
 #include "swage/pipeline/report.h"
+#include "swage/pipeline/rescaling.h"
 
 namespace swage::pipeline {
 
@@ -18,8 +19,8 @@ struct Run {
   const checkpoint::Reader& reader;
   const checkpoint::WeightSource& weights;
   model::Model& model;
-  const modifiers::Modifier& modifier;
   const Assignment& assignment;
+  const Rescalings& rescalings;
   checkpoint::Writer& writer;
   StageClock& clock;
   std::vector<ModuleReport>& modules;

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/maximum.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include "swage/eval/forward.h"
 #include "swage/pipeline/activation_scales.h"
 #include "swage/pipeline/activations.h"
+#include "swage/pipeline/column_statistics.h"
 #include "swage/pipeline/output.h"
 
 namespace swage::pipeline {
@@ -75,6 +77,7 @@ class Sequential {
     for (size_t s = 0; s < block->stages.size(); ++s) {
       run_.context.check_cancelled();
       shared_ = {};
+      if (!run_.rescalings.of_block.empty()) rescale(*block, b, block->stages[s]);
       for (const InputGroup& group : block->stages[s].groups) solve(pointers(*block, group), group.expert);
       if (last_block && s + 1 == block->stages.size() && !head_is_quantized()) break;  // nothing reads the last output
       if (s == 0 && run_.assignment.kv_cache) {
@@ -83,6 +86,7 @@ class Sequential {
         forward([&](Flow& flow) { block->step(int(s), flow); });
       }
     }
+    finish_block(*block);
     for (const std::string& name : run_.model.tensors_of_block(b)) run_.reader.drop(name);
     block.reset();
     release_free_memory();
@@ -156,24 +160,37 @@ class Sequential {
   at::ScalarType stored_type(const std::string& module) const { return checkpoint::scalar_type_of(stored_dtype(run_.reader, module)); }
 
   // Quantizes those of the linears, which all read the same input, that have a scheme, and puts their quantized values in
-  // their place.
+  // their place. `expert`: whose tokens count, or -1.
   void solve(const std::vector<Linear*>& group, int expert) {
-    std::vector<modifiers::LinearTask> tasks;
-    std::vector<Linear*> linears;
+    std::vector<std::vector<Linear*>> parts;  // that one modifier solves at once, for inputs that are quantized alike
     for (Linear* linear : group) {
-      const scheme::Scheme* scheme = run_.assignment.find(linear->name);
-      if (scheme == nullptr) continue;
-      tasks.push_back({linear->name, linear->weight_OI, stored_type(linear->name), scheme});
-      linears.push_back(linear);
+      if (run_.assignment.find(linear->name) == nullptr) continue;
+      const auto goes_with = [&](const std::vector<Linear*>& part) { return are_solved_alike(part[0]->name, linear->name); };
+      const auto part = std::find_if(parts.begin(), parts.end(), goes_with);
+      if (part != parts.end()) part->push_back(linear);
+      else parts.push_back({linear});
     }
-    if (tasks.empty()) return;
+    for (const std::vector<Linear*>& part : parts) solve(run_.assignment.quantizer_of(part[0]->name), part, expert);
+  }
+
+  bool are_solved_alike(const std::string& a, const std::string& b) const {
+    return &run_.assignment.quantizer_of(a) == &run_.assignment.quantizer_of(b) &&
+           run_.assignment.find(a)->input_activations == run_.assignment.find(b)->input_activations;
+  }
+
+  void solve(const modifiers::Quantizer& quantizer, const std::vector<Linear*>& linears, int expert) {
+    std::vector<modifiers::LinearTask> tasks;
+    for (const Linear* linear : linears) tasks.push_back({linear->name, linear->weight_OI, stored_type(linear->name), run_.assignment.find(linear->name)});
     const std::optional<model::ActivationQuantization> input = measure_input(tasks[0], expert);
     std::string warning;
-    const modifiers::Statistics statistics = lookup_ ? modifiers::Statistics() : measure(linears[0]->columns, expert, input, warning);
+    const bool looks = quantizer.needs_calibration() && !lookup_;
+    if (tasks[0].scheme->input_activations != shared_for_) shared_ = {};
+    shared_for_ = tasks[0].scheme->input_activations;
+    const modifiers::Statistics statistics = looks ? measure(linears[0]->columns, expert, input, warning) : modifiers::Statistics();
     std::vector<modifiers::SolvedLinear> solved;
     {
       const auto timed = run_.clock.time("solve");
-      solved = run_.modifier.quantize(tasks, statistics);
+      solved = quantizer.quantize(tasks, statistics);
     }
     const auto timed = run_.clock.time("pack and write");
     for (size_t i = 0; i < linears.size(); ++i) {
@@ -181,7 +198,91 @@ class Sequential {
       put_into(*linears[i], solved[i].weight);
       linears[i]->input_quantization = input;
       if (input) put_input(run_.writer, linears[i]->name, *input, tasks[i].stored_dtype);
-      finish_module(run_, linears[i]->name, solved[i], statistics.tokens);
+      if (run_.rescalings.follow_linears) pending_.push_back({linears[i]->name, std::move(solved[i]), statistics.tokens});
+      else finish_module(run_, linears[i]->name, solved[i], statistics.tokens);
+    }
+  }
+
+  // What waited for the end of the block, and the float linears whose weights were rescaled.
+  void finish_block(const Block& block) {
+    const auto timed = run_.clock.time("pack and write");
+    for (const Pending& module : pending_) finish_module(run_, module.name, module.solved, module.tokens);
+    pending_.clear();
+    for (const Linear& linear : block.linears) {
+      const std::string name = linear.name + ".weight";
+      if (run_.rescalings.rewritten.contains(name)) put_rewritten(name, linear.weight_OI);
+    }
+  }
+
+  void put_rewritten(const std::string& name, const at::Tensor& value) {
+    run_.writer.put(name, value.to(checkpoint::scalar_type_of(run_.reader.find(name)->dtype)));
+  }
+
+  // Divides what the linears of the stage read, and multiplies their columns, as the recipe's rescalers find best.
+  void rescale(Block& block, int64_t b, const model::Stage& stage) {
+    for (const Rescaling& rescaling : run_.rescalings.of_block[size_t(b)]) {
+      std::vector<Linear*> consumers;
+      for (const InputGroup& group : stage.groups) {
+        for (Linear* linear : pointers(block, group)) {
+          const std::vector<std::string>& names = rescaling.pair.consumers;
+          if (std::find(names.begin(), names.end(), linear->name) != names.end()) consumers.push_back(linear);
+        }
+      }
+      if (consumers.empty()) continue;
+      const auto timed = run_.clock.time("rescale");
+      rescale(block, rescaling, consumers);
+    }
+  }
+
+  void rescale(Block& block, const Rescaling& rescaling, const std::vector<Linear*>& consumers) {
+    const model::SmoothingPair& pair = rescaling.pair;
+    modifiers::RescaleTask task{{}, column_statistics(activations_->flows()), {}, pair.run, pair.repeats};
+    const at::Tensor one_I = at::ones_like(task.columns.low_I);
+    at::Tensor total_I = one_I, norm_I;
+    if (pair.norm) norm_I = run_.weights.load(pair.producer + ".weight");
+    for (const modifiers::Rescaler* by : rescaling.by) {
+      task.consumers.clear();
+      for (const Linear* linear : consumers) task.consumers.push_back({linear->name, linear->weight_OI, stored_type(linear->name), run_.assignment.find(linear->name)});
+      if (by->needs_gram() && !task.statistics.gram_II.defined()) task.statistics = gram(consumers[0]->columns, -1, {});
+      at::Tensor s_I = by->scales(task);
+      if (pair.norm) {
+        const at::ScalarType stored = checkpoint::scalar_type_of(run_.reader.find(pair.producer + ".weight")->dtype);
+        norm_I = divide_norm(norm_I, stored, s_I).to(at::kFloat);
+      }
+      for (Linear* linear : consumers) linear->weight_OI = linear->weight_OI.mul(s_I);
+      divide(task, s_I);
+      total_I = total_I.mul(s_I);
+    }
+    activations_->scale_inputs(one_I.div(total_I), pair.norm);
+    if (task.statistics.gram_II.defined()) {
+      shared_ = task.statistics;
+      shared_for_.reset();
+    }
+    divide_producer(block, pair, norm_I, scales_of_producer(total_I, pair));
+    for (const std::string& name : pair.consumers) {
+      const bool in_block = std::any_of(block.linears.begin(), block.linears.end(), [&](const Linear& linear) { return linear.name == name; });
+      if (!in_block) put_rewritten(name + ".weight", run_.weights.load(name + ".weight").mul(total_I));  // a router
+    }
+  }
+
+  // The statistics of inputs that were divided by s_I.
+  static void divide(modifiers::RescaleTask& task, const at::Tensor& s_I) {
+    for (at::Tensor* column_I : {&task.columns.low_I, &task.columns.high_I, &task.columns.mean_abs_I}) *column_I = column_I->div(s_I);
+    if (task.statistics.gram_II.defined()) task.statistics.gram_II = task.statistics.gram_II.div(s_I.unsqueeze(0)).div_(s_I.unsqueeze(1));
+  }
+
+  // `norm_I`: the new weight, if the producer is a norm.
+  void divide_producer(Block& block, const model::SmoothingPair& pair, const at::Tensor& norm_I, const at::Tensor& s_O) {
+    if (pair.bias) put_rewritten(pair.producer + ".bias", run_.weights.load(pair.producer + ".bias").div(s_O));
+    if (pair.norm) return put_rewritten(pair.producer + ".weight", norm_I);
+    const auto waiting = std::find_if(pending_.begin(), pending_.end(), [&](const Pending& module) { return module.name == pair.producer; });
+    if (waiting != pending_.end()) {
+      at::Tensor& scale_OG = waiting->solved.weight.scale_OG;
+      scale_OG = scale_OG.to(at::kFloat).div(s_O.unsqueeze(1)).to(scale_OG.scalar_type());
+      return;
+    }
+    for (Linear& linear : block.linears) {
+      if (linear.name == pair.producer) linear.weight_OI = linear.weight_OI.div(s_O.unsqueeze(1));
     }
   }
 
@@ -198,7 +299,6 @@ class Sequential {
   // tokens count if asked for and if there are enough of them to span its input; otherwise those of all experts do.
   modifiers::Statistics measure(int64_t columns, int expert, const std::optional<model::ActivationQuantization>& input, std::string& warning) {
     const auto timed = run_.clock.time("gram");
-    if (!run_.modifier.needs_calibration()) return {};
     if (expert >= 0 && options_.moe_routed) {
       modifiers::Statistics routed = gram(columns, expert, input);
       if (routed.tokens >= columns) return routed;
@@ -229,13 +329,22 @@ class Sequential {
     return out;
   }
 
+  // A solved module that is written at the end of its block, when its scales are final.
+  struct Pending {
+    std::string name;
+    modifiers::SolvedLinear solved;
+    int64_t tokens;
+  };
+
   const Run& run_;
   const SequentialOptions options_;
   const int64_t tokens_;
   const at::Tensor ids_NL_;
   std::optional<Activations> activations_;
   at::Tensor gram_scratch_;
+  std::vector<Pending> pending_;
   modifiers::Statistics shared_;  // of all tokens, for every group of the current stage
+  std::optional<scheme::QuantizationArgs> shared_for_;  // how the inputs were quantized that it describes
   bool lookup_ = false;           // an embedding is solved: its input has no statistics
 };
 

@@ -52,8 +52,9 @@ Json Text::to_json() const {
 }
 
 Text read_text(const CompressJob& job, bool calibrate, uint64_t seed) {
-  SWAGE_CHECK(!calibrate || !job.data_file.empty(), InvalidArgument, job.modifier->needs_calibration() ? job.modifier->name() : "scales of activations",
-              job.modifier->needs_calibration() ? " needs" : " need", " calibration text: give a data file (-d FILE)");
+  const modifiers::Modifier* calibrating = job.chain.calibrating();
+  SWAGE_CHECK(!calibrate || !job.data_file.empty(), InvalidArgument, calibrating ? calibrating->name() : "scales of activations",
+              calibrating ? " needs" : " need", " calibration text: give a data file (-d FILE)");
   Text out;
   if (job.data_file.empty()) return out;
   const data::Tokenizer tokenizer(job.source);

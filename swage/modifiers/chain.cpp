@@ -1,0 +1,36 @@
+#include "swage/modifiers/chain.h"
+
+#include "swage/base/error.h"
+
+namespace swage::modifiers {
+
+const Modifier* Chain::calibrating() const {
+  if (!rescalers.empty()) return rescalers[0];
+  for (const Quantizer* quantizer : quantizers) {
+    if (quantizer->needs_calibration()) return quantizer;
+  }
+  return nullptr;
+}
+
+std::string Chain::text() const {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers) {
+  Chain out;
+  for (const auto& modifier : modifiers) {
+    out.names.emplace_back(modifier->name());
+    if (const auto* rescaler = dynamic_cast<const Rescaler*>(modifier.get())) {
+      SWAGE_CHECK(out.quantizers.empty(), InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],
+                  ": weights are rescaled before they are quantized; put it first");
+      out.rescalers.push_back(rescaler);
+    }
+    if (const auto* quantizer = dynamic_cast<const Quantizer*>(modifier.get())) out.quantizers.push_back(quantizer);
+  }
+  SWAGE_CHECK(!out.quantizers.empty(), InvalidArgument, out.text(), ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
+  return out;
+}
+
+}  // namespace swage::modifiers

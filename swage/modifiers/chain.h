@@ -1,0 +1,27 @@
+// The modifiers of a recipe by what they do.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "swage/modifiers/modifier.h"
+#include "swage/modifiers/rescaler.h"
+
+namespace swage::modifiers {
+
+// In the order they run within a kind. Points into the recipe, which must live longer.
+struct Chain {
+  std::vector<const Rescaler*> rescalers;
+  std::vector<const Quantizer*> quantizers;
+  std::vector<std::string> names;  // of all, as in the recipe
+
+  // The first modifier that needs calibration; null if none does.
+  const Modifier* calibrating() const;
+  // "SmoothQuantModifier, GPTQModifier"
+  std::string text() const;
+};
+
+// Error(InvalidArgument) for a recipe that rounds nothing, or that would rescale weights after it has rounded some.
+Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers);
+
+}  // namespace swage::modifiers
