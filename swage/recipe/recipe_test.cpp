@@ -22,8 +22,9 @@ TEST(Recipe, ReadsLlmCompressorsFile) {
   const Recipe recipe = parse_recipe(kLlmCompressor, "recipe.yaml");
   ASSERT_EQ(recipe.modifiers.size(), 1u);
   EXPECT_EQ(recipe.modifiers[0]->name(), "GPTQModifier");
-  EXPECT_EQ(recipe.modifiers[0]->quantization().scheme, "W4A16");
-  EXPECT_EQ(recipe.modifiers[0]->quantization().ignore, std::vector<std::string>{"lm_head"});
+  const Json config = recipe.modifiers[0]->config();
+  EXPECT_EQ(config.get_string("scheme", ""), "W4A16");
+  EXPECT_EQ(config.at("ignore").dump(), "[\"lm_head\"]");
 }
 
 TEST(Recipe, SavedRecipeReadsBackTheSame) {
