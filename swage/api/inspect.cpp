@@ -44,20 +44,32 @@ std::map<std::string, Module> group_by_module(const io::CheckpointFiles& files) 
   return modules;
 }
 
-// The dense shape of the module's weight: a packed one records it in weight_shape.
-std::vector<int64_t> weight_shape(const std::string& name, const Module& module, const io::CheckpointFiles& files) {
-  if (module.tensors.contains("weight_packed")) {
-    const auto found = module.tensors.find("weight_shape");
-    SWAGE_CHECK(found != module.tensors.end() && found->second.dtype == io::Dtype::I64 && found->second.shape == std::vector<int64_t>{2}, CorruptData,
-                name, ": weight_packed without an I64 weight_shape of two numbers");
-    int64_t shape[2];
-    std::memcpy(shape, files.bytes(name + ".weight_shape").data(), sizeof shape);
-    SWAGE_CHECK(shape[0] > 0 && shape[1] > 0 && shape[0] < (int64_t{1} << 31) && shape[1] < (int64_t{1} << 31), CorruptData, name, ".weight_shape: ",
-                io::shape_text({shape[0], shape[1]}), " is not the shape of a weight");
-    return {shape[0], shape[1]};
+// The two numbers of an I64 tensor.
+std::vector<int64_t> stored_shape(const std::string& tensor, const io::TensorSpec& spec, const io::CheckpointFiles& files) {
+  int64_t shape[2];
+  SWAGE_CHECK(spec.dtype == io::Dtype::I64 && io::data_bytes(spec) == sizeof shape, CorruptData, tensor, ": expected I64, two numbers, found ",
+              io::name_of(spec.dtype), " ", io::shape_text(spec.shape));
+  std::memcpy(shape, files.bytes(tensor).data(), sizeof shape);
+  SWAGE_CHECK(shape[0] > 0 && shape[1] > 0 && shape[0] < (int64_t{1} << 31) && shape[1] < (int64_t{1} << 31), CorruptData, tensor, ": ",
+              io::shape_text({shape[0], shape[1]}), " is not the shape of a weight");
+  return {shape[0], shape[1]};
+}
+
+// The dense shape of the module's weight: stored beside packed integers and sparse weights, else a matter of the codes' width.
+std::vector<int64_t> weight_shape(const std::string& name, const Module& module, const io::CheckpointFiles& files, const scheme::Scheme* scheme) {
+  for (const char* suffix : {"weight_shape", "shape"}) {
+    const auto found = module.tensors.find(suffix);
+    const bool belongs = module.tensors.contains("weight_packed") || module.tensors.contains("bitmask");
+    if (belongs && found != module.tensors.end()) return stored_shape(cat(name, ".", suffix), found->second, files);
   }
-  const auto found = module.tensors.find("weight");
-  return found == module.tensors.end() ? std::vector<int64_t>{} : found->second.shape;
+  const auto packed = module.tensors.find("weight_packed"), weight = module.tensors.find("weight");
+  if (packed == module.tensors.end()) return weight == module.tensors.end() ? std::vector<int64_t>{} : weight->second.shape;
+  const std::vector<int64_t>& shape = packed->second.shape;
+  const int64_t bits = scheme != nullptr && scheme->weights ? scheme->weights->num_bits : 0;
+  SWAGE_CHECK(bits > 0 && bits <= 8 && shape.size() == 2, CorruptData, name, ": weight_packed without a weight_shape, and no group of the quantization_config targets it");
+  if (packed->second.dtype == io::Dtype::U8) return {shape[0], shape[1] * 8 / bits};
+  SWAGE_CHECK(module.tensors.contains("scale_packed"), CorruptData, name, ": weight_packed without an I64 weight_shape of two numbers");
+  return {shape[1] * (32 / bits) / 16, shape[0] * 32};  // marlin-24: tiles of 16 outputs, half of the inputs
 }
 
 int64_t count_of(const std::vector<int64_t>& shape) {
@@ -151,10 +163,10 @@ Json inspect(const std::string& model_folder) {
       module.shape = scheme::dense_shape(scheme, qweight->second.shape);
       module.scheme = scheme::describe(scheme);
     } else {
-      module.shape = weight_shape(name, module, files);
-    }
-    if (matcher && module.tensors.contains("weight_scale")) {
-      if (const scheme::Scheme* scheme = matcher->find({name, "Linear"})) module.scheme = scheme::describe(*scheme);
+      const scheme::Scheme* scheme = matcher ? matcher->find_by_name(name) : nullptr;
+      module.shape = weight_shape(name, module, files, scheme);
+      const bool quantized = module.tensors.contains("weight_scale") || module.tensors.contains("scale_packed");
+      if (scheme != nullptr && quantized) module.scheme = scheme::describe(*scheme);
     }
     totals.add(module);
     modules.push_back(module_json(name, module, errors));

@@ -48,19 +48,6 @@ bool all_finite(const at::Tensor& values) {
   return finite;
 }
 
-bool is_table(const std::string& module) {
-  const std::string last = module.substr(module.rfind('.') + 1);
-  return last.find("embed") != std::string::npos || last == "wte" || last == "wpe";
-}
-
-// The checkpoint alone does not tell classes. Whatever is quantized is a Linear or an Embedding; the latter are known by name
-// where both are targets.
-const scheme::Scheme* find_scheme(const scheme::SchemeMatcher& matcher, const std::string& module) {
-  const bool table = is_table(module);
-  const scheme::Scheme* scheme = matcher.find({module, table ? "Embedding" : "Linear"});
-  return scheme ? scheme : matcher.find({module, table ? "Linear" : "Embedding"});
-}
-
 }  // namespace
 
 CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, at::Device device, const CheckpointWeightsOptions& options)
@@ -94,7 +81,7 @@ void CheckpointWeights::find_quantized_modules(const scheme::SchemeMatcher& matc
     }
     const auto module = module_of(tensor.name, kWeight);
     if (!module) continue;
-    const scheme::Scheme* scheme = find_scheme(matcher, *module);
+    const scheme::Scheme* scheme = matcher.find_by_name(*module);
     if (scheme && !scheme->weights && scheme->input_activations) inputs_only_.emplace(*module, *scheme->input_activations);
   }
   find_attention_modules(matcher);
@@ -127,7 +114,7 @@ void CheckpointWeights::find_gptq_or_awq_modules(const Json& quantization_config
 }
 
 CheckpointWeights::Stored CheckpointWeights::stored_form(const std::string& module, const scheme::SchemeMatcher& matcher) const {
-  const scheme::Scheme* scheme = find_scheme(matcher, module);
+  const scheme::Scheme* scheme = matcher.find_by_name(module);
   SWAGE_CHECK(scheme && scheme->weights, CorruptData, module, " stores a quantized weight, but the quantization_config does not target it");
   try {
     return {&format_named(stored_format(module, *scheme)), *scheme};

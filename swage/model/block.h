@@ -48,9 +48,10 @@ struct Stage {
 
 struct KvCache;  // one block's keys and values, see kv_cache.h
 
-// Largest |key| (after rotation) and |value| of each key-value head that a flow has seen.
-struct CacheRange {
-  at::Tensor key_G = {}, value_G = {};
+// What attention computes with in one step, before any of it is quantized: queries and keys after rotation, and values.
+// H heads, G key-value heads, E head size.
+struct AttentionStates {
+  at::Tensor query_HTE = {}, key_GTE = {}, value_GTE = {};
 };
 
 // What flows through a block for one sequence (or, in decoding, one chunk of one). Owned by the caller.
@@ -59,7 +60,7 @@ struct Flow {
   at::Tensor input_TI = {};   // what the linears of the current stage read
   int64_t position = 0;       // of the first token
   KvCache* cache = nullptr;   // decoding only
-  CacheRange* cache_range = nullptr;  // if set, takes up the keys and values of the next step that makes such
+  AttentionStates* attention_states = nullptr;  // if set, takes up those of the next step that makes such
   // Mixture of experts, set by the block: the MLP's input, chosen experts and their weights. Tokens of an expert.
   at::Tensor mlp_input_TD = {}, expert_ids_TK = {}, expert_weights_TK = {}, accumulated_TD = {};
   // Every expert sees every token (calibration); otherwise just the routed ones.

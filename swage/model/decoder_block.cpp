@@ -1,7 +1,5 @@
 #include "swage/model/decoder_block.h"
 
-#include <ATen/ops/maximum.h>
-
 #include "swage/base/error.h"
 #include "swage/model/activation_quantization.h"
 #include "swage/model/attention.h"
@@ -30,11 +28,6 @@ at::Tensor quantized_heads(const at::Tensor& x_TGE, const std::optional<Activati
   const bool by_head = quantization->args.strategy == scheme::Strategy::AttnHead;
   const at::Tensor rows = by_head ? x_TGE.reshape({-1, x_TGE.size(2)}) : x_TGE.reshape({x_TGE.size(0), -1});
   return fake_quantize(rows, *quantization).view(x_TGE.sizes());
-}
-
-void widen(at::Tensor& range_G, const at::Tensor& x_TGE) {
-  const at::Tensor largest_G = x_TGE.abs().amax({0, 2});
-  range_G = range_G.defined() ? at::maximum(range_G, largest_G) : largest_G;
 }
 
 }  // namespace
@@ -151,10 +144,7 @@ void DecoderBlock::attend_heads(Flow& flow) const {
     rotate_(q_THE, table);
     rotate_(k_TGE, table);
   }
-  if (flow.cache_range != nullptr) {
-    widen(flow.cache_range->key_G, k_TGE);
-    widen(flow.cache_range->value_G, v_TGE);
-  }
+  if (flow.attention_states != nullptr) *flow.attention_states = {q_THE.transpose(0, 1), k_TGE.transpose(0, 1), v_TGE.transpose(0, 1)};
   k_TGE = quantized_heads(k_TGE, key_quantization_);
   v_TGE = quantized_heads(v_TGE, value_quantization_);
   if (!flow.cache) {

@@ -183,22 +183,22 @@ TEST_F(TinyModel, CacheQuantizationRoundsKeysAndValues) {
   const auto block = model_->load_block(0, *weights_);
   at::manual_seed(3);
   const at::Tensor hidden_TD = at::randn({7, model_->hidden_size()});
-  const auto run = [&](const Block& with, KvCache* cache, CacheRange* range) {
+  const auto run = [&](const Block& with, KvCache* cache, AttentionStates* states) {
     Flow flow{.hidden_TD = hidden_TD.clone()};
     flow.cache = cache;
-    flow.cache_range = range;
+    flow.attention_states = states;
     with.forward(flow);
     return flow.hidden_TD;
   };
-  CacheRange range;
-  const at::Tensor plain_TD = run(*block, nullptr, &range);
+  AttentionStates states;
+  const at::Tensor plain_TD = run(*block, nullptr, &states);
   scheme::QuantizationArgs args;
   args.type = scheme::NumberType::Float;
   args.strategy = scheme::Strategy::AttnHead;
   weights_->cache = args;
-  weights_->tensors["model.layers.0.self_attn.k_scale"] = (range.key_G / 448).view({-1, 1, 1});
+  weights_->tensors["model.layers.0.self_attn.k_scale"] = states.key_GTE.abs().amax({1, 2}, true) / 448;
   EXPECT_THROW(model_->load_block(0, *weights_), Error);  // no v_scale
-  weights_->tensors["model.layers.0.self_attn.v_scale"] = (range.value_G / 448).view({-1, 1, 1});
+  weights_->tensors["model.layers.0.self_attn.v_scale"] = states.value_GTE.abs().amax({1, 2}, true) / 448;
   const auto quantized = model_->load_block(0, *weights_);
   const at::Tensor rounded_TD = run(*quantized, nullptr, nullptr);
   EXPECT_GT(relative_error(rounded_TD, plain_TD), 1e-5);

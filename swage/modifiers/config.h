@@ -18,6 +18,9 @@ struct QuantizationFields {
   std::optional<int64_t> group_size;
   std::optional<bool> symmetric;
   Json kv_cache_scheme;  // object: arguments of keys and values
+  std::optional<std::string> weight_observer, input_observer, output_observer;
+  Json observer;  // object: the same three by the names weights, input, output
+  bool bypass_divisibility_checks = false;
 
   template <class V>
   void visit(V& v) {
@@ -28,19 +31,24 @@ struct QuantizationFields {
     v("group_size", group_size, "columns that share a scale, in place of the scheme's; -1: one scale a row");
     v("symmetric", symmetric, "whether zero points are left out, in place of the scheme's choice");
     v("kv_cache_scheme", kv_cache_scheme, "quantization of keys and values, as in quantization_config");
+    v("weight_observer", weight_observer, "which range of the weights counts, in place of the scheme's choice: minmax, mse, imatrix_mse, percentile and others");
+    v("input_observer", input_observer, "the same for static ranges of inputs");
+    v("output_observer", output_observer, "the same for static ranges of outputs");
+    v("observer", observer, "these three in one: {weights: mse, input: minmax}");
+    v("bypass_divisibility_checks", bypass_divisibility_checks, "accepted for LLM Compressor's recipes; no format holds groups that do not divide the columns");
   }
 };
 
 // Round to nearest (QuantizationModifier).
 struct QuantizationConfig {
   QuantizationFields quantization;
-  std::string scale_search = "absmax";
+  std::optional<std::string> scale_search;  // absmax
   double norm = 2.4;
 
   template <class V>
   void visit(V& v) {
     quantization.visit(v);
-    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error");
+    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; unset: the scheme's observer, else pnorm (gptq), absmax (rtn)");
     v("norm", norm, "exponent p of pnorm's error sum |w - q|^p");
   }
 };
@@ -49,8 +57,8 @@ struct QuantizationConfig {
 struct GptqConfig {
   QuantizationFields quantization;
   double dampening_frac = 0.01;
-  std::string actorder = "static";
-  std::string scale_search = "pnorm";
+  std::optional<std::string> actorder;  // static
+  std::optional<std::string> scale_search;  // pnorm
   double norm = 2.4;
   int64_t sweeps = 2;
   bool refit_scales = true;
@@ -60,8 +68,8 @@ struct GptqConfig {
   void visit(V& v) {
     quantization.visit(v);
     v("dampening_frac", dampening_frac, "share of the mean of the Hessian's diagonal added to it");
-    v("actorder", actorder, "order of the columns: static (by activation, groups stay), none, group (needs g_idx)");
-    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error");
+    v("actorder", actorder, "order of the columns: static (by activation, groups stay), none, group (needs g_idx); unset: the scheme's, else static");
+    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; unset: the scheme's observer, else pnorm (gptq), absmax (rtn)");
     v("norm", norm, "exponent p of pnorm's error sum |w - q|^p");
     v("sweeps", sweeps, "passes of coordinate descent over the solved codes; 0: plain GPTQ");
     v("refit_scales", refit_scales, "whether each sweep also refits the scales to the codes");

@@ -1,5 +1,7 @@
 #include "swage/modifiers/gptq.h"
 
+#include <map>
+
 #include "swage/base/error.h"
 #include "swage/base/fields.h"
 #include "swage/modifiers/solver_glue.h"
@@ -20,8 +22,8 @@ Gptq::Gptq(GptqConfig config, const std::string& source) : config_(std::move(con
   SWAGE_CHECK(config_.dampening_frac >= 0 && config_.dampening_frac < 1, InvalidArgument, source, ": dampening_frac ",
               config_.dampening_frac, ": expected a number from 0 to 1");
   options_.dampening = config_.dampening_frac;
-  options_.act_order = act_order_named(config_.actorder, source);
-  search_ = scale_search(config_.scale_search, config_.norm, source);
+  options_.act_order = act_order_named(config_.actorder.value_or("static"), source);
+  scales_ = scale_choice(config_.scale_search, "pnorm", config_.norm, source);
   SWAGE_CHECK(config_.sweeps >= 0 && config_.sweeps <= 100, InvalidArgument, source, ": sweeps ", config_.sweeps, ": expected a number from 0 to 100");
   refine_ = {int(config_.sweeps), config_.refit_scales};
 }
@@ -33,34 +35,42 @@ std::string Gptq::actorder() const {
   return options_.act_order == solvers::ActOrder::Group ? "group" : "";
 }
 
+solvers::ActOrder Gptq::order_of(const LinearTask& task) const {
+  const scheme::QuantizationArgs& args = *task.scheme->weights;
+  if (args.actorder) return scheme::orders_groups(args) ? solvers::ActOrder::Group : solvers::ActOrder::Static;
+  const bool has_groups = args.strategy == scheme::Strategy::Group;
+  return options_.act_order == solvers::ActOrder::Group && !has_groups ? solvers::ActOrder::Static : options_.act_order;
+}
+
 std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const {
-  const at::Tensor global_scale = global_scale_of(tasks);
+  const WeightGrids grids(tasks, scales_, statistics);
   std::vector<SolvedLinear> out;
   if (!statistics.gram_II.defined()) {  // an embedding: its inputs are single ones, so that no error can make up for another
-    for (const LinearTask& task : tasks) out.push_back(round_to_nearest(task, search_, global_scale));
+    for (size_t i = 0; i < tasks.size(); ++i) out.push_back(round_to_nearest(tasks[i], grids.grid(i)));
     return out;
   }
-  const solvers::GptqFactor factor = solvers::gptq_factor(statistics.gram_II, options_);
+  std::map<solvers::ActOrder, solvers::GptqFactor> factors;  // mostly one
   const at::Tensor gram_II = statistics.gram_II.to(at::kCPU, at::kFloat);  // the solver's kernels run there
-  for (const LinearTask& task : tasks) {
+  for (size_t i = 0; i < tasks.size(); ++i) {
     try {
-      out.push_back(quantize_one(task, factor, gram_II, global_scale, statistics.tokens));
+      solvers::GptqOptions options = options_;
+      options.act_order = order_of(tasks[i]);
+      if (!factors.contains(options.act_order)) factors.emplace(options.act_order, solvers::gptq_factor(statistics.gram_II, options));
+      const solvers::GptqFactor& factor = factors.at(options.act_order);
+      const bool ordered = options.act_order == solvers::ActOrder::Group;
+      const at::Tensor g_idx_I = ordered ? solvers::group_act_order_g_idx(factor, *tasks[i].scheme->weights->group_size) : at::Tensor();
+      out.push_back(quantize_one(tasks[i], factor, gram_II, grids.grid(i, g_idx_I), statistics.tokens));
     } catch (Error& e) {
-      e.add_context(task.name);
+      e.add_context(tasks[i].name);
       throw;
     }
   }
   return out;
 }
 
-SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, const at::Tensor& global_scale,
+SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, solvers::Grid grid,
                                 int64_t tokens) const {
   const at::Tensor w_OI = task.weight_OI.to(at::kCPU, at::kFloat);
-  const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
-  at::Tensor g_idx_I;
-  if (options_.act_order == solvers::ActOrder::Group && spec.group_size > 0) g_idx_I = solvers::group_act_order_g_idx(factor, spec.group_size);
-  const bool has_global = spec.scale_dtype == at::kFloat8_e4m3fn;
-  solvers::Grid grid = solvers::find_grid(w_OI, spec, search_, g_idx_I, has_global ? global_scale : at::Tensor());
   solvers::GptqResult result = solvers::gptq_solve(w_OI, factor, grid);
   double error;
   if (refine_.sweeps > 0) {

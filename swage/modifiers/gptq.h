@@ -1,6 +1,7 @@
 // GPTQModifier: error-compensated rounding against the second moments of the inputs (solvers/gptq.h).
 #pragma once
 #include "swage/modifiers/modifier.h"
+#include "swage/modifiers/weight_grids.h"
 #include "swage/solvers/gptq.h"
 #include "swage/solvers/refine.h"
 
@@ -16,15 +17,17 @@ class Gptq : public Quantizer {
   bool needs_calibration() const override { return true; }
   const QuantizationFields& quantization() const override { return config_.quantization; }
   std::string actorder() const override;
+  bool insists_on_actorder() const override { return config_.actorder.has_value(); }
   std::vector<SolvedLinear> quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const override;
 
  private:
-  SolvedLinear quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, const at::Tensor& global_scale,
-                            int64_t tokens) const;
+  SolvedLinear quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, solvers::Grid grid, int64_t tokens) const;
+  // What the scheme says of it, else the config.
+  solvers::ActOrder order_of(const LinearTask& task) const;
 
   GptqConfig config_;
   solvers::GptqOptions options_;
-  solvers::ScaleSearch search_;
+  ScaleChoice scales_;
   solvers::RefineOptions refine_;
 };
 

@@ -64,6 +64,8 @@ class Quantizer : public Modifier {
   virtual const QuantizationFields& quantization() const = 0;
   // What the act-order of the config is called in quantization_config; empty for none.
   virtual std::string actorder() const { return {}; }
+  // Whether the config asked for it; else it is a default, and what a scheme says counts before it.
+  virtual bool insists_on_actorder() const { return false; }
   // Same order as `tasks`, which all read the input that `statistics` describes.
   virtual std::vector<SolvedLinear> quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const = 0;
 };

@@ -6,14 +6,16 @@
 namespace swage::modifiers {
 
 RoundToNearest::RoundToNearest(QuantizationConfig config, const std::string& source)
-    : config_(std::move(config)), search_(scale_search(config_.scale_search, config_.norm, source)) {}
+    : config_(std::move(config)), scales_(scale_choice(config_.scale_search, "absmax", config_.norm, source)) {}
 
 Json RoundToNearest::config() const { return write_fields(config_); }
 
-std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> tasks, const Statistics&) const {
-  const at::Tensor global_scale = global_scale_of(tasks);
+bool RoundToNearest::needs_calibration() const { return !scales_.asked && names_importance_observer(config_.quantization); }
+
+std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const {
+  const WeightGrids grids(tasks, scales_, statistics);
   std::vector<SolvedLinear> out;
-  for (const LinearTask& task : tasks) out.push_back(round_to_nearest(task, search_, global_scale));
+  for (size_t i = 0; i < tasks.size(); ++i) out.push_back(round_to_nearest(tasks[i], grids.grid(i)));
   return out;
 }
 

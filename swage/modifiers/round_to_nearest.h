@@ -1,7 +1,7 @@
-// QuantizationModifier: every weight to the nearest value of its grid. Needs no calibration.
+// QuantizationModifier: every weight to the nearest value of its grid.
 #pragma once
 #include "swage/modifiers/modifier.h"
-#include "swage/solvers/grid.h"
+#include "swage/modifiers/weight_grids.h"
 
 namespace swage::modifiers {
 
@@ -11,13 +11,14 @@ class RoundToNearest : public Quantizer {
 
   std::string_view name() const override { return "QuantizationModifier"; }
   Json config() const override;
-  bool needs_calibration() const override { return false; }
+  // By an observer that looks at the inputs only.
+  bool needs_calibration() const override;
   const QuantizationFields& quantization() const override { return config_.quantization; }
   std::vector<SolvedLinear> quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const override;
 
  private:
   QuantizationConfig config_;
-  solvers::ScaleSearch search_;
+  ScaleChoice scales_;
 };
 
 }  // namespace swage::modifiers

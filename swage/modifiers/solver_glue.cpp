@@ -1,11 +1,14 @@
 #include "swage/modifiers/solver_glue.h"
 
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/log2.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sum.h>
+#include <ATen/ops/tensor.h>
 
 #include <cmath>
+#include <vector>
 
 #include "swage/base/error.h"
 #include "swage/observers/grid_of.h"
@@ -19,19 +22,26 @@ solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType
   return observers::grid_of(args, stored_dtype);
 }
 
-solvers::ScaleSearch scale_search(const std::string& name, double norm, const std::string& source) {
-  solvers::ScaleSearch search;
-  SWAGE_CHECK(name == "absmax" || name == "pnorm", InvalidArgument, source, ": scale_search \"", name, "\": expected absmax or pnorm");
-  SWAGE_CHECK(norm >= 1 && norm <= 8, InvalidArgument, source, ": norm ", norm, ": expected a number from 1 to 8");
-  search.kind = name == "absmax" ? solvers::ScaleSearch::Kind::Absmax : solvers::ScaleSearch::Kind::PNorm;
-  search.norm = norm;
-  return search;
+namespace {
+
+// E2M3 codes as the E4M3 numbers of the same values, the form in which weights of 6 bits are kept.
+at::Tensor six_bits_as_e4m3(const at::Tensor& codes_OI) {
+  std::vector<float> values(64);
+  for (int code = 0; code < 64; ++code) {
+    const int exponent = code >> 3 & 3, mantissa = code & 7;
+    const float magnitude = exponent == 0 ? float(mantissa) / 8 : std::ldexp(1.0f + float(mantissa) / 8, exponent - 1);
+    values[size_t(code)] = code & 32 ? -magnitude : magnitude;
+  }
+  const at::Tensor table = at::tensor(values).to(at::kFloat8_e4m3fn);
+  return table.index_select(0, codes_OI.flatten().to(at::kInt)).view(codes_OI.sizes());
 }
+
+}  // namespace
 
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid) {
   const at::ScalarType dtype = grid.spec.scale_dtype;
   format::QuantizedWeight out;
-  out.codes_OI = codes_OI;
+  out.codes_OI = grid.spec.type == solvers::CodeType::Fp6E2M3 ? six_bits_as_e4m3(codes_OI) : codes_OI;
   if (dtype == at::kByte) out.scale_OG = at::log2(grid.scale_OG).add_(127).round_().to(at::kByte);  // of powers of two from 2^-127: exact
   else if (dtype == at::kFloat8_e4m3fn) out.scale_OG = grid.scale_OG.mul(grid.global_scale).to(dtype);  // within 2^-23 of an FP8 number
   else out.scale_OG = grid.scale_OG.to(dtype);
@@ -54,10 +64,7 @@ at::Tensor global_scale_of(std::span<const LinearTask> tasks) {
   return weights.empty() ? at::Tensor() : solvers::shared_global_scale(weights);
 }
 
-SolvedLinear round_to_nearest(const LinearTask& task, const solvers::ScaleSearch& search, const at::Tensor& global_scale) {
-  const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
-  const bool has_global = spec.scale_dtype == at::kFloat8_e4m3fn;
-  const solvers::Grid grid = solvers::find_grid(task.weight_OI, spec, search, {}, has_global ? global_scale : at::Tensor());
+SolvedLinear round_to_nearest(const LinearTask& task, const solvers::Grid& grid) {
   const at::Tensor codes_OI = solvers::quantize_to_grid(task.weight_OI, grid);
   SolvedLinear out;
   out.weight = to_stored(codes_OI, grid);

@@ -1,4 +1,4 @@
-// Between schemes and solvers: the grid a scheme means, the scale search a config asks for, and solved codes as stored weights.
+// Between schemes and solvers: the grid a scheme means, and solved codes as stored weights.
 #pragma once
 #include <string>
 
@@ -10,13 +10,11 @@ namespace swage::modifiers {
 // The grid of a weight's scheme for a weight whose scales are stored as `stored_dtype`.
 // Error(Unsupported) for number types and strategies no solver has.
 solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType stored_dtype);
-// Error(InvalidArgument) naming `source` for an unknown name.
-solvers::ScaleSearch scale_search(const std::string& name, double norm, const std::string& source);
 // The global scale of linears that are solved together and fused by engines, for those of `tasks` whose scheme has one;
 // undefined if none has.
 at::Tensor global_scale_of(std::span<const LinearTask> tasks);
-// The task's weight rounded to the nearest values of its grid, without looking at any data.
-SolvedLinear round_to_nearest(const LinearTask& task, const solvers::ScaleSearch& search, const at::Tensor& global_scale);
+// The task's weight rounded to the nearest values of the grid.
+SolvedLinear round_to_nearest(const LinearTask& task, const solvers::Grid& grid);
 // Codes and grid as a weight to be stored.
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid);
 // tr(A H A^T) for A [O, I] and the statistics' Gram matrix H, both f32.

@@ -21,10 +21,11 @@ class MinMax final : public Observer {
       : Observer(args, role), memory_(memory, args.observer_kwargs.get_double("averaging_constant", 0.01)) {}
 
  protected:
-  void update(const at::Tensor& x, const solvers::GridSpec& spec) override {
+  BatchRange measure(const at::Tensor& x, const solvers::GridSpec& spec) const override {
     const solvers::GroupRanges ranges = solvers::ranges_of_groups(x, spec);
-    take(memory_.low(low(), ranges.low.to(x.scalar_type())), memory_.high(high(), ranges.high.to(x.scalar_type())));
+    return {ranges.low.to(x.scalar_type()), ranges.high.to(x.scalar_type())};
   }
+  void join(const BatchRange& batch) override { take(memory_.low(low(), batch.low), memory_.high(high(), batch.high)); }
 
  private:
   RangeMemory memory_;

@@ -27,7 +27,7 @@ class Mse final : public Observer {
   }
 
  protected:
-  void update(const at::Tensor& x, const solvers::GridSpec& given) override {
+  BatchRange measure(const at::Tensor& x, const solvers::GridSpec& given) const override {
     SWAGE_CHECK(!weighs_columns_ || importance_I_.defined(), InvalidArgument, "imatrix observer: set_importance() has not been called");
     solvers::GridSpec spec = given;
     if (spec.scale_dtype == at::kFloat8_e4m3fn) spec.scale_dtype = x.scalar_type();
@@ -46,8 +46,9 @@ class Mse final : public Observer {
       const at::Tensor wide = range.mul(factors_.expand).to(x.scalar_type());
       return wide.to(at::kFloat).mul(p).to(x.scalar_type());
     };
-    take(memory_.low(low(), shrunk(ranges.low)), memory_.high(high(), shrunk(ranges.high)));
+    return {shrunk(ranges.low), shrunk(ranges.high)};
   }
+  void join(const BatchRange& batch) override { take(memory_.low(low(), batch.low), memory_.high(high(), batch.high)); }
 
  private:
   RangeFactors factors_;

@@ -1,6 +1,7 @@
 #include "swage/observers/observer.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -46,10 +47,17 @@ const std::vector<Row>& table() {
   return rows;
 }
 
+// As the reference's registry has it: in any case, with - for _.
+std::string standard(std::string name) {
+  for (char& c : name) c = c == '-' ? '_' : char(std::tolower(static_cast<unsigned char>(c)));
+  return name;
+}
+
 const Row& row_named(const std::string& name) {
+  const std::string wanted = standard(name);
   std::string known;
   for (const Row& row : table()) {
-    if (row.name == name) return row;
+    if (row.name == wanted) return row;
     known += (known.empty() ? "" : ", ") + row.name;
   }
   throw Error(ErrorKind::InvalidArgument, cat("observer \"", name, "\": expected one of ", known));
@@ -57,7 +65,7 @@ const Row& row_named(const std::string& name) {
 
 // The name that counts: weights are seen once, and have nothing to average.
 std::string resolved(const std::string& name, const scheme::QuantizationArgs& args, Role role) {
-  const std::string asked = name.empty() ? args.observer.value_or("minmax") : name;
+  const std::string asked = standard(name.empty() ? args.observer.value_or("minmax") : name);
   if (role != Role::Weight) return asked;
   if (asked == "minmax" || asked == "static_minmax") return "memoryless_minmax";
   return asked == "mse" ? "memoryless_mse" : asked;
@@ -77,16 +85,24 @@ Observer::Observer(scheme::QuantizationArgs args, Role role) : args_(std::move(a
               "observer: attention has strategies tensor and attn_head, not ", scheme::name_of(strategy));
 }
 
-void Observer::observe(const at::Tensor& x) {
-  if (x.numel() == 0) return;
+BatchRange Observer::range_of(const at::Tensor& x) const {
+  if (x.numel() == 0) return {};
   const int64_t dimensions = role_ == Role::Weight ? 2 : role_ == Role::Attention ? 3 : x.dim();
   SWAGE_CHECK(x.is_cpu() && x.dim() == dimensions && x.dim() > 0, InvalidArgument, "observer: expected a CPU tensor of ", dimensions,
               " dimensions, got ", x.sizes());
-  SWAGE_CHECK(!has_range() || x.scalar_type() == low_.scalar_type(), InvalidArgument, "observer: batches of ", low_.scalar_type(), " and ", x.scalar_type());
   at::Tensor rows = x.contiguous();
   if (role_ == Role::Activation) rows = rows.view({-1, x.size(-1)});
   if (role_ == Role::Attention) rows = rows.view({x.size(0), -1});
-  update(rows, grid_of(args_, x.scalar_type(), role_ == Role::Activation));
+  BatchRange out = measure(rows, grid_of(args_, x.scalar_type(), role_ == Role::Activation));
+  out.values = static_cast<double>(x.numel());
+  return out;
+}
+
+void Observer::add(const BatchRange& batch) {
+  if (!batch.low.defined()) return;
+  SWAGE_CHECK(!has_range() || batch.low.scalar_type() == low_.scalar_type(), InvalidArgument, "observer: batches of ", low_.scalar_type(), " and ",
+              batch.low.scalar_type());
+  join(batch);
 }
 
 double Observer::absmax() const {
@@ -135,6 +151,8 @@ std::vector<std::string> observer_names() {
 }
 
 bool needs_importance(const std::string& name) { return row_named(name).importance; }
+
+bool is_min_max(const scheme::QuantizationArgs& args, Role role) { return resolved("", args, role) == "memoryless_minmax"; }
 
 at::Tensor shared_global_scale(const std::vector<const Observer*>& observers) {
   SWAGE_CHECK(!observers.empty(), InvalidArgument, "shared_global_scale: no observers");

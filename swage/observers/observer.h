@@ -41,7 +41,13 @@ struct QuantizationParameters {
   at::Tensor scale, zero_point, global_scale;
 };
 
-// Not thread-safe; results do not depend on the number of threads.
+// What one batch says: its range, of the scales' shape, in the dtype of the values. Undefined for a batch without values.
+struct BatchRange {
+  at::Tensor low, high;
+  double values = 0;  // their number
+};
+
+// Not thread-safe but for range_of(); results do not depend on the number of threads.
 class Observer {
  public:
   Observer(scheme::QuantizationArgs args, Role role);
@@ -49,7 +55,11 @@ class Observer {
 
   // Takes in one batch (f32, bf16 or f16, CPU, one dtype for all batches). Error(InvalidArgument) for a shape that does not fit the role
   // or the strategy, Error(Numerical) for a NaN or Inf. A batch without values is skipped.
-  void observe(const at::Tensor& x);
+  void observe(const at::Tensor& x) { add(range_of(x)); }
+  // The two halves of observe(), for batches that are looked at in parallel: the first may run in many threads, the second wants the
+  // batches in their order.
+  BatchRange range_of(const at::Tensor& x) const;
+  void add(const BatchRange& batch);
   bool has_range() const { return low_.defined(); }
   // The range found, in the values' dtype, of the scales' shape (attention heads: [heads, 1]).
   const at::Tensor& low() const { return low_; }
@@ -66,8 +76,10 @@ class Observer {
   QuantizationParameters scale_and_zero_point(at::ScalarType stored_dtype, const at::Tensor& global_scale = {}) const;
 
  protected:
-  // Takes in a batch as a matrix whose tiles are the groups.
-  virtual void update(const at::Tensor& x, const solvers::GridSpec& spec) = 0;
+  // Low and high of a batch that is a matrix whose tiles are the groups.
+  virtual BatchRange measure(const at::Tensor& x, const solvers::GridSpec& spec) const = 0;
+  // Brings the next batch's range and those before together, by take().
+  virtual void join(const BatchRange& batch) = 0;
   void take(const at::Tensor& low, const at::Tensor& high) { low_ = low, high_ = high; }
 
   scheme::QuantizationArgs args_;
@@ -85,6 +97,8 @@ std::unique_ptr<Observer> make_observer(const std::string& name, const scheme::Q
 std::vector<std::string> observer_names();
 // Whether the observer needs set_importance().
 bool needs_importance(const std::string& name);
+// Whether what `args` name (make_observer()) is just the smallest and largest value of weights, seen once.
+bool is_min_max(const scheme::QuantizationArgs& args, Role role);
 
 // NVFP4's global scale for linears that an engine fuses: by the largest absmax of all. Error(InvalidArgument) if one has no range.
 at::Tensor shared_global_scale(const std::vector<const Observer*>& observers);

@@ -28,7 +28,7 @@ class Percentile final : public Observer {
   }
 
  protected:
-  void update(const at::Tensor& x, const solvers::GridSpec& spec) override {
+  BatchRange measure(const at::Tensor& x, const solvers::GridSpec& spec) const override {
     const int64_t rows = x.size(0), columns = x.size(1);
     const int64_t height = spec.group_rows == 0 ? rows : spec.group_rows, width = spec.group_size == 0 ? columns : spec.group_size;
     const int64_t across = solvers::groups_of(spec, columns), down = (rows + height - 1) / height;
@@ -45,19 +45,19 @@ class Percentile final : public Observer {
       high.mutable_data_ptr<float>()[tile] = quantile(scratch, share_);
     });
     if (spec.group_rows == 0 && spec.group_size == 0) low = low.view({1}), high = high.view({1});
-    join(low, high, static_cast<double>(x.numel()), x.scalar_type());
+    return {low.to(x.scalar_type()), high.to(x.scalar_type())};
+  }
+
+  // The mean over all batches, each as often as it has values.
+  void join(const BatchRange& batch) override {
+    const at::Tensor lows = batch.low.to(at::kDouble).mul(batch.values), highs = batch.high.to(at::kDouble).mul(batch.values);
+    low_sum_ = low_sum_.defined() ? low_sum_.add(lows) : lows;
+    high_sum_ = high_sum_.defined() ? high_sum_.add(highs) : highs;
+    values_ += batch.values;
+    take(low_sum_.div(values_).to(batch.low.scalar_type()), high_sum_.div(values_).to(batch.low.scalar_type()));
   }
 
  private:
-  // The mean over all batches, each as often as it has values.
-  void join(const at::Tensor& low, const at::Tensor& high, double values, at::ScalarType dtype) {
-    const at::Tensor lows = low.to(at::kDouble).mul(values), highs = high.to(at::kDouble).mul(values);
-    low_sum_ = low_sum_.defined() ? low_sum_.add(lows) : lows;
-    high_sum_ = high_sum_.defined() ? high_sum_.add(highs) : highs;
-    values_ += values;
-    take(low_sum_.div(values_).to(dtype), high_sum_.div(values_).to(dtype));
-  }
-
   double share_, values_ = 0;
   at::Tensor low_sum_, high_sum_;
 };

@@ -1,11 +1,6 @@
 #include "swage/pipeline/activation_scales.h"
 
-#include <ATen/ops/aminmax.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/max.h>
-
-#include <algorithm>
-#include <cmath>
+#include <ATen/ops/index_select.h>
 
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
@@ -14,57 +9,35 @@
 namespace swage::pipeline {
 namespace {
 
-using scheme::Dynamic, scheme::NumberType, scheme::QuantizationArgs, scheme::Strategy;
+using scheme::Dynamic, scheme::QuantizationArgs, scheme::Strategy;
 
-at::Tensor one_value(double value) { return at::full({1}, value, at::kFloat); }
-
-// As stored: rounded to its type; 0 becomes that type's epsilon.
-at::Tensor rounded_scale(const at::Tensor& scale, at::ScalarType stored) {
-  const double epsilon = stored == at::kBFloat16 ? 0x1p-7 : stored == at::kHalf ? 0x1p-10 : 0x1p-23;
-  const at::Tensor rounded = scale.to(stored).to(at::kFloat);
-  return rounded.masked_fill(rounded.eq(0), epsilon);
+at::Tensor seen_by(const model::Flow& flow, int expert) {
+  const at::Tensor rows = expert < 0 ? at::Tensor() : flow.routed_rows_of(expert);
+  return (rows.defined() ? flow.input_TI.index_select(0, rows) : flow.input_TI).cpu();
 }
-
-double half_range(const QuantizationArgs& args) { return (code_max(args) - code_min(args)) / 2; }
 
 }  // namespace
 
 bool needs_range(const QuantizationArgs& activations) { return activations.dynamic != Dynamic::Yes; }
 
-Range input_range(const std::vector<model::Flow>& flows, int expert) {
-  std::vector<Range> of_flow(flows.size());
-  eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) {
-    const model::Flow& flow = flows[size_t(i)];
-    at::Tensor x_TI = flow.input_TI;
-    if (expert >= 0) {
-      const at::Tensor rows = flow.rows_of_expert(expert);
-      if (rows.defined()) x_TI = x_TI.index_select(0, rows);
-    }
-    if (x_TI.size(0) == 0) return;
-    const auto [low, high] = at::aminmax(x_TI);
-    of_flow[size_t(i)] = {std::min(low.item<double>(), 0.0), std::max(high.item<double>(), 0.0)};
-    SWAGE_CHECK(std::isfinite(low.item<double>()) && std::isfinite(high.item<double>()), Numerical, "the activations hold NaN or infinity");
-  });
-  Range out;
-  for (const Range& range : of_flow) out = {std::min(out.low, range.low), std::max(out.high, range.high)};
-  return out;
+std::unique_ptr<observers::Observer> observe_inputs(const QuantizationArgs& activations, const std::vector<model::Flow>& flows, int expert) {
+  auto observer = observers::make_observer("", activations, observers::Role::Activation);
+  std::vector<observers::BatchRange> ranges(flows.size());
+  eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) { ranges[size_t(i)] = observer->range_of(seen_by(flows[size_t(i)], expert)); });
+  for (const observers::BatchRange& range : ranges) observer->add(range);
+  return observer->has_range() || expert < 0 ? std::move(observer) : observe_inputs(activations, flows, -1);
 }
 
-model::ActivationQuantization input_quantization(const QuantizationArgs& args, const Range& range, at::ScalarType stored) {
+model::ActivationQuantization input_quantization(const QuantizationArgs& args, const observers::Observer* observed, at::ScalarType stored) {
   model::ActivationQuantization out{.args = args};
-  const double absmax = std::max(-range.low, range.high);
-  if (args.dynamic == Dynamic::Local) {
-    out.global_scale = solvers::global_scale_of(absmax, stored);
-    return out;
-  }
   if (args.dynamic == Dynamic::Yes) return out;
-  if (args.symmetric) {
-    out.scale = rounded_scale(one_value(absmax / half_range(args)), stored);
+  if (args.dynamic == Dynamic::Local) {
+    out.global_scale = solvers::global_scale_of(observed->absmax(), stored);
     return out;
   }
-  out.scale = rounded_scale(one_value((range.high - range.low) / (code_max(args) - code_min(args))), stored);
-  const double zero = code_min(args) - range.low / out.scale.item<double>();
-  out.zero_point = one_value(std::nearbyint(std::clamp(zero, code_min(args), code_max(args))));
+  const observers::QuantizationParameters found = observed->scale_and_zero_point(stored);
+  out.scale = found.scale;
+  out.zero_point = found.zero_point;
   return out;
 }
 
@@ -87,15 +60,22 @@ std::vector<io::TensorSpec> cache_specs(const QuantizationArgs& args, int64_t he
   return {{"k_scale", scale_dtype, shape}, {"v_scale", scale_dtype, shape}};
 }
 
-void put_cache(checkpoint::Writer& writer, const std::string& attention, const QuantizationArgs& args, const model::CacheRange& range,
-               at::ScalarType stored) {
-  const auto put = [&](const char* suffix, const at::Tensor& largest_G) {
-    const bool by_head = args.strategy == Strategy::AttnHead;
-    const at::Tensor largest = by_head ? largest_G.view({-1, 1, 1}) : largest_G.max().view({1});
-    writer.put(cat(attention, ".", suffix), rounded_scale(largest.div(half_range(args)), stored).to(stored));
-  };
-  put("k_scale", range.key_G.cpu());
-  put("v_scale", range.value_G.cpu());
+CacheObservers::CacheObservers(const QuantizationArgs& args, size_t flows)
+    : keys_(observers::make_observer("", args, observers::Role::Attention)),
+      values_(observers::make_observer("", args, observers::Role::Attention)),
+      key_ranges_(flows),
+      value_ranges_(flows) {}
+
+void CacheObservers::observe(size_t index, const model::AttentionStates& states) {
+  key_ranges_[index] = keys_->range_of(states.key_GTE.cpu());
+  value_ranges_[index] = values_->range_of(states.value_GTE.cpu());
+}
+
+void CacheObservers::put(checkpoint::Writer& writer, const std::string& attention, at::ScalarType stored) {
+  for (const observers::BatchRange& range : key_ranges_) keys_->add(range);
+  for (const observers::BatchRange& range : value_ranges_) values_->add(range);
+  writer.put(attention + ".k_scale", keys_->scale_and_zero_point(stored).scale.to(stored));
+  writer.put(attention + ".v_scale", values_->scale_and_zero_point(stored).scale.to(stored));
 }
 
 }  // namespace swage::pipeline

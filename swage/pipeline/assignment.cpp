@@ -5,6 +5,7 @@
 #include "swage/base/error.h"
 #include "swage/model/activation_quantization.h"
 #include "swage/pipeline/activation_scales.h"
+#include "swage/pipeline/recipe_observers.h"
 #include "swage/scheme/config_json.h"
 #include "swage/scheme/describe.h"
 #include "swage/scheme/matching.h"
@@ -16,6 +17,19 @@ namespace {
 using modifiers::QuantizationFields;
 using scheme::Scheme;
 using Groups = std::vector<std::pair<std::string, Scheme>>;
+
+// An order that the scheme spells out counts before a modifier's default; two that were asked for must agree.
+void fill_actorder(const modifiers::Quantizer& modifier, const std::string& group, scheme::QuantizationArgs& weights) {
+  if (weights.strategy != scheme::Strategy::Group) return;
+  const std::string wanted = modifier.actorder();
+  if (!weights.actorder) {
+    if (!wanted.empty()) weights.actorder = wanted;
+    return;
+  }
+  const std::string spelled = scheme::orders_groups(weights) ? "group" : "static";
+  SWAGE_CHECK(!modifier.insists_on_actorder() || spelled == wanted, InvalidArgument, modifier.name(), ": actorder ", wanted.empty() ? "none" : wanted, ", but ",
+              group, " has ", *weights.actorder, "; leave one of them out");
+}
 
 Groups resolve_groups(const modifiers::Quantizer& modifier) {
   const QuantizationFields& fields = modifier.quantization();
@@ -36,8 +50,10 @@ Groups resolve_groups(const modifiers::Quantizer& modifier) {
   for (auto& [name, scheme] : groups) {
     if (fields.group_size) scheme = scheme::with_group_size(scheme, *fields.group_size);
     if (fields.symmetric) scheme = scheme::with_symmetric(scheme, *fields.symmetric);
-    SWAGE_CHECK(scheme.weights.has_value(), Unsupported, name, ": a scheme without weight quantization is not supported yet");
-    if (scheme.weights->strategy == scheme::Strategy::Group && !modifier.actorder().empty()) scheme.weights->actorder = modifier.actorder();
+    SWAGE_CHECK(scheme.weights || !scheme.input_activations, Unsupported, name, ": a scheme of activations alone is not supported");
+    SWAGE_CHECK(!scheme.output_activations, Unsupported, name, ": output_activations: no engine runs quantized outputs of linears; leave them out");
+    if (scheme.weights) fill_actorder(modifier, name, *scheme.weights);
+    choose_observers(fields, modifier.name(), scheme);
     scheme.format = scheme::format_of(scheme);
   }
   return groups;
@@ -88,19 +104,25 @@ void check_group_sizes(const Assignment& assignment, const std::vector<model::Mo
   std::vector<std::string> wrong;
   std::vector<int64_t> columns;
   int64_t size = 0;
+  bool fixed = false;  // by the scheme: no other size would do
   for (const model::ModuleInfo& module : modules) {
     const Scheme* scheme = assignment.find(module.name);
-    if (scheme == nullptr || scheme->weights->strategy != scheme::Strategy::Group) continue;
+    if (scheme == nullptr) continue;
     columns.push_back(module.columns);
-    if (module.columns % *scheme->weights->group_size == 0) continue;
-    size = *scheme->weights->group_size;
-    wrong.push_back(cat(module.name, " (", module.columns, " columns)"));
+    for (const auto* args : {&scheme->weights, &scheme->input_activations}) {
+      if (!*args || !(*args)->group_size || module.columns % *(*args)->group_size == 0) continue;
+      size = *(*args)->group_size;
+      fixed = fixed || args != &scheme->weights || scheme->weights->type == scheme::NumberType::Float;
+      wrong.push_back(cat(module.name, " (", module.columns, " columns)"));
+      break;
+    }
   }
   if (wrong.empty()) return;
   const size_t count = wrong.size();
   if (count > 10) wrong.resize(10);
   throw Error(ErrorKind::InvalidArgument, cat("group size ", size, " does not divide the columns of ", count, " modules: ", join(wrong),
-                                              count > 10 ? ", ..." : "", "; sizes that fit all: ", sizes_that_fit(columns)));
+                                              count > 10 ? ", ..." : "", fixed ? "; the scheme has no other: add them to ignore" : "; sizes that fit all: ",
+                                              fixed ? "" : sizes_that_fit(columns)));
 }
 
 // One table serves a tied model twice, and readers expect it as it is.
@@ -126,7 +148,7 @@ Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::Mo
   const scheme::SchemeMatcher matcher(out.groups, ignore);
   for (size_t i = 0; i < modules.size(); ++i) {
     const Scheme* found = modules[i].quantizable ? matcher.find(names[i]) : nullptr;
-    const auto same = [&](const auto& group) { return found != nullptr && group.second == *found; };
+    const auto same = [&](const auto& group) { return found != nullptr && found->weights && group.second == *found; };
     const auto group = std::find_if(out.groups.begin(), out.groups.end(), same);
     out.group_of.push_back(group == out.groups.end() ? -1 : group - out.groups.begin());
   }

@@ -37,7 +37,9 @@ std::optional<scheme::QuantizationConfig> existing_quantization(const checkpoint
 scheme::QuantizationConfig merged_config(const std::optional<scheme::QuantizationConfig>& existing, const SourceModules& modules, const Assignment& assignment) {
   scheme::QuantizationConfig merged;
   if (!existing) {
-    for (size_t i = 0; i < assignment.schemes.size(); ++i) merged.groups.emplace_back(cat("group_", i), assignment.schemes[i]);
+    for (const scheme::Scheme& scheme : assignment.schemes) {
+      if (scheme.weights) merged.groups.emplace_back(cat("group_", merged.groups.size()), scheme);
+    }
     merged.ignore = assignment.ignore;
     return merged;
   }

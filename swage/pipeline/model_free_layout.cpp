@@ -6,6 +6,7 @@
 #include <set>
 
 #include "swage/base/error.h"
+#include "swage/observers/observer.h"
 
 namespace swage::pipeline {
 namespace {
@@ -21,8 +22,13 @@ int64_t row_step(const scheme::QuantizationArgs& args) {
   return args.strategy == scheme::Strategy::Block ? std::lcm(kWordRows, args.block_structure->first) : kWordRows;
 }
 
-// A scale for the whole weight needs all of it at once.
-bool is_separable(const scheme::QuantizationArgs& args) { return args.strategy != scheme::Strategy::Tensor; }
+// A scale for the whole weight needs all of it at once, and so does an observer that stops searching when no group gains any more.
+bool is_separable(const scheme::QuantizationArgs& args) {
+  const bool searches = args.observer && !observers::is_min_max(args, observers::Role::Weight);
+  SWAGE_CHECK(!searches || args.strategy != scheme::Strategy::TensorGroup, Unsupported, "model-free: observer ", *args.observer,
+              " with a global scale needs a model; leave the observer out");
+  return args.strategy != scheme::Strategy::Tensor && !searches;
+}
 
 FreeItem module_item(const SourceModule& module, const scheme::Scheme& scheme) {
   const int64_t rows = module.info.rows, columns = module.info.columns, step = row_step(*scheme.weights);

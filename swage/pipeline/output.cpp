@@ -162,7 +162,9 @@ void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout
 
 void write_side_files(const checkpoint::Reader& reader, const Assignment& assignment, const std::string& recipe_yaml, checkpoint::Writer& writer) {
   scheme::QuantizationConfig quantization;
-  for (size_t i = 0; i < assignment.schemes.size(); ++i) quantization.groups.emplace_back(cat("group_", i), assignment.schemes[i]);
+  for (const scheme::Scheme& scheme : assignment.schemes) {  // a group that leaves its modules unquantized has served its purpose
+    if (scheme.weights) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), scheme);
+  }
   quantization.ignore = assignment.ignore;
   quantization.kv_cache_scheme = assignment.kv_cache;
   write_side_files(reader, quantization, recipe_yaml, writer);

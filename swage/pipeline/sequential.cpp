@@ -1,7 +1,6 @@
 #include "swage/pipeline/sequential.h"
 
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/maximum.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
 
@@ -141,20 +140,17 @@ class Sequential {
 
   // Attention, whose keys and values are measured on the way.
   void step_and_measure_cache(Block& block) {
-    std::vector<model::CacheRange> ranges(activations_->flows().size());
+    CacheObservers cache(*run_.assignment.kv_cache, activations_->flows().size());
     const Flow* first = activations_->flows().data();
     forward([&](Flow& flow) {
-      flow.cache_range = &ranges[size_t(&flow - first)];
+      model::AttentionStates states;
+      flow.attention_states = &states;
       block.step(0, flow);
-      flow.cache_range = nullptr;
+      flow.attention_states = nullptr;
+      cache.observe(size_t(&flow - first), states);
     });
-    model::CacheRange all = ranges[0];
-    for (const model::CacheRange& range : ranges) {
-      all.key_G = at::maximum(all.key_G, range.key_G);
-      all.value_G = at::maximum(all.value_G, range.value_G);
-    }
     const std::string& query = block.linears[0].name;
-    put_cache(run_.writer, query.substr(0, query.rfind('.')), *run_.assignment.kv_cache, all, stored_type(block.linears[0].name));
+    cache.put(run_.writer, query.substr(0, query.rfind('.')), stored_type(query));
   }
 
   at::ScalarType stored_type(const std::string& module) const { return checkpoint::scalar_type_of(stored_dtype(run_.reader, module)); }
@@ -291,8 +287,8 @@ class Sequential {
     if (!task.scheme->input_activations) return {};
     const auto timed = run_.clock.time("input scales");
     const scheme::QuantizationArgs& args = *task.scheme->input_activations;
-    const Range range = needs_range(args) ? input_range(activations_->flows(), options_.moe_routed ? expert : -1) : Range();
-    return input_quantization(args, range, task.stored_dtype);
+    const auto observed = needs_range(args) ? observe_inputs(args, activations_->flows(), options_.moe_routed ? expert : -1) : nullptr;
+    return input_quantization(args, observed.get(), task.stored_dtype);
   }
 
   // The Gram matrix of the group's input as its linears will see it: quantized where their scheme says so. An expert's own

@@ -108,4 +108,11 @@ const Scheme* SchemeMatcher::find(const ModuleName& module) const {
   return nullptr;
 }
 
+const Scheme* SchemeMatcher::find_by_name(const std::string& module) const {
+  const std::string last = module.substr(module.rfind('.') + 1);
+  const bool table = last.find("embed") != std::string::npos || last == "wte" || last == "wpe";
+  const Scheme* scheme = find({module, table ? "Embedding" : "Linear"});
+  return scheme ? scheme : find({module, table ? "Linear" : "Embedding"});
+}
+
 }  // namespace swage::scheme

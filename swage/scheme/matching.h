@@ -45,6 +45,9 @@ class SchemeMatcher {
 
   // nullptr if no target matches or the module is ignored. Valid while this lives.
   const Scheme* find(const ModuleName& module) const;
+  // The same for a module of a checkpoint, which does not tell classes: what is quantized is a Linear or an Embedding, and the latter is
+  // known by its name where both are targets.
+  const Scheme* find_by_name(const std::string& module) const;
 
  private:
   std::vector<std::pair<std::string, Scheme>> groups_;

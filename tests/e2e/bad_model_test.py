@@ -126,6 +126,9 @@ class Weights(EndToEnd):
         tensors[shape] = (dtype, size, struct.pack("<qq", -1, 1 << 40))
         write_safetensors(weights, tensors)
         self.assert_refused(run("inspect", first), 1, quoted(shape), " is not the shape of a weight")
+        tensors[shape] = ("I32", [2], data[:8])
+        write_safetensors(weights, tensors)
+        self.assert_refused(run("inspect", first), 1, quoted(shape), ": expected I64, two numbers, found ", "I32")
         del tensors[shape]
         write_safetensors(weights, tensors)
         self.assert_refused(run("inspect", first), 1, "weight_packed without an I64 weight_shape of two numbers")

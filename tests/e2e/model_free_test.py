@@ -4,21 +4,10 @@ import shutil
 import struct
 import unittest
 
-from support import EndToEnd, contents, edit_json, read_checkpoint, read_json, read_safetensors, run, split_checkpoint, write_json, write_safetensors
+from support import EndToEnd, bf16, contents, edit_json, read_checkpoint, read_json, read_safetensors, run, split_checkpoint, write_json, write_safetensors
 
 SCHEMES = (("W4A16", "--group-size", 16), ("W4A16_ASYM", "--group-size", 8), ("W8A16", "--group-size", -1), ("W8A8",), ("NVFP4A16",),
            ("MXFP4A16",), ("FP8_BLOCK",), ("FP8_DYNAMIC",))
-
-
-def bf16(draw, *shape):
-    """Random bf16 numbers from 2^-9 to 2^-5, of either sign."""
-    count = 1
-    for size in shape:
-        count *= size
-    data = bytearray(2 * count)
-    data[0::2] = draw.randbytes(count)
-    data[1::2] = draw.randbytes(count).translate(bytes((0x3B, 0x3C, 0xBB, 0xBC)[i % 4] for i in range(256)))
-    return ("BF16", list(shape), bytes(data))
 
 
 def make_wide(folder):

@@ -103,18 +103,62 @@ def byte_level_tokenizer():
                       "fuse_unk": False, "byte_fallback": False, "vocab": {token: i for i, token in enumerate(tokens)}, "merges": merges}}
 
 
+def make_tokenizer(folder):
+    """The files of a folder beside config and weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_text(json.dumps(byte_level_tokenizer()))
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
+                                                  "add_bos_token": False, "model_max_length": 128})
+    write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2})
+    (folder / "LICENSE").write_text("A licence.\n")
+
+
 def make_model(folder, name="llama32_tied"):
     """A copy of a golden model, completed with a tokenizer."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True)
     for file in ("config.json", "model.safetensors"):
         shutil.copyfile(MODELS / name / file, folder / file)
-    (folder / "tokenizer.json").write_text(json.dumps(byte_level_tokenizer()))
-    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
-                                                  "add_bos_token": False, "model_max_length": 128})
-    write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2})
-    (folder / "LICENSE").write_text("A licence.\n")
+    make_tokenizer(folder)
     return folder
+
+
+def bf16(draw, *shape):
+    """Random bf16 numbers from 2^-9 to 2^-5, of either sign."""
+    count = 1
+    for size in shape:
+        count *= size
+    data = bytearray(2 * count)
+    data[0::2] = draw.randbytes(count)
+    data[1::2] = draw.randbytes(count).translate(bytes((0x3B, 0x3C, 0xBB, 0xBC)[i % 4] for i in range(256)))
+    return ("BF16", list(shape), bytes(data))
+
+
+def make_llama(folder, hidden=128, inner=256, layers=2, tied=False):
+    """A random llama whose matrices every preset fits, of the size of compressed-tensors' golden presets, complete with a tokenizer."""
+    folder, draw = pathlib.Path(folder), random.Random(7)
+    tensors = {"model.embed_tokens.weight": bf16(draw, 128, hidden), "model.norm.weight": ones(hidden)}
+    if not tied:
+        tensors["lm_head.weight"] = bf16(draw, 128, hidden)
+    for layer in range(layers):
+        prefix = f"model.layers.{layer}."
+        for name, rows, columns in (("self_attn.q_proj", hidden, hidden), ("self_attn.k_proj", hidden // 2, hidden), ("self_attn.v_proj", hidden // 2, hidden),
+                                    ("self_attn.o_proj", hidden, hidden), ("mlp.gate_proj", inner, hidden), ("mlp.up_proj", inner, hidden),
+                                    ("mlp.down_proj", hidden, inner)):
+            tensors[f"{prefix}{name}.weight"] = bf16(draw, rows, columns)
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"{prefix}{name}.weight"] = ones(hidden)
+    make_tokenizer(folder)
+    write_safetensors(folder / "model.safetensors", tensors)
+    write_json(folder / "config.json", {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "dtype": "bfloat16", "hidden_size": hidden,
+                                        "intermediate_size": inner, "num_hidden_layers": layers, "vocab_size": 128, "num_attention_heads": 4,
+                                        "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "tie_word_embeddings": tied, "max_position_embeddings": 128,
+                                        "hidden_act": "silu"})
+    return folder
+
+
+def ones(size):
+    return ("BF16", [size], b"\x80\x3f" * size)
 
 
 def make_text(path, seed, documents=24):
