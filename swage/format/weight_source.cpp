@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/isfinite.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstring>
@@ -21,6 +22,10 @@ constexpr std::string_view kWeight = ".weight";
 constexpr std::array kSuffixes = {"weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx", "weight_shape",
                                   "weight_global_scale", "qweight", "qzeros", "scales", "g_idx", "scale_packed", "meta",
                                   "compressed", "bitmask", "row_offsets", "shape"};
+
+// What is stored of quantized activations, in a module that owns them.
+constexpr std::array kActivationSuffixes = {"input_scale",  "input_zero_point", "input_global_scale", "output_scale", "output_zero_point", "k_scale",
+                                            "k_zero_point", "v_scale",          "v_zero_point",       "q_scale",      "q_zero_point"};
 
 bool is_float(io::Dtype dtype) { return dtype == io::Dtype::F32 || dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F64; }
 
@@ -245,13 +250,14 @@ at::Tensor CheckpointWeights::load(const std::string& name) const {
 }
 
 std::optional<scheme::QuantizationArgs> CheckpointWeights::input_quantization(const std::string& module) const {
+  if (options_.weights_only) return {};
   if (const scheme::Scheme* scheme = quantized_scheme(module)) return scheme->input_activations;
   const auto found = inputs_only_.find(module);
   return found == inputs_only_.end() ? std::nullopt : std::optional(found->second);
 }
 
 std::optional<scheme::QuantizationArgs> CheckpointWeights::kv_cache_quantization() const {
-  return config_ ? config_->kv_cache_scheme : std::nullopt;
+  return config_ && !options_.weights_only ? config_->kv_cache_scheme : std::nullopt;
 }
 
 void CheckpointWeights::prefetch(const std::vector<std::string>& names) const {
@@ -270,6 +276,25 @@ std::vector<std::string> CheckpointWeights::quantized_modules() const {
   std::vector<std::string> names;
   for (const auto& [module, stored] : modules_) names.push_back(module);
   return names;
+}
+
+std::vector<std::string> CheckpointWeights::encoded_modules() const {
+  std::vector<std::string> names = quantized_modules();
+  for (const io::TensorSpec& tensor : reader_.tensors()) {
+    const auto module = module_of(tensor.name, ".bitmask");
+    if (module && !modules_.contains(*module) && is_sparse(lookup(*module))) names.push_back(*module);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool CheckpointWeights::describes_quantization(const std::string& tensor) const {
+  const size_t dot = tensor.rfind('.');
+  if (dot == std::string::npos) return false;
+  const std::string module = tensor.substr(0, dot), suffix = tensor.substr(dot + 1);
+  const auto is_one_of = [&](const auto& list) { return std::find(list.begin(), list.end(), suffix) != list.end(); };
+  if (is_one_of(kSuffixes)) return modules_.contains(module) || is_sparse(lookup(module));
+  return config_ && is_one_of(kActivationSuffixes);
 }
 
 const scheme::Scheme* CheckpointWeights::quantized_scheme(const std::string& module) const {

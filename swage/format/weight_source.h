@@ -16,7 +16,8 @@
 namespace swage::format {
 
 struct CheckpointWeightsOptions {
-  bool check_finite = true;  // load() throws Error(Numerical) naming a tensor that holds NaN or infinity
+  bool check_finite = true;   // load() throws Error(Numerical) naming a tensor that holds NaN or infinity
+  bool weights_only = false;  // no quantization of inputs, keys and values is asked for: the values of the weights alone
 };
 
 // A module's codes and how to read them.
@@ -47,6 +48,11 @@ class CheckpointWeights : public checkpoint::WeightSource {
   // None for a dense checkpoint, and for the methods gptq and awq.
   const std::optional<scheme::QuantizationConfig>& quantization_config() const { return config_; }
   std::vector<std::string> quantized_modules() const;  // sorted
+  // Modules whose weight is not stored as plain numbers: quantized ones and those stored without their zeros. Sorted.
+  std::vector<std::string> encoded_modules() const;
+  // Whether a dense checkpoint would not hold this tensor, or hold another one under its name: a part of an encoded weight, a scale of
+  // activations, keys, values or queries.
+  bool describes_quantization(const std::string& tensor) const;
   // The scheme of a quantized module, nullptr for any other.
   const scheme::Scheme* quantized_scheme(const std::string& module) const;
   // Codes, scales and zero points of a quantized module, on the CPU, copied out of the file. Error(InvalidArgument) if it is

@@ -116,6 +116,27 @@ TEST(CheckpointWeights, AnswersForModulesAndTensors) {
   expect_error(ErrorKind::InvalidArgument, "norm", [&] { weights.quantized("norm"); });
 }
 
+// As the source of another compression: values without what else the checkpoint says of its quantization.
+TEST(CheckpointWeights, WeightsOnly) {
+  const Folder folder;
+  scheme::Scheme scheme = scheme::preset("FP8");
+  golden::Tensors tensors = one_linear(scheme);
+  tensors["a.input_scale"] = at::full({1}, 0.5, at::kBFloat16);
+  tensors["a.bias"] = at::ones({16}, at::kBFloat16);
+  write_checkpoint(folder.path(), config_for(scheme), tensors);
+  const Reader reader(folder.path());
+  const CheckpointWeights whole(reader), weights(reader, at::kCPU, {.weights_only = true});
+  EXPECT_TRUE(whole.input_quantization("a").has_value());
+  EXPECT_FALSE(weights.input_quantization("a").has_value());
+  EXPECT_TRUE(weights.load("a.weight").equal(whole.load("a.weight")));
+  EXPECT_EQ(weights.encoded_modules(), std::vector<std::string>{"a"});
+  std::set<std::string> described;
+  for (const io::TensorSpec& spec : reader.tensors()) {
+    if (weights.describes_quantization(spec.name)) described.insert(spec.name);
+  }
+  EXPECT_EQ(described, (std::set<std::string>{"a.input_scale", "a.weight", "a.weight_scale"}));
+}
+
 TEST(CheckpointWeights, EachPresetIsWrittenAndReadBack) {
   at::manual_seed(7);
   for (const std::string& name : scheme::preset_names()) {

@@ -17,6 +17,7 @@
 #include "swage/pipeline/data_free.h"
 #include "swage/pipeline/model_free.h"
 #include "swage/pipeline/plan.h"
+#include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/self_check.h"
 #include "swage/pipeline/sequential.h"
 #include "swage/pipeline/text.h"
@@ -63,17 +64,16 @@ class Compression {
       : job_(job),
         context_(context),
         reader_(job.source),
-        weights_(reader_, ops::to_torch(context.device)),
+        weights_(reader_, ops::to_torch(context.device), {.weights_only = true}),
         model_(model::make_model(reader_.config(), weights_, ops::to_torch(context.device))) {
-    SWAGE_CHECK(reader_.config().find("quantization_config") == nullptr, Unsupported, job.source.string(),
-                ": is quantized already; compressing it again is not supported yet");
     check_shapes(reader_, weights_, *model_);
     assignment_ = assign_schemes_of(job, *model_);
+    check_requantization(weights_, assignment_, context);
     const int64_t positions = model_->max_positions();
     SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument, "max-seq-length ", job.max_seq_length,
                 ": the model takes ", positions, " tokens");
     rescalings_ = resolve_rescalings(job.chain, *model_, assignment_);
-    layout_ = output_layout(reader_, *model_, assignment_, rescalings_.rewritten);
+    layout_ = output_layout(reader_, weights_, *model_, assignment_, rescalings_.rewritten);
   }
 
   Json run() {
@@ -91,6 +91,7 @@ class Compression {
     {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
+      write_dequantized(reader_, weights_, layout_, writer);
     }
     if (calibrates()) {
       run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed});

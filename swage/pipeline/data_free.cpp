@@ -5,6 +5,7 @@
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
 #include "swage/pipeline/output.h"
+#include "swage/pipeline/quantized_source.h"
 #include "swage/scheme/fused_sets.h"
 
 namespace swage::pipeline {
@@ -22,9 +23,11 @@ at::Tensor weight_of_expert(const Run& run, const std::string& experts, const st
 // The weight in its stored dtype where the checkpoint has it as such: widening it first would cost a pass over memory.
 at::Tensor weight_of(const Run& run, const std::string& module) {
   const std::string name = module + ".weight";
-  if (run.reader.find(name) != nullptr) return run.reader.view(name);
+  const io::TensorSpec* stored = run.reader.find(name);
+  if (stored != nullptr && is_plain_float(stored->dtype) && run.reader.find(name + "_scale") == nullptr) return run.reader.view(name);
   const size_t cut = module.find(".experts.");
-  return cut == std::string::npos ? run.weights.load(name) : weight_of_expert(run, module.substr(0, cut) + ".experts.", module.substr(cut + 9));
+  const bool fused = stored == nullptr && cut != std::string::npos && run.weights.shape(name).empty();
+  return fused ? weight_of_expert(run, module.substr(0, cut) + ".experts.", module.substr(cut + 9)) : run.weights.load(name);
 }
 
 // Modules that are solved in one call: those that share a global scale, else a single one.
@@ -76,7 +79,7 @@ void run_data_free(const Run& run) {
       for (size_t k = 0; k < sets[i].modules.size(); ++k) finish_module(run, sets[i].modules[k], solved[i][k], 0);
     }
     if (block >= 0) {
-      for (const std::string& name : run.model.tensors_of_block(block)) run.reader.drop(name);
+      drop_block(run.reader, run.model, block);
     }
     tell_progress(run, "quantizing", block, double(block + 1), double(blocks), 0);
   }

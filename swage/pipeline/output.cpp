@@ -10,6 +10,7 @@
 #include "swage/base/error.h"
 #include "swage/format/format.h"
 #include "swage/pipeline/activation_scales.h"
+#include "swage/pipeline/quantized_source.h"
 
 namespace swage::pipeline {
 namespace {
@@ -19,7 +20,7 @@ namespace fs = std::filesystem;
 // Weights in other containers and files about the source's weights are not taken along.
 bool belongs_to_weights(const fs::path& file) {
   constexpr std::array kEndings = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"};
-  constexpr std::array kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "recipe.yaml", "swage_report.json"};
+  constexpr std::array kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "recipe.yaml", "swage_report.json", "quantize_config.json", "quant_config.json"};
   const std::string name = file.filename().string();
   return std::any_of(kEndings.begin(), kEndings.end(), [&](const char* end) { return name.ends_with(end); }) ||
          std::find(kNames.begin(), kNames.end(), name) != kNames.end();
@@ -101,21 +102,23 @@ io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& modu
     const size_t cut = module.find(".experts.");
     if (cut != std::string::npos) spec = reader.find(module.substr(0, cut) + ".experts.gate_up_proj");
   }
-  SWAGE_CHECK(spec != nullptr, Internal, reader.folder().string(), ": no weight of ", module);
-  return spec->dtype;
+  return spec != nullptr && is_plain_float(spec->dtype) ? spec->dtype : dense_dtype(reader);
 }
 
-OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model& model, const Assignment& assignment,
+OutputLayout output_layout(const checkpoint::Reader& reader, const format::CheckpointWeights& weights, const model::Model& model, const Assignment& assignment,
                            const std::set<std::string>& rewritten) {
+  const std::vector<std::string> encoded = weights.encoded_modules();
   for (const std::string& name : rewritten) {
+    SWAGE_CHECK(!weights.describes_quantization(name) && (reader.find(name) != nullptr || weights.shape(name).empty()), Unsupported, name,
+                ": would be rescaled, but the source holds it quantized; swage convert --to dense it first");
     SWAGE_CHECK(reader.find(name) != nullptr, Unsupported, name, ": would be rescaled, but is a part of a tensor of several experts; quantize all of them");
   }
   std::set<std::string> dropped;  // source tensors that quantized modules replace
   for (const io::TensorSpec& spec : reader.tensors()) {
-    if (!quantized_module(spec.name, assignment).empty()) dropped.insert(spec.name);
+    if (!quantized_module(spec.name, assignment).empty() || weights.describes_quantization(spec.name)) dropped.insert(spec.name);
   }
   for (const auto& [module, scheme] : assignment.scheme_of) {
-    if (reader.find(module + ".weight") != nullptr) continue;
+    if (reader.find(module + ".weight") != nullptr || weights.quantized_scheme(module) != nullptr) continue;
     const std::string experts = module.substr(0, module.find(".experts.")) + ".experts.";
     dropped.insert(experts + "gate_up_proj");
     dropped.insert(experts + "down_proj");
@@ -130,12 +133,22 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model&
     const auto found = block_of.find(spec.name);
     copied_of_block[found == block_of.end() ? -1 : found->second].push_back(&spec);
   }
+  std::map<int, std::vector<std::string>> dequantized_of_block;
+  for (const std::string& module : encoded) {
+    if (assignment.find(module) != nullptr) continue;
+    const auto found = block_of.find(module + ".weight");
+    dequantized_of_block[found == block_of.end() ? -1 : found->second].push_back(module);
+  }
   OutputLayout out;
   const std::vector<model::ModuleInfo> modules = model.modules();
   for (int b = -1; b < model.blocks(); ++b) {
     for (const io::TensorSpec* spec : copied_of_block[b]) {
       out.tensors.push_back(*spec);
       if (!rewritten.contains(spec->name)) out.copied.push_back(spec->name);
+    }
+    for (const std::string& module : dequantized_of_block[b]) {
+      out.tensors.push_back({module + ".weight", stored_dtype(reader, module), weights.shape(module + ".weight")});
+      out.dequantized.push_back(out.tensors.back().name);
     }
     for (const model::ModuleInfo& module : modules) {
       if (module.block != b) continue;
@@ -172,7 +185,7 @@ void write_side_files(const checkpoint::Reader& reader, const Assignment& assign
 
 void write_side_files(const checkpoint::Reader& reader, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,
                       checkpoint::Writer& writer) {
-  Json config = reader.config();
+  Json config = without_old_keys(reader.config());
   config.set("quantization_config", scheme::to_json(quantization));
   writer.add_file("config.json", config.dump(2) + "\n");
   writer.add_file("recipe.yaml", recipe_yaml);

@@ -7,6 +7,7 @@
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/writer.h"
 #include "swage/format/quantized_weight.h"
+#include "swage/format/weight_source.h"
 #include "swage/model/model.h"
 #include "swage/pipeline/assignment.h"
 #include "swage/scheme/config_json.h"
@@ -16,15 +17,18 @@ namespace swage::pipeline {
 struct OutputLayout {
   std::vector<io::TensorSpec> tensors;    // everything the output holds, in the order of the shards
   std::vector<std::string> copied;        // of these, the ones taken over bit for bit
+  std::vector<std::string> dequantized;   // and the weights that the source holds encoded and the output as numbers
   uint64_t bytes = 0;
 };
 
 // Tensors of the source that no quantized module replaces are copied. Block by block, so that shards fill in order.
 // Those named in `rewritten` keep their place and are put later, with other values; Error(Unsupported) for one that the source does not have by that name.
-OutputLayout output_layout(const checkpoint::Reader& reader, const model::Model& model, const Assignment& assignment,
+// What the source says of a quantization of its own is left out, and weights that it quantizes and the assignment does not become numbers.
+OutputLayout output_layout(const checkpoint::Reader& reader, const format::CheckpointWeights& weights, const model::Model& model, const Assignment& assignment,
                            const std::set<std::string>& rewritten);
 
-// The dtype that scales of `module` are stored in: that of its weight in the source.
+// The dtype that scales of `module` are stored in: that of its weight in the source, of the source's
+// other weights where it has no float for it.
 io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module);
 
 // Packs one module's weight in its scheme's format and writes it. Thread-safe.

@@ -20,6 +20,12 @@ void finish_module(const Run& run, const std::string& name, const modifiers::Sol
   for (const std::string& warning : solved.warnings) run.context.log(Severity::Warning, cat(name, ": ", warning));
 }
 
+void drop_block(const checkpoint::Reader& reader, const model::Model& model, int64_t block) {
+  for (const std::string& name : model.tensors_of_block(block)) {
+    if (reader.find(name) != nullptr) reader.drop(name);
+  }
+}
+
 void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done) {
   ProgressEvent event;
   event.stage = stage;

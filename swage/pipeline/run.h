@@ -29,6 +29,9 @@ struct Run {
 // Writes a solved linear and notes it in the report.
 void finish_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens);
 
+// Gives the pages of a block's tensors back, of those that the source has under their names.
+void drop_block(const checkpoint::Reader& reader, const model::Model& model, int64_t block);
+
 // Tells the context where the run stands. `done` and `total` are in units of work.
 void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done);
 

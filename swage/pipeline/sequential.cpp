@@ -86,7 +86,7 @@ class Sequential {
       }
     }
     finish_block(*block);
-    for (const std::string& name : run_.model.tensors_of_block(b)) run_.reader.drop(name);
+    drop_block(run_.reader, run_.model, b);
     block.reset();
     release_free_memory();
   }
