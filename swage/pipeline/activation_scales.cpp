@@ -3,6 +3,7 @@
 #include <ATen/ops/index_select.h>
 
 #include "swage/base/error.h"
+#include "swage/checkpoint/reader.h"
 #include "swage/eval/forward.h"
 #include "swage/solvers/grid.h"
 
@@ -16,7 +17,17 @@ at::Tensor seen_by(const model::Flow& flow, int expert) {
   return (rows.defined() ? flow.input_TI.index_select(0, rows) : flow.input_TI).cpu();
 }
 
+at::ScalarType as_stored(const QuantizationArgs& args, at::ScalarType stored) {
+  return checkpoint::scalar_type_of(scale_dtype_of(args, checkpoint::dtype_of(stored)));
+}
+
 }  // namespace
+
+io::Dtype scale_dtype_of(const QuantizationArgs& args, io::Dtype stored) {
+  if (args.scale_dtype == "torch.float32") return io::Dtype::F32;
+  if (args.scale_dtype == "torch.bfloat16") return io::Dtype::BF16;
+  return args.scale_dtype == "torch.float16" ? io::Dtype::F16 : stored;
+}
 
 bool needs_range(const QuantizationArgs& activations) { return activations.dynamic != Dynamic::Yes; }
 
@@ -44,24 +55,26 @@ model::ActivationQuantization input_quantization(const QuantizationArgs& args, c
 std::vector<io::TensorSpec> input_specs(const QuantizationArgs& args, io::Dtype scale_dtype) {
   std::vector<io::TensorSpec> out;
   if (args.dynamic == Dynamic::Local) out.push_back({"input_global_scale", io::Dtype::F32, {1}});
-  if (args.dynamic == Dynamic::No) out.push_back({"input_scale", scale_dtype, {1}});
+  if (args.dynamic == Dynamic::No) out.push_back({"input_scale", scale_dtype_of(args, scale_dtype), {1}});
   if (args.dynamic == Dynamic::No && !args.symmetric) out.push_back({"input_zero_point", io::Dtype::I8, {1}});
   return out;
 }
 
 void put_input(checkpoint::Writer& writer, const std::string& module, const model::ActivationQuantization& input, at::ScalarType stored) {
   if (input.global_scale.defined()) writer.put(module + ".input_global_scale", input.global_scale);
-  if (input.scale.defined()) writer.put(module + ".input_scale", input.scale.to(stored));
+  if (input.scale.defined()) writer.put(module + ".input_scale", input.scale.to(as_stored(input.args, stored)));
   if (input.zero_point.defined()) writer.put(module + ".input_zero_point", input.zero_point.to(at::kChar));
 }
 
 std::vector<io::TensorSpec> cache_specs(const QuantizationArgs& args, int64_t heads, io::Dtype scale_dtype) {
   const std::vector<int64_t> shape = args.strategy == Strategy::AttnHead ? std::vector<int64_t>{heads, 1, 1} : std::vector<int64_t>{1};
-  return {{"k_scale", scale_dtype, shape}, {"v_scale", scale_dtype, shape}};
+  const io::Dtype dtype = scale_dtype_of(args, scale_dtype);
+  return {{"k_scale", dtype, shape}, {"v_scale", dtype, shape}};
 }
 
 CacheObservers::CacheObservers(const QuantizationArgs& args, size_t flows)
-    : keys_(observers::make_observer("", args, observers::Role::Attention)),
+    : args_(args),
+      keys_(observers::make_observer("", args, observers::Role::Attention)),
       values_(observers::make_observer("", args, observers::Role::Attention)),
       key_ranges_(flows),
       value_ranges_(flows) {}
@@ -74,8 +87,9 @@ void CacheObservers::observe(size_t index, const model::AttentionStates& states)
 void CacheObservers::put(checkpoint::Writer& writer, const std::string& attention, at::ScalarType stored) {
   for (const observers::BatchRange& range : key_ranges_) keys_->add(range);
   for (const observers::BatchRange& range : value_ranges_) values_->add(range);
-  writer.put(attention + ".k_scale", keys_->scale_and_zero_point(stored).scale.to(stored));
-  writer.put(attention + ".v_scale", values_->scale_and_zero_point(stored).scale.to(stored));
+  const at::ScalarType dtype = as_stored(args_, stored);
+  writer.put(attention + ".k_scale", keys_->scale_and_zero_point(stored).scale.to(dtype));
+  writer.put(attention + ".v_scale", values_->scale_and_zero_point(stored).scale.to(dtype));
 }
 
 }  // namespace swage::pipeline

@@ -16,6 +16,9 @@
 
 namespace swage::pipeline {
 
+// The type that scales of these arguments are stored in where it is not the format's own: their scale_dtype, else `stored`, the model's.
+io::Dtype scale_dtype_of(const scheme::QuantizationArgs& args, io::Dtype stored);
+
 // Whether the activations' scale, or a part of it, has to come from calibration.
 bool needs_range(const scheme::QuantizationArgs& activations);
 
@@ -41,6 +44,7 @@ class CacheObservers {
   void put(checkpoint::Writer& writer, const std::string& attention, at::ScalarType stored);
 
  private:
+  scheme::QuantizationArgs args_;
   std::unique_ptr<observers::Observer> keys_, values_;
   std::vector<observers::BatchRange> key_ranges_, value_ranges_;
 };

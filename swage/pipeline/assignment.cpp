@@ -50,11 +50,15 @@ Groups resolve_groups(const modifiers::Quantizer& modifier) {
   for (auto& [name, scheme] : groups) {
     if (fields.group_size) scheme = scheme::with_group_size(scheme, *fields.group_size);
     if (fields.symmetric) scheme = scheme::with_symmetric(scheme, *fields.symmetric);
-    SWAGE_CHECK(scheme.weights || !scheme.input_activations, Unsupported, name, ": a scheme of activations alone is not supported");
+    SWAGE_CHECK(scheme.weights || !scheme.input_activations, Unsupported, name,
+                ": a scheme of activations alone (queries of attention included) is not supported; keys and values: kv_cache_scheme");
     SWAGE_CHECK(!scheme.output_activations, Unsupported, name, ": output_activations: no engine runs quantized outputs of linears; leave them out");
     if (scheme.weights) fill_actorder(modifier, name, *scheme.weights);
     choose_observers(fields, modifier.name(), scheme);
     scheme.format = scheme::format_of(scheme);
+    const bool zeros = scheme.weights && !scheme.weights->symmetric && scheme.format != "pack-quantized";  // packed ones have the codes' bits
+    SWAGE_CHECK(!zeros || scheme.weights->zp_dtype.value_or("torch.int8") == "torch.int8", Unsupported, name, ": zp_dtype ", *scheme.weights->zp_dtype,
+                ": ", scheme.format, " stores zero points as torch.int8");
   }
   return groups;
 }
@@ -109,13 +113,11 @@ void check_group_sizes(const Assignment& assignment, const std::vector<model::Mo
     const Scheme* scheme = assignment.find(module.name);
     if (scheme == nullptr) continue;
     columns.push_back(module.columns);
-    for (const auto* args : {&scheme->weights, &scheme->input_activations}) {
-      if (!*args || !(*args)->group_size || module.columns % *(*args)->group_size == 0) continue;
-      size = *(*args)->group_size;
-      fixed = fixed || args != &scheme->weights || scheme->weights->type == scheme::NumberType::Float;
-      wrong.push_back(cat(module.name, " (", module.columns, " columns)"));
-      break;
-    }
+    const scheme::QuantizationArgs& weights = *scheme->weights;
+    if (!weights.group_size || module.columns % *weights.group_size == 0) continue;
+    size = *weights.group_size;
+    fixed = fixed || weights.type == scheme::NumberType::Float;
+    wrong.push_back(cat(module.name, " (", module.columns, " columns)"));
   }
   if (wrong.empty()) return;
   const size_t count = wrong.size();

@@ -7,6 +7,7 @@
 
 #include "swage/base/error.h"
 #include "swage/observers/observer.h"
+#include "swage/pipeline/activation_scales.h"
 
 namespace swage::pipeline {
 namespace {
@@ -39,7 +40,7 @@ FreeItem module_item(const SourceModule& module, const scheme::Scheme& scheme) {
   item.rows = rows;
   item.chunk_rows = is_separable(*scheme.weights) ? std::max<int64_t>(1, kChunkValues / columns / step) * step : rows;
   const format::Format& format = format::format_for(scheme);
-  const auto specs = [&](int64_t count) { return format.specs(*scheme.weights, count, columns, module.dtype); };
+  const auto specs = [&](int64_t count) { return format.specs(*scheme.weights, count, columns, scale_dtype_of(*scheme.weights, module.dtype)); };
   const std::vector<io::TensorSpec> whole = specs(rows), one = specs(step), two = specs(2 * step);
   for (size_t i = 0; i < whole.size(); ++i) {
     OutputTensor& output = item.outputs.emplace_back();

@@ -37,7 +37,7 @@ std::string quantized_module(const std::string& tensor, const Assignment& assign
 void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& module, const Assignment& assignment, OutputLayout& out) {
   const scheme::Scheme& scheme = *assignment.find(module.name);
   const format::Format& format = format::format_named(scheme.format);
-  for (io::TensorSpec& spec : format.specs(*scheme.weights, module.rows, module.columns, stored_dtype(reader, module.name))) {
+  for (io::TensorSpec& spec : format.specs(*scheme.weights, module.rows, module.columns, scale_dtype_of(*scheme.weights, stored_dtype(reader, module.name)))) {
     spec.name = module.name + "." + spec.name;
     out.tensors.push_back(std::move(spec));
   }

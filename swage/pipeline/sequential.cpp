@@ -29,8 +29,9 @@ void put_into(Linear& linear, const format::QuantizedWeight& weight) {
   const at::Device device = linear.weight_OI.device();
   linear.integer_weight.reset();
   linear.weight_OI = at::Tensor();
+  const bool integers = weight.codes_OI.scalar_type() == at::kChar;  // bytes are the codes of narrow floats
   const bool grouped_in_order = !weight.g_idx_I.defined() && weight.scale_OG.dim() == 2;
-  if (device.is_cpu() && grouped_in_order) linear.integer_weight = ops::IntegerLinear::make(weight.codes_OI, weight.scale_OG, weight.zero_point_OG);
+  if (device.is_cpu() && integers && grouped_in_order) linear.integer_weight = ops::IntegerLinear::make(weight.codes_OI, weight.scale_OG, weight.zero_point_OG);
   if (!linear.integer_weight) linear.weight_OI = format::dequantize(weight).to(device);
 }
 

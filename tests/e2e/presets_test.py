@@ -1,6 +1,7 @@
 """Every preset, KV cache scheme, head and embedding: compressed, run, inspected, and described as compressed-tensors describes it."""
 import concurrent.futures
 import json
+import struct
 import unittest
 
 from support import EndToEnd, ROOT, edit_json, make_llama, make_text, read_checkpoint, read_json, run
@@ -64,7 +65,7 @@ class Presets(EndToEnd):
 
     def test_groups_that_do_not_divide_are_found_before_the_run(self):
         narrow = make_llama(self.folder / "narrow", hidden=144, inner=240, layers=1)
-        for scheme, size in (("NVFP4A16", None), ("MXFP4A16", 32), ("FP8_BLOCK", 128), ("W4A16", 128)):
+        for scheme, size in (("NVFP4A16", None), ("MXFP4A16", 32), ("W4A16", 128)):
             result = self.compress(narrow, "--method", "rtn", "--scheme", scheme, out=self.out if size else self.folder / "fits")
             if size is None:
                 self.assert_succeeds(result)
@@ -80,6 +81,27 @@ class Presets(EndToEnd):
             config = read_json(out / "config.json")["quantization_config"]
             config["config_groups"]["group_0"]["weights"].pop("actorder", None)  # of groups: what GPTQ adds
             self.assertEqual(config, GOLDEN[name]["quantization_config"])
+
+    # What later layers read while calibrating comes through the weights that are solved: of whatever type, they must act as their values.
+    # Static input scales tell: absmax / 448, which rounding to 4 bits moves by some percents only.
+    def test_activations_go_on_through_the_values_of_every_type(self):
+        kinds = {"int8": "{num_bits: 8, strategy: channel}", "int4": "{num_bits: 4, group_size: 32}", "asym": "{num_bits: 4, group_size: 32, symmetric: false}",
+                 "mxfp4": "{num_bits: 4, type: float, group_size: 32, scale_dtype: torch.uint8}",
+                 "mxfp6": "{num_bits: 6, type: float, group_size: 32, scale_dtype: torch.uint8}",
+                 "mxfp8": "{num_bits: 8, type: float, group_size: 32, scale_dtype: torch.uint8}",
+                 "nvfp4": "{num_bits: 4, type: float, strategy: tensor_group, group_size: 16, scale_dtype: torch.float8_e4m3fn}",
+                 "block": "{num_bits: 8, type: float, strategy: block, block_structure: [128, 128]}"}
+        scales = {}
+        for kind, weights in kinds.items():
+            recipe = self.recipe("    GPTQModifier:\n      ignore: [lm_head]\n      config_groups:\n        group_0: {targets: [Linear], weights: %s, "
+                                 "input_activations: {num_bits: 8, type: float, observer: static_minmax}}\n" % weights)
+            self.assert_succeeds(self.compress(self.source, *recipe, *self.data(), out=self.folder / kind))
+            tensors = read_checkpoint(self.folder / kind)
+            scales[kind] = {name: struct.unpack("<f", b"\0\0" + data)[0] for name, (_, _, data) in tensors.items() if name.endswith("input_scale")}
+        self.assertEqual(len(scales["int8"]), 14)
+        for kind, found in scales.items():
+            for name, scale in found.items():
+                self.assertLess(abs(scale / scales["int8"][name] - 1), 0.25, f"{kind}: {name}")
 
     def check_cache(self, strategy, shape):
         out = self.folder / strategy
@@ -193,6 +215,27 @@ class Observers(EndToEnd):
             path = self.folder / "recipe.yaml"
             path.write_text("quant_stage:\n  quant_modifiers:\n    QuantizationModifier: {scheme: FP8, ignore: [lm_head], %s}" % fields)
             self.assert_refused(self.compress(source, "--recipe", path, "-d", self.text), 2, text)
+
+    def test_types_of_scales_and_zero_points(self):
+        groups = "QuantizationModifier: {ignore: [lm_head], config_groups: {group_0: {targets: [Linear], %s weights: {num_bits: 8, group_size: 64, %s}}}}"
+        for dtype, stored in (("float32", "F32"), ("torch.float16", "F16"), ("torch.bfloat16", "BF16")):
+            tensors, group = self.compressed(f"scale-{dtype}", groups % ("", f"scale_dtype: {dtype}"))
+            self.assertEqual(tensors[f"{DOWN}.weight_scale"][:2], (stored, [128, 4]))
+            self.assertEqual(group["weights"]["scale_dtype"], "torch." + dtype.removeprefix("torch."))
+            self.assert_succeeds(run("eval", self.folder / f"scale-{dtype}", "-d", self.text, "--window", 32, "--max-windows", 2))
+        path = self.folder / "recipe.yaml"
+        path.write_text("quant_stage:\n  quant_modifiers:\n    " + groups % ("format: int-quantized,", "symmetric: false, zp_dtype: torch.int32"))
+        result = self.compress(self.folder / "llama", "--recipe", path)
+        self.assert_refused(result, 1, "zp_dtype torch.int32: int-quantized stores zero points as torch.int8")
+
+    def test_what_no_engine_runs_is_refused(self):
+        source = make_llama(self.folder / "llama", layers=1)
+        args = "{num_bits: 8, type: float, strategy: tensor}"
+        for group, text in (("targets: [LlamaAttention], input_activations: %s" % args, "queries of attention"),
+                            ("targets: [Linear], weights: %s, output_activations: %s" % (args, args), "output_activations")):
+            path = self.folder / "recipe.yaml"
+            path.write_text("quant_stage:\n  quant_modifiers:\n    QuantizationModifier: {ignore: [lm_head], config_groups: {group_0: {%s}}}" % group)
+            self.assert_refused(self.compress(source, "--recipe", path, "-d", self.text), 1, text)
 
     def test_act_order_of_a_group_counts_before_the_default(self):
         groups = "config_groups: {group_0: {targets: [Linear], weights: {num_bits: 4, group_size: 32, actorder: %s}}}"
