@@ -44,6 +44,7 @@ struct InputGroup {
 struct Stage {
   std::string name;  // "attention input", "attention output", "mlp input", "mlp output", "expert 3 output"
   std::vector<InputGroup> groups;
+  bool into_residual = false;  // what its one linear makes is added to the residual stream as it is
 };
 
 struct KvCache;  // one block's keys and values, see kv_cache.h

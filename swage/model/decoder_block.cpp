@@ -55,7 +55,7 @@ DecoderBlock::DecoderBlock(const BlockDescription& description, const checkpoint
   key_quantization_ = load_cache_quantization(name, "k_scale", attention.kv_heads, weights);
   value_quantization_ = load_cache_quantization(name, "v_scale", attention.kv_heads, weights);
   stages.push_back({"attention input", {{{kQuery, kKey, kValue}}}});
-  stages.push_back({"attention output", {{{kOutput}}}});
+  stages.push_back({"attention output", {{{kOutput}}}, !description_.norm_after});
   if (moe_) {
     load_experts(*moe_, weights);
   } else {
@@ -71,7 +71,7 @@ void DecoderBlock::load_mlp(const MlpDescription& mlp, const checkpoint::WeightS
   linears.push_back(load_linear(mlp.down, weights));
   const int down = static_cast<int>(linears.size()) - 1;
   stages.push_back({"mlp input", {gated_ ? InputGroup{{kMlp, kMlp + 1}} : InputGroup{{kMlp}}}});
-  stages.push_back({"mlp output", {{{down}}}});
+  stages.push_back({"mlp output", {{{down}}}, !description_.norm_after});
 }
 
 void DecoderBlock::load_experts(const MoeDescription& moe, const checkpoint::WeightSource& weights) {

@@ -16,6 +16,22 @@ solvers::ActOrder act_order_named(const std::string& name, const std::string& so
   return solvers::ActOrder::None;
 }
 
+Target target_named(const std::string& name, const std::string& source) {
+  if (name == "weights") return Target::Weights;
+  if (name == "inputs") return Target::Inputs;
+  SWAGE_CHECK(name == "residual", InvalidArgument, source, ": target \"", name, "\": expected weights, inputs or residual");
+  return Target::Residual;
+}
+
+// What a quality means, where the config does not say otherwise.
+void apply_quality(GptqConfig& config, const std::string& source) {
+  const std::string& quality = config.quality;
+  SWAGE_CHECK(quality == "fast" || quality == "balanced" || quality == "best", InvalidArgument, source, ": quality \"", quality,
+              "\": expected fast, balanced or best");
+  if (!config.sweeps) config.sweeps = quality == "fast" ? 0 : quality == "best" ? 4 : 2;
+  if (!config.target) config.target = quality == "best" ? "residual" : "weights";
+}
+
 }  // namespace
 
 Gptq::Gptq(GptqConfig config, const std::string& source) : config_(std::move(config)) {
@@ -24,8 +40,10 @@ Gptq::Gptq(GptqConfig config, const std::string& source) : config_(std::move(con
   options_.dampening = config_.dampening_frac;
   options_.act_order = act_order_named(config_.actorder.value_or("static"), source);
   scales_ = scale_choice(config_.scale_search, "pnorm", config_.norm, source);
-  SWAGE_CHECK(config_.sweeps >= 0 && config_.sweeps <= 100, InvalidArgument, source, ": sweeps ", config_.sweeps, ": expected a number from 0 to 100");
-  refine_ = {int(config_.sweeps), config_.refit_scales};
+  apply_quality(config_, source);
+  SWAGE_CHECK(*config_.sweeps >= 0 && *config_.sweeps <= 100, InvalidArgument, source, ": sweeps ", *config_.sweeps, ": expected a number from 0 to 100");
+  refine_ = {int(*config_.sweeps), config_.refit_scales};
+  target_ = target_named(*config_.target, source);
 }
 
 Json Gptq::config() const { return write_fields(config_); }

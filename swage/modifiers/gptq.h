@@ -18,6 +18,7 @@ class Gptq : public Quantizer {
   const QuantizationFields& quantization() const override { return config_.quantization; }
   std::string actorder() const override;
   bool insists_on_actorder() const override { return config_.actorder.has_value(); }
+  Target target() const override { return target_; }
   std::vector<SolvedLinear> quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const override;
 
  private:
@@ -29,6 +30,7 @@ class Gptq : public Quantizer {
   solvers::GptqOptions options_;
   ScaleChoice scales_;
   solvers::RefineOptions refine_;
+  Target target_ = Target::Weights;
 };
 
 }  // namespace swage::modifiers

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,6 +41,11 @@ struct ColumnStatistics {
   at::Tensor mean_abs_I;     // mean of |x|
 };
 
+// How the target of a linear was corrected, see solvers::CorrectedTarget.
+struct TargetReport {
+  double ridge = 0, fitted = 0, held_out = 0;
+};
+
 struct SolvedLinear {
   format::QuantizedWeight weight;
   // Relative error of the outputs on the calibration tokens, sqrt(tr(dW H dW^T) / tr(W H W^T)); without calibration
@@ -47,6 +53,7 @@ struct SolvedLinear {
   double relative_error = 0;
   double loss = 0;  // tr(dW H dW^T) / tokens, or ||dW||^2
   std::vector<std::string> warnings;
+  std::optional<TargetReport> target = {};
 };
 
 // Calls are const and may run in several threads.
@@ -58,6 +65,10 @@ class Modifier {
   virtual bool needs_calibration() const = 0;
 };
 
+// What rounded weights should reproduce: the float weights; the float model's outputs on what the inputs have become; the same with the error
+// that the residual stream carries by then (solvers/target.h).
+enum class Target { Weights, Inputs, Residual };
+
 // Rounds weights to the grids of their schemes.
 class Quantizer : public Modifier {
  public:
@@ -66,6 +77,7 @@ class Quantizer : public Modifier {
   virtual std::string actorder() const { return {}; }
   // Whether the config asked for it; else it is a default, and what a scheme says counts before it.
   virtual bool insists_on_actorder() const { return false; }
+  virtual Target target() const { return Target::Weights; }
   // Same order as `tasks`, which all read the input that `statistics` describes.
   virtual std::vector<SolvedLinear> quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const = 0;
 };

@@ -32,6 +32,13 @@ Json ModuleReport::to_json() const {
   out.set("relative_error", relative_error);
   out.set("loss", loss);
   if (tokens > 0) out.set("tokens", tokens);
+  if (target) {
+    Json correction = Json::object();
+    correction.set("ridge", target->ridge);
+    correction.set("fitted", target->fitted);
+    correction.set("held_out", target->held_out);
+    out.set("target", std::move(correction));
+  }
   if (!warnings.empty()) {
     Json list = Json::array();
     for (const std::string& warning : warnings) list.push_back(warning);

@@ -2,11 +2,13 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "swage/base/json.h"
+#include "swage/modifiers/modifier.h"
 
 namespace swage::pipeline {
 
@@ -41,6 +43,7 @@ struct ModuleReport {
   double relative_error = 0;
   int64_t tokens = 0;               // that its statistics came from
   std::vector<std::string> warnings;
+  std::optional<modifiers::TargetReport> target;
   uint64_t fingerprint = 0;         // of codes, scales and zero points as solved; checked against the files
 
   Json to_json() const;

@@ -16,6 +16,7 @@ void finish_module(const Run& run, const std::string& name, const modifiers::Sol
   report.relative_error = solved.relative_error;
   report.tokens = tokens;
   report.warnings = solved.warnings;
+  report.target = solved.target;
   report.fingerprint = fingerprint(solved.weight);
   for (const std::string& warning : solved.warnings) run.context.log(Severity::Warning, cat(name, ": ", warning));
 }

@@ -15,6 +15,7 @@
 #include "swage/pipeline/activation_scales.h"
 #include "swage/pipeline/activations.h"
 #include "swage/pipeline/column_statistics.h"
+#include "swage/pipeline/float_stream.h"
 #include "swage/pipeline/output.h"
 
 namespace swage::pipeline {
@@ -60,6 +61,9 @@ class Sequential {
     const auto timed = run_.clock.time("embed");
     run_.model.load_ends(run_.weights);
     activations_.emplace(run_.model, ids_NL_);
+    const std::vector<const modifiers::Quantizer*>& quantizers = run_.assignment.quantizers;
+    const auto looks_back = [](const modifiers::Quantizer* quantizer) { return quantizer->target() != modifiers::Target::Weights; };
+    if (std::any_of(quantizers.begin(), quantizers.end(), looks_back)) float_.emplace(run_.model, ids_NL_);
     run_.model.drop_ends();
     release_free_memory();
   }
@@ -74,9 +78,11 @@ class Sequential {
     }
     for (const Linear& linear : block->linears) activations_->make_room(linear.columns);
     forward([&](Flow& flow) { block->begin(flow); });
+    if (float_) step_float([&] { float_->begin_block(run_.model, b, run_.weights); });
     for (size_t s = 0; s < block->stages.size(); ++s) {
       run_.context.check_cancelled();
       shared_ = {};
+      stage_ = &block->stages[s];
       if (!run_.rescalings.of_block.empty()) rescale(*block, b, block->stages[s]);
       for (const InputGroup& group : block->stages[s].groups) solve(pointers(*block, group), group.expert);
       if (last_block && s + 1 == block->stages.size() && !head_is_quantized()) break;  // nothing reads the last output
@@ -85,7 +91,10 @@ class Sequential {
       } else {
         forward([&](Flow& flow) { block->step(int(s), flow); });
       }
+      if (float_) step_float([&] { float_->step(int(s)); });
     }
+    stage_ = nullptr;
+    if (float_) float_->end_block();
     finish_block(*block);
     drop_block(run_.reader, run_.model, b);
     block.reset();
@@ -132,6 +141,11 @@ class Sequential {
     std::vector<Linear*> out;
     for (const int index : group.linears) out.push_back(&block.linears[size_t(index)]);
     return out;
+  }
+
+  void step_float(const std::function<void()>& work) {
+    const auto timed = run_.clock.time("float forward");
+    work();
   }
 
   void forward(const std::function<void(Flow&)>& work) {
@@ -183,7 +197,14 @@ class Sequential {
     const bool looks = quantizer.needs_calibration() && !lookup_;
     if (tasks[0].scheme->input_activations != shared_for_) shared_ = {};
     shared_for_ = tasks[0].scheme->input_activations;
-    const modifiers::Statistics statistics = looks ? measure(linears[0]->columns, expert, input, warning) : modifiers::Statistics();
+    const bool corrects = looks && stage_ != nullptr && quantizer.target() != modifiers::Target::Weights && !(options_.moe_routed && expert >= 0);
+    modifiers::Statistics statistics;
+    std::vector<solvers::CorrectedTarget> targets;
+    if (corrects) {
+      targets = correct(tasks, input, stage_->into_residual && quantizer.target() == modifiers::Target::Residual, statistics);
+    } else if (looks) {
+      statistics = measure(linears[0]->columns, expert, input, warning);
+    }
     std::vector<modifiers::SolvedLinear> solved;
     {
       const auto timed = run_.clock.time("solve");
@@ -192,6 +213,7 @@ class Sequential {
     const auto timed = run_.clock.time("pack and write");
     for (size_t i = 0; i < linears.size(); ++i) {
       if (!warning.empty()) solved[i].warnings.push_back(warning);
+      if (!targets.empty()) solved[i].target = {targets[i].ridge, targets[i].fitted, targets[i].held_out};
       put_into(*linears[i], solved[i].weight);
       linears[i]->input_quantization = input;
       if (input) put_input(run_.writer, linears[i]->name, *input, tasks[i].stored_dtype);
@@ -251,6 +273,7 @@ class Sequential {
       total_I = total_I.mul(s_I);
     }
     activations_->scale_inputs(one_I.div(total_I), pair.norm);
+    if (float_) float_->scale_inputs(one_I.div(total_I));
     if (task.statistics.gram_II.defined()) {
       shared_ = task.statistics;
       shared_for_.reset();
@@ -281,6 +304,24 @@ class Sequential {
     for (Linear& linear : block.linears) {
       if (linear.name == pair.producer) linear.weight_OI = linear.weight_OI.div(s_O.unsqueeze(1));
     }
+  }
+
+  // Puts what the linears should compute on the inputs as they are now in the place of their weights.
+  std::vector<solvers::CorrectedTarget> correct(std::vector<modifiers::LinearTask>& tasks, const std::optional<model::ActivationQuantization>& input,
+                                                bool residual, modifiers::Statistics& statistics) {
+    std::vector<at::Tensor> weights;
+    for (const modifiers::LinearTask& task : tasks) weights.push_back(task.weight_OI);
+    solvers::TargetMoments fit, held_out;
+    {
+      const auto timed = run_.clock.time("gram");
+      fit = float_->moments(*activations_, input, residual, false);
+      held_out = float_->moments(*activations_, input, residual, true);
+    }
+    const auto timed = run_.clock.time("correct targets");
+    std::vector<solvers::CorrectedTarget> out = solvers::correct_targets(weights, fit, held_out);
+    for (size_t i = 0; i < tasks.size(); ++i) tasks[i].weight_OI = out[i].weight_OI;
+    statistics = {fit.gram_II.add_(held_out.gram_II), tokens_};
+    return out;
   }
 
   // How the task's scheme quantizes its input, with the scale that the calibration set gives.
@@ -338,6 +379,8 @@ class Sequential {
   const int64_t tokens_;
   const at::Tensor ids_NL_;
   std::optional<Activations> activations_;
+  std::optional<FloatStream> float_;      // if some weights are to make up for earlier layers
+  const model::Stage* stage_ = nullptr;   // that is being solved; null outside the blocks
   at::Tensor gram_scratch_;
   std::vector<Pending> pending_;
   modifiers::Statistics shared_;  // of all tokens, for every group of the current stage

@@ -1,0 +1,38 @@
+// The float model, run beside the quantized one stage by stage: what the inputs of each stage would be if nothing were quantized.
+#pragma once
+#include <memory>
+#include <optional>
+
+#include "swage/model/activation_quantization.h"
+#include "swage/pipeline/activations.h"
+#include "swage/solvers/target.h"
+
+namespace swage::pipeline {
+
+class FloatStream {
+ public:
+  // Embeds ids_NT (int64); the model's ends must be loaded.
+  FloatStream(const model::Model& model, const at::Tensor& ids_NT) : activations_(model, ids_NT) {}
+
+  // Loads block `index` from the float checkpoint and computes the input of its first stage.
+  void begin_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights);
+  // Goes on to the input of stage s + 1.
+  void step(int s);
+  void end_block() { block_.reset(); }
+  // What the quantized stream's inputs were multiplied with since the last step: for the moments, this stream's count as multiplied too.
+  void scale_inputs(const at::Tensor& factor_I);
+
+  // Moments of the current stage between this stream and `quantized`, whose inputs count as quantized by `input`. With `residual` also those of
+  // what the residual stream lacks. `held_out`: those of every kHeldOut-th sequence; else those of the others.
+  solvers::TargetMoments moments(const Activations& quantized, const std::optional<model::ActivationQuantization>& input, bool residual,
+                                 bool held_out) const;
+
+ private:
+  static constexpr size_t kHeldOut = 8;
+
+  Activations activations_;
+  std::unique_ptr<model::Block> block_;
+  at::Tensor factor_I_;  // f32; undefined: 1
+};
+
+}  // namespace swage::pipeline

@@ -1,0 +1,144 @@
+#include "swage/solvers/target.h"
+
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/linalg_solve_triangular.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <array>
+
+#include "swage/base/error.h"
+#include "swage/ops/parallel_tasks.h"
+#include "swage/solvers/upper_cholesky.h"
+
+namespace swage::solvers {
+namespace {
+
+constexpr std::array kRidges = {0.01, 0.03, 0.1, 0.3, 1.0, 3.0};
+constexpr int64_t kRows = 64;  // of one task: its products run on one thread, so that their bits do not depend on how many there are
+
+// Calls work(first row, rows) for all rows of a matrix.
+template <class Work>
+void for_row_pieces(int64_t rows, const Work& work) {
+  ops::parallel_tasks((rows + kRows - 1) / kRows, [] { return 0; },
+                      [&](int64_t task, int) { work(task * kRows, std::min(kRows, rows - task * kRows)); });
+}
+
+// U of H + ridge * mean(diag(H)) = U^T U, dense.
+at::Tensor factor_of(const at::Tensor& gram_II, double ridge) {
+  const int64_t n = gram_II.size(0);
+  const double added = ridge * gram_II.diagonal().mean().item<double>();
+  const double* gram = gram_II.const_data_ptr<double>();
+  const UpperCholesky u = upper_cholesky(n, [&](int64_t i, int64_t j) { return gram[i * n + j] + (i == j ? added : 0.0); });
+  if (!u.ok()) return {};
+  at::Tensor dense_II = at::zeros({n, n}, at::kDouble);
+  double* to = dense_II.mutable_data_ptr<double>();
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i; j < n; ++j) to[i * n + j] = u.at(i, j);
+  }
+  return dense_II;
+}
+
+// One linear: everything f64.
+class Target {
+ public:
+  Target(const at::Tensor& w_OI, const TargetMoments& fit, const TargetMoments& held_out)
+      : w_OI_(w_OI.to(at::kCPU, at::kDouble).contiguous()), fit_(fit), held_out_(held_out), fit_OI_(errors(fit)), held_OI_(errors(held_out)) {}
+
+  // Tries the correction that `factor` gives on the tokens of the fit.
+  void consider(double ridge, const at::Tensor& factor_II) {
+    const double gained = gain(solve(fit_OI_, factor_II), held_out_.gram_II, held_OI_);
+    if (gained <= best_gain_) return;
+    best_gain_ = gained;
+    ridge_ = ridge;
+  }
+  double ridge() const { return ridge_; }
+
+  CorrectedTarget finish(const at::Tensor& factor_II) const {
+    CorrectedTarget out{w_OI_.to(at::kFloat), ridge_, 0, 0};
+    if (ridge_ == 0) return out;
+    const at::Tensor change_OI = solve(fit_OI_.add(held_OI_), factor_II);
+    out.weight_OI = w_OI_.add(change_OI).to(at::kFloat);
+    out.fitted = gain(change_OI, fit_.gram_II, fit_OI_) / energy(fit_.gram_II);
+    out.held_out = best_gain_ / energy(held_out_.gram_II);
+    return out;
+  }
+
+ private:
+  // D: the error of the outputs against the inputs.
+  at::Tensor errors(const TargetMoments& moments) const {
+    at::Tensor out_OI = at::empty_like(w_OI_);
+    for_row_pieces(w_OI_.size(0), [&](int64_t first, int64_t rows) {
+      at::Tensor piece = at::mm(w_OI_.narrow(0, first, rows), moments.inputs_II);
+      if (moments.residual_OI.defined()) piece.add_(moments.residual_OI.narrow(0, first, rows));
+      out_OI.narrow(0, first, rows).copy_(piece);
+    });
+    return out_OI;
+  }
+
+  // D (U^T U)^-1
+  static at::Tensor solve(const at::Tensor& error_OI, const at::Tensor& factor_II) {
+    at::Tensor out_OI = at::empty_like(error_OI);
+    for_row_pieces(error_OI.size(0), [&](int64_t first, int64_t rows) {
+      const at::Tensor half = at::linalg_solve_triangular(factor_II, error_OI.narrow(0, first, rows), /*upper=*/true, /*left=*/false);
+      out_OI.narrow(0, first, rows).copy_(at::linalg_solve_triangular(factor_II.t(), half, /*upper=*/false, /*left=*/false));
+    });
+    return out_OI;
+  }
+
+  // By how much a change of the weights lowers the squared error: 2 tr(dW D^T) - tr(dW H dW^T).
+  static double gain(const at::Tensor& change_OI, const at::Tensor& gram_II, const at::Tensor& error_OI) {
+    const int64_t rows = change_OI.size(0);
+    std::vector<double> of_piece(static_cast<size_t>((rows + kRows - 1) / kRows));
+    for_row_pieces(rows, [&](int64_t first, int64_t count) {
+      const at::Tensor change = change_OI.narrow(0, first, count);
+      const at::Tensor slope = error_OI.narrow(0, first, count).mul(2).sub_(at::mm(change, gram_II));
+      of_piece[static_cast<size_t>(first / kRows)] = slope.mul_(change).sum().item<double>();
+    });
+    double sum = 0;
+    for (const double part : of_piece) sum += part;
+    return sum;
+  }
+
+  double energy(const at::Tensor& gram_II) const { return std::max(-gain(w_OI_, gram_II, at::zeros_like(w_OI_)), 1e-300); }
+
+  const at::Tensor w_OI_;
+  const TargetMoments &fit_, &held_out_;
+  const at::Tensor fit_OI_, held_OI_;
+  double best_gain_ = 0, ridge_ = 0;
+};
+
+void check(const std::vector<at::Tensor>& weights, const TargetMoments& moments) {
+  const int64_t n = moments.gram_II.size(0);
+  for (const at::Tensor* matrix : {&moments.gram_II, &moments.inputs_II}) {
+    SWAGE_CHECK(matrix->dim() == 2 && matrix->size(0) == n && matrix->size(1) == n && matrix->scalar_type() == at::kDouble && matrix->is_contiguous(),
+                InvalidArgument, "correct_targets: expected f64 moments [", n, ", ", n, "], got ", matrix->scalar_type(), " ", matrix->sizes());
+    SWAGE_CHECK(matrix->isfinite().all().item<bool>(), Numerical, "correct_targets: the moments hold NaN or infinity");
+  }
+  for (const at::Tensor& w_OI : weights) {
+    SWAGE_CHECK(w_OI.dim() == 2 && w_OI.size(1) == n && (!moments.residual_OI.defined() || moments.residual_OI.sizes() == w_OI.sizes()), InvalidArgument,
+                "correct_targets: a weight ", w_OI.sizes(), " for moments of ", n, " columns");
+  }
+}
+
+}  // namespace
+
+std::vector<CorrectedTarget> correct_targets(const std::vector<at::Tensor>& weights, const TargetMoments& fit, const TargetMoments& held_out) {
+  check(weights, fit);
+  check(weights, held_out);
+  std::vector<Target> targets;
+  for (const at::Tensor& w_OI : weights) targets.emplace_back(w_OI, fit, held_out);
+  for (const double ridge : kRidges) {
+    const at::Tensor factor_II = factor_of(fit.gram_II, ridge);
+    for (Target& target : targets) {
+      if (factor_II.defined()) target.consider(ridge, factor_II);
+    }
+  }
+  const at::Tensor gram_II = fit.gram_II.add(held_out.gram_II);
+  std::vector<CorrectedTarget> out;
+  for (const Target& target : targets) out.push_back(target.finish(target.ridge() == 0 ? at::Tensor() : factor_of(gram_II, target.ridge())));
+  return out;
+}
+
+}  // namespace swage::solvers
