@@ -13,9 +13,10 @@ deps:
 
 build: deps
 	@[ -f $(BUILD)/build.ninja ] || cmake --preset $(PRESET)
-	@cmake --build $(BUILD)
+	@cmake --build $(BUILD) --target swage
 
 test: build
+	@cmake --build $(BUILD)
 	@tools/check_layers
 	@tools/check_errors_tested
 	@[ ! -d ../shared/data ] || tools/model  # what is compared with the full data sets runs on the real model
