@@ -36,6 +36,12 @@ void FloatStream::step(int s) {
   activations_.advance([&](model::Flow& flow) { block_->step(s, flow); });
 }
 
+void FloatStream::pass_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights) {
+  begin_block(model, index, weights);
+  for (size_t s = 0; s < block_->stages.size(); ++s) step(int(s));
+  end_block();
+}
+
 void FloatStream::scale_inputs(const at::Tensor& factor_I) { factor_I_ = factor_I_.defined() ? factor_I_.mul(factor_I) : factor_I; }
 
 solvers::TargetMoments FloatStream::moments(const Activations& quantized, const std::optional<model::ActivationQuantization>& input, bool residual,

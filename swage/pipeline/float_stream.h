@@ -19,6 +19,8 @@ class FloatStream {
   // Goes on to the input of stage s + 1.
   void step(int s);
   void end_block() { block_.reset(); }
+  // All of it at once, for a block that was quantized by an earlier run.
+  void pass_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights);
   // What the quantized stream's inputs were multiplied with since the last step: for the moments, this stream's count as multiplied too.
   void scale_inputs(const at::Tensor& factor_I);
 
