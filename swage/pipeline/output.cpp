@@ -186,7 +186,8 @@ void write_side_files(const checkpoint::Reader& reader, const Assignment& assign
 void write_side_files(const checkpoint::Reader& reader, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,
                       checkpoint::Writer& writer) {
   Json config = without_old_keys(reader.config());
-  config.set("quantization_config", scheme::to_json(quantization));
+  const bool quantized = !quantization.groups.empty() || quantization.kv_cache_scheme;
+  if (quantized) config.set("quantization_config", scheme::to_json(quantization));
   writer.add_file("config.json", config.dump(2) + "\n");
   writer.add_file("recipe.yaml", recipe_yaml);
   std::vector<fs::path> files;
@@ -195,6 +196,12 @@ void write_side_files(const checkpoint::Reader& reader, const scheme::Quantizati
   }
   std::sort(files.begin(), files.end());
   for (const fs::path& file : files) writer.copy_file(file, file.filename().string());
+}
+
+uint64_t fingerprint(const at::Tensor& weight) {
+  uint64_t hash = 0x2545f4914f6cdd1du;
+  digest(weight, hash);
+  return hash;
 }
 
 uint64_t fingerprint(const format::QuantizedWeight& weight) {

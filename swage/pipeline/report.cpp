@@ -31,6 +31,7 @@ Json ModuleReport::to_json() const {
   out.set("scheme", scheme);
   out.set("relative_error", relative_error);
   out.set("loss", loss);
+  if (sparsity > 0) out.set("sparsity", sparsity);
   if (tokens > 0) out.set("tokens", tokens);
   if (!warnings.empty()) {
     Json list = Json::array();

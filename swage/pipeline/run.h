@@ -11,6 +11,7 @@
 #include "swage/pipeline/assignment.h"
 #include "swage/pipeline/report.h"
 #include "swage/pipeline/rescaling.h"
+#include "swage/pipeline/sparsity.h"
 
 namespace swage::pipeline {
 
@@ -21,6 +22,7 @@ struct Run {
   model::Model& model;
   const Assignment& assignment;
   const Rescalings& rescalings;
+  const Sparsity& sparsity;
   checkpoint::Writer& writer;
   StageClock& clock;
   std::vector<ModuleReport>& modules;
@@ -31,6 +33,9 @@ void finish_module(const Run& run, const std::string& name, const modifiers::Sol
 
 // Gives the pages of a block's tensors back, of those that the source has under their names.
 void drop_block(const checkpoint::Reader& reader, const model::Model& model, int64_t block);
+
+// The same for a linear that was pruned and stays dense: `stored` is its weight in the source's type, written already.
+void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned, const at::Tensor& stored, int64_t tokens);
 
 // Tells the context where the run stands. `done` and `total` are in units of work.
 void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done);
