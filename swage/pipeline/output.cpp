@@ -98,8 +98,8 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
   const std::vector<std::string> encoded = weights.encoded_modules();
   for (const std::string& name : rewritten) {
     SWAGE_CHECK(!weights.describes_quantization(name) && (reader.find(name) != nullptr || weights.shape(name).empty()), Unsupported, name,
-                ": would be rescaled, but the source holds it quantized; swage convert --to dense it first");
-    SWAGE_CHECK(reader.find(name) != nullptr, Unsupported, name, ": would be rescaled, but is a part of a tensor of several experts; quantize all of them");
+                ": would be changed and stay dense, but the source holds it quantized; swage convert --to dense it first");
+    SWAGE_CHECK(reader.find(name) != nullptr, Unsupported, name, ": would be changed and stay dense, but is a part of a tensor of several experts; quantize all of them");
   }
   std::set<std::string> dropped;  // source tensors that quantized modules replace
   for (const io::TensorSpec& spec : reader.tensors()) {
@@ -174,7 +174,10 @@ void write_side_files(const checkpoint::Reader& reader, const Assignment& assign
 void write_side_files(const checkpoint::Reader& reader, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,
                       checkpoint::Writer& writer) {
   Json config = without_old_keys(reader.config());
-  config.set("quantization_config", scheme::to_json(quantization));
+  const bool quantized = !quantization.groups.empty() || quantization.kv_cache_scheme;
+  if (quantized || config.find("quantization_config") != nullptr) {
+    config.set("quantization_config", quantized ? scheme::to_json(quantization) : Json());
+  }
   writer.add_file("config.json", config.dump(2) + "\n");
   writer.add_file("recipe.yaml", recipe_yaml);
   std::vector<fs::path> files;
@@ -194,6 +197,12 @@ bool orders_columns(const format::QuantizedWeight& weight) {
     if (group[i] != i / size) return true;
   }
   return false;
+}
+
+uint64_t fingerprint(const at::Tensor& weight) {
+  uint64_t hash = 0x2545f4914f6cdd1du;
+  digest(weight, hash);
+  return hash;
 }
 
 uint64_t fingerprint(const format::QuantizedWeight& weight) {

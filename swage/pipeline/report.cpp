@@ -35,6 +35,7 @@ Json ModuleReport::to_json() const {
   out.set("scheme", scheme);
   out.set("relative_error", relative_error);
   out.set("loss", loss);
+  if (sparsity > 0) out.set("sparsity", sparsity);
   if (tokens > 0) out.set("tokens", tokens);
   if (target) {
     Json correction = Json::object();
@@ -53,6 +54,7 @@ Json ModuleReport::to_json() const {
 
 Json ModuleReport::to_journal() const {
   Json out = to_json();
+  out.set("dense", dense);
   out.set("fingerprint", hex64(fingerprint));
   return out;
 }
@@ -68,6 +70,8 @@ ModuleReport ModuleReport::from_journal(const Json& json) {
   if (const Json* warnings = json.find("warnings")) {
     for (const Json& warning : warnings->as_array()) out.warnings.push_back(warning.as_string());
   }
+  out.sparsity = json.get_double("sparsity", 0);
+  out.dense = json.get_bool("dense", false);
   if (const Json* correction = json.find("target")) {
     out.target = modifiers::TargetReport{correction->get_double("ridge", 0), correction->get_double("fitted", 0), correction->get_double("held_out", 0)};
   }

@@ -14,12 +14,13 @@ void finish_module(const Run& run, const std::string& name, const modifiers::Sol
   put_quantized(run.writer, name, run.assignment.schemes[scheme], solved.weight);
   ModuleReport& report = run.modules.emplace_back();
   report.name = name;
-  report.scheme = run.assignment.scheme_names[scheme];
+  report.scheme = scheme_text(run.assignment, run.sparsity, name);
   report.loss = solved.loss;
   report.relative_error = solved.relative_error;
   report.tokens = tokens;
   report.warnings = solved.warnings;
   report.target = solved.target;
+  report.sparsity = solved.sparsity;
   report.fingerprint = fingerprint(solved.weight);
   for (const std::string& warning : solved.warnings) run.context.log(Severity::Warning, cat(name, ": ", warning));
 }
@@ -61,6 +62,20 @@ format::QuantizedWeight read_module(const Run& run, const std::string& name) {
 
 std::optional<model::ActivationQuantization> read_input(const Run& run, const std::string& name) {
   return model::load_input_quantization(name, WrittenTensors(run));
+}
+
+void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned, const at::Tensor& stored, int64_t tokens) {
+  ModuleReport& report = run.modules.emplace_back();
+  report.name = name;
+  report.scheme = scheme_text(run.assignment, run.sparsity, name);
+  report.loss = pruned.loss;
+  report.relative_error = pruned.relative_error;
+  report.tokens = tokens;
+  report.warnings = pruned.warnings;
+  report.sparsity = pruned.sparsity;
+  report.dense = true;
+  report.fingerprint = fingerprint(stored);
+  for (const std::string& warning : pruned.warnings) run.context.log(Severity::Warning, cat(name, ": ", warning));
 }
 
 void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done) {

@@ -14,6 +14,7 @@
 #include "swage/pipeline/report.h"
 #include "swage/pipeline/rescaling.h"
 #include "swage/pipeline/steps.h"
+#include "swage/pipeline/sparsity.h"
 
 namespace swage::pipeline {
 
@@ -24,6 +25,7 @@ struct Run {
   model::Model& model;
   const Assignment& assignment;
   const Rescalings& rescalings;
+  const Sparsity& sparsity;
   checkpoint::Writer& writer;
   StageClock& clock;
   std::vector<ModuleReport>& modules;
@@ -40,6 +42,8 @@ void drop_block(const checkpoint::Reader& reader, const model::Model& model, int
 format::QuantizedWeight read_module(const Run& run, const std::string& name);
 // How its input is quantized, with the scales that were written.
 std::optional<model::ActivationQuantization> read_input(const Run& run, const std::string& name);
+// The same for a linear that was pruned and stays dense: `stored` is its weight in the source's type, written already.
+void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned, const at::Tensor& stored, int64_t tokens);
 
 // Tells the context where the run stands. `done` and `total` are in units of work.
 void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done);

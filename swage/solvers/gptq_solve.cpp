@@ -8,6 +8,7 @@
 #include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/gptq.h"
 #include "swage/solvers/grid_internal.h"
+#include "swage/solvers/panels.h"
 #include "swage/solvers/upper_cholesky.h"
 
 namespace swage::solvers {
@@ -36,25 +37,9 @@ struct Problem {
 
 struct Panel {
   at::Tensor weight_error, codes, scale, inverse_scale, zero;
+  at::Tensor keep;  // undefined unless zeros are kept
   alignas(64) double loss[kPanel];
 };
-
-at::Tensor pack_m(const at::Tensor& m_II, int64_t padded) {
-  const int64_t n = m_II.size(0), column_groups = padded / kColumnGroup;
-  at::Tensor packed = at::empty({kernels::gptq_m_offset(column_groups)}, at::kFloat);
-  const float* m = m_II.const_data_ptr<float>();
-  float* to = packed.mutable_data_ptr<float>();
-  ops::parallel_tasks(column_groups, [] { return 0; }, [&](int64_t g, int) {
-    float* out = to + kernels::gptq_m_offset(g);
-    for (int64_t k = 0; k < kColumnGroup * (g + 1); ++k) {
-      for (int64_t c = 0; c < kColumnGroup; ++c) {
-        const int64_t column = g * kColumnGroup + c;
-        out[k * kColumnGroup + c] = k < n && column < n ? m[k * n + column] : 0.0f;
-      }
-    }
-  }, n >= kParallelCopy);
-  return packed;
-}
 
 void check(const at::Tensor& w_OI, const GptqFactor& factor) {
   SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument, "gptq_solve: expected a matrix on the CPU, got ", w_OI.sizes());
@@ -84,15 +69,16 @@ Problem make_problem(const at::Tensor& weight_OI, const GptqFactor& factor, cons
     p.group[static_cast<size_t>(i)] = group[static_cast<size_t>(column)];
     p.d[static_cast<size_t>(i)] = factor.d_I.const_data_ptr<float>()[i];
   }
-  p.m = pack_m(factor.m_II, p.padded);
+  p.m = packed_factor(factor.m_II, p.padded);
   p.scale = grid.scale_OG.const_data_ptr<float>();
   p.zero = grid.spec.symmetric ? nullptr : grid.zero_point_OG.const_data_ptr<float>();
   p.range = code_range_of(grid.spec);
   return p;
 }
 
-Panel make_panel(const Problem& p) {
+Panel make_panel(const Problem& p, bool keep_zeros) {
   Panel panel{};
+  if (keep_zeros) panel.keep = at::empty({p.padded * kPanel}, at::kFloat);
   panel.weight_error = at::empty({p.padded * kPanel}, at::kFloat);
   panel.codes = at::empty({p.padded * kPanel}, at::kByte);
   panel.scale = at::empty({p.groups * kPanel}, at::kFloat);
@@ -150,9 +136,18 @@ void store_codes(const Problem& p, int64_t first, int64_t rows, const uint8_t* f
   }
 }
 
+// 1 where the panel's weight is not 0; null if zeros need not be kept.
+const float* load_mask(Panel& panel) {
+  if (!panel.keep.defined()) return nullptr;
+  const float* weight = panel.weight_error.const_data_ptr<float>();
+  float* keep = panel.keep.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < panel.keep.numel(); ++i) keep[i] = weight[i] == 0 ? 0.0f : 1.0f;
+  return keep;
+}
+
 }  // namespace
 
-GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid) {
+GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid, bool keep_zeros) {
   check(w_OI, factor);
   const at::Tensor weight_OI = w_OI.contiguous();
   const Problem p = make_problem(weight_OI, factor, grid);
@@ -165,11 +160,11 @@ GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Gr
     load_parameters(p, first, rows, panel);
     kernels::fast_kernels().gptq_panel({p.padded, panel.weight_error.mutable_data_ptr<float>(), p.m.const_data_ptr<float>(), p.d.data(),
                                         p.group.data(), panel.scale.const_data_ptr<float>(), panel.inverse_scale.const_data_ptr<float>(),
-                                        panel.zero.const_data_ptr<float>(), p.range, panel.codes.mutable_data_ptr<uint8_t>(), panel.loss});
+                                        panel.zero.const_data_ptr<float>(), p.range, panel.codes.mutable_data_ptr<uint8_t>(), panel.loss, load_mask(panel)});
     store_codes(p, first, rows, panel.codes.const_data_ptr<uint8_t>(), codes);
     std::copy(panel.loss, panel.loss + rows, loss.begin() + first);
   };
-  ops::parallel_tasks((p.rows + kPanel - 1) / kPanel, [&] { return make_panel(p); }, run);
+  ops::parallel_tasks((p.rows + kPanel - 1) / kPanel, [&] { return make_panel(p, keep_zeros); }, run);
   for (const double row_loss : loss) result.loss += row_loss;
   return result;
 }
