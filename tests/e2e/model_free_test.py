@@ -80,6 +80,11 @@ class ModelFree(EndToEnd):
             for threads in (1, 2):
                 with self.subTest(scheme=name, threads=threads):
                     self.assert_same_as_with_the_model(model, "--scheme", name, *options, threads=threads)
+        # An observer that searches looks at whole weights.
+        self.assert_same_as_with_the_model(model, "--scheme", "W4A16", "--group-size", 8, "--weight-observer", "mse", threads=2)
+        result = self.rtn(model, "--scheme", "NVFP4A16", "--weight-observer", "mse", "--model-free", out=self.out)
+        self.assert_refused(result, 1, "observer mse with a global scale")
+        self.assert_same_as_with_the_model(model, "--scheme", "FP8_DYNAMIC")
         equal = self.folder / "equal"
         self.assert_succeeds(self.rtn(model, "--scheme", "FP8_DYNAMIC", "--model-free", out=equal))
         self.assertEqual(contents(equal), contents(self.folder / "free"))
@@ -112,6 +117,30 @@ class ModelFree(EndToEnd):
             with self.subTest(scheme=name):
                 fused = self.model("qwen3_moe_fused")
                 self.assert_same_as_with_the_model(fused, "--scheme", name, *options, described=split_experts(fused, self.folder / f"split-{name}"))
+
+    def test_fused_experts_of_mixtral_get_the_names_of_its_checkpoints(self):
+        """As transformers 5 holds them: mlp.experts.gate_up_proj, whose parts engines know as block_sparse_moe.experts.N.w1 and w3."""
+        model, fused = self.model("mixtral"), self.folder / "fused"
+        shutil.copytree(model, fused)
+        tensors, experts = {}, {}
+        for name, tensor in read_safetensors(model / "model.safetensors").items():
+            parent, _, rest = name.partition(".block_sparse_moe.experts.")
+            if rest:
+                index, part, _ = rest.split(".")
+                experts.setdefault(parent, {})[part, int(index)] = tensor
+            else:
+                tensors[name] = tensor
+        for parent, parts in experts.items():
+            count = len(parts) // 3
+            dtype, (inner, hidden), _ = parts["w1", 0]
+            gate_up = b"".join(parts[part, e][2] for e in range(count) for part in ("w1", "w3"))
+            tensors[f"{parent}.mlp.experts.gate_up_proj"] = (dtype, [count, 2 * inner, hidden], gate_up)
+            tensors[f"{parent}.mlp.experts.down_proj"] = (dtype, [count, hidden, inner], b"".join(parts["w2", e][2] for e in range(count)))
+        write_safetensors(fused / "model.safetensors", tensors)
+        known, free = self.folder / "known", self.folder / "free"
+        self.assert_succeeds(self.rtn(model, "--group-size", 8, out=known))
+        self.assert_succeeds(self.rtn(fused, "--group-size", 8, "--model-free", out=free))
+        self.assertEqual(read_checkpoint(known), read_checkpoint(free))
 
     def test_transposed_experts_are_the_same_linears(self):
         model = self.model("qwen3_moe_fused")
