@@ -17,6 +17,7 @@
 #include "swage/model/model.h"
 #include "swage/pipeline/data_free.h"
 #include "swage/pipeline/model_free.h"
+#include "swage/pipeline/owl.h"
 #include "swage/pipeline/plan.h"
 #include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/self_check.h"
@@ -90,6 +91,11 @@ class Compression {
     check_vocabulary(text);
     plan(text);
     if (job_.dry_run) return report(text);
+    if (needs_owl(sparsity_)) {
+      const auto timed = clock_.time("owl");
+      SWAGE_CHECK(text.ids_NL.defined(), InvalidArgument, "sparsity_profile owl needs calibration text: give a data file (-d FILE)");
+      find_owl_shares(*model_, weights_, text.ids_NL, context_, sparsity_);
+    }
     checkpoint::Writer writer(job_.target, layout_.tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
     const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_};
     {
