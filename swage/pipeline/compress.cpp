@@ -18,6 +18,7 @@
 #include "swage/pipeline/identity.h"
 #include "swage/pipeline/journaled_run.h"
 #include "swage/pipeline/model_free.h"
+#include "swage/pipeline/owl.h"
 #include "swage/pipeline/plan.h"
 #include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/self_check.h"
@@ -92,6 +93,11 @@ class Compression {
     check_vocabulary(text);
     plan(text);
     if (job_.dry_run) return report(text);
+    if (needs_owl(sparsity_)) {
+      const auto timed = clock_.time("owl");
+      SWAGE_CHECK(text.ids_NL.defined(), InvalidArgument, "sparsity_profile owl needs calibration text: give a data file (-d FILE)");
+      find_owl_shares(*model_, weights_, text.ids_NL, context_, sparsity_);
+    }
     return JournaledRun(job_, context_).run(
         identity_of(text), layout_.tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
   }
