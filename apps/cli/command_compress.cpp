@@ -7,6 +7,7 @@
 #include "apps/cli/library.h"
 #include "apps/cli/progress_view.h"
 #include "apps/cli/text.h"
+#include "swage/base/memory_budget.h"
 
 namespace swage::cli {
 namespace {
@@ -33,6 +34,7 @@ struct Request {
   std::map<std::string, FieldOption> fields;
   bool no_pack = false, no_check = false, no_resume = false;
   double shard_gib = 5;
+  std::string max_memory;
 };
 
 template <class T>
@@ -180,12 +182,22 @@ void print_summary(const CompressOptions& options, const Json& report) {
   std::fputs(two_columns(rows).c_str(), stdout);
 }
 
+uint64_t parse_max_memory(const std::string& text) {
+  try {
+    return parse_memory_budget(text);
+  } catch (Error& e) {
+    e.add_context("--max-memory");
+    throw;
+  }
+}
+
 int run(Request& request, const Common& common) {
   CompressOptions& options = request.options;
   options.hub = hub_settings();
   options.pack = !request.no_pack;
   options.check = !request.no_check;
   options.resume = !request.no_resume;
+  if (!request.max_memory.empty()) options.max_memory_bytes = parse_max_memory(request.max_memory);
   SWAGE_CHECK(request.shard_gib > 0.000001 && request.shard_gib <= kMostShardGib, InvalidArgument, "max-shard-size ", request.shard_gib,
               ": expected a positive number of GiB");
   options.shard_bytes = uint64_t(request.shard_gib * double(uint64_t{1} << 30));
@@ -229,6 +241,7 @@ void add_compress(Program& program) {
   command->add_flag("--no-pack", request->no_pack, "one document a row, cut to the length, shorter ones skipped")->group(calibration);
   command->add_flag("--shuffle", o.shuffle, "take the documents in an order drawn from --seed")->group(calibration);
   command->add_flag("--moe-routed", o.moe_routed, "calibrate experts on the tokens routed to them, not on all")->group(calibration);
+  command->add_option("--max-memory", request->max_memory, "refuse to start if the plan takes more of the host's memory; says what would do")->type_name("cpu=SIZE");
   const std::string output = "Output";
   command->add_option("--max-shard-size", request->shard_gib, "most GiB of weights in one file")->capture_default_str()->type_name("GiB")->group(output);
   command->add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete")->group(output);

@@ -37,6 +37,7 @@ Json compress(const CompressOptions& options, const Context& context) {
     job.pack = options.pack;
     job.shuffle = options.shuffle;
     job.moe_routed = options.moe_routed;
+    job.max_memory_bytes = options.max_memory_bytes;
     job.shard_bytes = options.shard_bytes;
     job.overwrite = options.overwrite;
     job.resume = options.resume;

@@ -115,10 +115,27 @@ void OutputFolder::make_parents() {
 void OutputFolder::tidy(const fs::path& target) {
   const fs::path path = resolved(target), work = work_of(path);
   std::error_code ignored;
-  if (!fs::exists(work / "finished", ignored) || io::read_file(work / "finished", 4096) != identity_of(path)) return;
-  const io::FileDescriptor folder(work, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return;
+  if (!fs::is_directory(fs::symlink_status(work, ignored))) return;
+  const bool in_place = fs::exists(work / "finished", ignored) && io::read_file(work / "finished", 4096) == identity_of(path);
+  const bool holds_old = fs::exists(work / "replaced", ignored) && !fs::exists(path, ignored);
+  if (holds_old || (fs::exists(journal_of(work), ignored) && !in_place)) return;
+  try {
+    const io::FileDescriptor folder(work, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) return;
+    remove_work(work);
+  } catch (const Error&) {
+    return;  // gone meanwhile, or not ours to open
+  }
+}
+
+// What says that the result is in place goes last: a process can die on the way.
+void OutputFolder::remove_work(const fs::path& work) {
+  std::error_code ignored;
   fs::remove(journal_of(work), ignored);
+  for (fs::directory_iterator entry(work, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
+    std::error_code also_ignored;
+    if (entry->path().filename() != "finished") fs::remove_all(entry->path(), also_ignored);
+  }
   fs::remove_all(work, ignored);
 }
 
@@ -186,10 +203,7 @@ void OutputFolder::clear() {
 
 void OutputFolder::remove_what_was_made() noexcept {
   std::error_code ignored;
-  if (lock_.is_open() && !kept_) {
-    fs::remove(journal(), ignored);
-    fs::remove_all(work_, ignored);
-  }
+  if (lock_.is_open() && !kept_) remove_work(work_);
   for (auto at = made_parents_.rbegin(); at != made_parents_.rend(); ++at) fs::remove(*at, ignored);  // only if empty
 }
 
@@ -213,9 +227,7 @@ void OutputFolder::commit() {
   ended_ = true;
   io::sync_folder(target_.parent_path());
   for (const fs::path& parent : made_parents_) io::sync_folder(parent.parent_path());
-  std::error_code ignored;
-  fs::remove(journal(), ignored);
-  fs::remove_all(work_, ignored);
+  remove_work(work_);
 }
 
 void OutputFolder::replace_target() {

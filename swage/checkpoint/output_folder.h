@@ -45,7 +45,7 @@ class OutputFolder {
 
   // The work folder of a run that was stopped and can be gone on with; empty if there is none.
   static std::filesystem::path unfinished_work(const std::filesystem::path& target);
-  // Removes what a run left that was killed after it had put its result in place.
+  // Removes what a dead run left that cannot be gone on with: its result is in place, or it had finished nothing.
   static void tidy(const std::filesystem::path& target);
 
  private:
@@ -59,6 +59,7 @@ class OutputFolder {
   void put_back_replaced() const;
   void remove_what_was_made() noexcept;
   void replace_target();
+  static void remove_work(const std::filesystem::path& work);
 
   std::filesystem::path target_;  // absolute, links resolved
   bool overwrite_ = false;

@@ -352,6 +352,12 @@ TEST(OutputFolder, KeepsAnUnfinishedRunAndTidiesAfterAFinishedOne) {
   folder.write(".out.partial/finished", cat(status.st_dev, " ", status.st_ino));
   OutputFolder::tidy(folder / "out");
   EXPECT_EQ(folder.entries(), 1u);
+  std::filesystem::create_directory(folder / ".out.partial");  // it was killed while it removed this
+  OutputFolder::tidy(folder / "out");
+  EXPECT_EQ(folder.entries(), 1u);
+  const OutputFolder living(folder / "out", true);
+  OutputFolder::tidy(folder / "out");
+  EXPECT_EQ(folder.entries(), 2u);
 }
 
 TEST(ShardLayout, FillsShardsInOrderUpToTheirLimit) {

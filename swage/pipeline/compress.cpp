@@ -157,6 +157,7 @@ class Compression {
     plan_ = make_plan(reader_, *model_, assignment_, layout_, calibrated ? text.ids_NL.size(0) : 0, calibrated ? text.ids_NL.size(1) : 0,
                       at::get_num_threads());
     context_.log(Severity::Info, plan_.summary());
+    plan_.check_budget(job_.max_memory_bytes);
     for (const std::string& warning : rescalings_.warnings) context_.log(Severity::Warning, warning);
   }
 

@@ -24,6 +24,7 @@ struct CompressJob {
   bool shuffle = false;
   bool moe_routed = false;
 
+  uint64_t max_memory_bytes = 0;       // of the plan's peak; 0: no limit
   uint64_t shard_bytes = uint64_t{5} << 30;
   bool overwrite = false;
   bool resume = true;                  // keep what is finished when the run is interrupted, and go on with what an earlier one kept

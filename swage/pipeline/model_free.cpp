@@ -65,6 +65,7 @@ class ModelFree {
 
   Json run() {
     context_.log(Severity::Info, plan_.summary());
+    plan_.check_budget(job_.max_memory_bytes);
     for (const std::string& warning : modules_.warnings) context_.log(Severity::Warning, warning);
     if (job_.dry_run) return report(nullptr);
     Json identity = job_identity(job_, context_, source_);

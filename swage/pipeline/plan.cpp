@@ -6,6 +6,9 @@
 #include <set>
 #include <sstream>
 
+#include "swage/base/error.h"
+#include "swage/base/memory_budget.h"
+
 namespace swage::pipeline {
 namespace {
 
@@ -80,6 +83,18 @@ std::string Plan::summary() const {
       << " MiB in, " << double(output_bytes) / kMebibyte << " MiB out; memory " << double(peak_bytes) / kMebibyte << " MiB at most";
   if (forward_flops > 0) out << "; " << std::defaultfloat << std::setprecision(3) << (forward_flops + gram_flops) / 1e12 << " TFLOP";
   return out.str();
+}
+
+void Plan::check_budget(uint64_t max_memory_bytes) const {
+  if (max_memory_bytes == 0 || peak_bytes <= max_memory_bytes) return;
+  std::string advice;
+  const uint64_t excess = peak_bytes - max_memory_bytes;
+  if (rows > 1 && activation_bytes > excess) {
+    const uint64_t bytes_per_row = activation_bytes / uint64_t(rows), fewer = (excess + bytes_per_row - 1) / bytes_per_row;
+    if (fewer < uint64_t(rows)) advice = cat("; or --num-calibration-samples ", rows - int64_t(fewer), " in place of ", rows);
+  }
+  throw Error(ErrorKind::InvalidArgument, cat("max-memory ", budget_text(max_memory_bytes), ": this run needs more; the smallest that would do is cpu=",
+                                              budget_text(peak_bytes), advice));
 }
 
 Json Plan::to_json() const {

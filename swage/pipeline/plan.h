@@ -21,6 +21,9 @@ struct Plan {
   uint64_t block_bytes = 0;              // float32 weights of the largest block, and the ends while they are needed
   uint64_t peak_bytes = 0;               // estimate of the resident set
 
+  // Error(InvalidArgument) saying the smallest budget that would do, and what would make it smaller, if the peak exceeds
+  // `max_memory_bytes` (0: no limit). What the estimate leaves out is measured in docs/performance.md.
+  void check_budget(uint64_t max_memory_bytes) const;
   Json to_json() const;
   std::string summary() const;           // one line for people
 };

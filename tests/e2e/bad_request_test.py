@@ -3,6 +3,7 @@
 Exit codes: 2 asked for something that cannot be, 1 a file or the machine is at fault.
 """
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -210,6 +211,17 @@ class Output(EndToEnd):
                 self.assertEqual(result.returncode, 1, result.stderr)
                 self.assertRegex(result.stderr.splitlines()[-1], rf"^swage: error: .*{quoted(str(out).rsplit('/', 2)[-2])}")
         self.assert_nothing_left()
+
+    def test_memory_budget(self):
+        for size, part in (("gpu=1GiB", "expected one budget"), ("cpu=lots", "expected a size"), ("cpu=0", "expected a size")):
+            self.assert_refused(self.compress(self.model(), *self.calibrated("--max-memory", size)), 2, "--max-memory: ", part)
+        self.assert_refused(self.compress(self.model(), *self.calibrated("--max-memory", "cpu=1GiB,cuda:0=1GiB")), 1, "budgets of GPUs are not supported yet")
+        for arguments in (self.calibrated(), ("--method", "rtn", "--group-size", 16, "--model-free")):
+            refused = self.compress(self.model(), *arguments, "--max-memory", "cpu=100MiB")
+            self.assert_refused(refused, 2, "max-memory 100 MiB: this run needs more; the smallest that would do is cpu=")
+            enough = re.search(r"would do is (cpu=\d+ MiB)", refused.stderr)[1]
+            self.assert_succeeds(self.compress(self.model(), *arguments, "--max-memory", enough, "--overwrite"))
+            shutil.rmtree(self.out)
 
     def test_file_size_limit(self):
         def limit():

@@ -1,0 +1,44 @@
+#include "swage/base/memory_budget.h"
+
+#include <gtest/gtest.h>
+
+#include "swage/base/error.h"
+
+namespace swage {
+namespace {
+
+TEST(MemoryBudget, Sizes) {
+  EXPECT_EQ(parse_bytes("2GiB"), uint64_t{2} << 30);
+  EXPECT_EQ(parse_bytes("1.5 GB"), 1'500'000'000u);
+  EXPECT_EQ(parse_bytes("4096"), 4096u);
+  EXPECT_EQ(parse_memory_budget("cpu=800MiB"), uint64_t{800} << 20);
+  EXPECT_EQ(parse_memory_budget("3TB"), 3'000'000'000'000u);
+}
+
+TEST(MemoryBudget, RefusesWhatIsNone) {
+  for (const char* text : {"", "0", "-1GiB", "2 gib", "GiB", "2GiBx", "nan", "inf", "1e300GiB", "cpu=", "disk=2GiB", "cpu=1GiB,cpu=2GiB", "=2GiB"}) {
+    try {
+      parse_memory_budget(text);
+      ADD_FAILURE() << text;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::InvalidArgument) << text << ": " << e.what();
+    }
+  }
+  try {
+    parse_memory_budget("cpu=2GiB,cuda:0=40GiB");
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::Unsupported);
+  }
+}
+
+// What an error suggests is enough.
+TEST(MemoryBudget, TextIsRoundedUp) {
+  for (const uint64_t bytes : {uint64_t{1}, uint64_t{197'000'000}, (uint64_t{1} << 30) - 1, (uint64_t{1} << 30) + 1, uint64_t{123'456'789'012}}) {
+    EXPECT_GE(parse_bytes(budget_text(bytes)), bytes) << budget_text(bytes);
+    EXPECT_LE(double(parse_bytes(budget_text(bytes))), double(bytes) * 1.01 + (1 << 20)) << budget_text(bytes);
+  }
+}
+
+}  // namespace
+}  // namespace swage
