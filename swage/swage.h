@@ -48,11 +48,14 @@ struct CompressOptions {
 
   uint64_t shard_bytes = uint64_t{5} << 30;
   bool overwrite = false;
+  bool resume = true;     // keep what is finished when interrupted; go on with what an earlier run kept
+  bool restart = false;   // throw away what an earlier run kept
   bool dry_run = false;   // stop after the plan
   bool check = true;      // perplexity of both models on a few windows after writing
 };
 
-// Plans, compresses, writes, checks. Returns the report that is also written to OUT/swage_report.json.
+// Plans, compresses, writes, checks. Returns the report that is also written to OUT/swage_report.json. Interrupted or killed, the
+// same call goes on after the last finished layer, and the result is the same, byte for byte.
 Json compress(const CompressOptions& options, const Context& context);
 
 struct ConvertOptions {

@@ -31,7 +31,7 @@ struct Request {
   std::string device_note;
   std::vector<std::string> field_order;
   std::map<std::string, FieldOption> fields;
-  bool no_pack = false, no_check = false;
+  bool no_pack = false, no_check = false, no_resume = false;
   double shard_gib = 5;
 };
 
@@ -172,6 +172,7 @@ int run(Request& request, const Common& common) {
   options.hub = hub_settings();
   options.pack = !request.no_pack;
   options.check = !request.no_check;
+  options.resume = !request.no_resume;
   SWAGE_CHECK(request.shard_gib > 0.000001 && request.shard_gib <= kMostShardGib, InvalidArgument, "max-shard-size ", request.shard_gib,
               ": expected a positive number of GiB");
   options.shard_bytes = uint64_t(request.shard_gib * double(uint64_t{1} << 30));
@@ -183,17 +184,12 @@ int run(Request& request, const Common& common) {
     }
   }
   const Context context = make_context(common);
-  try {
-    const Json report = library().compress(options, context);
-    end_progress();
-    if (common.json) {
-      std::puts(report.dump(2).c_str());
-    } else {
-      print_summary(options, report);
-    }
-  } catch (Error& e) {
-    if (e.kind() == ErrorKind::Cancelled) e.add_context(cat("nothing was kept: ", options.output, " was not made and partial files were removed"));
-    throw;
+  const Json report = library().compress(options, context);
+  end_progress();
+  if (common.json) {
+    std::puts(report.dump(2).c_str());
+  } else {
+    print_summary(options, report);
   }
   return 0;
 }
@@ -223,6 +219,8 @@ void add_compress(Program& program) {
   const std::string output = "Output";
   command->add_option("--max-shard-size", request->shard_gib, "most GiB of weights in one file")->capture_default_str()->type_name("GiB")->group(output);
   command->add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete")->group(output);
+  command->add_flag("--restart", o.restart, "throw away what an interrupted run with this output kept, and start anew")->group(output);
+  command->add_flag("--no-resume", request->no_resume, "keep nothing when interrupted (without it, the same command goes on after the last finished layer)")->group(output);
   command->add_flag("--dry-run", o.dry_run, "print the plan (memory, size, work) and stop; nothing is written")->group(output);
   command->add_flag("--no-check", request->no_check, "skip comparing the perplexity of source and output after writing")->group(output);
   add_compute(*command, program.common);

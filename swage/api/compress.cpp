@@ -39,6 +39,8 @@ Json compress(const CompressOptions& options, const Context& context) {
     job.moe_routed = options.moe_routed;
     job.shard_bytes = options.shard_bytes;
     job.overwrite = options.overwrite;
+    job.resume = options.resume;
+    job.restart = options.restart;
     job.dry_run = options.dry_run;
     job.check = options.check;
     job.model_free = options.model_free;

@@ -1,13 +1,16 @@
 #include "swage/checkpoint/output_folder.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>  // renameat2
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -30,22 +33,60 @@ fs::path resolved(const fs::path& target) {
   return path;
 }
 
+// Whether the process that wrote this may still live. Another machine's processes cannot be asked.
+bool may_live(const std::string& host, pid_t process) {
+  if (host != io::host_name()) return true;
+  return process != ::getpid() && (::kill(process, 0) == 0 || errno != ESRCH);
+}
+
+// Names a folder whatever it is called: "DEVICE INODE".
+std::string identity_of(const fs::path& folder) {
+  struct stat status {};
+  return ::stat(folder.c_str(), &status) == 0 ? cat(uint64_t(status.st_dev), " ", uint64_t(status.st_ino)) : std::string();
+}
+
 }  // namespace
 
-OutputFolder::OutputFolder(const fs::path& target, bool overwrite) : target_(resolved(target)), overwrite_(overwrite) {
+OutputFolder::OutputFolder(const fs::path& target, bool overwrite)
+    : target_(resolved(target)), overwrite_(overwrite), work_(work_of(target_)), temporary_(work_ / "output") {
+  tidy(target_);
   check_target();
   try {
     make_parents();
-    remove_abandoned();
-    make_temporary();
+    take_work_folder();
+    put_back_replaced();
+    kept_ = holds_unfinished_run();
   } catch (...) {
     remove_what_was_made();
     throw;
   }
 }
 
+OutputFolder::OutputFolder(OutputFolder&& other) noexcept
+    : target_(other.target_),
+      overwrite_(other.overwrite_),
+      made_parents_(std::move(other.made_parents_)),
+      work_(other.work_),
+      temporary_(other.temporary_),
+      lock_(std::move(other.lock_)),
+      kept_(other.kept_),
+      ended_(std::exchange(other.ended_, true)) {}
+
 OutputFolder::~OutputFolder() {
-  if (!committed_) remove_what_was_made();
+  if (!ended_) remove_what_was_made();
+}
+
+fs::path OutputFolder::work_of(const fs::path& target) { return target.parent_path() / cat(".", target.filename().string(), ".partial"); }
+
+bool OutputFolder::holds_unfinished_run() const {
+  std::error_code ignored;
+  return fs::exists(journal(), ignored);
+}
+
+fs::path OutputFolder::unfinished_work(const fs::path& target) {
+  const fs::path work = work_of(resolved(target));
+  std::error_code ignored;
+  return fs::exists(journal_of(work), ignored) ? work : fs::path();
 }
 
 void OutputFolder::check_target() const {
@@ -71,32 +112,84 @@ void OutputFolder::make_parents() {
   }
 }
 
-void OutputFolder::make_temporary() {
-  const fs::path path = io::temporary_sibling(target_);
-  if (::mkdir(path.c_str(), 0777) != 0) io::throw_io_error(path, "make the folder");
-  temporary_ = path;
-  lock_ = io::FileDescriptor(path, O_RDONLY | O_DIRECTORY);
-  (void)::flock(lock_.get(), LOCK_EX | LOCK_NB);  // some network filesystems cannot; the process id then decides alone
+void OutputFolder::tidy(const fs::path& target) {
+  const fs::path path = resolved(target), work = work_of(path);
+  std::error_code ignored;
+  if (!fs::exists(work / "finished", ignored) || io::read_file(work / "finished", 4096) != identity_of(path)) return;
+  const io::FileDescriptor folder(work, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return;
+  fs::remove(journal_of(work), ignored);
+  fs::remove_all(work, ignored);
 }
 
-// A folder is abandoned when the process named in it is gone and nobody holds its lock (that process may live in
-// another container). Leftovers that cannot be removed harm nobody.
-void OutputFolder::remove_abandoned() const {
-  for (const fs::path& path : io::abandoned_siblings(target_)) {
-    try {
-      const io::FileDescriptor folder(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-      if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) continue;
-      std::error_code ignored;
-      fs::remove_all(path, ignored);
-    } catch (const Error&) {
-      continue;  // gone meanwhile, or not ours to open
+// A lock on a folder that is removed by its owner at the end: it counts only if the folder still has its name afterwards.
+void OutputFolder::take_work_folder() {
+  while (!try_lock()) continue;
+  const io::FileDescriptor owner(work_ / "owner", O_RDWR | O_CREAT);
+  owner.truncate(0);
+  owner.write_at(cat(io::host_name(), " ", ::getpid(), "\n"), 0);
+}
+
+// False if the folder was removed meanwhile.
+bool OutputFolder::try_lock() {
+  if (::mkdir(work_.c_str(), 0777) != 0 && errno != EEXIST) io::throw_io_error(work_, "make the folder");
+  std::error_code ignored;
+  try {
+    lock_ = io::FileDescriptor(work_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  } catch (const Error&) {
+    if (!fs::exists(fs::symlink_status(work_, ignored))) return false;
+    throw;
+  }
+  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) refuse_busy();
+    if (errno != EINTR) {  // some network filesystems have no locks; the owner's process id then decides alone
+      std::istringstream owner(holds_unfinished_run() ? io::read_file(work_ / "owner", 4096) : std::string());
+      std::string host;
+      pid_t process = 0;
+      if (owner >> host >> process && may_live(host, process)) refuse_busy();
     }
   }
+  struct stat locked {}, named {};
+  return ::fstat(lock_.get(), &locked) == 0 && ::lstat(work_.c_str(), &named) == 0 && locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
+}
+
+void OutputFolder::refuse_busy() const {
+  std::string owner;
+  try {
+    owner = io::read_file(work_ / "owner", 4096);
+  } catch (const Error&) {
+    owner = "unknown";  // it is just starting or ending
+  }
+  while (!owner.empty() && owner.back() == '\n') owner.pop_back();
+  throw Error(ErrorKind::InvalidArgument, cat(target_.string(), ": another run is at work on this output folder (host and process ", owner,
+                                              "); wait for it, or give another folder"));
+}
+
+// A run without exchange was killed between its two renames: there is no target, but the old one is here, whole.
+void OutputFolder::put_back_replaced() const {
+  std::error_code ignored;
+  const fs::path replaced = work_ / "replaced";
+  if (!fs::exists(replaced, ignored) || fs::exists(target_, ignored)) return;
+  if (::rename(replaced.c_str(), target_.c_str()) != 0) io::throw_io_error(target_, "put the old folder back");
+}
+
+void OutputFolder::clear() {
+  kept_ = false;
+  std::error_code error;
+  fs::remove(journal(), error);  // first, so that what is half removed does not look like a run
+  for (fs::directory_iterator entry(work_, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->path().filename() != "owner") fs::remove_all(entry->path(), error);
+  }
+  SWAGE_CHECK(!error, Io, work_.string(), ": cannot remove what an earlier run left: ", error.message());
+  if (::mkdir(temporary_.c_str(), 0777) != 0) io::throw_io_error(temporary_, "make the folder");
 }
 
 void OutputFolder::remove_what_was_made() noexcept {
   std::error_code ignored;
-  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+  if (lock_.is_open() && !kept_) {
+    fs::remove(journal(), ignored);
+    fs::remove_all(work_, ignored);
+  }
   for (auto at = made_parents_.rbegin(); at != made_parents_.rend(); ++at) fs::remove(*at, ignored);  // only if empty
 }
 
@@ -110,10 +203,19 @@ void OutputFolder::check_space(uint64_t bytes) const {
 void OutputFolder::commit() {
   check_target();
   io::sync_folder(temporary_);
+  if (holds_unfinished_run()) {
+    const io::FileDescriptor finished(work_ / "finished", O_WRONLY | O_CREAT | O_TRUNC);
+    finished.write_at(identity_of(temporary_), 0);
+    finished.sync();
+    io::sync_folder(work_);
+  }
   replace_target();
-  committed_ = true;
+  ended_ = true;
   io::sync_folder(target_.parent_path());
   for (const fs::path& parent : made_parents_) io::sync_folder(parent.parent_path());
+  std::error_code ignored;
+  fs::remove(journal(), ignored);
+  fs::remove_all(work_, ignored);
 }
 
 void OutputFolder::replace_target() {
@@ -121,13 +223,11 @@ void OutputFolder::replace_target() {
   if (::rename(temporary_.c_str(), target_.c_str()) == 0) return;
   const bool occupied = errno == ENOTEMPTY || errno == EEXIST;
   if (!occupied || !overwrite_) io::throw_io_error(target_, "put the finished folder there");
-  std::error_code ignored;
   if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) {
-    fs::remove_all(temporary_, ignored);  // now the old target
-    return;
+    return;  // the old target is now where the new one was, and goes with the work folder
   }
   // Filesystems without exchange: for a moment there is no target, but both folders are whole.
-  const fs::path aside = io::temporary_sibling(target_);
+  const fs::path aside = work_ / "replaced";
   if (::rename(target_.c_str(), aside.c_str()) != 0) io::throw_io_error(target_, "move the old folder aside");
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
     const int code = errno;
@@ -135,7 +235,6 @@ void OutputFolder::replace_target() {
     errno = code;
     io::throw_io_error(target_, "put the finished folder there");
   }
-  fs::remove_all(aside, ignored);
 }
 
 }  // namespace swage::checkpoint

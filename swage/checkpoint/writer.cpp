@@ -1,5 +1,6 @@
 #include "swage/checkpoint/writer.h"
 
+#include <ATen/ops/empty.h>
 #include <fcntl.h>
 
 #include <mutex>
@@ -7,7 +8,6 @@
 #include <vector>
 
 #include "swage/base/error.h"
-#include "swage/checkpoint/output_folder.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/shard_layout.h"
 #include "swage/checkpoint/writeback.h"
@@ -39,18 +39,39 @@ void write_new_file(const std::filesystem::path& path, std::string_view contents
 }  // namespace
 
 struct Writer::State {
-  State(const std::filesystem::path& target, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
-      : layout(plan_shards(tensors, options.shard_bytes)), folder(target, options.overwrite), written(layout.tensors.size()) {
+  State(OutputFolder opened, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
+      : layout(plan_shards(tensors, options.shard_bytes)), folder(std::move(opened)), written(layout.tensors.size()), dirty(layout.shards.size(), true) {
+    if (options.resume) {
+      open_shards();
+    } else {
+      make_shards();
+    }
+  }
+
+  void make_shards() {
+    folder.clear();
     folder.check_space(layout.file_bytes());
     for (const PlannedShard& shard : layout.shards) {
       files.emplace_back(folder.temporary() / shard.name, O_RDWR | O_CREAT | O_EXCL);
       try {
         files.back().reserve(shard.bytes);
       } catch (Error& e) {
-        e.add_context(cat(target.string(), ": ", layout.file_bytes(), " bytes needed"));
+        e.add_context(cat(folder.target().string(), ": ", layout.file_bytes(), " bytes needed"));
         throw;
       }
       files.back().write_at(shard.header, 0);
+    }
+  }
+
+  void open_shards() {
+    for (const PlannedShard& shard : layout.shards) {
+      const std::filesystem::path path = folder.temporary() / shard.name;
+      files.emplace_back(path, O_RDWR);
+      std::error_code error;
+      std::string header(shard.header.size(), 0);
+      const bool whole = std::filesystem::file_size(path, error) == shard.bytes;
+      if (whole) files.back().read_at(header.data(), header.size(), 0);
+      SWAGE_CHECK(whole && header == shard.header, CorruptData, path.string(), ": is not as the unfinished run left it; --restart starts anew");
     }
   }
 
@@ -74,6 +95,8 @@ struct Writer::State {
     Progress& progress = written[tensor.number];
     progress.done_bytes += bytes.size();
     const bool complete = progress.done_bytes == tensor.bytes;
+    dirty[tensor.shard] = true;
+    if (complete) completed.push_back(name);
     // Small pieces wait until their tensor is complete, small tensors for sync(): a page sent to the disk half filled is sent twice.
     if (complete && progress.sent_bytes == 0 && tensor.bytes >= kWritebackBytes) {
       writeback.start(files[tensor.shard], tensor.offset, tensor.bytes);
@@ -103,11 +126,26 @@ struct Writer::State {
     uint64_t begun_bytes = 0, done_bytes = 0, sent_bytes = 0;
   };
   std::vector<Progress> written;  // by the tensors' numbers
+  std::vector<bool> dirty;            // shards with bytes that no sync has covered
+  std::vector<std::string> completed; // tensors, since the last sync
   bool closed = false;
 };
 
+namespace {
+
+OutputFolder opened(const std::filesystem::path& target, bool overwrite) {
+  OutputFolder folder(target, overwrite);
+  SWAGE_CHECK(!folder.holds_unfinished_run(), InvalidArgument, target.string(), ": an unfinished run with this output is kept in ",
+              folder.work().string(), "; finish it, or remove that folder");
+  return folder;
+}
+
+}  // namespace
+
 Writer::Writer(const std::filesystem::path& target, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
-    : state_(std::make_unique<State>(target, tensors, options)) {}
+    : Writer(opened(target, options.overwrite), tensors, options) {}
+Writer::Writer(OutputFolder folder, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
+    : state_(std::make_unique<State>(std::move(folder), tensors, options)) {}
 Writer::~Writer() = default;
 
 void Writer::put(const std::string& name, const at::Tensor& tensor) {
@@ -133,6 +171,40 @@ void Writer::put_part(const std::string& name, uint64_t offset, std::string_view
   state_->write(name, planned, offset, bytes);
 }
 
+std::vector<std::string> Writer::sync_written() {
+  std::vector<std::string> names;
+  std::vector<size_t> shards;
+  {
+    const std::lock_guard<std::mutex> guard(state_->mutex);
+    names.swap(state_->completed);
+    for (size_t i = 0; i < state_->dirty.size(); ++i) {
+      if (state_->dirty[i]) shards.push_back(i);
+      state_->dirty[i] = false;
+    }
+  }
+  for (const size_t shard : shards) state_->files[shard].sync();
+  return names;
+}
+
+void Writer::restore(const std::string& name) {
+  const PlannedTensor& planned = state_->planned(name);
+  const std::lock_guard<std::mutex> guard(state_->mutex);
+  State::Progress& progress = state_->written[planned.number];
+  SWAGE_CHECK(!progress.begun, Internal, "restoring tensor \"", name, "\", which was written already");
+  progress = {true, planned.bytes, planned.bytes, planned.bytes};
+}
+
+at::Tensor Writer::read_back(const std::string& name) const {
+  const PlannedTensor& planned = state_->planned(name);
+  at::Tensor tensor = at::empty(readable_shape(planned.spec), scalar_type_of(planned.spec.dtype));
+  state_->files[planned.shard].read_at(static_cast<char*>(tensor.mutable_data_ptr()), planned.bytes, planned.offset);
+  return tensor;
+}
+
+bool Writer::plans(const std::string& name) const { return state_->layout.tensors.contains(name); }
+
+void Writer::keep(bool kept) { state_->folder.keep(kept); }
+
 void Writer::add_file(const std::string& name, std::string_view contents) { write_new_file(state_->path_of(name), contents); }
 
 void Writer::copy_file(const std::filesystem::path& source, const std::string& name) {
@@ -141,6 +213,8 @@ void Writer::copy_file(const std::filesystem::path& source, const std::string& n
 }
 
 const std::filesystem::path& Writer::temporary() const { return state_->folder.temporary(); }
+
+const std::filesystem::path& Writer::work() const { return state_->folder.work(); }
 
 void Writer::close_shards() {
   {

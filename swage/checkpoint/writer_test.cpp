@@ -262,7 +262,7 @@ TEST(Writer, ReportsAFailedReservationAndCleansUp) {
   EXPECT_EQ(folder.entries(), 0u);
 }
 
-// A run killed in the middle leaves its temporary folder; the next one with the same target removes it, and only it.
+// A run killed in the middle leaves its work folder; the next one with the same target removes it.
 TEST(Writer, RemovesWhatADeadRunLeft) {
   const TempFolder folder;
   const pid_t child = ::fork();
@@ -271,12 +271,87 @@ TEST(Writer, RemovesWhatADeadRunLeft) {
     ::_exit(0);
   }
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
-  ASSERT_EQ(io::abandoned_siblings(folder / "out").size(), 1u);
+  EXPECT_EQ(std::filesystem::file_size(folder / ".out.partial/output/model.safetensors") / 1000, 5u);
   const Writer living(folder / "out", {});
-  const Writer second(folder / "out", {});
-  EXPECT_EQ(io::abandoned_siblings(folder / "out").size(), 0u);
+  EXPECT_LT(std::filesystem::file_size(living.temporary() / "model.safetensors"), 5000u);
+}
+
+TEST(Writer, RefusesAFolderThatAnotherRunWrites) {
+  const TempFolder folder;
+  Writer living(folder / "out", {});
+  expect_error(ErrorKind::InvalidArgument, cat("another run is at work on this output folder (host and process ", io::host_name(), " ", ::getpid(), ")"),
+               [&] { Writer(folder / "out", {}); });
   EXPECT_TRUE(std::filesystem::exists(living.temporary()));
+  living.finish();
+  EXPECT_EQ(folder.entries(), 1u);
+}
+
+// Half of the tensors, the death of the process, the other half: the same bytes as in one go.
+TEST(Writer, GoesOnWithTheShardsOfAnEarlierRun) {
+  const TempFolder folder;
+  const std::vector<TensorSpec> specs{{"a", Dtype::U8, {3}}, {"b", Dtype::I32, {2}}, {"c", Dtype::U8, {1}}};
+  const pid_t child = ::fork();
+  if (child == 0) {
+    Writer* writer = new Writer(folder / "out", specs, {.shard_bytes = 5});
+    writer->put_bytes("b", "bbbbbbbb");
+    writer->put_part("a", 1, "aa");
+    writer->put_bytes("c", "c");
+    ::_exit(writer->sync_written() == std::vector<std::string>{"b", "c"} && writer->sync_written().empty() ? 0 : 1);
+  }
+  int status = 1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  folder.write(".out.partial/journal", "");
+  expect_error(ErrorKind::InvalidArgument, "an unfinished run with this output is kept in", [&] { Writer(folder / "out", specs, {.shard_bytes = 5}); });
+  expect_error(ErrorKind::CorruptData, "is not as the unfinished run left it", [&] { Writer(OutputFolder(folder / "out", false), {{"a", Dtype::I8, {3}}, specs[1], specs[2]}, {.shard_bytes = 5, .resume = true}); });
+  Writer writer(OutputFolder(folder / "out", false), specs, {.shard_bytes = 5, .resume = true});
+  writer.restore("b");
+  writer.restore("c");
+  expect_error(ErrorKind::Internal, "written already", [&] { writer.restore("b"); });
+  expect_error(ErrorKind::Internal, "a second time", [&] { writer.put_bytes("b", "bbbbbbbb"); });
+  EXPECT_EQ(writer.read_back("b").const_data_ptr<int32_t>()[1], 0x62626262);
+  expect_error(ErrorKind::Internal, "\"a\" was not written", [&] { writer.close_shards(); });
+  writer.put_bytes("a", "aaa");
+  writer.finish();
+  Writer whole(folder / "whole", specs, {.shard_bytes = 5});
+  whole.put_bytes("a", "aaa");
+  whole.put_bytes("b", "bbbbbbbb");
+  whole.put_bytes("c", "c");
+  whole.finish();
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "whole")) {
+    EXPECT_EQ(io::read_file(entry.path()), io::read_file(folder / "out" / entry.path().filename())) << entry.path();
+  }
   EXPECT_EQ(folder.entries(), 2u);
+}
+
+// Kept if asked for, gone if not; a result that is in place is not taken for an unfinished run.
+TEST(OutputFolder, KeepsAnUnfinishedRunAndTidiesAfterAFinishedOne) {
+  const TempFolder folder;
+  {
+    OutputFolder first(folder / "out", false);
+    first.clear();
+    folder.write(".out.partial/journal", "x");
+    first.keep(true);
+  }
+  EXPECT_EQ(OutputFolder::unfinished_work(folder / "out"), std::filesystem::canonical(folder.path()) / ".out.partial");
+  {
+    OutputFolder second(folder / "out", false);
+    EXPECT_TRUE(second.holds_unfinished_run());
+    EXPECT_TRUE(std::filesystem::exists(second.temporary()));
+  }
+  ASSERT_TRUE(std::filesystem::exists(folder / ".out.partial/journal"));
+  {
+    OutputFolder third(folder / "out", false);
+    third.commit();
+  }
+  EXPECT_EQ(folder.entries(), 1u);
+  struct stat status {};
+  ASSERT_EQ(::stat((folder / "out").c_str(), &status), 0);
+  std::filesystem::create_directory(folder / ".out.partial");
+  folder.write(".out.partial/journal", "x");
+  folder.write(".out.partial/finished", cat(status.st_dev, " ", status.st_ino));
+  OutputFolder::tidy(folder / "out");
+  EXPECT_EQ(folder.entries(), 1u);
 }
 
 TEST(ShardLayout, FillsShardsInOrderUpToTheirLimit) {

@@ -1,14 +1,10 @@
 #include "swage/io/atomic_file.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <charconv>
-#include <optional>
 #include <string>
 #include <system_error>
 
@@ -16,6 +12,13 @@
 
 namespace swage::io {
 namespace {
+
+// ".NAME.partial-HOST-"; the process id and a number follow.
+std::string sibling_prefix(const std::filesystem::path& target) {
+  return cat(".", target.filename().string(), ".partial-", host_name(), "-");
+}
+
+}  // namespace
 
 std::string host_name() {
   std::array<char, 256> name{};
@@ -25,21 +28,6 @@ std::string host_name() {
   return text.empty() ? "host" : text;
 }
 
-// ".NAME.partial-HOST-"; the process id and a number follow.
-std::string sibling_prefix(const std::filesystem::path& target) {
-  return cat(".", target.filename().string(), ".partial-", host_name(), "-");
-}
-
-// The process id in "PID-N", the tail of a temporary name.
-std::optional<pid_t> process_in(std::string_view tail) {
-  pid_t process = 0;
-  const auto [end, error] = std::from_chars(tail.data(), tail.data() + tail.size(), process);
-  const bool well_formed = error == std::errc() && end != tail.data() + tail.size() && *end == '-';
-  return well_formed && process > 0 ? std::optional(process) : std::nullopt;
-}
-
-}  // namespace
-
 std::filesystem::path temporary_sibling(const std::filesystem::path& target) {
   const std::string prefix = cat(sibling_prefix(target), ::getpid(), "-");
   for (int i = 0;; ++i) {
@@ -47,21 +35,6 @@ std::filesystem::path temporary_sibling(const std::filesystem::path& target) {
     std::error_code ignored;
     if (!std::filesystem::exists(std::filesystem::symlink_status(path, ignored))) return path;
   }
-}
-
-std::vector<std::filesystem::path> abandoned_siblings(const std::filesystem::path& target) {
-  const std::string prefix = sibling_prefix(target);
-  std::vector<std::filesystem::path> found;
-  std::error_code error;
-  std::filesystem::directory_iterator entry(target.parent_path().empty() ? "." : target.parent_path(), error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (!name.starts_with(prefix)) continue;
-    const std::optional<pid_t> process = process_in(std::string_view(name).substr(prefix.size()));
-    if (process && ::kill(*process, 0) != 0 && errno == ESRCH) found.push_back(entry->path());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
 }
 
 AtomicFile::AtomicFile(const std::filesystem::path& target)

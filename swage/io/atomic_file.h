@@ -2,8 +2,8 @@
 // and the folder synced.
 #pragma once
 #include <filesystem>
+#include <string>
 #include <string_view>
-#include <vector>
 
 #include "swage/io/file_descriptor.h"
 
@@ -34,7 +34,7 @@ void write_file_atomically(const std::filesystem::path& target, std::string_view
 
 // A name for a hidden temporary sibling of `target`, not in use now: ".NAME.partial-HOST-PID-N".
 std::filesystem::path temporary_sibling(const std::filesystem::path& target);
-// Temporary siblings of `target` that processes of this host left behind and that no longer run.
-std::vector<std::filesystem::path> abandoned_siblings(const std::filesystem::path& target);
+// The name of this machine, fit for a file name.
+std::string host_name();
 
 }  // namespace swage::io

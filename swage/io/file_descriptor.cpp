@@ -67,6 +67,12 @@ void FileDescriptor::reserve(uint64_t bytes) const {
   throw_io_error(path_, cat("reserve ", bytes, " bytes"));
 }
 
+void FileDescriptor::truncate(uint64_t bytes) const {
+  while (::ftruncate(fd_, off_t(bytes)) != 0) {
+    if (errno != EINTR) throw_io_error(path_, cat("cut the file to ", bytes, " bytes"));
+  }
+}
+
 void FileDescriptor::start_writeback(uint64_t offset, uint64_t bytes) const {
   // Only advice: what fails here comes up in sync().
   (void)::sync_file_range(fd_, off_t(offset), off_t(bytes), SYNC_FILE_RANGE_WRITE);

@@ -28,6 +28,8 @@ class FileDescriptor {
   void write_at(std::string_view bytes, uint64_t offset) const;
   // Makes the file `bytes` long with its disk space reserved where the filesystem can do that.
   void reserve(uint64_t bytes) const;
+  // Makes the file `bytes` long, cutting off what is beyond.
+  void truncate(uint64_t bytes) const;
   // Asks the kernel to start writing this range to disk. Does not wait for it, but blocks while the disk's queue is full.
   void start_writeback(uint64_t offset, uint64_t bytes) const;
   // Waits until contents and length are on disk.

@@ -165,23 +165,20 @@ TEST(FileDescriptor, ReservesTheLength) {
   EXPECT_EQ(std::filesystem::file_size(folder / "f"), 12'345u);
 }
 
-// The id of a process that has ended and been waited for.
-pid_t dead_process() {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(0);
-  ::waitpid(child, nullptr, 0);
-  return child;
+TEST(TemporarySibling, IsHiddenAndNotInUse) {
+  const TempFolder folder;
+  const std::filesystem::path first = temporary_sibling(folder / "out");
+  EXPECT_TRUE(first.filename().string().starts_with(".out.partial-")) << first;
+  folder.write(first.filename().string(), "");
+  EXPECT_NE(temporary_sibling(folder / "out"), first);
 }
 
-TEST(AbandonedSiblings, AreThoseOfDeadProcessesOnly) {
+TEST(FileDescriptor, CutsAFileShort) {
   const TempFolder folder;
-  const std::filesystem::path target = folder / "out";
-  const std::string ours = temporary_sibling(target).filename().string();
-  const std::string prefix = ours.substr(0, ours.rfind(cat(::getpid(), "-0")));
-  const std::string dead = cat(prefix, dead_process(), "-0");
-  for (const std::string& name : {ours, dead, prefix + "x-0", prefix, cat(prefix, dead_process()), std::string("out")}) folder.write(name, "");
-  EXPECT_EQ(abandoned_siblings(target), std::vector<std::filesystem::path>{folder / dead});
-  EXPECT_NE(temporary_sibling(target).filename(), ours);
+  FileDescriptor file(folder.write("f", "0123456789"), O_RDWR);
+  file.truncate(4);
+  file.close();
+  EXPECT_EQ(read_file(folder / "f"), "0123");
 }
 
 }  // namespace

@@ -1,8 +1,12 @@
 #include "swage/pipeline/activations.h"
 
 #include <ATen/ops/empty.h>
+#include <fcntl.h>
 
+#include "swage/base/checksum.h"
+#include "swage/base/error.h"
 #include "swage/eval/forward.h"
+#include "swage/io/file_descriptor.h"
 
 namespace swage::pipeline {
 
@@ -40,6 +44,38 @@ void Activations::scale_inputs(const at::Tensor& factor_I, bool mlp) {
     flow.input_TI.mul_(factor_I);
     if (mlp && apart) flow.mlp_input_TD.mul_(factor_I);
   });
+}
+
+namespace {
+
+constexpr size_t kHeaderBytes = 128;
+
+}  // namespace
+
+std::string Activations::file_header(int64_t block) const {
+  const at::Tensor hidden_NTD = hidden_NTD_.cpu();
+  const uint64_t sum = checksum({static_cast<const char*>(hidden_NTD.const_data_ptr()), size_t(hidden_NTD.nbytes())});
+  std::string header = cat("swage activations ", block, " ", hidden_NTD.size(0), " ", hidden_NTD.size(1), " ", hidden_NTD.size(2), " ", hex64(sum), "\n");
+  header.resize(kHeaderBytes, ' ');
+  return header;
+}
+
+void Activations::save(const std::filesystem::path& file, int64_t block) const {
+  const at::Tensor hidden_NTD = hidden_NTD_.cpu();
+  const io::FileDescriptor out(file, O_RDWR | O_CREAT);
+  out.write_at(file_header(block), 0);
+  out.write_at({static_cast<const char*>(hidden_NTD.const_data_ptr()), size_t(hidden_NTD.nbytes())}, kHeaderBytes);
+  out.sync();
+}
+
+void Activations::load(const std::filesystem::path& file, int64_t block) {
+  const at::Tensor hidden_NTD = at::empty(hidden_NTD_.sizes(), hidden_NTD_.options().device(at::kCPU));
+  std::string header(kHeaderBytes, 0);
+  const io::FileDescriptor in(file, O_RDONLY);
+  in.read_at(header.data(), header.size(), 0);
+  in.read_at(static_cast<char*>(hidden_NTD.mutable_data_ptr()), size_t(hidden_NTD.nbytes()), kHeaderBytes);
+  hidden_NTD_.copy_(hidden_NTD);
+  SWAGE_CHECK(header == file_header(block), CorruptData, file.string(), ": does not hold the activations of layer ", block, " as they were saved");
 }
 
 void Activations::keep(int64_t row) {

@@ -4,7 +4,9 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "swage/model/model.h"
@@ -25,7 +27,14 @@ class Activations {
   void scale_inputs(const at::Tensor& factor_I, bool mlp);
   const std::vector<model::Flow>& flows() const { return flows_; }
 
+  // The residual streams as they are between two blocks, to a file and back, synced; `block` is the one that gave them.
+  //   "swage activations BLOCK N T D CHECKSUM\n", filled up with spaces to 128 bytes; f32 [N, T, D], little-endian
+  // load(): Error(CorruptData) if the file is not that of this block and these sizes, whole.
+  void save(const std::filesystem::path& file, int64_t block) const;
+  void load(const std::filesystem::path& file, int64_t block);
+
  private:
+  std::string file_header(int64_t block) const;
   void keep(int64_t row);
 
   std::vector<model::Flow> flows_;

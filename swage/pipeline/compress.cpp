@@ -11,10 +11,11 @@
 #include "swage/base/memory.h"
 #include "swage/ops/device.h"
 #include "swage/checkpoint/reader.h"
-#include "swage/checkpoint/writer.h"
 #include "swage/format/weight_source.h"
 #include "swage/model/model.h"
 #include "swage/pipeline/data_free.h"
+#include "swage/pipeline/identity.h"
+#include "swage/pipeline/journaled_run.h"
 #include "swage/pipeline/model_free.h"
 #include "swage/pipeline/plan.h"
 #include "swage/pipeline/quantized_source.h"
@@ -24,6 +25,8 @@
 
 namespace swage::pipeline {
 namespace {
+
+constexpr const char* kCopied = "tensors that are copied";
 
 // Shapes as the config says, before anything is read.
 void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSource& weights, const model::Model& model) {
@@ -39,7 +42,6 @@ void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSour
 void check_folders(const CompressJob& job) {
   namespace fs = std::filesystem;
   std::error_code error;
-  SWAGE_CHECK(!job.target.empty(), InvalidArgument, "the output folder's name is empty");
   const fs::path source = fs::weakly_canonical(job.source, error), target = fs::weakly_canonical(fs::absolute(job.target), error);
   const fs::path inside = source.lexically_relative(target);
   SWAGE_CHECK(inside.empty() || *inside.begin() == "..", InvalidArgument, job.target.string(),
@@ -86,12 +88,18 @@ class Compression {
     check_vocabulary(text);
     plan(text);
     if (job_.dry_run) return report(text);
-    checkpoint::Writer writer(job_.target, layout_.tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
-    const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, writer, clock_, modules_};
-    {
+    return JournaledRun(job_, context_).run(
+        identity_of(text), layout_.tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
+  }
+
+ private:
+  Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
+    const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, writer, clock_, modules_, steps};
+    if (!steps.finished(kCopied)) {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
       write_dequantized(reader_, weights_, layout_, writer);
+      steps.finish(kCopied);
     }
     if (calibrates()) {
       run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed});
@@ -106,11 +114,22 @@ class Compression {
     check(text, writer);
     const Json out = report(text);
     writer.add_file("swage_report.json", out.dump(2) + "\n");
+    check_source_unchanged(job_, source_);
     writer.finish();
     return out;
   }
 
- private:
+  Json identity_of(const Text& text) const {
+    Json out = job_identity(job_, context_, source_);
+    out.set("device", ops::to_torch(context_.device).str());
+    out.set("max-shard-size", job_.shard_bytes);
+    out.set("moe-routed", job_.moe_routed);
+    out.set("calibration text", digest_of(text.ids_NL));
+    out.set("held-out text", digest_of(text.windows_NL));
+    out.set("output layout", digest_of(layout_.tensors));
+    return out;
+  }
+
   bool calibrates() const { return job_.chain.calibrating() != nullptr || assignment_.needs_calibration(); }
 
   // A tokenizer of another model gives ids that have no embedding.
@@ -176,6 +195,7 @@ class Compression {
 
   const CompressJob& job_;
   const Context& context_;
+  const Json source_ = source_identity(job_.source);  // before anything of it is read
   const checkpoint::Reader reader_;
   const format::CheckpointWeights weights_;
   const std::unique_ptr<model::Model> model_;
@@ -191,9 +211,15 @@ class Compression {
 }  // namespace
 
 Json run_compress(const CompressJob& job, const Context& context) {
+  SWAGE_CHECK(!job.target.empty(), InvalidArgument, "the output folder's name is empty");
+  checkpoint::OutputFolder::tidy(job.target);
   check_folders(job);
-  if (runs_model_free(job)) return run_model_free(job, context);
-  return Compression(job, context).run();
+  try {
+    return runs_model_free(job) ? run_model_free(job, context) : Compression(job, context).run();
+  } catch (Error& e) {
+    say_what_is_kept(job, e);
+    throw;
+  }
 }
 
 }  // namespace swage::pipeline

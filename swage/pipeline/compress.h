@@ -26,12 +26,16 @@ struct CompressJob {
 
   uint64_t shard_bytes = uint64_t{5} << 30;
   bool overwrite = false;
+  bool resume = true;                  // keep what is finished when the run is interrupted, and go on with what an earlier one kept
+  bool restart = false;                // throw away what an earlier one kept
   bool dry_run = false;
   bool check = true;
   bool model_free = false;             // from the shards alone; see model_free.h
 };
 
-// Returns the report. Nothing appears at `target` unless everything succeeded.
+// Returns the report. Nothing appears at `target` unless everything succeeded. A run that was interrupted, or failed for reasons
+// of the machine (Error(Io), out of memory, killed), is gone on with by the next run of the same job; Error(InvalidArgument) naming
+// what differs if that is another job.
 Json run_compress(const CompressJob& job, const Context& context);
 
 }  // namespace swage::pipeline

@@ -68,6 +68,7 @@ void run_data_free(const Run& run) {
   const int64_t blocks = run.model.blocks();
   for (const auto& [block, sets] : sets_of_block) {
     run.context.check_cancelled();
+    if (run.steps.finished(block_step(block))) continue;
     if (block + 1 < blocks) run.weights.prefetch(run.model.tensors_of_block(block + 1));
     std::vector<std::vector<modifiers::SolvedLinear>> solved(sets.size());
     {
@@ -80,6 +81,10 @@ void run_data_free(const Run& run) {
     }
     if (block >= 0) {
       drop_block(run.reader, run.model, block);
+    }
+    {
+      const auto timed_journal = run.clock.time("journal");
+      run.steps.finish(block_step(block));
     }
     tell_progress(run, "quantizing", block, double(block + 1), double(blocks), 0);
   }

@@ -11,8 +11,9 @@
 #include "swage/base/version.h"
 #include "swage/base/memory.h"
 #include "swage/checkpoint/reader.h"
-#include "swage/checkpoint/writer.h"
 #include "swage/model/model.h"
+#include "swage/pipeline/identity.h"
+#include "swage/pipeline/journaled_run.h"
 #include "swage/pipeline/model_free_config.h"
 #include "swage/pipeline/model_free_layout.h"
 #include "swage/pipeline/model_free_modules.h"
@@ -65,11 +66,21 @@ class ModelFree {
     context_.log(Severity::Info, plan_.summary());
     for (const std::string& warning : modules_.warnings) context_.log(Severity::Warning, warning);
     if (job_.dry_run) return report(nullptr);
-    checkpoint::Writer writer(job_.target, layout_.tensors(), {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
+    Json identity = job_identity(job_, context_, source_);
+    identity.set("model-free", true);
+    identity.set("max-shard-size", job_.shard_bytes);
+    const std::vector<io::TensorSpec> tensors = layout_.tensors();
+    identity.set("output layout", digest_of(tensors));
+    std::vector<ModuleReport> modules;
+    return JournaledRun(job_, context_).run(identity, tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(writer, steps); }, modules);
+  }
+
+ private:
+  Json write(checkpoint::Writer& writer, Steps& steps) {
     FreeWork work(reader_, layout_, assignment_, context_, clock_);
     {
       const auto timed = clock_.time("quantize and write");
-      work.write(writer);
+      work.write(writer, steps);
     }
     {
       const auto timed = clock_.time("sync and check files");
@@ -77,11 +88,11 @@ class ModelFree {
     }
     const Json out = report(&work);
     writer.add_file("swage_report.json", out.dump(2) + "\n");
+    check_source_unchanged(job_, source_);
     writer.finish();
     return out;
   }
 
- private:
   void assign() {
     std::vector<model::ModuleInfo> infos;
     for (const SourceModule& module : modules_.modules) infos.push_back(module.info);
@@ -171,6 +182,7 @@ class ModelFree {
 
   const CompressJob& job_;
   const Context& context_;
+  const Json source_ = source_identity(job_.source);  // before anything of it is read
   const checkpoint::Reader reader_;
   const std::optional<scheme::QuantizationConfig> existing_;
   const SourceModules modules_;

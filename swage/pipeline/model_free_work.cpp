@@ -5,9 +5,11 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 
+#include "swage/base/checksum.h"
 #include "swage/base/error.h"
 #include "swage/base/memory.h"
 #include "swage/io/mmap_file.h"
@@ -19,6 +21,8 @@ namespace {
 
 constexpr int64_t kAheadChunks = 64;  // that the disk is asked for before they are needed: some 32 MiB
 constexpr double kSecondsBetweenEvents = 0.2;
+// Between two entries of the journal: a quarter of the run so far, at most this.
+constexpr double kSecondsBetweenEntries = 5;
 
 uint64_t mix(uint64_t hash, uint64_t value) {
   hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
@@ -175,18 +179,79 @@ void FreeWork::measure_error(const at::Tensor& w_OI, const format::QuantizedWeig
   }
 }
 
-void FreeWork::write(checkpoint::Writer& writer) {
+void FreeWork::write(checkpoint::Writer& writer, Steps& steps) {
+  left_ = std::vector<std::atomic<int64_t>>(layout_.items.size());
+  for (size_t i = 0; i < left_.size(); ++i) left_[i] = layout_.items[i].chunks();
+  restore(writer, steps);
+  began_seconds_ = noted_seconds_ = clock_.total_seconds();
   for (int64_t chunk = 0; chunk < kAheadChunks; ++chunk) prefetch(chunk);
   for_each_chunk("writing", [&](const FreeItem& item, int64_t chunk, Scratch& scratch) {
+    if (left_[index_of(item)] == 0) return;
     prefetch(chunk + kAheadChunks);
-    if (item.scheme == nullptr) return write_copied(item, chunk, scratch, writer);
     try {
-      write_quantized(item, chunk, scratch, writer);
+      if (item.scheme == nullptr) {
+        write_copied(item, chunk, scratch, writer);
+      } else {
+        write_quantized(item, chunk, scratch, writer);
+      }
     } catch (Error& e) {
-      e.add_context(item.module->info.name + ".weight");
+      if (item.scheme != nullptr) e.add_context(item.module->info.name + ".weight");
       throw;
     }
+    finish_chunk(item, steps);
   });
+}
+
+void FreeWork::finish_chunk(const FreeItem& item, Steps& steps) {
+  if (--left_[index_of(item)] > 0 || !steps.keeps()) return;
+  {
+    const std::lock_guard<std::mutex> guard(finishing_);
+    finished_items_.push_back(index_of(item));
+  }
+  const std::unique_lock<std::mutex> lock(journaling_, std::try_to_lock);
+  const double now = clock_.total_seconds();
+  if (!lock.owns_lock() || now - noted_seconds_ < std::min((now - began_seconds_) / 4, kSecondsBetweenEntries)) return;
+  std::vector<size_t> items;
+  {
+    const std::lock_guard<std::mutex> guard(finishing_);
+    items.swap(finished_items_);
+  }
+  steps.finish_part("tensors", account_of(items));
+  noted_seconds_ = clock_.total_seconds();
+}
+
+// [[item, |w - q|^2, |w|^2, digest of each output], ...]
+Json FreeWork::account_of(const std::vector<size_t>& items) const {
+  Json out = Json::array();
+  for (const size_t index : items) {
+    const auto [difference, whole] = error_of(index);
+    Json row = Json::array();
+    row.push_back(int64_t(index));
+    row.push_back(difference);
+    row.push_back(whole);
+    for (size_t i = 0; i < layout_.items[index].outputs.size(); ++i) row.push_back(hex64(written_[first_digest_[index] + i]));
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
+void FreeWork::restore(checkpoint::Writer& writer, const Steps& steps) {
+  for (const Json& account : steps.accounts()) {
+    for (const Json& entry : account.as_array()) {
+      const Json::Array& row = entry.as_array();
+      const size_t index = size_t(row[0].as_int());
+      left_[index] = 0;
+      restored_errors_[index] = {row[1].as_double(), row[2].as_double()};
+      const std::vector<OutputTensor>& outputs = layout_.items[index].outputs;
+      for (size_t i = 0; i < outputs.size(); ++i) {
+        uint64_t digest = 0;
+        const std::string& digits = row[3 + i].as_string();
+        std::from_chars(digits.data(), digits.data() + digits.size(), digest, 16);
+        written_[first_digest_[index] + i] = digest;
+        writer.restore(outputs[i].spec.name);
+      }
+    }
+  }
 }
 
 // Only places are kept of the headers, which are long where experts are many.
@@ -237,6 +302,8 @@ void FreeWork::check(const std::filesystem::path& folder) {
 }
 
 std::pair<double, double> FreeWork::error_of(size_t index) const {
+  const auto restored = restored_errors_.find(index);
+  if (restored != restored_errors_.end()) return {restored->second.difference, restored->second.whole};
   const FreeItem& item = layout_.items[index];
   ChunkError sum;
   for (int64_t chunk = item.first_chunk; chunk < item.first_chunk + item.chunks(); ++chunk) {

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "swage/pipeline/model_free_layout.h"
 #include "swage/pipeline/model_free_scales.h"
 #include "swage/pipeline/report.h"
+#include "swage/pipeline/steps.h"
 
 namespace swage::pipeline {
 
@@ -25,8 +27,9 @@ class FreeWork {
   // All must outlive this.
   FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const Assignment& assignment, const Context& context, const StageClock& clock);
 
-  // Writes every tensor. Error(Numerical) naming a weight that holds NaN or infinity, Error(Cancelled).
-  void write(checkpoint::Writer& writer);
+  // Writes every tensor that `steps` does not have as finished, and notes in it what is, every few seconds. Error(Numerical) naming a
+  // weight that holds NaN or infinity, Error(Cancelled).
+  void write(checkpoint::Writer& writer, Steps& steps);
   // Reads the shards in `folder` back: headers, and every byte, compared by digest with what write() was given. Error(Internal)
   // naming the first tensor that differs. May run while the shards are synced.
   void check(const std::filesystem::path& folder);
@@ -50,6 +53,9 @@ class FreeWork {
   void write_copied(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer);
   static void measure_error(const at::Tensor& w_OI, const format::QuantizedWeight& weight, ChunkError& error);
   void put(const FreeItem& item, size_t output, int64_t chunk, std::string_view bytes, checkpoint::Writer& writer);
+  void restore(checkpoint::Writer& writer, const Steps& steps);
+  void finish_chunk(const FreeItem& item, Steps& steps);
+  Json account_of(const std::vector<size_t>& items) const;
   void prefetch(int64_t chunk) const;
   void tell(const char* stage, int64_t done);
   size_t index_of(const FreeItem& item) const { return size_t(&item - layout_.items.data()); }
@@ -63,6 +69,11 @@ class FreeWork {
   std::vector<std::atomic<uint64_t>> written_, found_;  // digests by output: sums over pieces, so that their order does not count
   SharedScales scales_;
   std::vector<ChunkError> errors_;                 // by chunk
+  std::vector<std::atomic<int64_t>> left_;         // chunks to be done, by item
+  std::map<size_t, ChunkError> restored_errors_;   // of items that an earlier run finished
+  std::mutex finishing_, journaling_;
+  std::vector<size_t> finished_items_;             // not in the journal yet; guarded by finishing_
+  double began_seconds_ = 0, noted_seconds_ = 0;   // of write(), and when the journal was written last; guarded by journaling_
   std::mutex telling_;
   std::atomic<double> stage_began_ = 0;
   double told_seconds_ = 0;

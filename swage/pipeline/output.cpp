@@ -82,18 +82,6 @@ void digest(const at::Tensor& tensor, uint64_t& hash) {
   hash = mix(hash, rest);
 }
 
-// Whether g_idx says more than column / group size: readers leave out one that does not.
-bool orders_columns(const format::QuantizedWeight& weight) {
-  if (!weight.g_idx_I.defined()) return false;
-  const at::Tensor g_idx_I = weight.g_idx_I.cpu().contiguous();
-  const int32_t* group = g_idx_I.const_data_ptr<int32_t>();
-  const int64_t columns = g_idx_I.numel(), size = columns / weight.scale_OG.size(1);
-  for (int64_t i = 0; i < columns; ++i) {
-    if (group[i] != i / size) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module) {
@@ -195,6 +183,17 @@ void write_side_files(const checkpoint::Reader& reader, const scheme::Quantizati
   }
   std::sort(files.begin(), files.end());
   for (const fs::path& file : files) writer.copy_file(file, file.filename().string());
+}
+
+bool orders_columns(const format::QuantizedWeight& weight) {
+  if (!weight.g_idx_I.defined()) return false;
+  const at::Tensor g_idx_I = weight.g_idx_I.cpu().contiguous();
+  const int32_t* group = g_idx_I.const_data_ptr<int32_t>();
+  const int64_t columns = g_idx_I.numel(), size = columns / weight.scale_OG.size(1);
+  for (int64_t i = 0; i < columns; ++i) {
+    if (group[i] != i / size) return true;
+  }
+  return false;
 }
 
 uint64_t fingerprint(const format::QuantizedWeight& weight) {

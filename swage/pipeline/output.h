@@ -42,6 +42,8 @@ void write_side_files(const checkpoint::Reader& reader, const Assignment& assign
 void write_side_files(const checkpoint::Reader& reader, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,
                       checkpoint::Writer& writer);
 
+// Whether g_idx says more than column / group size: readers leave out one that does not.
+bool orders_columns(const format::QuantizedWeight& weight);
 // A 64-bit digest of the codes, scales, zero points and g_idx: what is solved must be what is read back.
 uint64_t fingerprint(const format::QuantizedWeight& weight);
 

@@ -1,6 +1,10 @@
 #include "swage/pipeline/report.h"
 
 #include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "swage/base/checksum.h"
 
 namespace swage::pipeline {
 
@@ -37,6 +41,28 @@ Json ModuleReport::to_json() const {
     for (const std::string& warning : warnings) list.push_back(warning);
     out.set("warnings", std::move(list));
   }
+  return out;
+}
+
+Json ModuleReport::to_journal() const {
+  Json out = to_json();
+  out.set("fingerprint", hex64(fingerprint));
+  return out;
+}
+
+ModuleReport ModuleReport::from_journal(const Json& json) {
+  ModuleReport out;
+  out.name = json.at("name").as_string();
+  out.scheme = json.at("scheme").as_string();
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();  // what JSON cannot say
+  out.relative_error = json.get_double("relative_error", kNone);
+  out.loss = json.get_double("loss", kNone);
+  out.tokens = json.get_int("tokens", 0);
+  if (const Json* warnings = json.find("warnings")) {
+    for (const Json& warning : warnings->as_array()) out.warnings.push_back(warning.as_string());
+  }
+  const std::string& digits = json.at("fingerprint").as_string();
+  std::from_chars(digits.data(), digits.data() + digits.size(), out.fingerprint, 16);
   return out;
 }
 

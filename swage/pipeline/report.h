@@ -44,6 +44,9 @@ struct ModuleReport {
   uint64_t fingerprint = 0;         // of codes, scales and zero points as solved; checked against the files
 
   Json to_json() const;
+  // The same and the fingerprint: all of it, for a later process.
+  Json to_journal() const;
+  static ModuleReport from_journal(const Json& json);
 };
 
 }  // namespace swage::pipeline

@@ -1,7 +1,10 @@
 #include "swage/pipeline/run.h"
 
+#include <algorithm>
+
 #include "swage/base/error.h"
 #include "swage/base/memory.h"
+#include "swage/format/format.h"
 #include "swage/pipeline/output.h"
 
 namespace swage::pipeline {
@@ -24,6 +27,39 @@ void drop_block(const checkpoint::Reader& reader, const model::Model& model, int
   for (const std::string& name : model.tensors_of_block(block)) {
     if (reader.find(name) != nullptr) reader.drop(name);
   }
+}
+
+namespace {
+
+// What is stored of a module, through the Writer.
+class WrittenTensors : public checkpoint::WeightSource {
+ public:
+  explicit WrittenTensors(const Run& run) : run_(run) {}
+  at::Tensor stored(const std::string& name) const { return run_.writer.plans(name) ? run_.writer.read_back(name) : at::Tensor(); }
+  std::vector<int64_t> shape(const std::string& name) const override { return run_.writer.plans(name) ? run_.writer.read_back(name).sizes().vec() : std::vector<int64_t>(); }
+  at::Tensor load(const std::string& name) const override { return run_.writer.read_back(name).to(at::kFloat); }
+  std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override { return run_.assignment.find(module)->input_activations; }
+  void prefetch(const std::vector<std::string>&) const override {}
+
+ private:
+  const Run& run_;
+};
+
+}  // namespace
+
+format::QuantizedWeight read_module(const Run& run, const std::string& name) {
+  const scheme::Scheme& scheme = *run.assignment.find(name);
+  const WrittenTensors written(run);
+  const auto lookup = [&](const std::string& suffix) { return written.stored(name + "." + suffix); };
+  format::QuantizedWeight weight = format::format_named(scheme.format).unpack(*scheme.weights, lookup);
+  const auto report = std::find_if(run.modules.begin(), run.modules.end(), [&](const ModuleReport& module) { return module.name == name; });
+  SWAGE_CHECK(report != run.modules.end() && report->fingerprint == fingerprint(weight), CorruptData, run.writer.temporary().string(), ": ", name,
+              " is not what the interrupted run wrote");
+  return weight;
+}
+
+std::optional<model::ActivationQuantization> read_input(const Run& run, const std::string& name) {
+  return model::load_input_quantization(name, WrittenTensors(run));
 }
 
 void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done) {

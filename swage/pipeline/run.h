@@ -1,5 +1,7 @@
 // What the two ways of running share: the model, where its weights come from, what is to be done, where it goes.
 #pragma once
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "swage/base/context.h"
@@ -11,6 +13,7 @@
 #include "swage/pipeline/assignment.h"
 #include "swage/pipeline/report.h"
 #include "swage/pipeline/rescaling.h"
+#include "swage/pipeline/steps.h"
 
 namespace swage::pipeline {
 
@@ -24,6 +27,7 @@ struct Run {
   checkpoint::Writer& writer;
   StageClock& clock;
   std::vector<ModuleReport>& modules;
+  Steps& steps;
 };
 
 // Writes a solved linear and notes it in the report.
@@ -31,6 +35,11 @@ void finish_module(const Run& run, const std::string& name, const modifiers::Sol
 
 // Gives the pages of a block's tensors back, of those that the source has under their names.
 void drop_block(const checkpoint::Reader& reader, const model::Model& model, int64_t block);
+
+// A module's weight as an earlier run wrote it. Error(CorruptData) if it is not what was solved then.
+format::QuantizedWeight read_module(const Run& run, const std::string& name);
+// How its input is quantized, with the scales that were written.
+std::optional<model::ActivationQuantization> read_input(const Run& run, const std::string& name);
 
 // Tells the context where the run stands. `done` and `total` are in units of work.
 void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done);

@@ -30,7 +30,7 @@ void put_into(Linear& linear, const format::QuantizedWeight& weight) {
   linear.integer_weight.reset();
   linear.weight_OI = at::Tensor();
   const bool integers = weight.codes_OI.scalar_type() == at::kChar;  // bytes are the codes of narrow floats
-  const bool grouped_in_order = !weight.g_idx_I.defined() && weight.scale_OG.dim() == 2;
+  const bool grouped_in_order = !orders_columns(weight) && weight.scale_OG.dim() == 2;
   if (device.is_cpu() && integers && grouped_in_order) linear.integer_weight = ops::IntegerLinear::make(weight.codes_OI, weight.scale_OG, weight.zero_point_OG);
   if (!linear.integer_weight) linear.weight_OI = format::dequantize(weight).to(device);
 }
@@ -41,16 +41,18 @@ class Sequential {
       : run_(run), options_(options), tokens_(ids_NL.numel()), ids_NL_(ids_NL) {}
 
   void run() {
+    if (all_finished()) return;
     embed();
     const int64_t blocks = run_.model.blocks();
-    for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t b = load_activations(); b < blocks; ++b) {
+      const bool finished = run_.steps.finished(block_step(b));
       try {
-        run_block(b, b + 1 == blocks);
+        run_block(b, b + 1 == blocks, finished);
       } catch (Error& e) {
         e.add_context(cat("layer ", b));
         throw;
       }
-      tell_progress(run_, "calibrating", b, double(b + 1), double(blocks), tokens_ * (b + 1));
+      tell_progress(run_, finished ? "resuming" : "calibrating", b, double(b + 1), double(blocks), tokens_ * (b + 1));
     }
     run_ends();
   }
@@ -64,7 +66,15 @@ class Sequential {
     release_free_memory();
   }
 
-  void run_block(int64_t b, bool last_block) {
+  bool all_finished() const {
+    bool all = true;
+    for (int64_t b = 0; b < run_.model.blocks(); ++b) all = all && run_.steps.finished(block_step(b));
+    for (const model::ModuleInfo& module : quantized_ends()) all = all && run_.steps.finished(module.name);
+    return all;
+  }
+
+  // `finished`: by an earlier run. Then only the activations are taken through it, with the weights that were written.
+  void run_block(int64_t b, bool last_block, bool finished) {
     run_.context.check_cancelled();
     std::unique_ptr<Block> block;
     {
@@ -72,34 +82,80 @@ class Sequential {
       if (b + 1 < run_.model.blocks()) run_.weights.prefetch(run_.model.tensors_of_block(b + 1));
       block = run_.model.load_block(b, run_.weights);
     }
+    if (finished) restore(*block);
     for (const Linear& linear : block->linears) activations_->make_room(linear.columns);
     forward([&](Flow& flow) { block->begin(flow); });
     for (size_t s = 0; s < block->stages.size(); ++s) {
       run_.context.check_cancelled();
       shared_ = {};
-      if (!run_.rescalings.of_block.empty()) rescale(*block, b, block->stages[s]);
-      for (const InputGroup& group : block->stages[s].groups) solve(pointers(*block, group), group.expert);
+      if (!finished) solve_stage(*block, b, block->stages[s]);
       if (last_block && s + 1 == block->stages.size() && !head_is_quantized()) break;  // nothing reads the last output
-      if (s == 0 && run_.assignment.kv_cache) {
+      if (s == 0 && run_.assignment.kv_cache && !finished) {
         step_and_measure_cache(*block);
       } else {
         forward([&](Flow& flow) { block->step(int(s), flow); });
       }
     }
-    finish_block(*block);
+    if (!finished) finish_block(*block);
     drop_block(run_.reader, run_.model, b);
     block.reset();
     release_free_memory();
+    if (finished) return;
+    if (rescales() && run_.steps.keeps()) save_activations(b);
+    finish_step(block_step(b));
   }
 
-  // The embedding, and the head on what it reads after the last block.
-  void run_ends() {
+  bool rescales() const { return !run_.rescalings.of_block.empty(); }
+
+  // Weights that were rescaled after their block had used them do not give its output back bit for bit, so that is saved itself. Two
+  // files in turn: one stays whole while the other is written.
+  std::filesystem::path saved_activations(int64_t b) const { return run_.writer.work() / cat("activations-", b % 2); }
+
+  void save_activations(int64_t b) {
+    const auto timed = run_.clock.time("save activations");
+    activations_->save(saved_activations(b), b);
+  }
+
+  // The first block to be run: 0, or the one after those whose output was saved.
+  int64_t load_activations() {
+    int64_t finished = 0;
+    while (rescales() && finished < run_.model.blocks() && run_.steps.finished(block_step(finished))) ++finished;
+    if (finished > 0) activations_->load(saved_activations(finished - 1), finished - 1);
+    return finished;
+  }
+
+  void finish_step(const std::string& step) {
+    const auto timed = run_.clock.time("journal");
+    run_.steps.finish(step);
+  }
+
+  void solve_stage(Block& block, int64_t b, const model::Stage& stage) {
+    if (rescales()) rescale(block, b, stage);
+    for (const InputGroup& group : stage.groups) solve(pointers(block, group), group.expert);
+  }
+
+  // Puts what an earlier run wrote in the place of the float weights.
+  void restore(Block& block) {
+    const auto timed = run_.clock.time("read back");
+    for (Linear& linear : block.linears) {
+      if (run_.assignment.find(linear.name) == nullptr) continue;
+      put_into(linear, read_module(run_, linear.name));
+      linear.input_quantization = read_input(run_, linear.name);
+    }
+  }
+
+  std::vector<model::ModuleInfo> quantized_ends() const {
     std::vector<model::ModuleInfo> ends;
     for (const model::ModuleInfo& module : run_.model.modules()) {
       if (module.block < 0 && run_.assignment.find(module.name) != nullptr) ends.push_back(module);
     }
-    if (ends.empty()) return;
-    for (const model::ModuleInfo& module : ends) {
+    return ends;
+  }
+
+  // The embedding, and the head on what it reads after the last block.
+  void run_ends() {
+    for (const model::ModuleInfo& module : quantized_ends()) {
+      if (run_.steps.finished(module.name)) continue;
       if (module.class_name == "Embedding") {
         solve_end(module);
         continue;
@@ -119,13 +175,12 @@ class Sequential {
     lookup_ = module.class_name == "Embedding";
     solve({&linear}, -1);
     lookup_ = false;
+    finish_step(module.name);
   }
 
   bool head_is_quantized() const {
-    const std::vector<model::ModuleInfo> modules = run_.model.modules();
-    return std::any_of(modules.begin(), modules.end(), [&](const model::ModuleInfo& module) {
-      return module.block < 0 && module.class_name == "Linear" && run_.assignment.find(module.name) != nullptr;
-    });
+    const std::vector<model::ModuleInfo> ends = quantized_ends();
+    return std::any_of(ends.begin(), ends.end(), [](const model::ModuleInfo& module) { return module.class_name == "Linear"; });
   }
 
   static std::vector<Linear*> pointers(Block& block, const InputGroup& group) {

@@ -1,0 +1,14 @@
+// A 64-bit digest of bytes, to find out what changed or was damaged. Not for anything that must resist an attacker.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace swage {
+
+// Of words of 8 bytes, little-endian, each mixed in by xor, multiplication and shift; the length counts too. `seed` chains digests.
+uint64_t checksum(std::string_view bytes, uint64_t seed = 0x2545f4914f6cdd1du);
+// 16 hexadecimal digits.
+std::string hex64(uint64_t value);
+
+}  // namespace swage

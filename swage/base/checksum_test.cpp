@@ -1,0 +1,29 @@
+#include "swage/base/checksum.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+namespace swage {
+namespace {
+
+// Any single bit, any length and the seed make a difference.
+TEST(Checksum, SeesEveryBit) {
+  const std::string text = "nineteen characters";
+  std::set<uint64_t> seen = {checksum(text), checksum(text, 1), checksum(text + '\0'), checksum(""), checksum(std::string(1, '\0'))};
+  for (size_t bit = 0; bit < text.size() * 8; ++bit) {
+    std::string other = text;
+    other[bit / 8] = char(other[bit / 8] ^ (1 << bit % 8));
+    seen.insert(checksum(other));
+  }
+  EXPECT_EQ(seen.size(), 5 + text.size() * 8);
+}
+
+TEST(Checksum, HexHasSixteenDigits) {
+  EXPECT_EQ(hex64(0), "0000000000000000");
+  EXPECT_EQ(hex64(0xfedcba9876543210u), "fedcba9876543210");
+}
+
+}  // namespace
+}  // namespace swage

@@ -1,0 +1,125 @@
+"""Runs that are stopped and gone on with: a model of several layers, and what its output is if nobody disturbs the run."""
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+from support import PROGRAM, EndToEnd, contents, edit_json, environment, read_safetensors, write_safetensors
+
+FAULTS = os.environ.get("SWAGE_FAULTS_LIBRARY", str(pathlib.Path(PROGRAM).resolve().parent / "libswage_faults.so"))
+
+
+def make_long(model, layers):
+    """Repeats the layers of a golden model, each a little different, so that a run lasts long enough to be stopped in the middle."""
+    path = model / "model.safetensors"
+    tensors = read_safetensors(path)
+    long = {name: value for name, value in tensors.items() if ".layers." not in name}
+    for layer in range(layers):
+        for name, value in tensors.items():
+            if ".layers.0." in name:
+                long[name.replace(".layers.0.", f".layers.{layer}.")] = value
+    write_safetensors(path, long)
+    edit_json(model / "config.json", num_hidden_layers=layers)
+    return model
+
+
+class Resumed(EndToEnd):
+    GPTQ = ("--num-calibration-samples", 16, "--max-seq-length", 64, "--group-size", 16)
+    # The ways of running, each with what differs in how a layer is taken up again.
+    WAYS = {
+        "gptq": GPTQ,
+        "gptq_asymmetric_static_inputs": ("--scheme", "W4A16_ASYM", *GPTQ),
+        "w8a8": ("--scheme", "W8A8", "--num-calibration-samples", 16, "--max-seq-length", 64),
+        "fp8_static": ("--scheme", "FP8", "--num-calibration-samples", 16, "--max-seq-length", 64),
+        "actorder_group": ("--actorder", "group", *GPTQ),
+        "nvfp4": ("--scheme", "NVFP4", "--num-calibration-samples", 16, "--max-seq-length", 64),
+        "rtn": ("--method", "rtn", "--group-size", 16),
+        "model_free": ("--method", "rtn", "--group-size", 16, "--model-free"),
+    }
+
+    def arguments(self, way):
+        out = list(map(str, self.WAYS[way]))
+        if "--method" not in out:
+            out += ["-d", str(self.text)]
+        return out
+
+    def start(self, model, arguments, threads=1, **variables):
+        command = [PROGRAM, "compress", str(model), "-o", str(self.out), *arguments, "--threads", str(threads)]
+        env = {**environment(), **variables}
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+    def finish(self, process):
+        out, err = process.communicate(timeout=240)
+        return process.returncode, err
+
+    def with_faults(self, model, arguments, call, number, action, path="", count=None):
+        variables = {"LD_PRELOAD": FAULTS, "SWAGE_FAULTS": f"{call}:{number}:{action}", "SWAGE_FAULTS_PATH": str(path)}
+        if count:
+            variables["SWAGE_FAULTS_COUNT"] = str(count)
+        return self.finish(self.start(model, arguments, **variables))
+
+    def undisturbed(self, model, arguments):
+        """Contents of the output, and the seconds that the run took; nothing is left."""
+        began = time.monotonic()
+        code, err = self.finish(self.start(model, arguments))
+        self.assertEqual(code, 0, err)
+        seconds = time.monotonic() - began
+        wanted = contents(self.out)
+        self.remove_output()
+        return wanted, seconds
+
+    def remove_output(self):
+        self.assertEqual(self.left_over(), [])
+        for path in self.out.iterdir():
+            path.unlink()
+        self.out.rmdir()
+
+    def left_over(self):
+        return [p.name for p in self.folder.iterdir() if p.name.startswith(".out")]
+
+    def go_on(self, model, arguments, wanted):
+        """The same command once more: it succeeds, or says that the killed run had succeeded."""
+        code, err = self.finish(self.start(model, arguments, threads=2))
+        if code == 2 and self.out.exists():
+            self.assertRegex(err, "exists and is not empty")
+        else:
+            self.assertEqual(code, 0, err)
+        self.assertEqual(contents(self.out), wanted)
+        self.assertEqual(self.left_over(), [])
+        return err
+
+    def seconds_of_work(self, model, arguments):
+        """From the plan, the first thing that is said, to the end."""
+        process = self.start(model, arguments)
+        process.stderr.readline()
+        began = time.monotonic()
+        code, err = self.finish(process)
+        self.assertEqual(code, 0, err)
+        return time.monotonic() - began
+
+    def kill_at_random(self, way, draw, kills, layers):
+        """Kills runs, and the runs that go on with them, until there were enough; every one that ends has the same bytes."""
+        shutil.rmtree(self.folder / "llama32_tied", ignore_errors=True)
+        model = make_long(self.model(), layers)
+        arguments = self.arguments(way)
+        seconds = self.seconds_of_work(model, arguments)
+        wanted = contents(self.out)
+        self.remove_output()
+        done, resumed, finished = 0, 0, 0
+        while done < kills:
+            process = self.start(model, arguments, threads=draw.choice((1, 2)))
+            process.stderr.readline()
+            time.sleep(draw.uniform(0, seconds))
+            process.send_signal(signal.SIGKILL)
+            _, err = process.communicate()
+            done += process.returncode == -signal.SIGKILL
+            resumed += "gone on with" in err
+            if self.out.exists():
+                self.go_on(model, arguments, wanted)
+                finished += 1
+                self.remove_output()
+        self.go_on(model, arguments, wanted)
+        self.remove_output()
+        return done, resumed, finished
