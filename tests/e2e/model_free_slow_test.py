@@ -44,7 +44,7 @@ class Memory(EndToEnd):
 
 
 class Killed(EndToEnd):
-    def test_kill_leaves_no_output_and_the_next_run_clears_the_rest(self):
+    def test_kill_leaves_no_output_and_the_next_run_goes_on(self):
         model = make_large(self.folder / "large")
         arguments = ("--method", "rtn", "--scheme", "W4A16", "--model-free")
         command = [PROGRAM, "compress", str(model), "-o", str(self.out), *arguments, "--threads", "1"]

@@ -54,10 +54,10 @@ class GoesOn(Resumed):
     def test_recipes_that_rescale(self):
         """The output of a layer is saved there, because rescaled weights do not give it back."""
         recipe = self.folder / "recipe.yaml"
-        quantize = "    GPTQModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16, group_size: 16}\n"
-        for rescale in ("SmoothQuantModifier: {smoothing_strength: 0.7}", "AWQModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16_ASYM, group_size: 16}"):
+        quantize = "Modifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16_ASYM, group_size: 16}\n"
+        for rescale, method in (("SmoothQuantModifier: {smoothing_strength: 0.7}", "GPTQ"), ("AWQModifier: {}", "Quantization")):
             with self.subTest(rescale=rescale):
-                recipe.write_text("quant_stage:\n  quant_modifiers:\n    " + rescale + "\n" + (quantize if "Smooth" in rescale else ""))
+                recipe.write_text(f"quant_stage:\n  quant_modifiers:\n    {rescale}\n    {method}{quantize}")
                 shutil.rmtree(self.folder / "llama32_tied", ignore_errors=True)
                 model = make_long(self.model(), 5)
                 arguments = ["-d", str(self.text), "--num-calibration-samples", "16", "--max-seq-length", "64", "--recipe", str(recipe)]
