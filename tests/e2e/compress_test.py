@@ -148,12 +148,13 @@ class Folder(EndToEnd):
     def test_same_command_gives_the_same_bytes_whatever_the_threads(self):
         model = self.model()
         folders = []
-        for name, threads in (("a", 1), ("b", 1), ("c", 2)):
+        for name, threads in (("a", 1), ("b", 1), ("c", 2), ("d", 4)):
             folders.append(self.folder / name)
             self.assert_succeeds(self.compress(model, *self.calibrated(), out=folders[-1], threads=threads))
-        first, again, two_threads = map(contents, folders)
+        first, again, two_threads, four_threads = map(contents, folders)
         self.assertEqual(first, again)
         self.assertEqual(first, two_threads)
+        self.assertEqual(first, four_threads)
 
     def test_saved_recipe_reproduces_the_run(self):
         model = self.model()
