@@ -2,7 +2,9 @@
 // as SIMD code for several instruction sets (cpu/, chosen at run time) and as plain scalar code (plain.cpp), which says
 // what is computed and is what the SIMD code is tested against. One table lists them; a test walks it.
 #pragma once
+#include <algorithm>
 #include <cstdint>
+#include <numeric>
 
 #include "swage/kernels/number_format.h"
 
@@ -169,6 +171,45 @@ inline float refitted_scale(const ScaleRule& rule, float scale, float slope, flo
   return fitted > 0 && change * (change * curvature - 2 * slope) < 0 ? fitted : scale;
 }
 
+// SparseGPT for kPanel rows of the weight and the columns [begin, end), one after the other (LDL form):
+//   v_i = w_i + sum_{k<i} e_k M_ki,  q_i = v_i if it is kept, else 0,  e_i = w_i - q_i.
+// In two kernels, because what is kept may depend on the values of all rows: prune_gather() sets `value` to
+// w_i + sum_{k<begin} e_k M_ki, prune_panel() does the rest.
+inline constexpr int64_t kLongestPruneGroup = 32;
+struct PrunePanel {
+  int64_t begin, end;   // columns, multiples of kColumnGroup
+  float* weight_error;  // [columns, kPanel], 64-byte aligned: e before `begin`, w from there on; then e up to `end`
+  const float* m;       // as in GptqPanel
+  const float* d;       // [columns]
+  float* value;         // [end - begin, kPanel], 64-byte aligned: q on return of prune_panel()
+  float* keep;          // [end - begin, kPanel], 64-byte aligned: 1 for what is kept, 0 for what is dropped
+  int64_t group;        // M <= kLongestPruneGroup: of every M columns from `begin` on, the N with the least v^2 d, as they are when the
+  int64_t dropped;      // N  first of them is reached, are dropped in `keep`, those that it drops already first. M = 0: as `keep` says.
+  float* loss;          // [kPanel], 64-byte aligned: sum_i d_i (v_i - q_i)^2 is added
+};
+// Columns of which prune_panel() finishes the values together: whole groups, whole packed columns.
+inline constexpr int64_t prune_run(int64_t group) {
+  constexpr int64_t kLeast = 32;
+  const int64_t together = std::lcm(std::max<int64_t>(group, 1), kColumnGroup);
+  return (kLeast + together - 1) / together * together;
+}
+
+// One piece of a pruned weight, kPanel rows side by side, with `gradient` P = (W - Q) H. Without groups every value that is not
+// 0 takes its best given all others, q_j + P_j / H_jj. With groups of M columns each takes the best of its supports S of K columns,
+// q_S = H_SS^-1 b_S with b = P + q H over the group and the largest b_S q_S, the first of equals.
+inline constexpr int64_t kLongestSwapGroup = 8, kLongestSupport = 8;
+struct SparsePanel {
+  int64_t count;                  // columns; a multiple of M
+  const float* gram;              // [count, count]
+  const float* inverse_diagonal;  // [count]: 1 / H_jj
+  float* gradient;                // [count, kPanel], 64-byte aligned; used up
+  float* value;                   // [count, kPanel], 64-byte aligned; changed
+  float* change;                  // [count, kPanel], 64-byte aligned, out: new value less old value
+  int64_t group = 0, kept = 0, supports = 0;  // M, K and the number of supports; M = 0: zeros stay zeros
+  const uint8_t* members = nullptr;           // [supports, K]: columns of the group
+  const float* inverse = nullptr;             // [count / M, supports, K, K]: H_SS^-1
+};
+
 struct KernelTable {
   void (*gram_pack)(const GramPack&);
   void (*gram_tile)(const GramTile&);
@@ -180,6 +221,9 @@ struct KernelTable {
   void (*refine_panel)(const RefinePanel&);
   void (*quantize_blocks)(const QuantizeBlocks&);
   void (*integer_product)(const IntegerProduct&);
+  void (*prune_gather)(const PrunePanel&);
+  void (*prune_panel)(const PrunePanel&);
+  void (*sparse_refit_panel)(const SparsePanel&);
 
   template <class V>
   static void visit(V&& v) {
@@ -193,6 +237,9 @@ struct KernelTable {
     v("refine_panel", &KernelTable::refine_panel);
     v("quantize_blocks", &KernelTable::quantize_blocks);
     v("integer_product", &KernelTable::integer_product);
+    v("prune_gather", &KernelTable::prune_gather);
+    v("prune_panel", &KernelTable::prune_panel);
+    v("sparse_refit_panel", &KernelTable::sparse_refit_panel);
   }
 };
 

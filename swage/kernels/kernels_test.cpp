@@ -2,6 +2,7 @@
 #include "swage/kernels/kernels.h"
 
 #include "swage/kernels/cpu/targets.h"
+#include "swage/kernels/parity_test_support.h"
 
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
@@ -16,29 +17,6 @@
 
 namespace swage::kernels {
 namespace {
-
-// Numbers whose memory is aligned to 64 bytes.
-template <class T>
-class Aligned {
- public:
-  explicit Aligned(int64_t count) : memory_(static_cast<size_t>(count) + 64 / sizeof(T), T{}) {
-    const auto address = reinterpret_cast<uintptr_t>(memory_.data());
-    data_ = memory_.data() + (64 - address % 64) % 64 / sizeof(T);
-  }
-  Aligned(const Aligned&) = delete;
-  T* data() { return data_; }
-  T& operator[](int64_t i) { return data_[i]; }
-
- private:
-  std::vector<T> memory_;
-  T* data_;
-};
-
-void fill_noise(float* data, int64_t count, unsigned seed, float size = 1.0f) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> noise(0.0f, size);
-  for (int64_t i = 0; i < count; ++i) data[i] = noise(random);
-}
 
 void gram_pack_parity() {
   for (const int64_t columns : {1, 47, 48, 101, 144}) {
@@ -423,7 +401,10 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
                                                                   {"value_range", value_range_parity},
                                                                   {"refine_panel", refine_panel_parity},
                                                                   {"quantize_blocks", quantize_blocks_parity},
-                                                                  {"integer_product", integer_product_parity}};
+                                                                  {"integer_product", integer_product_parity},
+                                                                  {"prune_gather", prune_gather_parity},
+                                                                  {"prune_panel", prune_panel_parity},
+                                                                  {"sparse_refit_panel", sparse_refit_panel_parity}};
   return tests;
 }
 

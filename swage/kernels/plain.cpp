@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "swage/kernels/kernels.h"
+#include "swage/kernels/plain_sparse.h"
 
 namespace swage::kernels {
 namespace {
@@ -209,7 +210,8 @@ void integer_product(const IntegerProduct& p) {
 
 const KernelTable& plain_kernels() {
   static const KernelTable table{gram_pack,    gram_tile,   cholesky_tile,   gptq_panel,     search_scales,
-                                 quantize_row, value_range, refine_panel,    quantize_blocks, integer_product};
+                                 quantize_row, value_range, refine_panel,    quantize_blocks, integer_product,
+                                 prune_gather,  prune_panel, sparse_refit_panel};
   return table;
 }
 

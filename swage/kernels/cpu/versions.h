@@ -14,5 +14,8 @@ void value_range_fast(ValueRange& range);
 void refine_panel_fast(const RefinePanel& panel);
 void quantize_blocks_fast(const QuantizeBlocks& blocks);
 void integer_product_fast(const IntegerProduct& product);
+void prune_gather_fast(const PrunePanel& panel);
+void prune_panel_fast(const PrunePanel& panel);
+void sparse_refit_panel_fast(const SparsePanel& panel);
 
 }  // namespace swage::kernels
