@@ -183,8 +183,8 @@ struct PrunePanel {
   const float* d;       // [columns]
   float* value;         // [end - begin, kPanel], 64-byte aligned: q on return of prune_panel()
   float* keep;          // [end - begin, kPanel], 64-byte aligned: 1 for what is kept, 0 for what is dropped
-  int64_t group;        // M <= kLongestPruneGroup: of every M columns from `begin` on, the N with the least v^2 d, as they are when the
-  int64_t dropped;      // N  first of them is reached, are dropped in `keep`, those that it drops already first. M = 0: as `keep` says.
+  int64_t group;        // M <= kLongestPruneGroup: of every M columns from `begin` on, the N with the least v^2 d, with the v that follow if
+  int64_t dropped;      // N  all M are kept, are dropped in `keep`, those that it drops already first. M = 0: as `keep` says.
   float* loss;          // [kPanel], 64-byte aligned: sum_i d_i (v_i - q_i)^2 is added
 };
 // Columns of which prune_panel() finishes the values together: whole groups, whole packed columns.

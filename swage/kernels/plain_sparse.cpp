@@ -15,6 +15,18 @@ bool is_dropped(const std::vector<float>& cost, size_t j, int64_t dropped) {
   return before < dropped || cost[j] < 0;
 }
 
+// v^2 d of the group's columns if all of them are kept; -1 where `keep` drops already.
+std::vector<float> costs_of_group(const PrunePanel& p, int64_t first, int64_t lane) {
+  std::vector<float> cost, error;
+  for (int64_t j = first; j < first + p.group; ++j) {
+    float v = p.value[j * kPanel + lane];
+    for (int64_t k = first; k < j; ++k) v = std::fma(element_of_m(p.m, p.begin + k, p.begin + j), error[static_cast<size_t>(k - first)], v);
+    error.push_back(p.weight_error[(p.begin + j) * kPanel + lane] - v);
+    cost.push_back(p.keep[j * kPanel + lane] == 0 ? -1.0f : v * v * p.d[p.begin + j]);
+  }
+  return cost;
+}
+
 // Gradient over one group without its own share: b = P + q H.
 std::vector<float> pull_of(const SparsePanel& p, int64_t first, int64_t lane) {
   std::vector<float> pull;
@@ -83,11 +95,7 @@ void prune_panel(const PrunePanel& p) {
   for (int64_t lane = 0; lane < kPanel; ++lane) {
     for (int64_t i = 0; i < count; ++i) {
       if (p.group > 0 && i % p.group == 0 && i + p.group <= count) {
-        std::vector<float> cost;
-        for (int64_t j = i; j < i + p.group; ++j) {
-          const float v = p.value[j * kPanel + lane];
-          cost.push_back(p.keep[j * kPanel + lane] == 0 ? -1.0f : v * v * p.d[p.begin + j]);
-        }
+        const std::vector<float> cost = costs_of_group(p, i, lane);
         for (int64_t j = 0; j < p.group; ++j) p.keep[(i + j) * kPanel + lane] = is_dropped(cost, static_cast<size_t>(j), p.dropped) ? 0.0f : 1.0f;
       }
       float& error = p.weight_error[(p.begin + i) * kPanel + lane];

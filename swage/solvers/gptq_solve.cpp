@@ -8,6 +8,7 @@
 #include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/gptq.h"
 #include "swage/solvers/grid_internal.h"
+#include "swage/solvers/panels.h"
 #include "swage/solvers/upper_cholesky.h"
 
 namespace swage::solvers {
@@ -39,23 +40,6 @@ struct Panel {
   alignas(64) double loss[kPanel];
 };
 
-at::Tensor pack_m(const at::Tensor& m_II, int64_t padded) {
-  const int64_t n = m_II.size(0), column_groups = padded / kColumnGroup;
-  at::Tensor packed = at::empty({kernels::gptq_m_offset(column_groups)}, at::kFloat);
-  const float* m = m_II.const_data_ptr<float>();
-  float* to = packed.mutable_data_ptr<float>();
-  ops::parallel_tasks(column_groups, [] { return 0; }, [&](int64_t g, int) {
-    float* out = to + kernels::gptq_m_offset(g);
-    for (int64_t k = 0; k < kColumnGroup * (g + 1); ++k) {
-      for (int64_t c = 0; c < kColumnGroup; ++c) {
-        const int64_t column = g * kColumnGroup + c;
-        out[k * kColumnGroup + c] = k < n && column < n ? m[k * n + column] : 0.0f;
-      }
-    }
-  }, n >= kParallelCopy);
-  return packed;
-}
-
 void check(const at::Tensor& w_OI, const GptqFactor& factor) {
   SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument, "gptq_solve: expected a matrix on the CPU, got ", w_OI.sizes());
   SWAGE_CHECK(factor.m_II.defined() && factor.m_II.size(0) == w_OI.size(1), InvalidArgument, "gptq_solve: a factor of ",
@@ -84,7 +68,7 @@ Problem make_problem(const at::Tensor& weight_OI, const GptqFactor& factor, cons
     p.group[static_cast<size_t>(i)] = group[static_cast<size_t>(column)];
     p.d[static_cast<size_t>(i)] = factor.d_I.const_data_ptr<float>()[i];
   }
-  p.m = pack_m(factor.m_II, p.padded);
+  p.m = packed_factor(factor.m_II, p.padded);
   p.scale = grid.scale_OG.const_data_ptr<float>();
   p.zero = grid.spec.symmetric ? nullptr : grid.zero_point_OG.const_data_ptr<float>();
   p.range = code_range_of(grid.spec);

@@ -62,15 +62,18 @@ void gather_columns(const PrunePanel& p, int64_t lane, int64_t from, int64_t to,
 }
 
 // Of the `group` columns from `column` on, the `dropped` with the least v^2 d are not kept, the first of equals before the
-// later ones; those that `keep` drops already come before all others.
+// later ones; those that `keep` drops already come before all others. The v are those that follow if the whole group is kept.
 void choose_kept(const PrunePanel& p, int64_t column, int64_t lane) {
   const DF d;
   const VF one = hn::Set(d, 1.0f), zero = hn::Zero(d);
   const int64_t at = (column - p.begin) * kPanel + lane;
   for (int64_t i = 0; i < kPruneRows; i += kLanes) {
-    VF cost[kLongestPruneGroup], rank[kLongestPruneGroup];
+    VF cost[kLongestPruneGroup], rank[kLongestPruneGroup], error[kLongestPruneGroup];
     for (int64_t j = 0; j < p.group; ++j) {
-      const VF v = hn::Load(d, p.value + at + j * kPanel + i);
+      VF v = hn::Load(d, p.value + at + j * kPanel + i);
+      const float* m = p.m + gptq_m_offset((column + j) / kColumnGroup) + column * kColumnGroup + (column + j) % kColumnGroup;
+      for (int64_t k = 0; k < j; ++k) v = hn::MulAdd(hn::Set(d, m[k * kColumnGroup]), error[k], v);
+      error[j] = hn::Sub(hn::Load(d, p.weight_error + (column + j) * kPanel + lane + i), v);
       const VF kept = hn::Load(d, p.keep + at + j * kPanel + i);
       cost[j] = hn::IfThenElse(hn::Eq(kept, zero), hn::Set(d, -1.0f), hn::Mul(hn::Mul(v, v), hn::Set(d, p.d[column + j])));
       rank[j] = zero;
