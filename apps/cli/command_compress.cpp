@@ -62,7 +62,10 @@ class OptionMaker {
   void operator()(std::string_view name, std::optional<std::string>&, std::string_view help) { add(name, help, text); }
   void operator()(std::string_view name, std::string& value, std::string_view help) { add(name, help, text).defaults.emplace_back(method_, value); }
   void operator()(std::string_view name, std::vector<std::string>&, std::string_view help) { add(name, help, text).is_list = true; }
-  void operator()(std::string_view, Json&, std::string_view) {}  // too large for a command line; in recipe files
+  void operator()(std::string_view name, std::optional<double>&, std::string_view help) { add(name, help, parse_number<double>); }
+  void operator()(std::string_view name, Json&, std::string_view help) {  // too large for a command line, but for one number; in recipe files
+    if (name == "sparsity") add(name, help, parse_number<double>);
+  }
 
  private:
   static Json text(const std::string& value) { return Json(value); }
@@ -103,6 +106,15 @@ void add_field_options(CLI::App& command, Request& request) {
   modifiers::QuantizationConfig rtn;
   OptionMaker of_rtn(request, "rtn");
   rtn.visit(of_rtn);
+  modifiers::SparseGptConfig sparsegpt;
+  OptionMaker of_sparsegpt(request, "sparsegpt");
+  sparsegpt.visit(of_sparsegpt);
+  modifiers::WandaConfig wanda;
+  OptionMaker of_wanda(request, "wanda");
+  wanda.visit(of_wanda);
+  modifiers::MagnitudePruningConfig magnitude;
+  OptionMaker of_magnitude(request, "magnitude");
+  magnitude.visit(of_magnitude);
   for (const std::string& name : request.field_order) {
     FieldOption& field = request.fields[name];
     const std::string flag = flag_of(name);
@@ -135,7 +147,8 @@ Json given_fields(Request& request) {
     for (const std::string& item : field.given) list.push_back(item);
     out.set(name, std::move(list));
   }
-  if (out.find("scheme") == nullptr) out.set("scheme", kDefaultScheme);
+  const bool quantizes = request.options.method == "gptq" || request.options.method == "rtn";
+  if (quantizes && out.find("scheme") == nullptr) out.set("scheme", kDefaultScheme);
   if (out.find("ignore") == nullptr) {
     Json ignore = Json::array();
     ignore.push_back(kDefaultIgnore);
@@ -205,7 +218,7 @@ void add_compress(Program& program) {
   command->add_option("model", o.model, "folder of a Hugging Face checkpoint, or a hub id")->required()->type_name("MODEL");
   command->add_option("-o,--output", o.output, "folder to make")->required()->type_name("OUT");
   command->add_option("--recipe", o.recipe_file, "YAML or JSON recipe; LLM Compressor's are read as they are")->type_name("FILE");
-  command->add_option("--method", o.method, "gptq, or rtn (round to nearest, needs no data)")->capture_default_str()->type_name("");
+  command->add_option("--method", o.method, "gptq, or rtn (round to nearest, needs no data); or to prune: sparsegpt, wanda, magnitude (needs no data)")->capture_default_str()->type_name("");
   command->add_flag("--model-free", o.model_free, "work from the shards alone, for any architecture (methods without data only)");
   add_field_options(*command, *request);
   const std::string calibration = "Calibration";

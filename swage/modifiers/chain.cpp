@@ -6,6 +6,9 @@ namespace swage::modifiers {
 
 const Modifier* Chain::calibrating() const {
   if (!rescalers.empty()) return rescalers[0];
+  for (const Sparsifier* sparsifier : sparsifiers) {
+    if (sparsifier->needs_calibration()) return sparsifier;
+  }
   for (const Quantizer* quantizer : quantizers) {
     if (quantizer->needs_calibration()) return quantizer;
   }
@@ -22,6 +25,12 @@ Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers) {
   Chain out;
   for (const auto& modifier : modifiers) {
     out.names.emplace_back(modifier->name());
+    const auto* sparsifier = dynamic_cast<const Sparsifier*>(modifier.get());
+    if (sparsifier != nullptr) {
+      SWAGE_CHECK(out.quantizers.empty(), InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],
+                  ": weights are pruned before they are quantized; put it first");
+      out.sparsifiers.push_back(sparsifier);
+    }
     if (const auto* rescaler = dynamic_cast<const Rescaler*>(modifier.get())) {
       SWAGE_CHECK(out.quantizers.empty(), InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],
                   ": weights are rescaled before they are quantized; put it first");
@@ -29,7 +38,7 @@ Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers) {
     }
     if (const auto* quantizer = dynamic_cast<const Quantizer*>(modifier.get())) out.quantizers.push_back(quantizer);
   }
-  SWAGE_CHECK(!out.quantizers.empty(), InvalidArgument, out.text(), ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
+  SWAGE_CHECK(!out.quantizers.empty() || !out.sparsifiers.empty(), InvalidArgument, out.text(), ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
   return out;
 }
 

@@ -6,12 +6,14 @@
 
 #include "swage/modifiers/modifier.h"
 #include "swage/modifiers/rescaler.h"
+#include "swage/modifiers/sparsifier.h"
 
 namespace swage::modifiers {
 
 // In the order they run within a kind. Points into the recipe, which must live longer.
 struct Chain {
   std::vector<const Rescaler*> rescalers;
+  std::vector<const Sparsifier*> sparsifiers;
   std::vector<const Quantizer*> quantizers;
   std::vector<std::string> names;  // of all, as in the recipe
 
@@ -21,7 +23,7 @@ struct Chain {
   std::string text() const;
 };
 
-// Error(InvalidArgument) for a recipe that rounds nothing, or that would rescale weights after it has rounded some.
+// Error(InvalidArgument) for a recipe that neither prunes nor rounds, or that would rescale or prune weights after it has rounded some.
 Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers);
 
 }  // namespace swage::modifiers

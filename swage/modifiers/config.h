@@ -109,4 +109,97 @@ struct AwqConfig {
   }
 };
 
+// Which weights become zero: shared by every modifier that prunes by a share or a pattern.
+struct SparsityFields {
+  std::vector<std::string> targets = {"Linear"};
+  std::vector<std::string> ignore;
+  Json sparsity;  // number, or a list with one for each pruned module
+  std::optional<std::string> sparsity_profile;
+  int64_t owl_m = 0;
+  double owl_lmbda = 0;
+  std::string mask_structure = "0:0";
+
+  template <class V>
+  void visit(V& v) {
+    v("targets", targets, "modules to prune: a class (Linear), an exact name, or re: and a regular expression");
+    v("ignore", ignore, "modules to leave as they are, written like targets");
+    v("sparsity", sparsity, "share of the weights that become zero, from 0 to 1; in a recipe also a list with one for each module");
+    v("sparsity_profile", sparsity_profile, "owl: shares by the outliers of each layer, around sparsity");
+    v("owl_m", owl_m, "owl: how many times the mean of its layer an outlier exceeds; 0: no owl");
+    v("owl_lmbda", owl_lmbda, "owl: how far a layer's share may lie from sparsity; 0: no owl");
+    v("mask_structure", mask_structure, "N:M for N zeros in every M columns of a row (2:4); 0:0: no structure");
+  }
+};
+
+// SparseGPT (SparseGPTModifier).
+struct SparseGptConfig {
+  SparsityFields sparsity;
+  int64_t block_size = 128;
+  double dampening_frac = 0.01;
+  bool preserve_sparsity_mask = false;
+  int64_t sweeps = 4;
+  bool swap_supports = true;
+
+  template <class V>
+  void visit(V& v) {
+    sparsity.visit(v);
+    v("block_size", block_size, "columns whose mask is chosen together, where there is no structure");
+    v("dampening_frac", dampening_frac, "share of the mean of the Hessian's diagonal added to it");
+    v("preserve_sparsity_mask", preserve_sparsity_mask, "whether zeros of the source stay zeros and count");
+    v("sweeps", sweeps, "passes of coordinate descent over the weights that stay; 0: plain SparseGPT");
+    v("swap_supports", swap_supports, "whether these passes also try the other masks of each group of N:M, M up to 8");
+  }
+};
+
+// Wanda (WandaPruningModifier).
+struct WandaConfig {
+  SparsityFields sparsity;
+  int64_t sweeps = 0;
+  bool swap_supports = false;
+
+  template <class V>
+  void visit(V& v) {
+    sparsity.visit(v);
+    v("sweeps", sweeps, "passes of coordinate descent over the weights that stay; 0: plain Wanda, they stay as they are");
+    v("swap_supports", swap_supports, "whether these passes also try the other masks of each group of N:M, M up to 8");
+  }
+};
+
+// Magnitude (MagnitudePruningModifier).
+struct MagnitudePruningConfig {
+  std::vector<std::string> targets = {"Linear"};
+  std::vector<std::string> ignore;
+  Json sparsity;  // number, or a list
+  std::optional<double> init_sparsity, final_sparsity;
+  std::string update_scheduler = "cubic";
+  std::string mask_structure = "unstructured";
+  bool leave_enabled = false;
+  bool apply_globally = false;
+
+  template <class V>
+  void visit(V& v) {
+    v("targets", targets, "modules to prune: a class (Linear), an exact name, or re: and a regular expression");
+    v("ignore", ignore, "modules to leave as they are, written like targets");
+    v("sparsity", sparsity, "share of the weights that become zero, from 0 to 1");
+    v("init_sparsity", init_sparsity, "the same, as LLM Compressor calls it in one shot");
+    v("final_sparsity", final_sparsity, "accepted for LLM Compressor's recipes: what a training run would reach");
+    v("update_scheduler", update_scheduler, "accepted for LLM Compressor's recipes: it matters in training only");
+    v("mask_structure", mask_structure, "N:M for N zeros in every M columns of a row (2:4); unstructured");
+    v("leave_enabled", leave_enabled, "accepted for LLM Compressor's recipes: it matters in training only");
+    v("apply_globally", apply_globally, "one threshold for all layers: not supported");
+  }
+};
+
+// ConstantPruning (ConstantPruningModifier).
+struct ConstantPruningConfig {
+  std::vector<std::string> targets = {"Linear"};
+  std::vector<std::string> ignore;
+
+  template <class V>
+  void visit(V& v) {
+    v("targets", targets, "modules whose zeros stay zeros");
+    v("ignore", ignore, "modules that are free to change, written like targets");
+  }
+};
+
 }  // namespace swage::modifiers

@@ -25,6 +25,7 @@ struct LinearTask {
   at::ScalarType stored_dtype;  // the checkpoint's: the type of the scales
   const scheme::Scheme* scheme = nullptr;
   at::Tensor global_scale = {}; // f32 [1]: the one shared with linears that are not in this call; undefined: found here, if needed
+  bool keep_zeros = false;      // zeros of the weight stay zeros
   bool measure_error = true;    // false: `relative_error` and `loss` need not be filled where that costs time
 };
 
@@ -46,6 +47,7 @@ struct SolvedLinear {
   // that of the weight, ||dW|| / ||W||.
   double relative_error = 0;
   double loss = 0;  // tr(dW H dW^T) / tokens, or ||dW||^2
+  double sparsity = 0;  // share of zeros, of a weight that was pruned
   std::vector<std::string> warnings;
 };
 

@@ -6,9 +6,12 @@
 #include "swage/base/fields.h"
 #include "swage/modifiers/awq.h"
 #include "swage/modifiers/gptq.h"
+#include "swage/modifiers/magnitude_pruning.h"
 #include "swage/modifiers/modifier.h"
 #include "swage/modifiers/round_to_nearest.h"
 #include "swage/modifiers/smooth_quant.h"
+#include "swage/modifiers/sparse_gpt.h"
+#include "swage/modifiers/wanda.h"
 
 namespace swage::modifiers {
 namespace {
@@ -36,9 +39,13 @@ std::unique_ptr<Modifier> make(const Json& fields, const std::string& source) {
 
 constexpr std::array kTable = {
     ModifierRow{"AWQModifier", "awq", make<Awq, AwqConfig>},
+    ModifierRow{"ConstantPruningModifier", "constant", make<ConstantPruning, ConstantPruningConfig>},
     ModifierRow{"GPTQModifier", "gptq", make<Gptq, GptqConfig>},
+    ModifierRow{"MagnitudePruningModifier", "magnitude", make<MagnitudePruning, MagnitudePruningConfig>},
     ModifierRow{"QuantizationModifier", "rtn", make<RoundToNearest, QuantizationConfig>},
     ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>},
+    ModifierRow{"SparseGPTModifier", "sparsegpt", make<SparseGpt, SparseGptConfig>},
+    ModifierRow{"WandaPruningModifier", "wanda", make<Wanda, WandaConfig>},
 };
 
 }  // namespace

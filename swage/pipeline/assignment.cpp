@@ -204,7 +204,7 @@ Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model
   for (const model::ModuleInfo& module : modules) {
     if (module.class_name == "Linear" && out.find(module.name) == nullptr) out.ignore.push_back(module.name);
   }
-  SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache, InvalidArgument, "ignore leaves nothing to quantize");
+  SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache || !chain.sparsifiers.empty(), InvalidArgument, "ignore leaves nothing to quantize");
   check_group_sizes(out, modules);
   return out;
 }

@@ -4,6 +4,7 @@
 #include <ATen/ops/max.h>
 
 #include <ctime>
+#include <limits>
 #include <optional>
 
 #include "swage/base/error.h"
@@ -75,7 +76,10 @@ class Compression {
     SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument, "max-seq-length ", job.max_seq_length,
                 ": the model takes ", positions, " tokens");
     rescalings_ = resolve_rescalings(job.chain, *model_, assignment_);
-    layout_ = output_layout(reader_, weights_, *model_, assignment_, rescalings_.rewritten);
+    sparsity_ = resolve_sparsity(job.chain, *model_, assignment_);
+    std::set<std::string> rewritten = rescalings_.rewritten;
+    rewritten.insert(sparsity_.rewritten.begin(), sparsity_.rewritten.end());
+    layout_ = output_layout(reader_, weights_, *model_, assignment_, rewritten);
   }
 
   Json run() {
@@ -94,7 +98,7 @@ class Compression {
 
  private:
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
-    const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, writer, clock_, modules_, steps};
+    const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps};
     if (!steps.finished(kCopied)) {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
@@ -162,7 +166,8 @@ class Compression {
       event.stage = "checking";
       context_.progress(event);
     };
-    check_ = check_perplexity(*model_, weights_, writer.temporary(), text.windows_NL, quiet);
+    const double most_nats = sparsity_.of_module.empty() ? kCorruptionNats : std::numeric_limits<double>::infinity();
+    check_ = check_perplexity(*model_, weights_, writer.temporary(), text.windows_NL, quiet, most_nats);
     check_.set("held_out", text.held_out);
   }
 
@@ -201,6 +206,7 @@ class Compression {
   const std::unique_ptr<model::Model> model_;
   Assignment assignment_;
   Rescalings rescalings_;
+  Sparsity sparsity_;
   OutputLayout layout_;
   Plan plan_;
   StageClock clock_;

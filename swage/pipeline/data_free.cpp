@@ -1,6 +1,8 @@
 #include "swage/pipeline/data_free.h"
 
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
@@ -45,13 +47,43 @@ void add_to_its_set(std::vector<Set>& sets, const Run& run, const std::string& m
   sets.push_back({key, {module}});
 }
 
+// The pruned weights in place of those of the tasks that a modifier prunes. What it says of them, without the weights, beside the tasks.
+std::vector<std::optional<modifiers::SparsifiedLinear>> prune(const Run& run, std::vector<modifiers::LinearTask>& tasks) {
+  std::vector<std::optional<modifiers::SparsifiedLinear>> out(tasks.size());
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const Sparsity::Choice* choice = run.sparsity.find(std::string(tasks[i].name));
+    if (choice == nullptr) continue;
+    out[i] = choice->by->sparsify({&tasks[i], 1}, {}, choice->pattern)[0];
+    tasks[i].weight_OI = std::exchange(out[i]->weight_OI, at::Tensor());
+    tasks[i].keep_zeros = true;
+  }
+  return out;
+}
+
+// Writes the modules of a block that are pruned and stay dense.
+void prune_dense(const Run& run, const std::vector<std::string>& modules) {
+  for (const std::string& name : modules) {
+    const at::ScalarType stored = checkpoint::scalar_type_of(stored_dtype(run.reader, name));
+    const modifiers::LinearTask task{name, weight_of(run, name), stored};
+    modifiers::SparsifiedLinear pruned = run.sparsity.find(name)->by->sparsify({&task, 1}, {}, run.sparsity.find(name)->pattern)[0];
+    const at::Tensor weight_OI = pruned.weight_OI.to(stored);
+    run.writer.put(name + ".weight", weight_OI);
+    finish_pruned(run, name, pruned, weight_OI, 0);
+  }
+}
+
 std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
   std::vector<modifiers::LinearTask> tasks;
   for (const std::string& name : set.modules) {
     tasks.push_back({name, weight_of(run, name), checkpoint::scalar_type_of(stored_dtype(run.reader, name)), run.assignment.find(name)});
   }
   try {
-    return run.assignment.quantizer_of(set.modules[0]).quantize(tasks, {});
+    const auto pruned = prune(run, tasks);
+    std::vector<modifiers::SolvedLinear> solved = run.assignment.quantizer_of(set.modules[0]).quantize(tasks, {});
+    for (size_t i = 0; i < solved.size(); ++i) {
+      if (pruned[i]) modifiers::add_pruning(*pruned[i], solved[i]);
+    }
+    return solved;
   } catch (Error& e) {
     e.add_context((set.modules.size() == 1 ? set.modules[0] : set.key) + ".weight");
     throw;
@@ -62,7 +94,12 @@ std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
 
 void run_data_free(const Run& run) {
   std::map<int, std::vector<Set>> sets_of_block;
+  std::map<int, std::vector<std::string>> dense_of_block;
   for (const model::ModuleInfo& module : run.model.modules()) {
+    if (run.sparsity.rewritten.contains(module.name + ".weight")) {
+      dense_of_block[module.block].push_back(module.name);
+      sets_of_block[module.block];  // the block has work
+    }
     if (run.assignment.find(module.name) != nullptr) add_to_its_set(sets_of_block[module.block], run, module.name);
   }
   const int64_t blocks = run.model.blocks();
@@ -75,6 +112,7 @@ void run_data_free(const Run& run) {
       const auto timed = run.clock.time("solve");
       eval::for_each_parallel(int64_t(sets.size()), [&](int64_t i) { solved[size_t(i)] = quantize(run, sets[size_t(i)]); });
     }
+    prune_dense(run, dense_of_block[block]);
     const auto timed = run.clock.time("pack and write");
     for (size_t i = 0; i < sets.size(); ++i) {
       for (size_t k = 0; k < sets[i].modules.size(); ++k) finish_module(run, sets[i].modules[k], solved[i][k], 0);

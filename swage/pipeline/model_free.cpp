@@ -56,6 +56,7 @@ class ModelFree {
       : job_(job), context_(context), reader_(job.source), existing_(existing_quantization(reader_)), modules_(find_modules(reader_, exact_targets(job.chain))) {
     const modifiers::Modifier* calibrating = job.chain.calibrating();
     SWAGE_CHECK(calibrating == nullptr, Unsupported, calibrating->name(), ": needs data and a model, so it cannot run model-free");
+    SWAGE_CHECK(job.chain.sparsifiers.empty(), Unsupported, job.chain.text(), ": pruning is not supported model-free");
     assign();
     SWAGE_CHECK(!assignment_.needs_calibration(), Unsupported, "model-free: the scheme has static scales of activations, which need data and a model");
     layout_ = free_layout(reader_, modules_, assignment_);

@@ -174,7 +174,8 @@ void write_side_files(const checkpoint::Reader& reader, const Assignment& assign
 void write_side_files(const checkpoint::Reader& reader, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,
                       checkpoint::Writer& writer) {
   Json config = without_old_keys(reader.config());
-  config.set("quantization_config", scheme::to_json(quantization));
+  const bool quantized = !quantization.groups.empty() || quantization.kv_cache_scheme;
+  if (quantized) config.set("quantization_config", scheme::to_json(quantization));
   writer.add_file("config.json", config.dump(2) + "\n");
   writer.add_file("recipe.yaml", recipe_yaml);
   std::vector<fs::path> files;
@@ -194,6 +195,12 @@ bool orders_columns(const format::QuantizedWeight& weight) {
     if (group[i] != i / size) return true;
   }
   return false;
+}
+
+uint64_t fingerprint(const at::Tensor& weight) {
+  uint64_t hash = 0x2545f4914f6cdd1du;
+  digest(weight, hash);
+  return hash;
 }
 
 uint64_t fingerprint(const format::QuantizedWeight& weight) {

@@ -46,5 +46,7 @@ void write_side_files(const checkpoint::Reader& reader, const scheme::Quantizati
 bool orders_columns(const format::QuantizedWeight& weight);
 // A 64-bit digest of the codes, scales, zero points and g_idx: what is solved must be what is read back.
 uint64_t fingerprint(const format::QuantizedWeight& weight);
+// The same of a plain tensor.
+uint64_t fingerprint(const at::Tensor& weight);
 
 }  // namespace swage::pipeline

@@ -35,6 +35,7 @@ Json ModuleReport::to_json() const {
   out.set("scheme", scheme);
   out.set("relative_error", relative_error);
   out.set("loss", loss);
+  if (sparsity > 0) out.set("sparsity", sparsity);
   if (tokens > 0) out.set("tokens", tokens);
   if (!warnings.empty()) {
     Json list = Json::array();
@@ -47,6 +48,7 @@ Json ModuleReport::to_json() const {
 Json ModuleReport::to_journal() const {
   Json out = to_json();
   out.set("fingerprint", hex64(fingerprint));
+  if (dense) out.set("dense", true);
   return out;
 }
 
@@ -58,6 +60,8 @@ ModuleReport ModuleReport::from_journal(const Json& json) {
   out.relative_error = json.get_double("relative_error", kNone);
   out.loss = json.get_double("loss", kNone);
   out.tokens = json.get_int("tokens", 0);
+  out.sparsity = json.get_double("sparsity", 0);
+  out.dense = json.get_bool("dense", false);
   if (const Json* warnings = json.find("warnings")) {
     for (const Json& warning : warnings->as_array()) out.warnings.push_back(warning.as_string());
   }

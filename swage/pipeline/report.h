@@ -41,7 +41,9 @@ struct ModuleReport {
   double relative_error = 0;
   int64_t tokens = 0;               // that its statistics came from
   std::vector<std::string> warnings;
-  uint64_t fingerprint = 0;         // of codes, scales and zero points as solved; checked against the files
+  double sparsity = 0;              // share of zeros, of a module that was pruned
+  bool dense = false;               // stored as a plain weight
+  uint64_t fingerprint = 0;         // of codes, scales and zero points as solved, or of the plain weight; checked against the files
 
   Json to_json() const;
   // The same and the fingerprint: all of it, for a later process.

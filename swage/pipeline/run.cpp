@@ -14,11 +14,12 @@ void finish_module(const Run& run, const std::string& name, const modifiers::Sol
   put_quantized(run.writer, name, run.assignment.schemes[scheme], solved.weight);
   ModuleReport& report = run.modules.emplace_back();
   report.name = name;
-  report.scheme = run.assignment.scheme_names[scheme];
+  report.scheme = scheme_text(run.assignment, run.sparsity, name);
   report.loss = solved.loss;
   report.relative_error = solved.relative_error;
   report.tokens = tokens;
   report.warnings = solved.warnings;
+  report.sparsity = solved.sparsity;
   report.fingerprint = fingerprint(solved.weight);
   for (const std::string& warning : solved.warnings) run.context.log(Severity::Warning, cat(name, ": ", warning));
 }
@@ -45,6 +46,12 @@ class WrittenTensors : public checkpoint::WeightSource {
   const Run& run_;
 };
 
+void check_unchanged(const Run& run, const std::string& name, uint64_t found) {
+  const auto report = std::find_if(run.modules.begin(), run.modules.end(), [&](const ModuleReport& module) { return module.name == name; });
+  SWAGE_CHECK(report != run.modules.end() && report->fingerprint == found, CorruptData, run.writer.temporary().string(), ": ", name,
+              " is not what the interrupted run wrote");
+}
+
 }  // namespace
 
 format::QuantizedWeight read_module(const Run& run, const std::string& name) {
@@ -52,14 +59,32 @@ format::QuantizedWeight read_module(const Run& run, const std::string& name) {
   const WrittenTensors written(run);
   const auto lookup = [&](const std::string& suffix) { return written.stored(name + "." + suffix); };
   format::QuantizedWeight weight = format::format_named(scheme.format).unpack(*scheme.weights, lookup);
-  const auto report = std::find_if(run.modules.begin(), run.modules.end(), [&](const ModuleReport& module) { return module.name == name; });
-  SWAGE_CHECK(report != run.modules.end() && report->fingerprint == fingerprint(weight), CorruptData, run.writer.temporary().string(), ": ", name,
-              " is not what the interrupted run wrote");
+  check_unchanged(run, name, fingerprint(weight));
   return weight;
+}
+
+at::Tensor read_pruned(const Run& run, const std::string& name) {
+  at::Tensor weight_OI = run.writer.read_back(name + ".weight");
+  check_unchanged(run, name, fingerprint(weight_OI));
+  return weight_OI;
 }
 
 std::optional<model::ActivationQuantization> read_input(const Run& run, const std::string& name) {
   return model::load_input_quantization(name, WrittenTensors(run));
+}
+
+void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned, const at::Tensor& stored, int64_t tokens) {
+  ModuleReport& report = run.modules.emplace_back();
+  report.name = name;
+  report.scheme = scheme_text(run.assignment, run.sparsity, name);
+  report.loss = pruned.loss;
+  report.relative_error = pruned.relative_error;
+  report.tokens = tokens;
+  report.warnings = pruned.warnings;
+  report.sparsity = pruned.sparsity;
+  report.dense = true;
+  report.fingerprint = fingerprint(stored);
+  for (const std::string& warning : pruned.warnings) run.context.log(Severity::Warning, cat(name, ": ", warning));
 }
 
 void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done) {

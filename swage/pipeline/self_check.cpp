@@ -15,13 +15,13 @@ void check_files(const std::filesystem::path& folder, const std::vector<ModuleRe
   const format::CheckpointWeights weights(reader);
   eval::for_each_parallel(int64_t(modules.size()), [&](int64_t i) {
     const ModuleReport& module = modules[size_t(i)];
-    const uint64_t found = fingerprint(weights.quantized(module.name).weight);
+    const uint64_t found = module.dense ? fingerprint(reader.view(module.name + ".weight")) : fingerprint(weights.quantized(module.name).weight);
     SWAGE_CHECK(found == module.fingerprint, Internal, "self-check: ", module.name, " reads back other than it was solved");
   });
 }
 
 Json check_perplexity(model::Model& model, const checkpoint::WeightSource& source, const std::filesystem::path& folder,
-                      const at::Tensor& windows_NL, const Context& context) {
+                      const at::Tensor& windows_NL, const Context& context, double most_nats) {
   const at::Device device = ops::to_torch(context.device);
   const checkpoint::Reader reader(folder);
   const format::CheckpointWeights output(reader, device);
@@ -30,7 +30,7 @@ Json check_perplexity(model::Model& model, const checkpoint::WeightSource& sourc
   // As a user opens it: tensor names may differ from the source's, where fused experts became single ones.
   const std::unique_ptr<model::Model> compressed = model::make_model(reader.config(), output, device);
   const eval::Perplexity after = eval::perplexity(*compressed, output, windows_NL, context);
-  SWAGE_CHECK(after.nll() - before.nll() < kCorruptionNats, Numerical, "self-check: perplexity went from ", before.perplexity(), " to ",
+  SWAGE_CHECK(after.nll() - before.nll() < most_nats, Numerical, "self-check: perplexity went from ", before.perplexity(), " to ",
               after.perplexity(), " on ", windows_NL.size(0), " windows: the output is corrupt or the scheme too coarse for this model");
   Json out = Json::object();
   out.set("windows", windows_NL.size(0));

@@ -18,9 +18,10 @@ namespace swage::pipeline {
 void check_files(const std::filesystem::path& folder, const std::vector<ModuleReport>& modules);
 
 // Perplexity of source and output on windows_NL (int64), as JSON for the report. Error(Numerical) if the output's mean log
-// likelihood is worse by more than kCorruptionNats: no rounding of weights does that, a corrupted file does.
+// likelihood is worse by more than `most_nats`. kCorruptionNats: no rounding of weights does that, a corrupted file does; pruning
+// without calibration can make a model as bad as a corrupted one.
 inline constexpr double kCorruptionNats = 2.5;
 Json check_perplexity(model::Model& model, const checkpoint::WeightSource& source, const std::filesystem::path& folder,
-                      const at::Tensor& windows_NL, const Context& context);
+                      const at::Tensor& windows_NL, const Context& context, double most_nats = kCorruptionNats);
 
 }  // namespace swage::pipeline

@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
 #include "swage/base/error.h"
@@ -138,7 +139,10 @@ class Sequential {
   void restore(Block& block) {
     const auto timed = run_.clock.time("read back");
     for (Linear& linear : block.linears) {
-      if (run_.assignment.find(linear.name) == nullptr) continue;
+      if (run_.assignment.find(linear.name) == nullptr) {
+        if (run_.sparsity.find(linear.name) != nullptr) linear.weight_OI = read_pruned(run_, linear.name).to(linear.weight_OI.device(), at::kFloat);
+        continue;
+      }
       put_into(linear, read_module(run_, linear.name));
       linear.input_quantization = read_input(run_, linear.name);
     }
@@ -147,7 +151,7 @@ class Sequential {
   std::vector<model::ModuleInfo> quantized_ends() const {
     std::vector<model::ModuleInfo> ends;
     for (const model::ModuleInfo& module : run_.model.modules()) {
-      if (module.block < 0 && run_.assignment.find(module.name) != nullptr) ends.push_back(module);
+      if (module.block < 0 && is_solved(module.name)) ends.push_back(module);
     }
     return ends;
   }
@@ -175,8 +179,12 @@ class Sequential {
     lookup_ = module.class_name == "Embedding";
     solve({&linear}, -1);
     lookup_ = false;
+    if (run_.sparsity.rewritten.contains(module.name + ".weight")) put_rewritten(module.name + ".weight", linear.weight_OI);
+    finish_if_pruned(linear);
     finish_step(module.name);
   }
+
+  bool is_solved(const std::string& module) const { return run_.assignment.find(module) != nullptr || run_.sparsity.find(module) != nullptr; }
 
   bool head_is_quantized() const {
     const std::vector<model::ModuleInfo> ends = quantized_ends();
@@ -214,6 +222,7 @@ class Sequential {
   // Quantizes those of the linears, which all read the same input, that have a scheme, and puts their quantized values in
   // their place. `expert`: whose tokens count, or -1.
   void solve(const std::vector<Linear*>& group, int expert) {
+    if (!run_.sparsity.of_module.empty()) prune(group, expert);
     std::vector<std::vector<Linear*>> parts;  // that one modifier solves at once, for inputs that are quantized alike
     for (Linear* linear : group) {
       if (run_.assignment.find(linear->name) == nullptr) continue;
@@ -225,6 +234,47 @@ class Sequential {
     for (const std::vector<Linear*>& part : parts) solve(run_.assignment.quantizer_of(part[0]->name), part, expert);
   }
 
+  // Prunes those of the linears, which all read the same input, that a modifier prunes; each modifier its own at once.
+  void prune(const std::vector<Linear*>& group, int expert) {
+    std::vector<Linear*> left;
+    for (Linear* linear : group) {
+      if (run_.sparsity.find(linear->name) != nullptr) left.push_back(linear);
+    }
+    while (!left.empty()) {
+      const Sparsity::Choice choice = *run_.sparsity.find(left[0]->name);
+      const auto is_next = [&](const Linear* linear) {
+        const Sparsity::Choice& other = *run_.sparsity.find(linear->name);
+        return other.by != choice.by || other.pattern.sparsity != choice.pattern.sparsity;
+      };
+      const auto rest = std::stable_partition(left.begin(), left.end(), [&](const Linear* linear) { return !is_next(linear); });
+      prune(choice, {left.begin(), rest}, expert);
+      left.erase(left.begin(), rest);
+    }
+  }
+
+  void prune(const Sparsity::Choice& choice, const std::vector<Linear*>& linears, int expert) {
+    std::vector<modifiers::LinearTask> tasks;
+    for (const Linear* linear : linears) tasks.push_back({linear->name, linear->weight_OI, stored_type(linear->name)});
+    std::string warning;
+    if (shared_for_) shared_ = {};
+    shared_for_.reset();
+    const modifiers::Statistics statistics = choice.by->needs_calibration() ? measure(linears[0]->columns, expert, {}, warning) : modifiers::Statistics();
+    std::vector<modifiers::SparsifiedLinear> pruned;
+    {
+      const auto timed = run_.clock.time("prune");
+      pruned = choice.by->sparsify(tasks, statistics, choice.pattern);
+    }
+    for (size_t i = 0; i < linears.size(); ++i) {
+      if (!warning.empty()) pruned[i].warnings.push_back(warning);
+      linears[i]->weight_OI = pruned[i].weight_OI.to(linears[i]->weight_OI.device());
+      if (run_.assignment.find(linears[i]->name) == nullptr) {  // it stays dense: the rest of the run sees what will be stored
+        linears[i]->weight_OI = linears[i]->weight_OI.to(tasks[i].stored_dtype).to(at::kFloat);
+      }
+      pruned[i].weight_OI = at::Tensor();
+      pruned_[linears[i]->name] = {std::move(pruned[i]), statistics.tokens};
+    }
+  }
+
   bool are_solved_alike(const std::string& a, const std::string& b) const {
     return &run_.assignment.quantizer_of(a) == &run_.assignment.quantizer_of(b) &&
            run_.assignment.find(a)->input_activations == run_.assignment.find(b)->input_activations;
@@ -232,7 +282,10 @@ class Sequential {
 
   void solve(const modifiers::Quantizer& quantizer, const std::vector<Linear*>& linears, int expert) {
     std::vector<modifiers::LinearTask> tasks;
-    for (const Linear* linear : linears) tasks.push_back({linear->name, linear->weight_OI, stored_type(linear->name), run_.assignment.find(linear->name)});
+    for (const Linear* linear : linears) {
+      tasks.push_back({linear->name, linear->weight_OI, stored_type(linear->name), run_.assignment.find(linear->name)});
+      tasks.back().keep_zeros = run_.sparsity.find(linear->name) != nullptr;
+    }
     const std::optional<model::ActivationQuantization> input = measure_input(tasks[0], expert);
     std::string warning;
     const bool looks = quantizer.needs_calibration() && !lookup_;
@@ -247,12 +300,20 @@ class Sequential {
     const auto timed = run_.clock.time("pack and write");
     for (size_t i = 0; i < linears.size(); ++i) {
       if (!warning.empty()) solved[i].warnings.push_back(warning);
+      add_pruning(linears[i]->name, solved[i]);
       put_into(*linears[i], solved[i].weight);
       linears[i]->input_quantization = input;
       if (input) put_input(run_.writer, linears[i]->name, *input, tasks[i].stored_dtype);
       if (run_.rescalings.follow_linears) pending_.push_back({linears[i]->name, std::move(solved[i]), statistics.tokens});
       else finish_module(run_, linears[i]->name, solved[i], statistics.tokens);
     }
+  }
+
+  void add_pruning(const std::string& name, modifiers::SolvedLinear& solved) {
+    const auto found = pruned_.find(name);
+    if (found == pruned_.end()) return;
+    modifiers::add_pruning(found->second.pruned, solved);
+    pruned_.erase(found);
   }
 
   // What waited for the end of the block, and the float linears whose weights were rescaled.
@@ -262,8 +323,17 @@ class Sequential {
     pending_.clear();
     for (const Linear& linear : block.linears) {
       const std::string name = linear.name + ".weight";
-      if (run_.rescalings.rewritten.contains(name)) put_rewritten(name, linear.weight_OI);
+      if (run_.rescalings.rewritten.contains(name) || run_.sparsity.rewritten.contains(name)) put_rewritten(name, linear.weight_OI);
+      finish_if_pruned(linear);
     }
+  }
+
+  // Notes a linear that was pruned and stays dense.
+  void finish_if_pruned(const Linear& linear) {
+    const auto found = pruned_.find(linear.name);
+    if (found == pruned_.end()) return;
+    finish_pruned(run_, linear.name, found->second.pruned, linear.weight_OI.cpu().to(stored_type(linear.name)), found->second.tokens);
+    pruned_.erase(found);
   }
 
   void put_rewritten(const std::string& name, const at::Tensor& value) {
@@ -388,6 +458,12 @@ class Sequential {
     int64_t tokens;
   };
 
+  // A module that was pruned, until it is written; without its weight.
+  struct Pruned {
+    modifiers::SparsifiedLinear pruned;
+    int64_t tokens;
+  };
+
   const Run& run_;
   const SequentialOptions options_;
   const int64_t tokens_;
@@ -395,6 +471,7 @@ class Sequential {
   std::optional<Activations> activations_;
   at::Tensor gram_scratch_;
   std::vector<Pending> pending_;
+  std::map<std::string, Pruned> pruned_;
   modifiers::Statistics shared_;  // of all tokens, for every group of the current stage
   std::optional<scheme::QuantizationArgs> shared_for_;  // how the inputs were quantized that it describes
   bool lookup_ = false;           // an embedding is solved: its input has no statistics
