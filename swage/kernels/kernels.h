@@ -69,6 +69,7 @@ struct GptqPanel {
   CodeRange range;
   uint8_t* codes;            // [columns, kPanel]: code bytes
   double* loss;              // [kPanel]: sum_i d_i (v_i - (code_i - zero) * scale)^2
+  const float* keep = nullptr;  // [columns, kPanel], 64-byte aligned, or null: where it is 0 the code is `zero`, whatever v is
 };
 inline constexpr int64_t gptq_m_offset(int64_t column_group) {
   return kColumnGroup * kColumnGroup * column_group * (column_group + 1) / 2;
@@ -161,6 +162,7 @@ struct RefinePanel {
   ScaleRule rule;
   CodeRange range;
   float* change;                  // [count, kPanel], 64-byte aligned, out: new value less old value
+  const float* keep = nullptr;    // [count, kPanel], 64-byte aligned, or null: where it is 0 the code stays
 };
 // The refitted scale as it is stored; `scale` if that would not lower the loss.
 inline float refitted_scale(const ScaleRule& rule, float scale, float slope, float curvature) {

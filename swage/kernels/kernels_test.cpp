@@ -74,7 +74,9 @@ struct GptqData {
   Aligned<float> scale{kGroups * kPanel}, inverse{kGroups * kPanel}, zero{kGroups * kPanel};
   std::vector<int32_t> group;
   Aligned<uint8_t> codes{kColumns * kPanel};
+  Aligned<float> keep{kColumns * kPanel};
   double loss[kPanel];
+  bool masked = false;
 
   GptqData(CodeRange range, bool symmetric) {
     fill_noise(weight.data(), kColumns * kPanel, 2);
@@ -89,28 +91,32 @@ struct GptqData {
       inverse[i] = 1.0f / scale[i];
       zero[i] = symmetric ? 0.0f : static_cast<float>(i % 7 - 3);
     }
+    for (int64_t i = 0; i < kColumns * kPanel; ++i) keep[i] = i % 5 == 2 ? 0.0f : 1.0f;
   }
   void run(const KernelTable& table, CodeRange range) {
-    table.gptq_panel({kColumns, weight.data(), m.data(), d.data(), group.data(), scale.data(), inverse.data(), zero.data(), range, codes.data(), loss});
+    table.gptq_panel({kColumns, weight.data(), m.data(), d.data(), group.data(), scale.data(), inverse.data(), zero.data(), range, codes.data(), loss, masked ? keep.data() : nullptr});
   }
 };
 
 void gptq_panel_parity() {
-  for (const auto& [range, symmetric] : {std::pair{CodeRange{CodeKind::Int, -8, 7}, true},
-                                         {CodeRange{CodeKind::Int, -8, 7}, false},
-                                         {CodeRange{CodeKind::E4M3, -448, 448}, true},
-                                         {CodeRange{CodeKind::E2M3, -7.5f, 7.5f}, true},
-                                         {CodeRange{CodeKind::E2M1, -6, 6}, true}}) {
-    GptqData fast(range, symmetric), plain(range, symmetric);
-    fast.run(fast_kernels(), range);
-    plain.run(plain_kernels(), range);
-    int64_t different = 0;
-    for (int64_t i = 0; i < GptqData::kColumns * kPanel; ++i) different += fast.codes[i] != plain.codes[i];
-    // Fused multiply-add in the same order on both sides: equal, except that a CPU without it may round a tie otherwise.
-    EXPECT_LE(different, 4) << "kind " << int(range.kind);
-    if (different != 0) continue;
-    for (int64_t i = 0; i < GptqData::kColumns * kPanel; ++i) ASSERT_NEAR(fast.weight[i], plain.weight[i], 1e-5f);
-    for (int64_t i = 0; i < kPanel; ++i) EXPECT_NEAR(fast.loss[i], plain.loss[i], 1e-5 * plain.loss[i]);
+  for (const bool masked : {false, true}) {
+    for (const auto& [range, symmetric] : {std::pair{CodeRange{CodeKind::Int, -8, 7}, true},
+                                           {CodeRange{CodeKind::Int, -8, 7}, false},
+                                           {CodeRange{CodeKind::E4M3, -448, 448}, true},
+                                           {CodeRange{CodeKind::E2M3, -7.5f, 7.5f}, true},
+                                           {CodeRange{CodeKind::E2M1, -6, 6}, true}}) {
+      GptqData fast(range, symmetric), plain(range, symmetric);
+      fast.masked = plain.masked = masked;
+      fast.run(fast_kernels(), range);
+      plain.run(plain_kernels(), range);
+      int64_t different = 0;
+      for (int64_t i = 0; i < GptqData::kColumns * kPanel; ++i) different += fast.codes[i] != plain.codes[i];
+      // Fused multiply-add in the same order on both sides: equal, except that a CPU without it may round a tie otherwise.
+      EXPECT_LE(different, 4) << "kind " << int(range.kind);
+      if (different != 0) continue;
+      for (int64_t i = 0; i < GptqData::kColumns * kPanel; ++i) ASSERT_NEAR(fast.weight[i], plain.weight[i], 1e-5f);
+      for (int64_t i = 0; i < kPanel; ++i) EXPECT_NEAR(fast.loss[i], plain.loss[i], 1e-5 * plain.loss[i]);
+    }
   }
 }
 
@@ -342,6 +348,8 @@ void refine_panel_parity() {
       }
       inverse[i] = 1 / gram[i * kCount + i];
     }
+    Aligned<float> keep(kCount * kPanel);
+    for (int64_t i = 0; i < kCount * kPanel; ++i) keep[i] = i % 4 == 1 ? 0.0f : 1.0f;
     fill_noise(error.data(), kCount * kPanel, 2, 0.3f);
     for (int64_t i = 0; i < kCount * kPanel; ++i) start[i] = static_cast<float>(i % 5 - 2);
     for (int64_t i = 0; i < kPanel; ++i) {
@@ -363,7 +371,7 @@ void refine_panel_parity() {
           }
         }
         table.refine_panel({kCount, gram.data(), inverse.data(), r.gradient.data(), r.code.data(), r.scale.data(), zero.data(), refit, rule,
-                            {kind, -largest, largest}, r.change.data()});
+                            {kind, -largest, largest}, r.change.data(), refit ? nullptr : keep.data()});
       };
       Result fast, plain;
       run(fast_kernels(), fast);

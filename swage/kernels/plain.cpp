@@ -57,7 +57,8 @@ void gptq_row(const GptqPanel& p, int64_t lane) {
     float v = p.weight_error[i * kPanel + lane];
     for (int64_t k = 0; k < i; ++k) v = std::fma(m[k * kColumnGroup], p.weight_error[k * kPanel + lane], v);
     const int64_t g = p.group[i] * kPanel + lane;
-    const float code = round_to_code(std::fma(v, p.inverse_scale[g], p.zero[g]), p.range);
+    const bool kept = p.keep == nullptr || p.keep[i * kPanel + lane] != 0;
+    const float code = kept ? round_to_code(std::fma(v, p.inverse_scale[g], p.zero[g]), p.range) : p.zero[g];
     const float rounded = (code - p.zero[g]) * p.scale[g];
     p.codes[i * kPanel + lane] = encode_code(p.range.kind, code);
     p.weight_error[i * kPanel + lane] -= rounded;
@@ -162,7 +163,8 @@ void refine_row(const RefinePanel& p, int64_t lane) {
   p.scale[lane] = scale;
   for (int64_t j = 0; j < p.count; ++j) {
     const float old_code = at(p.code, j);
-    const float new_code = round_to_code(old_code + at(p.gradient, j) * p.inverse_diagonal[j] / scale, p.range);
+    const bool kept = p.keep == nullptr || p.keep[j * kPanel + lane] != 0;
+    const float new_code = kept ? round_to_code(old_code + at(p.gradient, j) * p.inverse_diagonal[j] / scale, p.range) : old_code;
     at(p.code, j) = new_code;
     at(p.change, j) = (new_code - zero) * scale - (old_code - zero) * old_scale;
     for (int64_t k = j + 1; k < p.count; ++k) at(p.gradient, k) -= (new_code - old_code) * scale * p.gram[j * p.count + k];

@@ -71,10 +71,12 @@ std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, cons
 SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, solvers::Grid grid,
                                 int64_t tokens) const {
   const at::Tensor w_OI = task.weight_OI.to(at::kCPU, at::kFloat);
-  solvers::GptqResult result = solvers::gptq_solve(w_OI, factor, grid);
+  solvers::GptqResult result = solvers::gptq_solve(w_OI, factor, grid, task.keep_zeros);
   double error;
   if (refine_.sweeps > 0) {
-    error = solvers::refine(w_OI, gram_II, refine_, result.codes_OI, grid);
+    solvers::RefineOptions options = refine_;
+    options.keep_zeros = task.keep_zeros;
+    error = solvers::refine(w_OI, gram_II, options, result.codes_OI, grid);
   } else {  // the solver's loss is that of the dampened Hessian
     error = result.loss - factor.dampening_added * solvers::squared_error(w_OI, result.codes_OI, grid).difference;
   }

@@ -42,7 +42,9 @@ solvers::SparsityPattern parse_mask_structure(const std::string& text, double sp
 }
 
 SparsityRules parse_rules(const SparsityFields& fields, const std::string& source) {
-  SparsityRules out{fields.targets, fields.ignore};
+  SparsityRules out;
+  out.targets = fields.targets;
+  out.ignore = fields.ignore;
   const bool is_list = fields.sparsity.is_array(), given = !fields.sparsity.is_null();
   if (is_list) {
     for (const Json& value : fields.sparsity.as_array()) out.of_modules.push_back(share(value, source));

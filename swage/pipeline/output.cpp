@@ -98,8 +98,8 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
   const std::vector<std::string> encoded = weights.encoded_modules();
   for (const std::string& name : rewritten) {
     SWAGE_CHECK(!weights.describes_quantization(name) && (reader.find(name) != nullptr || weights.shape(name).empty()), Unsupported, name,
-                ": would be rescaled, but the source holds it quantized; swage convert --to dense it first");
-    SWAGE_CHECK(reader.find(name) != nullptr, Unsupported, name, ": would be rescaled, but is a part of a tensor of several experts; quantize all of them");
+                ": would be changed and stay dense, but the source holds it quantized; swage convert --to dense it first");
+    SWAGE_CHECK(reader.find(name) != nullptr, Unsupported, name, ": would be changed and stay dense, but is a part of a tensor of several experts; quantize all of them");
   }
   std::set<std::string> dropped;  // source tensors that quantized modules replace
   for (const io::TensorSpec& spec : reader.tensors()) {
@@ -175,7 +175,9 @@ void write_side_files(const checkpoint::Reader& reader, const scheme::Quantizati
                       checkpoint::Writer& writer) {
   Json config = without_old_keys(reader.config());
   const bool quantized = !quantization.groups.empty() || quantization.kv_cache_scheme;
-  if (quantized) config.set("quantization_config", scheme::to_json(quantization));
+  if (quantized || config.find("quantization_config") != nullptr) {
+    config.set("quantization_config", quantized ? scheme::to_json(quantization) : Json());
+  }
   writer.add_file("config.json", config.dump(2) + "\n");
   writer.add_file("recipe.yaml", recipe_yaml);
   std::vector<fs::path> files;

@@ -51,6 +51,7 @@ struct GptqResult {
 
 // Quantizes w_OI (f32, bf16 or f16) onto `grid`, of any code type, groups, blocks or one scale for all (its scales have the original column order unless grid.g_idx_I is set).
 // dW is the difference of the result to w_OI with dead columns set to 0. The result does not depend on the number of threads.
-GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid);
+// With `keep_zeros`, what is 0 in w_OI stays 0 (the code of its zero point): a pruned weight keeps its mask.
+GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid, bool keep_zeros = false);
 
 }  // namespace swage::solvers

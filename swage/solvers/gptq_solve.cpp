@@ -37,6 +37,7 @@ struct Problem {
 
 struct Panel {
   at::Tensor weight_error, codes, scale, inverse_scale, zero;
+  at::Tensor keep;  // undefined unless zeros are kept
   alignas(64) double loss[kPanel];
 };
 
@@ -75,8 +76,9 @@ Problem make_problem(const at::Tensor& weight_OI, const GptqFactor& factor, cons
   return p;
 }
 
-Panel make_panel(const Problem& p) {
+Panel make_panel(const Problem& p, bool keep_zeros) {
   Panel panel{};
+  if (keep_zeros) panel.keep = at::empty({p.padded * kPanel}, at::kFloat);
   panel.weight_error = at::empty({p.padded * kPanel}, at::kFloat);
   panel.codes = at::empty({p.padded * kPanel}, at::kByte);
   panel.scale = at::empty({p.groups * kPanel}, at::kFloat);
@@ -134,9 +136,18 @@ void store_codes(const Problem& p, int64_t first, int64_t rows, const uint8_t* f
   }
 }
 
+// 1 where the panel's weight is not 0; null if zeros need not be kept.
+const float* load_mask(Panel& panel) {
+  if (!panel.keep.defined()) return nullptr;
+  const float* weight = panel.weight_error.const_data_ptr<float>();
+  float* keep = panel.keep.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < panel.keep.numel(); ++i) keep[i] = weight[i] == 0 ? 0.0f : 1.0f;
+  return keep;
+}
+
 }  // namespace
 
-GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid) {
+GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid, bool keep_zeros) {
   check(w_OI, factor);
   const at::Tensor weight_OI = w_OI.contiguous();
   const Problem p = make_problem(weight_OI, factor, grid);
@@ -149,11 +160,11 @@ GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Gr
     load_parameters(p, first, rows, panel);
     kernels::fast_kernels().gptq_panel({p.padded, panel.weight_error.mutable_data_ptr<float>(), p.m.const_data_ptr<float>(), p.d.data(),
                                         p.group.data(), panel.scale.const_data_ptr<float>(), panel.inverse_scale.const_data_ptr<float>(),
-                                        panel.zero.const_data_ptr<float>(), p.range, panel.codes.mutable_data_ptr<uint8_t>(), panel.loss});
+                                        panel.zero.const_data_ptr<float>(), p.range, panel.codes.mutable_data_ptr<uint8_t>(), panel.loss, load_mask(panel)});
     store_codes(p, first, rows, panel.codes.const_data_ptr<uint8_t>(), codes);
     std::copy(panel.loss, panel.loss + rows, loss.begin() + first);
   };
-  ops::parallel_tasks((p.rows + kPanel - 1) / kPanel, [&] { return make_panel(p); }, run);
+  ops::parallel_tasks((p.rows + kPanel - 1) / kPanel, [&] { return make_panel(p, keep_zeros); }, run);
   for (const double row_loss : loss) result.loss += row_loss;
   return result;
 }

@@ -13,6 +13,7 @@
 #include "swage/base/error.h"
 #include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/grid_internal.h"
+#include "swage/solvers/panels.h"
 
 namespace swage::solvers {
 namespace {
@@ -52,20 +53,21 @@ std::vector<Piece> pieces_of(const at::Tensor& gram_II, int64_t groups) {
 
 // A piece of one panel, columns one after the other with kPanel rows each.
 struct Scratch {
-  at::Tensor gradient, code, change;  // [kLongestRefit, kPanel]
+  at::Tensor gradient, code, change, keep;  // [kLongestRefit, kPanel]
   at::Tensor change_RK;               // [kRows, kLongestRefit]: the piece's change for all rows of the task
   alignas(64) float scale[kPanel], zero[kPanel];
 };
 
 Scratch make_scratch() {
   const auto panel = [] { return at::empty({kernels::kLongestRefit, kPanel}, at::kFloat); };
-  return {panel(), panel(), panel(), at::empty({kRows, kernels::kLongestRefit}, at::kFloat), {}, {}};
+  return {panel(), panel(), panel(), panel(), at::empty({kRows, kernels::kLongestRefit}, at::kFloat), {}, {}};
 }
 
 class Refinement {
  public:
-  Refinement(const at::Tensor& gram_II, const RefineOptions& options, at::Tensor& codes_OI, Grid& grid)
-      : gram_II_(gram_II),
+  Refinement(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options, at::Tensor& codes_OI, Grid& grid)
+      : w_OI_(w_OI),
+        gram_II_(gram_II),
         options_(options),
         columns_(gram_II.size(0)),
         groups_(grid.scale_OG.size(1)),
@@ -109,7 +111,7 @@ class Refinement {
       s.zero[lane] = zero_ == nullptr ? 0 : zero_[(first + row) * groups_ + piece.group];
     }
     kernels::fast_kernels().refine_panel({piece.count, piece.gram.data(), piece.inverse_diagonal.data(), gradient, code, s.scale, s.zero,
-                                          options_.refit_scales && piece.whole, rule_, range_, change});
+                                          options_.refit_scales && piece.whole, rule_, range_, change, load_mask(first + r, lanes, piece, s)});
     for (int64_t lane = 0; lane < lanes; ++lane) {
       uint8_t* codes = codes_ + (first + r + lane) * columns_ + piece.first;
       float* to = s.change_RK.mutable_data_ptr<float>() + (r + lane) * kernels::kLongestRefit;
@@ -121,6 +123,16 @@ class Refinement {
     }
   }
 
+  // Of the rows first + r and following, 1 where the weight is not 0; null if zeros need not be kept.
+  const float* load_mask(int64_t first, int64_t lanes, const Piece& piece, Scratch& s) const {
+    if (!options_.keep_zeros) return nullptr;
+    float* keep = s.keep.mutable_data_ptr<float>();
+    load_panel(w_OI_.const_data_ptr<float>() + first * columns_ + piece.first, columns_, lanes, piece.count, keep);
+    for (int64_t i = 0; i < piece.count * kPanel; ++i) keep[i] = keep[i] == 0 ? 0.0f : 1.0f;
+    return keep;
+  }
+
+  const at::Tensor w_OI_;
   const at::Tensor& gram_II_;
   const RefineOptions& options_;
   const int64_t columns_, groups_;
@@ -152,7 +164,7 @@ double refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOpt
     return at::mm(error_OI, gram_II).mul_(error_OI).sum(at::kDouble).item<double>();
   }
   const at::Tensor error_OI = at::sub(w_OI, dequantize_from_grid(codes_OI, grid));
-  Refinement refinement(gram_II, used, codes_OI, grid);
+  Refinement refinement(w_OI.contiguous(), gram_II, used, codes_OI, grid);
   std::vector<double> loss(static_cast<size_t>((rows + kRows - 1) / kRows));
   ops::parallel_tasks(static_cast<int64_t>(loss.size()), make_scratch, [&](int64_t task, Scratch& scratch) {
     const int64_t first = task * kRows;

@@ -12,6 +12,7 @@ namespace swage::solvers {
 struct RefineOptions {
   int sweeps = 2;             // over all columns; 0 leaves everything as it is
   bool refit_scales = true;   // where a group has at most kernels::kLongestRefit consecutive columns
+  bool keep_zeros = false;    // what is 0 in w_OI keeps its code
 };
 
 // Changes codes_OI (of gptq_solve or quantize_to_grid) and the scales of `grid` in place. w_OI f32, gram_II f32 [I, I]. Grids with

@@ -62,7 +62,8 @@ HWY_INLINE void round_column(const GptqPanel& p, int64_t column, int64_t lane, c
     const VF value = hn::Load(d, v + i);
     const VF zero = hn::Load(d, p.zero + parameters + i);
     const VF t = hn::MulAdd(value, hn::Load(d, p.inverse_scale + parameters + i), zero);
-    const VF code = round_to_code<kKind>(t, min, max);
+    VF code = round_to_code<kKind>(t, min, max);
+    if (p.keep != nullptr) code = hn::IfThenElse(hn::Eq(hn::Load(d, p.keep + column * kPanel + lane + i), hn::Zero(d)), zero, code);
     store_codes<kKind>(code, p.codes + column * kPanel + lane + i);
     const VF rounded = hn::Mul(hn::Sub(code, zero), hn::Load(d, p.scale + parameters + i));
     float* w = p.weight_error + column * kPanel + lane + i;

@@ -65,7 +65,8 @@ void refine_rows(const RefinePanel& p, int64_t lane) {
     // The best value lies gradient / H_jj from the present one.
     const VF step = hn::Mul(hn::Mul(hn::Load(d, p.gradient + j * kPanel + lane), hn::Set(d, p.inverse_diagonal[j])), inverse);
     const VF t = hn::Add(old_code, step);
-    const VF new_code = round_to_code<kKind>(t, min, max);
+    VF new_code = round_to_code<kKind>(t, min, max);
+    if (p.keep != nullptr) new_code = hn::IfThenElse(hn::Eq(hn::Load(d, p.keep + j * kPanel + lane), hn::Zero(d)), old_code, new_code);
     hn::Store(new_code, d, code);
     const VF old_value = hn::Mul(hn::Sub(old_code, zero), old_scale), new_value = hn::Mul(hn::Sub(new_code, zero), scale);
     hn::Store(hn::Sub(new_value, old_value), d, p.change + j * kPanel + lane);
