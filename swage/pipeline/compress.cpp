@@ -18,6 +18,7 @@
 #include "swage/pipeline/identity.h"
 #include "swage/pipeline/journaled_run.h"
 #include "swage/pipeline/model_free.h"
+#include "swage/pipeline/owl.h"
 #include "swage/pipeline/plan.h"
 #include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/self_check.h"
@@ -98,6 +99,10 @@ class Compression {
 
  private:
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
+    if (needs_owl(sparsity_)) {
+      const auto timed = clock_.time("owl");
+      find_owl_shares(*model_, weights_, text.ids_NL, context_, sparsity_);
+    }
     const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps};
     if (!steps.finished(kCopied)) {
       const auto timed = clock_.time("copy untouched");

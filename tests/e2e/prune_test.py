@@ -96,6 +96,19 @@ class Prune(EndToEnd):
             if is_pruned(name):
                 self.assertGreaterEqual(min(zeros_in_groups(value, 4)), 2, name)
 
+    def test_owl_gives_each_layer_its_share(self):
+        out = self.prune("--method", "sparsegpt", "--sparsity", "0.6", "--sparsity-profile", "owl", "--owl-m", 3, "--owl-lmbda", "0.1")
+        shares = {}
+        for name, tensor in read_checkpoint(out).items():
+            if is_pruned(name):
+                values = sum(rows_of(tensor), [])
+                shares.setdefault(name.split(".")[2], []).append(sum(v == 0 for v in values) / len(values))
+        means = [sum(layer) / len(layer) for layer in shares.values()]
+        for layer in shares.values():
+            self.assertLess(max(layer) - min(layer), 0.02)  # one share a layer
+        self.assertAlmostEqual(max(means) - min(means), 0.2, delta=0.02)  # from one end to the other: twice owl_lmbda
+        self.assertAlmostEqual(sum(means) / len(means), 0.6, delta=0.02)
+
     def test_experts_are_pruned_too(self):
         out = self.prune("--method", "wanda", "--mask-structure", "1:2", model="mixtral")
         experts = [n for n in read_checkpoint(out) if ".experts." in n and n.endswith(".weight")]
