@@ -84,6 +84,13 @@ SparsifiedLinear with_error(const at::Tensor& w_OI, at::Tensor q_OI, double erro
   return out;
 }
 
+void add_pruning(const SparsifiedLinear& pruned, SolvedLinear& solved) {
+  solved.loss += pruned.loss;
+  solved.relative_error = std::hypot(solved.relative_error, pruned.relative_error);
+  solved.sparsity = pruned.sparsity;
+  solved.warnings.insert(solved.warnings.begin(), pruned.warnings.begin(), pruned.warnings.end());
+}
+
 SparsifiedLinear masked(const at::Tensor& w_OI, const at::Tensor& keep_OI, const Statistics& statistics) {
   at::Tensor q_OI = w_OI.mul(keep_OI);
   const at::Tensor error_OI = at::sub(w_OI, q_OI);

@@ -46,5 +46,7 @@ class Sparsifier : public Modifier {
 SparsifiedLinear masked(const at::Tensor& w_OI, const at::Tensor& keep_OI, const Statistics& statistics);
 // The pruned weight with the error tr(dW H dW^T) that is known.
 SparsifiedLinear with_error(const at::Tensor& w_OI, at::Tensor q_OI, double error, double whole, int64_t tokens);
+// The errors of pruning and of rounding what it left, together: nearly orthogonal, where the kept weights are fitted to the first.
+void add_pruning(const SparsifiedLinear& pruned, SolvedLinear& solved);
 
 }  // namespace swage::modifiers

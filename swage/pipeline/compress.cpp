@@ -93,17 +93,16 @@ class Compression {
     check_vocabulary(text);
     plan(text);
     if (job_.dry_run) return report(text);
-    if (needs_owl(sparsity_)) {
-      const auto timed = clock_.time("owl");
-      SWAGE_CHECK(text.ids_NL.defined(), InvalidArgument, "sparsity_profile owl needs calibration text: give a data file (-d FILE)");
-      find_owl_shares(*model_, weights_, text.ids_NL, context_, sparsity_);
-    }
     return JournaledRun(job_, context_).run(
         identity_of(text), layout_.tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
   }
 
  private:
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
+    if (needs_owl(sparsity_)) {
+      const auto timed = clock_.time("owl");
+      find_owl_shares(*model_, weights_, text.ids_NL, context_, sparsity_);
+    }
     const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps};
     if (!steps.finished(kCopied)) {
       const auto timed = clock_.time("copy untouched");

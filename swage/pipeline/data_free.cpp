@@ -1,6 +1,8 @@
 #include "swage/pipeline/data_free.h"
 
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
@@ -45,14 +47,17 @@ void add_to_its_set(std::vector<Set>& sets, const Run& run, const std::string& m
   sets.push_back({key, {module}});
 }
 
-// The pruned weights in place of those of the tasks that a modifier prunes.
-void prune(const Run& run, std::vector<modifiers::LinearTask>& tasks) {
-  for (modifiers::LinearTask& task : tasks) {
-    const Sparsity::Choice* choice = run.sparsity.find(std::string(task.name));
+// The pruned weights in place of those of the tasks that a modifier prunes. What it says of them, without the weights, beside the tasks.
+std::vector<std::optional<modifiers::SparsifiedLinear>> prune(const Run& run, std::vector<modifiers::LinearTask>& tasks) {
+  std::vector<std::optional<modifiers::SparsifiedLinear>> out(tasks.size());
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const Sparsity::Choice* choice = run.sparsity.find(std::string(tasks[i].name));
     if (choice == nullptr) continue;
-    task.weight_OI = choice->by->sparsify({&task, 1}, {}, choice->pattern)[0].weight_OI;
-    task.keep_zeros = true;
+    out[i] = choice->by->sparsify({&tasks[i], 1}, {}, choice->pattern)[0];
+    tasks[i].weight_OI = std::exchange(out[i]->weight_OI, at::Tensor());
+    tasks[i].keep_zeros = true;
   }
+  return out;
 }
 
 // Writes the modules of a block that are pruned and stay dense.
@@ -73,8 +78,12 @@ std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
     tasks.push_back({name, weight_of(run, name), checkpoint::scalar_type_of(stored_dtype(run.reader, name)), run.assignment.find(name)});
   }
   try {
-    if (!run.sparsity.of_module.empty()) prune(run, tasks);
-    return run.assignment.quantizer_of(set.modules[0]).quantize(tasks, {});
+    const auto pruned = prune(run, tasks);
+    std::vector<modifiers::SolvedLinear> solved = run.assignment.quantizer_of(set.modules[0]).quantize(tasks, {});
+    for (size_t i = 0; i < solved.size(); ++i) {
+      if (pruned[i]) modifiers::add_pruning(*pruned[i], solved[i]);
+    }
+    return solved;
   } catch (Error& e) {
     e.add_context((set.modules.size() == 1 ? set.modules[0] : set.key) + ".weight");
     throw;

@@ -47,6 +47,12 @@ class WrittenTensors : public checkpoint::WeightSource {
   const Run& run_;
 };
 
+void check_unchanged(const Run& run, const std::string& name, uint64_t found) {
+  const auto report = std::find_if(run.modules.begin(), run.modules.end(), [&](const ModuleReport& module) { return module.name == name; });
+  SWAGE_CHECK(report != run.modules.end() && report->fingerprint == found, CorruptData, run.writer.temporary().string(), ": ", name,
+              " is not what the interrupted run wrote");
+}
+
 }  // namespace
 
 format::QuantizedWeight read_module(const Run& run, const std::string& name) {
@@ -54,10 +60,14 @@ format::QuantizedWeight read_module(const Run& run, const std::string& name) {
   const WrittenTensors written(run);
   const auto lookup = [&](const std::string& suffix) { return written.stored(name + "." + suffix); };
   format::QuantizedWeight weight = format::format_named(scheme.format).unpack(*scheme.weights, lookup);
-  const auto report = std::find_if(run.modules.begin(), run.modules.end(), [&](const ModuleReport& module) { return module.name == name; });
-  SWAGE_CHECK(report != run.modules.end() && report->fingerprint == fingerprint(weight), CorruptData, run.writer.temporary().string(), ": ", name,
-              " is not what the interrupted run wrote");
+  check_unchanged(run, name, fingerprint(weight));
   return weight;
+}
+
+at::Tensor read_pruned(const Run& run, const std::string& name) {
+  at::Tensor weight_OI = run.writer.read_back(name + ".weight");
+  check_unchanged(run, name, fingerprint(weight_OI));
+  return weight_OI;
 }
 
 std::optional<model::ActivationQuantization> read_input(const Run& run, const std::string& name) {

@@ -13,8 +13,8 @@
 #include "swage/pipeline/assignment.h"
 #include "swage/pipeline/report.h"
 #include "swage/pipeline/rescaling.h"
-#include "swage/pipeline/steps.h"
 #include "swage/pipeline/sparsity.h"
+#include "swage/pipeline/steps.h"
 
 namespace swage::pipeline {
 
@@ -40,8 +40,11 @@ void drop_block(const checkpoint::Reader& reader, const model::Model& model, int
 
 // A module's weight as an earlier run wrote it. Error(CorruptData) if it is not what was solved then.
 format::QuantizedWeight read_module(const Run& run, const std::string& name);
+// The same for a weight that was pruned and stays dense, in its stored type.
+at::Tensor read_pruned(const Run& run, const std::string& name);
 // How its input is quantized, with the scales that were written.
 std::optional<model::ActivationQuantization> read_input(const Run& run, const std::string& name);
+
 // The same for a linear that was pruned and stays dense: `stored` is its weight in the source's type, written already.
 void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned, const at::Tensor& stored, int64_t tokens);
 

@@ -5,7 +5,6 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <optional>
 
@@ -152,7 +151,7 @@ class Sequential {
     const auto timed = run_.clock.time("read back");
     for (Linear& linear : block.linears) {
       if (run_.assignment.find(linear.name) == nullptr) {
-        if (run_.sparsity.find(linear.name) != nullptr) linear.weight_OI = run_.writer.read_back(linear.name + ".weight").to(linear.weight_OI.device(), at::kFloat);
+        if (run_.sparsity.find(linear.name) != nullptr) linear.weight_OI = read_pruned(run_, linear.name).to(linear.weight_OI.device(), at::kFloat);
         continue;
       }
       put_into(linear, read_module(run_, linear.name));
@@ -335,15 +334,10 @@ class Sequential {
     }
   }
 
-  // The errors of pruning and of rounding what it left are nearly orthogonal: the kept weights are fitted to the first.
   void add_pruning(const std::string& name, modifiers::SolvedLinear& solved) {
     const auto found = pruned_.find(name);
     if (found == pruned_.end()) return;
-    const modifiers::SparsifiedLinear& pruned = found->second.pruned;
-    solved.loss += pruned.loss;
-    solved.relative_error = std::hypot(solved.relative_error, pruned.relative_error);
-    solved.sparsity = pruned.sparsity;
-    solved.warnings.insert(solved.warnings.begin(), pruned.warnings.begin(), pruned.warnings.end());
+    modifiers::add_pruning(found->second.pruned, solved);
     pruned_.erase(found);
   }
 
