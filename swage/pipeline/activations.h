@@ -26,6 +26,7 @@ class Activations {
   // Multiplies what the linears of the current stage read by factor_I [I], f32; `mlp`: also what experts read in later stages.
   void scale_inputs(const at::Tensor& factor_I, bool mlp);
   const std::vector<model::Flow>& flows() const { return flows_; }
+  int64_t tokens() const { return hidden_NTD_.size(0) * hidden_NTD_.size(1); }
 
   // The residual streams as they are between two blocks, to a file and back, synced; `block` is the one that gave them.
   //   "swage activations BLOCK N T D CHECKSUM\n", filled up with spaces to 128 bytes; f32 [N, T, D], little-endian

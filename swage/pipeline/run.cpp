@@ -25,6 +25,12 @@ void finish_module(const Run& run, const std::string& name, const modifiers::Sol
   for (const std::string& warning : solved.warnings) run.context.log(Severity::Warning, cat(name, ": ", warning));
 }
 
+at::ScalarType stored_type(const Run& run, const std::string& module) { return checkpoint::scalar_type_of(stored_dtype(run.reader, module)); }
+
+void put_rewritten(const Run& run, const std::string& name, const at::Tensor& value) {
+  run.writer.put(name, value.to(checkpoint::scalar_type_of(run.reader.find(name)->dtype)));
+}
+
 void drop_block(const checkpoint::Reader& reader, const model::Model& model, int64_t block) {
   for (const std::string& name : model.tensors_of_block(block)) {
     if (reader.find(name) != nullptr) reader.drop(name);

@@ -35,6 +35,11 @@ struct Run {
 // Writes a solved linear and notes it in the report.
 void finish_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens);
 
+// The element type of a module's weight in the source.
+at::ScalarType stored_type(const Run& run, const std::string& module);
+// Writes a tensor of the source that was changed, in its type there.
+void put_rewritten(const Run& run, const std::string& name, const at::Tensor& value);
+
 // Gives the pages of a block's tensors back, of those that the source has under their names.
 void drop_block(const checkpoint::Reader& reader, const model::Model& model, int64_t block);
 

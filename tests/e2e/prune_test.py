@@ -25,10 +25,10 @@ def is_pruned(name):
 
 
 class Prune(EndToEnd):
-    def prune(self, *arguments, model="llama32_tied", out="out"):
+    def prune(self, *arguments, model="llama32_tied", out="out", threads=1):
         self.source = self.model(model)
         out = self.folder / out
-        self.assert_succeeds(self.compress(self.source, "-d", self.text, *CALIBRATION, *arguments, out=out))
+        self.assert_succeeds(self.compress(self.source, "-d", self.text, *CALIBRATION, *arguments, out=out, threads=threads))
         return out
 
     def report(self, out):
@@ -63,10 +63,8 @@ class Prune(EndToEnd):
 
     def test_threads_do_not_matter(self):
         for structure in (("--mask-structure", "2:4"), ("--sparsity", "0.5")):
-            one = self.prune("--method", "sparsegpt", *structure, "--threads", 1, out="one")
-            two = self.prune("--method", "sparsegpt", *structure, "--threads", 2, "--overwrite", out="two")
+            one, two = (self.prune("--method", "sparsegpt", *structure, "--overwrite", out=f"{threads}", threads=threads) for threads in (1, 2))
             self.assertEqual(read_checkpoint(one), read_checkpoint(two))
-            self.prune("--method", "sparsegpt", *structure, "--overwrite", out="one")
 
     def recipe(self, *modifiers):
         path = self.folder / "recipe.yaml"
@@ -81,7 +79,7 @@ class Prune(EndToEnd):
                 out = self.prune("--recipe", self.recipe(prune, (name, fields)), "--overwrite")
                 self.assertTrue(all(m["scheme"].endswith(", 2:4") and m["sparsity"] >= 0.5 for m in self.report(out)["modules"]))
                 dense = self.folder / "dense"
-                self.assert_succeeds(run("convert", out, "-o", dense, "--to", "dense", "--overwrite"))
+                self.assert_succeeds(run("convert", out, dense, "--to", "dense", "--overwrite"))
                 for tensor, value in read_checkpoint(dense).items():
                     if is_pruned(tensor):
                         self.assertGreaterEqual(min(zeros_in_groups(value, 4)), 2, tensor)
@@ -91,7 +89,7 @@ class Prune(EndToEnd):
         recipe = self.recipe(("ConstantPruningModifier", {"ignore": ["re:.*lm_head"]}), ("GPTQModifier", {"scheme": "W4A16", "group_size": 16, "ignore": ["re:.*lm_head"]}))
         out, dense = self.folder / "out", self.folder / "dense"
         self.assert_succeeds(self.compress(pruned, "-d", self.text, *CALIBRATION, "--recipe", recipe, out=out))
-        self.assert_succeeds(run("convert", out, "-o", dense, "--to", "dense"))
+        self.assert_succeeds(run("convert", out, dense, "--to", "dense"))
         for name, value in read_checkpoint(dense).items():
             if is_pruned(name):
                 self.assertGreaterEqual(min(zeros_in_groups(value, 4)), 2, name)

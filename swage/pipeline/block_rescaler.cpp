@@ -1,0 +1,81 @@
+#include "swage/pipeline/block_rescaler.h"
+
+#include <ATen/ops/ones_like.h>
+
+#include <algorithm>
+
+namespace swage::pipeline {
+namespace {
+
+using model::Block, model::Linear;
+
+// The linears of the stage that the pair's producer feeds.
+std::vector<Linear*> consumers_of(const model::SmoothingPair& pair, Block& block, const model::Stage& stage) {
+  std::vector<Linear*> out;
+  for (const model::InputGroup& group : stage.groups) {
+    for (const int index : group.linears) {
+      Linear& linear = block.linears[size_t(index)];
+      if (std::find(pair.consumers.begin(), pair.consumers.end(), linear.name) != pair.consumers.end()) out.push_back(&linear);
+    }
+  }
+  return out;
+}
+
+// The statistics of inputs that were divided by s_I.
+void divide(modifiers::RescaleTask& task, const at::Tensor& s_I) {
+  for (at::Tensor* column_I : {&task.columns.low_I, &task.columns.high_I, &task.columns.mean_abs_I}) *column_I = column_I->div(s_I);
+  if (task.statistics.gram_II.defined()) task.statistics.gram_II = task.statistics.gram_II.div(s_I.unsqueeze(0)).div_(s_I.unsqueeze(1));
+}
+
+}  // namespace
+
+void BlockRescaler::rescale(Block& block, int64_t b, const model::Stage& stage) {
+  for (const Rescaling& rescaling : run_.rescalings.of_block[size_t(b)]) {
+    const std::vector<Linear*> consumers = consumers_of(rescaling.pair, block, stage);
+    if (consumers.empty()) continue;
+    const auto timed = run_.clock.time("rescale");
+    rescale(block, rescaling, consumers);
+  }
+}
+
+void BlockRescaler::rescale(Block& block, const Rescaling& rescaling, const std::vector<Linear*>& consumers) {
+  const model::SmoothingPair& pair = rescaling.pair;
+  modifiers::RescaleTask task{{}, inputs_.columns(), {}, pair.run, pair.repeats};
+  const at::Tensor one_I = at::ones_like(task.columns.low_I);
+  at::Tensor total_I = one_I, norm_I;
+  if (pair.norm) norm_I = run_.weights.load(pair.producer + ".weight");
+  for (const modifiers::Rescaler* by : rescaling.by) {
+    task.consumers.clear();
+    for (const Linear* linear : consumers) {
+      task.consumers.push_back({linear->name, linear->weight_OI, stored_type(run_, linear->name), run_.assignment.find(linear->name)});
+    }
+    std::string unused;  // all tokens count
+    if (by->needs_gram() && !task.statistics.gram_II.defined()) task.statistics = inputs_.statistics(consumers[0]->columns, -1, {}, unused);
+    at::Tensor s_I = by->scales(task);
+    if (pair.norm) {
+      const at::ScalarType stored = checkpoint::scalar_type_of(run_.reader.find(pair.producer + ".weight")->dtype);
+      norm_I = divide_norm(norm_I, stored, s_I).to(at::kFloat);
+    }
+    for (Linear* linear : consumers) linear->weight_OI = linear->weight_OI.mul(s_I);
+    divide(task, s_I);
+    total_I = total_I.mul(s_I);
+  }
+  inputs_.scale(one_I.div(total_I), pair.norm, task.statistics);
+  divide_producer(block, pair, norm_I, scales_of_producer(total_I, pair));
+  for (const std::string& name : pair.consumers) {
+    const bool in_block = std::any_of(block.linears.begin(), block.linears.end(), [&](const Linear& linear) { return linear.name == name; });
+    if (!in_block) put_rewritten(run_, name + ".weight", run_.weights.load(name + ".weight").mul(total_I));  // a router
+  }
+}
+
+// `norm_I`: the new weight, if the producer is a norm.
+void BlockRescaler::divide_producer(Block& block, const model::SmoothingPair& pair, const at::Tensor& norm_I, const at::Tensor& s_O) {
+  if (pair.bias) put_rewritten(run_, pair.producer + ".bias", run_.weights.load(pair.producer + ".bias").div(s_O));
+  if (pair.norm) return put_rewritten(run_, pair.producer + ".weight", norm_I);
+  if (solver_.divide_waiting(pair.producer, s_O)) return;
+  for (Linear& linear : block.linears) {
+    if (linear.name == pair.producer) linear.weight_OI = linear.weight_OI.div(s_O.unsqueeze(1));
+  }
+}
+
+}  // namespace swage::pipeline

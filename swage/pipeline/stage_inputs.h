@@ -1,0 +1,59 @@
+// What the linears of the current stage are about to read, measured over the whole calibration set.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "swage/model/activation_quantization.h"
+#include "swage/modifiers/modifier.h"
+#include "swage/pipeline/activations.h"
+#include "swage/pipeline/float_stream.h"
+#include "swage/pipeline/run.h"
+#include "swage/solvers/target.h"
+
+namespace swage::pipeline {
+
+// I: columns of the input.
+class StageInputs {
+ public:
+  // `float_stream`: null if no weights are to make up for earlier layers. `moe_routed`: an expert's statistics are from the tokens
+  // routed to it, not from all.
+  StageInputs(const Run& run, Activations& activations, FloatStream* float_stream, bool moe_routed)
+      : run_(run), activations_(activations), float_(float_stream), moe_routed_(moe_routed) {}
+
+  // Nothing is measured yet of this stage's inputs. Null: of what an end of the model reads.
+  void begin(const model::Stage* stage);
+
+  // How the task's scheme quantizes its input, with the scale that the calibration set gives.
+  std::optional<model::ActivationQuantization> quantization(const modifiers::LinearTask& task, int expert);
+
+  // The Gram matrix of the input as the linears will see it: quantized by `input` if given. `expert`: whose tokens count if that was asked
+  // for and if there are enough of them to span its input, otherwise those of all experts do, with a warning; -1: all.
+  modifiers::Statistics statistics(int64_t columns, int expert, const std::optional<model::ActivationQuantization>& input, std::string& warning);
+
+  // Whether what the linears should compute is known better than by their float weights.
+  bool can_correct(const modifiers::Quantizer& quantizer, int expert) const;
+  // Puts what the linears should compute on the inputs as they are now in the place of their weights; `statistics` becomes those of the inputs.
+  std::vector<solvers::CorrectedTarget> correct(const modifiers::Quantizer& quantizer, const std::optional<model::ActivationQuantization>& input,
+                                                std::vector<modifiers::LinearTask>& tasks, modifiers::Statistics& statistics);
+
+  modifiers::ColumnStatistics columns() const;
+  // Multiplies the inputs by factor_I (f32); `mlp` as in Activations. `after`: the statistics of the outcome, if known.
+  void scale(const at::Tensor& factor_I, bool mlp, const modifiers::Statistics& after);
+
+ private:
+  modifiers::Statistics gram(int64_t columns, int expert, const std::optional<model::ActivationQuantization>& input);
+
+  const Run& run_;
+  Activations& activations_;
+  FloatStream* float_;
+  const bool moe_routed_;
+  const model::Stage* stage_ = nullptr;
+  modifiers::Statistics shared_;                        // of all tokens, for every group of the stage
+  std::optional<scheme::QuantizationArgs> shared_for_;  // how the inputs were quantized that it describes
+  at::Tensor scratch_;
+};
+
+}  // namespace swage::pipeline
