@@ -24,6 +24,7 @@ Json compress(const CompressOptions& options, const Context& context) {
   return api::guard(context, [&] {
     const recipe::Recipe recipe = options.recipe_file.empty() ? recipe::single_modifier(options.method, options.method_fields, "--method")
                                                               : recipe::parse_recipe(read_file(options.recipe_file), options.recipe_file);
+    for (const std::string& warning : recipe.warnings) context.log(Severity::Warning, warning);
     pipeline::CompressJob job;
     job.source = data::resolve_model(options.model, api::hub_options(options.hub));
     job.target = options.output;

@@ -93,5 +93,7 @@ struct ModifierRow {
 std::span<const ModifierRow> modifier_table();
 // By recipe or short name; Error(InvalidArgument) naming the nearest.
 std::unique_ptr<Modifier> make_modifier(std::string_view name, const Json& fields, const std::string& source);
+// Those of a recipe's fields that LLM Compressor has and that change nothing here.
+std::vector<std::string> ignored_fields(const Json& fields);
 
 }  // namespace swage::modifiers

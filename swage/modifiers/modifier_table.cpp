@@ -16,16 +16,40 @@
 namespace swage::modifiers {
 namespace {
 
-// Fields of LLM Compressor's recipes that say how it runs (memory, batches, the layers of one pass), not what comes out.
-constexpr std::array<std::string_view, 4> kOnlyHowItRuns = {"sequential_targets", "sequential_update", "offload_hessians", "batched_quantization"};
+// Fields of LLM Compressor's recipes that say how it runs (memory, batches, its training hooks), not what comes out.
+constexpr std::array<std::string_view, 12> kOnlyHowItRuns = {"batched_quantization", "calibration_function", "end",   "group", "index",
+                                                             "num_calibration_steps", "offload_device",      "offload_hessians", "sequential_targets",
+                                                             "sequential_update",     "start",               "update"};
 
-Json what_is_asked(const Json& fields) {
+bool only_how_it_runs(const std::string& field) { return std::find(kOnlyHowItRuns.begin(), kOnlyHowItRuns.end(), field) != kOnlyHowItRuns.end(); }
+
+// {preset: targets} as the config_groups that it stands for.
+Json groups_of(const Json& targets_of_preset) {
+  Json groups = Json::object();
+  for (const auto& [preset, targets] : targets_of_preset.as_object()) {
+    Json list = targets;
+    if (!targets.is_array()) {
+      list = Json::array();
+      list.push_back(targets);
+    }
+    groups.set(preset, std::move(list));
+  }
+  return groups;
+}
+
+Json what_is_asked(const Json& fields, const std::string& source) {
   if (!fields.is_object()) return fields;
   Json asked = Json::object();
   for (const auto& [name, value] : fields.as_object()) {
-    const bool unset = value.is_null() || std::find(kOnlyHowItRuns.begin(), kOnlyHowItRuns.end(), name) != kOnlyHowItRuns.end();
-    if (!unset) asked.set(name, value);
-    if (name == "actorder" && value.is_null()) asked.set(name, "none");  // there, null is a value
+    if (name == "actorder" && value.is_null()) {
+      asked.set(name, "none");  // there, null is a value
+    } else if (name == "scheme" && value.is_object()) {
+      SWAGE_CHECK(fields.find("config_groups") == nullptr || fields.at("config_groups").is_null(), InvalidArgument, source,
+                  ": give a scheme or config_groups, not both");
+      asked.set("config_groups", groups_of(value));
+    } else if (!value.is_null() && !only_how_it_runs(name)) {
+      asked.set(name, value);
+    }
   }
   return asked;
 }
@@ -33,14 +57,22 @@ Json what_is_asked(const Json& fields) {
 template <class M, class Config>
 std::unique_ptr<Modifier> make(const Json& fields, const std::string& source) {
   Config config;
-  read_fields(what_is_asked(fields), source, config);
+  read_fields(what_is_asked(fields, source), source, config);
   return std::make_unique<M>(std::move(config), source);
+}
+
+// Its older name for one algorithm of SmoothQuant.
+std::unique_ptr<Modifier> make_log_equalization(const Json& fields, const std::string& source) {
+  Json with_algorithm = fields.is_object() ? fields : Json::object();
+  with_algorithm.set("algorithm", "log_equalization");
+  return make<SmoothQuant, SmoothQuantConfig>(with_algorithm, source);
 }
 
 constexpr std::array kTable = {
     ModifierRow{"AWQModifier", "awq", make<Awq, AwqConfig>},
     ModifierRow{"ConstantPruningModifier", "constant", make<ConstantPruning, ConstantPruningConfig>},
     ModifierRow{"GPTQModifier", "gptq", make<Gptq, GptqConfig>},
+    ModifierRow{"LogarithmicEqualizationModifier", "logequalization", make_log_equalization},
     ModifierRow{"MagnitudePruningModifier", "magnitude", make<MagnitudePruning, MagnitudePruningConfig>},
     ModifierRow{"QuantizationModifier", "rtn", make<RoundToNearest, QuantizationConfig>},
     ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>},
@@ -51,6 +83,15 @@ constexpr std::array kTable = {
 }  // namespace
 
 std::span<const ModifierRow> modifier_table() { return kTable; }
+
+std::vector<std::string> ignored_fields(const Json& fields) {
+  std::vector<std::string> out;
+  if (!fields.is_object()) return out;
+  for (const auto& [name, value] : fields.as_object()) {
+    if (only_how_it_runs(name) && !value.is_null()) out.push_back(name);
+  }
+  return out;
+}
 
 std::unique_ptr<Modifier> make_modifier(std::string_view name, const Json& fields, const std::string& source) {
   std::vector<std::string> names;

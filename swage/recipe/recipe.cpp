@@ -11,6 +11,9 @@ void add_modifiers(const Json& group, const std::string& where, Recipe& out) {
   for (const auto& [name, fields] : group.as_object()) {
     SWAGE_CHECK(fields.is_object() || fields.is_null(), InvalidArgument, where, ": ", name, ": expected fields by name");
     out.modifiers.push_back(modifiers::make_modifier(name, fields.is_null() ? Json::object() : fields, where));
+    for (const std::string& field : modifiers::ignored_fields(fields)) {
+      out.warnings.push_back(cat(where, ": ", name, ": ", field, " says how LLM Compressor runs; it changes nothing here"));
+    }
   }
 }
 
@@ -24,10 +27,18 @@ void add_stage(const std::string& stage, const Json& groups, const std::string& 
   }
 }
 
+// The YAML between the lines "---" that a Markdown file may begin with; else all of it.
+std::string_view front_matter(std::string_view text) {
+  constexpr std::string_view kFence = "---\n";
+  if (!text.starts_with(kFence)) return text;
+  const size_t end = text.find("\n---", kFence.size());
+  return end == std::string_view::npos ? text : text.substr(kFence.size(), end + 1 - kFence.size());
+}
+
 }  // namespace
 
 Recipe parse_recipe(std::string_view text, const std::string& source) {
-  const Json root = parse_yaml(text, source);
+  const Json root = parse_yaml(front_matter(text), source);
   SWAGE_CHECK(root.is_object(), InvalidArgument, source, ": expected stages by name (default_stage)");
   Recipe out;
   for (const auto& [name, value] : root.as_object()) {
@@ -35,6 +46,8 @@ Recipe parse_recipe(std::string_view text, const std::string& source) {
       add_stage(name, value, source, out);
     } else if (name.ends_with("_modifiers")) {
       add_modifiers(value, cat(source, ": ", name), out);
+    } else if (name == "args") {
+      out.warnings.push_back(cat(source, ": args: nothing refers to them; they change nothing"));
     } else {
       throw Error(ErrorKind::InvalidArgument, cat(source, ": \"", name, "\": expected a name that ends in _stage or _modifiers"));
     }
@@ -50,11 +63,17 @@ Recipe single_modifier(std::string_view method, const Json& fields, const std::s
 }
 
 std::string to_yaml(const Recipe& recipe) {
-  Json group = Json::object();
-  for (const auto& modifier : recipe.modifiers) group.set(modifier->name(), modifier->config());
-  Json stage, root;
-  stage.set("default_modifiers", std::move(group));
-  root.set("default_stage", std::move(stage));
+  std::vector<Json> groups(1, Json::object());  // a new one where a name comes again
+  for (const auto& modifier : recipe.modifiers) {
+    if (groups.back().find(modifier->name()) != nullptr) groups.push_back(Json::object());
+    groups.back().set(modifier->name(), modifier->config());
+  }
+  Json root;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    Json stage;
+    stage.set("default_modifiers", std::move(groups[i]));
+    root.set(i == 0 ? std::string("default_stage") : cat("default_", i, "_stage"), std::move(stage));
+  }
   return dump_yaml(root);
 }
 

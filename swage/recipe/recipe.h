@@ -12,9 +12,11 @@ namespace swage::recipe {
 
 struct Recipe {
   std::vector<std::unique_ptr<modifiers::Modifier>> modifiers;  // in the order they run; never empty
+  std::vector<std::string> warnings;                            // what it says that has no effect
 };
 
-// `text` is YAML or JSON: STAGE_stage -> GROUP_modifiers -> ModifierName -> fields. `source` names it in errors.
+// `text` is YAML or JSON, or Markdown with YAML as its front matter: STAGE_stage -> GROUP_modifiers -> ModifierName -> fields. `source` names
+// it in errors.
 Recipe parse_recipe(std::string_view text, const std::string& source);
 // One modifier by its short or recipe name.
 Recipe single_modifier(std::string_view method, const Json& fields, const std::string& source);

@@ -2,7 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
 #include "swage/base/error.h"
+#include "swage/modifiers/chain.h"
 
 namespace swage::recipe {
 namespace {
@@ -31,6 +36,51 @@ TEST(Recipe, SavedRecipeReadsBackTheSame) {
   const Recipe recipe = parse_recipe(kLlmCompressor, "recipe.yaml");
   const std::string saved = to_yaml(recipe);
   EXPECT_EQ(to_yaml(parse_recipe(saved, "saved")), saved);
+}
+
+TEST(Recipe, FieldsThatSayHowAnotherToolRunsAreWarnings) {
+  const Recipe recipe = parse_recipe("default_stage:\n  default_modifiers:\n    GPTQModifier: {scheme: W4A16, batched_quantization: auto, offload_hessians: null}\n", "r.yaml");
+  ASSERT_EQ(recipe.warnings.size(), 1u);
+  EXPECT_EQ(recipe.warnings[0],
+            "r.yaml: default_stage: default_modifiers: GPTQModifier: batched_quantization says how LLM Compressor runs; it changes nothing here");
+}
+
+TEST(Recipe, OneModifierInTwoStagesIsSavedTwice) {
+  const std::string text =
+      "a_stage:\n  quant_modifiers:\n    GPTQModifier: {targets: [\"re:.*mlp.*\"], scheme: W4A16}\n"
+      "b_stage:\n  quant_modifiers:\n    GPTQModifier: {targets: [\"re:.*attn.*\"], scheme: W8A8}\n";
+  const Recipe again = parse_recipe(to_yaml(parse_recipe(text, "r.yaml")), "saved");
+  ASSERT_EQ(again.modifiers.size(), 2u);
+  EXPECT_EQ(again.modifiers[0]->config().at("scheme").as_string(), "W4A16");
+  EXPECT_EQ(again.modifiers[1]->config().at("scheme").as_string(), "W8A8");
+}
+
+TEST(Recipe, PresetsByTargetsAreConfigGroups) {
+  const Recipe recipe = parse_recipe("quant_modifiers:\n  QuantizationModifier: {scheme: {W4A16: [\"re:.*mlp.*\"], FP8_DYNAMIC: Linear}}\n", "r.yaml");
+  EXPECT_EQ(recipe.modifiers[0]->config().at("config_groups").dump(), R"({"W4A16":["re:.*mlp.*"],"FP8_DYNAMIC":["Linear"]})");
+}
+
+TEST(Recipe, FrontMatterOfMarkdownAndOldNames) {
+  const std::string text = "---\nargs: {x: 1}\nquant_modifiers:\n  LogarithmicEqualizationModifier: {}\n  GPTQModifier: {scheme: W8A8}\n---\n# A model\n";
+  const Recipe recipe = parse_recipe(text, "card.md");
+  ASSERT_EQ(recipe.modifiers.size(), 2u);
+  EXPECT_EQ(recipe.modifiers[0]->config().at("algorithm").as_string(), "log_equalization");
+  EXPECT_EQ(recipe.warnings.size(), 1u);
+}
+
+TEST(Recipe, TheReadyOnesAreWhole) {
+  int read = 0;
+  for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(SWAGE_TEST_DATA) / "../../recipes")) {
+    SCOPED_TRACE(file.path().filename().string());
+    std::ifstream in(file.path());
+    const std::string text((std::istreambuf_iterator<char>(in)), {});
+    EXPECT_EQ(text.rfind("# ", 0), 0u) << "says when to use it";
+    const Recipe recipe = parse_recipe(text, file.path().filename().string());
+    EXPECT_TRUE(recipe.warnings.empty());
+    EXPECT_FALSE(modifiers::make_chain(recipe.modifiers).quantizers.empty());
+    ++read;
+  }
+  EXPECT_GE(read, 12);
 }
 
 std::string error_of(const std::string& text) {
