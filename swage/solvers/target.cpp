@@ -6,7 +6,9 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <array>
+#include <optional>
 
 #include "swage/base/error.h"
 #include "swage/ops/parallel_tasks.h"
@@ -16,6 +18,7 @@ namespace swage::solvers {
 namespace {
 
 constexpr std::array kRidges = {0.01, 0.03, 0.1, 0.3, 1.0, 3.0};
+constexpr int64_t kJudgedRows = 128;  // at least, of each linear: what more of them say about the ridge is not worth the solves
 constexpr int64_t kRows = 64;  // of one task: its products run on one thread, so that their bits do not depend on how many there are
 
 // Calls work(first row, rows) for all rows of a matrix.
@@ -40,11 +43,50 @@ at::Tensor factor_of(const at::Tensor& gram_II, double ridge) {
   return dense_II;
 }
 
-// One linear: everything f64.
+// D: the error that the outputs of these rows have on the inputs of `moments`, times those inputs. The rows are every `step`-th of the linear's.
+at::Tensor errors(const at::Tensor& w_OI, const TargetMoments& moments, int64_t step) {
+  const at::Tensor residual_OI = moments.residual_OI.defined() ? moments.residual_OI.slice(0, 0, std::nullopt, step) : at::Tensor();
+  at::Tensor out_OI = at::empty_like(w_OI);
+  for_row_pieces(w_OI.size(0), [&](int64_t first, int64_t rows) {
+    at::Tensor piece = at::mm(w_OI.narrow(0, first, rows), moments.inputs_II);
+    if (residual_OI.defined()) piece.add_(residual_OI.narrow(0, first, rows));
+    out_OI.narrow(0, first, rows).copy_(piece);
+  });
+  return out_OI;
+}
+
+// D (U^T U)^-1
+at::Tensor solve(const at::Tensor& error_OI, const at::Tensor& factor_II) {
+  at::Tensor out_OI = at::empty_like(error_OI);
+  for_row_pieces(error_OI.size(0), [&](int64_t first, int64_t rows) {
+    const at::Tensor half = at::linalg_solve_triangular(factor_II, error_OI.narrow(0, first, rows), /*upper=*/true, /*left=*/false);
+    out_OI.narrow(0, first, rows).copy_(at::linalg_solve_triangular(factor_II.t(), half, /*upper=*/false, /*left=*/false));
+  });
+  return out_OI;
+}
+
+// By how much a change of the weights lowers the squared error: 2 tr(dW D^T) - tr(dW H dW^T).
+double gain(const at::Tensor& change_OI, const at::Tensor& gram_II, const at::Tensor& error_OI) {
+  const int64_t rows = change_OI.size(0);
+  std::vector<double> of_piece(static_cast<size_t>((rows + kRows - 1) / kRows));
+  for_row_pieces(rows, [&](int64_t first, int64_t count) {
+    const at::Tensor change = change_OI.narrow(0, first, count);
+    const at::Tensor slope = error_OI.narrow(0, first, count).mul(2).sub_(at::mm(change, gram_II));
+    of_piece[static_cast<size_t>(first / kRows)] = slope.mul_(change).sum().item<double>();
+  });
+  double sum = 0;
+  for (const double part : of_piece) sum += part;
+  return sum;
+}
+
+double energy(const at::Tensor& w_OI, const at::Tensor& gram_II) { return std::max(-gain(w_OI, gram_II, at::zeros_like(w_OI)), 1e-300); }
+
+// One linear. Everything f64.
 class Target {
  public:
   Target(const at::Tensor& w_OI, const TargetMoments& fit, const TargetMoments& held_out)
-      : w_OI_(w_OI.to(at::kCPU, at::kDouble).contiguous()), fit_(fit), held_out_(held_out), fit_OI_(errors(fit)), held_OI_(errors(held_out)) {}
+      : w_OI_(w_OI.to(at::kCPU, at::kDouble).contiguous()), fit_(fit), held_out_(held_out), step_(std::max<int64_t>(1, w_OI.size(0) / kJudgedRows)),
+        judged_OI_(w_OI_.slice(0, 0, std::nullopt, step_).contiguous()), fit_OI_(errors(judged_OI_, fit, step_)), held_OI_(errors(judged_OI_, held_out, step_)) {}
 
   // Tries the correction that `factor` gives on the tokens of the fit.
   void consider(double ridge, const at::Tensor& factor_II) {
@@ -58,54 +100,19 @@ class Target {
   CorrectedTarget finish(const at::Tensor& factor_II) const {
     CorrectedTarget out{w_OI_.to(at::kFloat), ridge_, 0, 0};
     if (ridge_ == 0) return out;
-    const at::Tensor change_OI = solve(fit_OI_.add(held_OI_), factor_II);
+    const at::Tensor error_OI = errors(w_OI_, fit_, 1);
+    const at::Tensor change_OI = solve(error_OI.add(errors(w_OI_, held_out_, 1)), factor_II);
     out.weight_OI = w_OI_.add(change_OI).to(at::kFloat);
-    out.fitted = gain(change_OI, fit_.gram_II, fit_OI_) / energy(fit_.gram_II);
-    out.held_out = best_gain_ / energy(held_out_.gram_II);
+    out.fitted = gain(change_OI, fit_.gram_II, error_OI) / energy(w_OI_, fit_.gram_II);
+    out.held_out = best_gain_ / energy(judged_OI_, held_out_.gram_II);
     return out;
   }
 
  private:
-  // D: the error of the outputs against the inputs.
-  at::Tensor errors(const TargetMoments& moments) const {
-    at::Tensor out_OI = at::empty_like(w_OI_);
-    for_row_pieces(w_OI_.size(0), [&](int64_t first, int64_t rows) {
-      at::Tensor piece = at::mm(w_OI_.narrow(0, first, rows), moments.inputs_II);
-      if (moments.residual_OI.defined()) piece.add_(moments.residual_OI.narrow(0, first, rows));
-      out_OI.narrow(0, first, rows).copy_(piece);
-    });
-    return out_OI;
-  }
-
-  // D (U^T U)^-1
-  static at::Tensor solve(const at::Tensor& error_OI, const at::Tensor& factor_II) {
-    at::Tensor out_OI = at::empty_like(error_OI);
-    for_row_pieces(error_OI.size(0), [&](int64_t first, int64_t rows) {
-      const at::Tensor half = at::linalg_solve_triangular(factor_II, error_OI.narrow(0, first, rows), /*upper=*/true, /*left=*/false);
-      out_OI.narrow(0, first, rows).copy_(at::linalg_solve_triangular(factor_II.t(), half, /*upper=*/false, /*left=*/false));
-    });
-    return out_OI;
-  }
-
-  // By how much a change of the weights lowers the squared error: 2 tr(dW D^T) - tr(dW H dW^T).
-  static double gain(const at::Tensor& change_OI, const at::Tensor& gram_II, const at::Tensor& error_OI) {
-    const int64_t rows = change_OI.size(0);
-    std::vector<double> of_piece(static_cast<size_t>((rows + kRows - 1) / kRows));
-    for_row_pieces(rows, [&](int64_t first, int64_t count) {
-      const at::Tensor change = change_OI.narrow(0, first, count);
-      const at::Tensor slope = error_OI.narrow(0, first, count).mul(2).sub_(at::mm(change, gram_II));
-      of_piece[static_cast<size_t>(first / kRows)] = slope.mul_(change).sum().item<double>();
-    });
-    double sum = 0;
-    for (const double part : of_piece) sum += part;
-    return sum;
-  }
-
-  double energy(const at::Tensor& gram_II) const { return std::max(-gain(w_OI_, gram_II, at::zeros_like(w_OI_)), 1e-300); }
-
   const at::Tensor w_OI_;
   const TargetMoments &fit_, &held_out_;
-  const at::Tensor fit_OI_, held_OI_;
+  const int64_t step_;  // from one row that the ridge is judged by to the next
+  const at::Tensor judged_OI_, fit_OI_, held_OI_;
   double best_gain_ = 0, ridge_ = 0;
 };
 
