@@ -21,7 +21,8 @@ namespace swage {
 // Of `known`, the one that takes the fewest edits to reach from `name`; empty if none is near.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
 
-// Reads the members of a JSON object into fields. A member no field has is an error that names the nearest field.
+// Reads the members of a JSON object into fields. A member that no field has is an Error(InvalidArgument) that names the nearest field, as is
+// a value of the wrong type.
 class JsonFieldReader {
  public:
   JsonFieldReader(const Json& object, std::string source) : object_(object), source_(std::move(source)) {}
@@ -33,9 +34,8 @@ class JsonFieldReader {
     if (value == nullptr || value->is_null()) return;
     try {
       read(*value, field);
-    } catch (Error& e) {
-      e.add_context(cat(source_, ": ", name));
-      throw;
+    } catch (const Error& e) {  // not a damaged file: something was asked for that is not there
+      throw Error(ErrorKind::InvalidArgument, cat(source_, ": ", name, ": ", e.what()));
     }
   }
   // Call after visiting.

@@ -166,6 +166,8 @@ class Requests(EndToEnd):
                 result = self.compress(model, "--recipe", recipe, "-d", self.text)
                 self.assertIn(result.returncode, (1, 2))
                 self.assert_refused(result, result.returncode, r"recipe\.yaml", *parts)
+        recipe.write_text("quant_stage: {quant_modifiers: {GPTQModifier: {scheme: 4}}}")  # a recipe asks for something, it is no damaged file
+        self.assert_refused(self.compress(model, "--recipe", recipe, "-d", self.text), 2, r"recipe\.yaml.*scheme: expected a string")
 
 
 class Output(EndToEnd):
