@@ -46,6 +46,7 @@ struct CompressOptions {
   bool model_free = false;  // from the shards alone, for any architecture; data-free methods only
   bool moe_routed = false;  // experts calibrate on the tokens routed to them; false: on all tokens
 
+  std::string offload_folder;     // where activations lie while they are not worked on; empty: in memory
   uint64_t max_memory_bytes = 0;  // of the host; a run whose plan exceeds it is refused; 0: no limit
   uint64_t shard_bytes = uint64_t{5} << 30;
   bool overwrite = false;

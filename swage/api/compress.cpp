@@ -1,5 +1,6 @@
 #include "swage/api/guard.h"
 #include "swage/data/hub.h"
+#include "swage/offload/rows.h"
 #include "swage/pipeline/compress.h"
 #include "swage/recipe/recipe.h"
 #include "swage/swage.h"
@@ -38,6 +39,8 @@ Json compress(const CompressOptions& options, const Context& context) {
     job.pack = options.pack;
     job.shuffle = options.shuffle;
     job.moe_routed = options.moe_routed;
+    job.offload_folder = options.offload_folder;
+    if (!options.offload_folder.empty()) offload::check_folder(options.offload_folder);
     job.max_memory_bytes = options.max_memory_bytes;
     job.shard_bytes = options.shard_bytes;
     job.overwrite = options.overwrite;

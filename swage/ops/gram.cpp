@@ -98,39 +98,46 @@ void add_packed(const float* packed, int64_t tokens, int64_t columns, double* gr
 
 }  // namespace
 
-void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II, at::Tensor* scratch) {
+GramSum::GramSum(at::Tensor& gram_II, int64_t tokens, at::Tensor& scratch)
+    : gram_II_(gram_II), scratch_(scratch), panels_((gram_II.size(0) + kPanel - 1) / kPanel), most_(0) {
+  const int64_t columns = gram_II.size(0);
+  if (columns == 0 || !gram_II.is_cpu()) return;
+  const int64_t room = std::max(kPackedFloats, columns * columns) / (panels_ * kPanel) / kGramChunk * kGramChunk;
+  most_ = std::clamp<int64_t>(room, kGramChunk, std::max<int64_t>(1, (tokens + kGramChunk - 1) / kGramChunk) * kGramChunk);
+  if (!scratch_.defined() || scratch_.numel() < most_ * panels_ * kPanel) scratch_ = at::empty({most_ * panels_ * kPanel}, at::kFloat);
+}
+
+void GramSum::add(const at::Tensor& x_TI) {
+  check("gram_add", x_TI, gram_II_);
+  const int64_t columns = gram_II_.size(0);
+  if (columns == 0) return;
+  if (!gram_II_.is_cpu()) return gram_add_reference(x_TI, gram_II_);
+  const float* x = x_TI.const_data_ptr<float>();
+  float* packed = scratch_.mutable_data_ptr<float>();
+  for (int64_t t = 0; t < x_TI.size(0);) {
+    const int64_t count = std::min(most_ - filled_, x_TI.size(0) - t);
+    pack(x + t * columns, count, columns, filled_, packed);
+    t += count;
+    filled_ += count;
+    if (filled_ == most_) flush();
+  }
+}
+
+void GramSum::flush() {
+  if (filled_ > 0) add_packed(scratch_.const_data_ptr<float>(), filled_, gram_II_.size(0), gram_II_.mutable_data_ptr<double>());
+  filled_ = 0;
+}
+
+void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II) {
   int64_t tokens = 0;
   for (const at::Tensor& x_TI : parts_TI) {
     check("gram_add", x_TI, gram_II);
     tokens += x_TI.size(0);
   }
-  const int64_t columns = gram_II.size(0), panels = (columns + kPanel - 1) / kPanel;
-  if (tokens == 0 || columns == 0) return;
-  if (!gram_II.is_cpu()) {
-    for (const at::Tensor& x_TI : parts_TI) gram_add_reference(x_TI, gram_II);
-    return;
-  }
-  const int64_t room = std::max(kPackedFloats, columns * columns) / (panels * kPanel) / kGramChunk * kGramChunk;
-  const int64_t most = std::clamp<int64_t>(room, kGramChunk, (tokens + kGramChunk - 1) / kGramChunk * kGramChunk);
-  at::Tensor own;
-  at::Tensor& buffer = scratch == nullptr ? own : *scratch;
-  if (!buffer.defined() || buffer.numel() < most * panels * kPanel) buffer = at::empty({most * panels * kPanel}, at::kFloat);
-  float* packed = buffer.mutable_data_ptr<float>();
-  double* gram = gram_II.mutable_data_ptr<double>();
-  int64_t filled = 0;
-  for (const at::Tensor& x_TI : parts_TI) {
-    const float* x = x_TI.const_data_ptr<float>();
-    for (int64_t t = 0; t < x_TI.size(0);) {
-      const int64_t count = std::min(most - filled, x_TI.size(0) - t);
-      pack(x + t * columns, count, columns, filled, packed);
-      t += count;
-      filled += count;
-      if (filled < most) continue;
-      add_packed(packed, filled, columns, gram);
-      filled = 0;
-    }
-  }
-  if (filled > 0) add_packed(packed, filled, columns, gram);
+  at::Tensor scratch;
+  GramSum sum(gram_II, tokens, scratch);
+  for (const at::Tensor& x_TI : parts_TI) sum.add(x_TI);
+  sum.finish();
 }
 
 void gram_add(const at::Tensor& x_TI, at::Tensor& gram_II) { gram_add(at::ArrayRef<at::Tensor>(x_TI), gram_II); }

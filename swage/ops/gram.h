@@ -11,14 +11,32 @@ namespace swage::ops {
 // A call with many tokens is the faster one: the sums stay in cache over them. Both tensors on one device; on a device
 // other than the CPU this is gram_add_reference(). Error(InvalidArgument) on wrong types or shapes.
 void gram_add(const at::Tensor& x_TI, at::Tensor& gram_II);
-// The same for tokens that lie in several tensors, as if they were one. `scratch`, if given, is kept between calls: fresh
-// memory costs as much as a tenth of the products.
-void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II, at::Tensor* scratch = nullptr);
+// The same for tokens that lie in several tensors, as if they were one.
+void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II);
 // The same for the rows of x_TI that rows_R (int64 [R], on x's device) lists, for tokens routed to an expert.
 void gram_add_rows(const at::Tensor& x_TI, const at::Tensor& rows_R, at::Tensor& gram_II);
 // Plain twin of gram_add(): full products of token runs by matrix multiplication (both triangles are updated).
 void gram_add_reference(const at::Tensor& x_TI, at::Tensor& gram_II);
 // Mirrors the upper triangle to the lower one.
 void gram_finish(at::Tensor& gram_II);
+
+// The same for tokens that come one tensor after the other and need not be kept: the sum is that of one gram_add() of all of them, bit for bit.
+class GramSum {
+ public:
+  // Adds to gram_II (f64 [I, I], contiguous). `tokens`: how many will come; fewer may. `scratch`: memory that is kept for the next sum, since fresh
+  // memory costs as much as a tenth of the products.
+  GramSum(at::Tensor& gram_II, int64_t tokens, at::Tensor& scratch);
+  // x_TI as in gram_add().
+  void add(const at::Tensor& x_TI);
+  // Adds what was not yet: once, at the end. Does not mirror.
+  void finish() { flush(); }
+
+ private:
+  void flush();
+
+  at::Tensor& gram_II_;
+  at::Tensor& scratch_;
+  int64_t panels_, most_, filled_ = 0;
+};
 
 }  // namespace swage::ops

@@ -37,6 +37,17 @@ TEST(Gram, KeepsPrecisionOverManyTokens) {
   EXPECT_NEAR(gram_of(x_TI)[0][1].item<double>(), exact, exact * 3.1e-5);
 }
 
+TEST(Gram, SumOfPiecesIsThatOfOneCallBitForBit) {
+  at::manual_seed(2);
+  const at::Tensor x_TI = at::randn({30000, 130});
+  at::Tensor gram_II = at::zeros({130, 130}, at::kDouble), scratch;
+  GramSum sum(gram_II, x_TI.size(0), scratch);
+  for (int64_t t = 0; t < x_TI.size(0); t += 700) sum.add(x_TI.narrow(0, t, std::min<int64_t>(700, x_TI.size(0) - t)));
+  sum.finish();
+  gram_finish(gram_II);
+  EXPECT_TRUE(gram_II.equal(gram_of(x_TI)));
+}
+
 TEST(Gram, AddsToWhatIsThereAndLeavesTheLowerTriangle) {
   const at::Tensor x_TI = at::randn({20, 60});
   at::Tensor gram_II = at::full({60, 60}, 5.0, at::kDouble);

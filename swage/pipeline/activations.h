@@ -1,6 +1,6 @@
 // The calibration set on its way through the model: one flow a row, their tensors in two blocks of memory that are
 // allocated once. Activations left to the allocator would come and go in many sizes, and what it cannot reuse adds up to
-// gigabytes over the layers of a model.
+// gigabytes over the layers of a model. Both blocks can lie on disk; then rows take memory while they are worked on.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -10,14 +10,15 @@
 #include <vector>
 
 #include "swage/model/model.h"
+#include "swage/offload/rows.h"
 
 namespace swage::pipeline {
 
 // N rows, T tokens a row, D hidden size, I the widest input of any linear so far.
 class Activations {
  public:
-  // Embeds ids_NT (int64); the model's ends must be loaded.
-  Activations(const model::Model& model, const at::Tensor& ids_NT);
+  // Embeds ids_NT (int64); the model's ends must be loaded. `folder`: where the blocks lie as files; empty: in memory.
+  Activations(const model::Model& model, const at::Tensor& ids_NT, const std::filesystem::path& folder);
 
   // Makes room for inputs of `columns`; call between blocks, when no flow has an input.
   void make_room(int64_t columns);
@@ -25,8 +26,10 @@ class Activations {
   void advance(const std::function<void(model::Flow&)>& work);
   // Multiplies what the linears of the current stage read by factor_I [I], f32; `mlp`: also what experts read in later stages.
   void scale_inputs(const at::Tensor& factor_I, bool mlp);
+  // Whoever reads them says so with release() when done with one, so that its memory is given back.
   const std::vector<model::Flow>& flows() const { return flows_; }
-  int64_t tokens() const { return hidden_NTD_.size(0) * hidden_NTD_.size(1); }
+  void release(size_t row) const;
+  int64_t tokens() const { return int64_t(flows_.size()) * tokens_; }
 
   // The residual streams as they are between two blocks, to a file and back, synced; `block` is the one that gave them.
   //   "swage activations BLOCK N T D CHECKSUM\n", filled up with spaces to 128 bytes; f32 [N, T, D], little-endian
@@ -35,12 +38,17 @@ class Activations {
   void load(const std::filesystem::path& file, int64_t block);
 
  private:
-  std::string file_header(int64_t block) const;
+  std::string file_header(int64_t block, uint64_t sum) const;
+  void prefetch(int64_t row) const;
+  at::Tensor hidden_of(int64_t row) const { return hidden_.row(row).view({tokens_, width_}); }
   void keep(int64_t row);
 
   std::vector<model::Flow> flows_;
-  at::Tensor hidden_NTD_;  // f32
-  at::Tensor inputs_NS_;   // f32, S = T * I: a row's input takes the first T * columns of it
+  std::filesystem::path folder_;
+  int64_t tokens_, width_ = 0;  // T, D
+  at::TensorOptions options_;
+  offload::Rows hidden_;  // T * D numbers a row
+  offload::Rows inputs_;  // T * I: a row's input takes the first T * columns of it
 };
 
 }  // namespace swage::pipeline

@@ -9,11 +9,12 @@
 
 namespace swage::pipeline {
 
-modifiers::ColumnStatistics column_statistics(const std::vector<model::Flow>& flows) {
+modifiers::ColumnStatistics column_statistics(const std::vector<model::Flow>& flows, const std::function<void(size_t)>& done) {
   std::vector<modifiers::ColumnStatistics> of_flow(flows.size());
   eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) {
     const at::Tensor& x_TI = flows[size_t(i)].input_TI;
     of_flow[size_t(i)] = {x_TI.amin({0}), x_TI.amax({0}), x_TI.abs().sum(0, false, at::kDouble)};
+    done(size_t(i));
   });
   modifiers::ColumnStatistics out = of_flow[0];
   int64_t tokens = flows[0].input_TI.size(0);

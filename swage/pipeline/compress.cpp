@@ -101,7 +101,7 @@ class Compression {
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
     if (needs_owl(sparsity_)) {
       const auto timed = clock_.time("owl");
-      find_owl_shares(*model_, weights_, text.ids_NL, context_, sparsity_);
+      find_owl_shares(*model_, weights_, text.ids_NL, context_, job_.offload_folder, sparsity_);
     }
     const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps};
     if (!steps.finished(kCopied)) {
@@ -111,7 +111,7 @@ class Compression {
       steps.finish(kCopied);
     }
     if (calibrates()) {
-      run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed});
+      run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed, .offload_folder = job_.offload_folder});
     } else {
       run_data_free(run);
     }

@@ -25,6 +25,7 @@ struct CompressJob {
   bool moe_routed = false;
 
   uint64_t max_memory_bytes = 0;       // of the plan's peak; 0: no limit
+  std::filesystem::path offload_folder;  // for activations; empty: they stay in memory
   uint64_t shard_bytes = uint64_t{5} << 30;
   bool overwrite = false;
   bool resume = true;                  // keep what is finished when the run is interrupted, and go on with what an earlier one kept

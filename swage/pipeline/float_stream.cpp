@@ -55,6 +55,8 @@ solvers::TargetMoments FloatStream::moments(const Activations& quantized, const 
   for (size_t row = 0; row < mine.size(); ++row) {
     if ((row % step == step - 1) == held_out) rows.push_back(row);
   }
+  at::Tensor scratch;
+  ops::GramSum sum(out.gram_II, int64_t(rows.size()) * theirs[0].input_TI.size(0), scratch);
   for (size_t first = 0; first < rows.size(); first += kSequences) {
     std::vector<at::Tensor> seen(std::min(kSequences, rows.size() - first)), lacking(seen.size()), behind(seen.size());
     eval::for_each_parallel(int64_t(seen.size()), [&](int64_t i) {
@@ -64,12 +66,16 @@ solvers::TargetMoments FloatStream::moments(const Activations& quantized, const 
       seen[size_t(i)] = (input ? model::fake_quantize(x_TI, *input) : x_TI).cpu();
       lacking[size_t(i)] = whole_TI.cpu().sub(seen[size_t(i)]);
       if (residual) behind[size_t(i)] = mine[row].hidden_TD.sub(theirs[row].hidden_TD).cpu();
+      activations_.release(row);
     });
     const at::Tensor seen_TI = at::cat(seen);
-    ops::gram_add(seen, out.gram_II);
+    seen.clear();
+    for (size_t i = 0; i < lacking.size(); ++i) quantized.release(rows[first + i]);
+    sum.add(seen_TI);
     add_product(at::cat(lacking), seen_TI, out.inputs_II);
     if (residual) add_product(at::cat(behind), seen_TI, out.residual_OI);
   }
+  sum.finish();
   ops::gram_finish(out.gram_II);
   return out;
 }

@@ -11,8 +11,8 @@ namespace swage::pipeline {
 
 class FloatStream {
  public:
-  // Embeds ids_NT (int64); the model's ends must be loaded.
-  FloatStream(const model::Model& model, const at::Tensor& ids_NT) : activations_(model, ids_NT) {}
+  // As Activations.
+  FloatStream(const model::Model& model, const at::Tensor& ids_NT, const std::filesystem::path& folder) : activations_(model, ids_NT, folder) {}
 
   // Loads block `index` from the float checkpoint and computes the input of its first stage.
   void begin_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights);

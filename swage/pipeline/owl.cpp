@@ -19,9 +19,13 @@ using model::Block, model::Flow, modifiers::Sparsifier;
 bool asks_for_owl(const Sparsifier& sparsifier) { return sparsifier.rules().owl_m > 0; }
 
 // Sum over the sequences of the norms of the input's columns.
-at::Tensor column_norms(const std::vector<Flow>& flows) {
+at::Tensor column_norms(const Activations& activations) {
+  const std::vector<Flow>& flows = activations.flows();
   std::vector<at::Tensor> norms(flows.size());
-  eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) { norms[size_t(i)] = flows[size_t(i)].input_TI.square().sum(0).sqrt_(); });
+  eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) {
+    norms[size_t(i)] = flows[size_t(i)].input_TI.square().sum(0).sqrt_();
+    activations.release(size_t(i));
+  });
   at::Tensor sum_I = at::zeros_like(norms[0]);
   for (const at::Tensor& norm_I : norms) sum_I.add_(norm_I);  // in their order, whoever made them
   return sum_I;
@@ -30,12 +34,13 @@ at::Tensor column_norms(const std::vector<Flow>& flows) {
 // Percent of outliers of each block, for one sparsifier: -1 where it prunes nothing.
 class OwlPass {
  public:
-  OwlPass(model::Model& model, const checkpoint::WeightSource& weights, const Context& context, const Sparsity& sparsity, const Sparsifier& by)
-      : model_(model), weights_(weights), context_(context), sparsity_(sparsity), by_(by) {}
+  OwlPass(model::Model& model, const checkpoint::WeightSource& weights, const Context& context, const Sparsity& sparsity, const Sparsifier& by,
+          const std::filesystem::path& offload_folder)
+      : model_(model), weights_(weights), context_(context), sparsity_(sparsity), by_(by), offload_folder_(offload_folder) {}
 
   std::vector<double> run(const at::Tensor& ids_NL) {
     model_.load_ends(weights_);
-    Activations activations(model_, ids_NL);
+    Activations activations(model_, ids_NL, offload_folder_);
     model_.drop_ends();
     std::vector<double> out;
     for (int64_t b = 0; b < model_.blocks(); ++b) {
@@ -60,7 +65,7 @@ class OwlPass {
           const model::Linear& linear = block->linears[size_t(index)];
           const Sparsity::Choice* choice = sparsity_.find(linear.name);
           if (choice == nullptr || choice->by != &by_) continue;
-          if (!norm_I.defined()) norm_I = column_norms(activations.flows());
+          if (!norm_I.defined()) norm_I = column_norms(activations);
           layer.push_back({linear.weight_OI, norm_I});
         }
       }
@@ -74,6 +79,7 @@ class OwlPass {
   const Context& context_;
   const Sparsity& sparsity_;
   const Sparsifier& by_;
+  const std::filesystem::path& offload_folder_;
 };
 
 void set_shares(const model::Model& model, const std::vector<double>& percents, const Sparsifier& by, Sparsity& sparsity) {
@@ -99,12 +105,13 @@ bool needs_owl(const Sparsity& sparsity) {
   return std::any_of(sparsity.of_module.begin(), sparsity.of_module.end(), [](const auto& module) { return asks_for_owl(*module.second.by); });
 }
 
-void find_owl_shares(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, const Context& context, Sparsity& sparsity) {
+void find_owl_shares(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, const Context& context,
+                     const std::filesystem::path& offload_folder, Sparsity& sparsity) {
   std::vector<const Sparsifier*> all;
   for (const auto& [name, choice] : sparsity.of_module) {
     if (asks_for_owl(*choice.by) && std::find(all.begin(), all.end(), choice.by) == all.end()) all.push_back(choice.by);
   }
-  for (const Sparsifier* by : all) set_shares(model, OwlPass(model, weights, context, sparsity, *by).run(ids_NL), *by, sparsity);
+  for (const Sparsifier* by : all) set_shares(model, OwlPass(model, weights, context, sparsity, *by, offload_folder).run(ids_NL), *by, sparsity);
 }
 
 }  // namespace swage::pipeline

@@ -2,6 +2,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
+
 #include "swage/base/context.h"
 #include "swage/checkpoint/weight_source.h"
 #include "swage/model/model.h"
@@ -10,7 +12,8 @@
 namespace swage::pipeline {
 
 bool needs_owl(const Sparsity& sparsity);
-// Sets the sparsity of the modules in question, one for each block of the model. ids_NL: tokens, int64.
-void find_owl_shares(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, const Context& context, Sparsity& sparsity);
+// Sets the sparsity of the modules in question, one for each block of the model. ids_NL: tokens, int64. `offload_folder` as in Activations.
+void find_owl_shares(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, const Context& context,
+                     const std::filesystem::path& offload_folder, Sparsity& sparsity);
 
 }  // namespace swage::pipeline

@@ -14,7 +14,7 @@
 namespace swage::pipeline {
 namespace {
 
-constexpr size_t kQuantizedAtOnce = 16;  // sequences whose inputs are quantized before they enter the Gram matrix
+constexpr size_t kAtOnce = 8;  // sequences whose inputs are chosen and quantized before they enter the Gram matrix
 
 }  // namespace
 
@@ -27,7 +27,7 @@ std::optional<model::ActivationQuantization> StageInputs::quantization(const mod
   if (!task.scheme->input_activations) return {};
   const auto timed = run_.clock.time("input scales");
   const scheme::QuantizationArgs& args = *task.scheme->input_activations;
-  const auto observed = needs_range(args) ? observe_inputs(args, activations_.flows(), moe_routed_ ? expert : -1) : nullptr;
+  const auto observed = needs_range(args) ? observe_inputs(args, activations_.flows(), moe_routed_ ? expert : -1, release_) : nullptr;
   return input_quantization(args, observed.get(), task.stored_dtype);
 }
 
@@ -49,18 +49,22 @@ modifiers::Statistics StageInputs::gram(int64_t columns, int expert, const std::
   modifiers::Statistics out;
   const std::vector<model::Flow>& flows = activations_.flows();
   out.gram_II = at::zeros({columns, columns}, flows[0].input_TI.options().dtype(at::kDouble));
-  const size_t at_once = input ? kQuantizedAtOnce : flows.size();  // quantized inputs are copies
-  for (size_t first = 0; first < flows.size(); first += at_once) {
-    std::vector<at::Tensor> inputs(std::min(at_once, flows.size() - first));
+  ops::GramSum sum(out.gram_II, activations_.tokens(), scratch_);
+  for (size_t first = 0; first < flows.size(); first += kAtOnce) {
+    std::vector<at::Tensor> inputs(std::min(kAtOnce, flows.size() - first));
     eval::for_each_parallel(int64_t(inputs.size()), [&](int64_t i) {
       const model::Flow& flow = flows[first + size_t(i)];
       at::Tensor& x_TI = inputs[size_t(i)];
       x_TI = expert < 0 ? flow.input_TI : flow.input_TI.index_select(0, flow.routed_rows_of(expert));
       if (input) x_TI = model::fake_quantize(x_TI, *input);
     });
-    for (const at::Tensor& x_TI : inputs) out.tokens += x_TI.size(0);
-    ops::gram_add(inputs, out.gram_II, &scratch_);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      out.tokens += inputs[i].size(0);
+      sum.add(inputs[i]);
+      activations_.release(first + i);
+    }
   }
+  sum.finish();
   ops::gram_finish(out.gram_II);
   return out;
 }
@@ -87,7 +91,7 @@ std::vector<solvers::CorrectedTarget> StageInputs::correct(const modifiers::Quan
   return out;
 }
 
-modifiers::ColumnStatistics StageInputs::columns() const { return column_statistics(activations_.flows()); }
+modifiers::ColumnStatistics StageInputs::columns() const { return column_statistics(activations_.flows(), release_); }
 
 void StageInputs::scale(const at::Tensor& factor_I, bool mlp, const modifiers::Statistics& after) {
   activations_.scale_inputs(factor_I, mlp);

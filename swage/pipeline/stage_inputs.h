@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,7 +22,7 @@ class StageInputs {
   // `float_stream`: null if no weights are to make up for earlier layers. `moe_routed`: an expert's statistics are from the tokens
   // routed to it, not from all.
   StageInputs(const Run& run, Activations& activations, FloatStream* float_stream, bool moe_routed)
-      : run_(run), activations_(activations), float_(float_stream), moe_routed_(moe_routed) {}
+      : run_(run), activations_(activations), float_(float_stream), moe_routed_(moe_routed), release_([&](size_t row) { activations_.release(row); }) {}
 
   // Nothing is measured yet of this stage's inputs. Null: of what an end of the model reads.
   void begin(const model::Stage* stage);
@@ -50,6 +51,7 @@ class StageInputs {
   Activations& activations_;
   FloatStream* float_;
   const bool moe_routed_;
+  const std::function<void(size_t)> release_;
   const model::Stage* stage_ = nullptr;
   modifiers::Statistics shared_;                        // of all tokens, for every group of the stage
   std::optional<scheme::QuantizationArgs> shared_for_;  // how the inputs were quantized that it describes

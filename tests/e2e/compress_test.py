@@ -145,6 +145,23 @@ class Folder(EndToEnd):
         self.assertTrue(all(0 < m["relative_error"] < 0.2 for m in report["modules"]))
         self.assertGreater(report["peak_rss_bytes"], 0)
 
+    def test_activations_in_a_file_give_the_same_bytes(self):
+        spill = self.folder / "spill"
+        spill.mkdir()
+        for name, arguments in (("gptq", ()), ("best", ("--quality", "best")), ("static", ("--scheme", "NVFP4"))):
+            with self.subTest(name):
+                options = ("-d", self.text, "--num-calibration-samples", 8, "--max-seq-length", 32, *(() if name == "static" else ("--group-size", 16)), *arguments)
+                folders = [self.folder / f"{name}-memory", self.folder / f"{name}-file"]
+                self.assert_succeeds(self.compress(self.model("mixtral"), *options, out=folders[0]))
+                self.assert_succeeds(self.compress(self.model("mixtral"), *options, "--offload-folder", spill, out=folders[1]))
+                self.assertEqual(contents(folders[0]), contents(folders[1]))
+                self.assertEqual(list(spill.iterdir()), [])
+
+    def test_folders_that_nothing_can_be_offloaded_to(self):
+        for folder, part in ((self.folder / "absent", "no such folder"), ("/dev/shm", "lies in memory itself")):
+            refused = self.compress(self.model(), *self.calibrated("--offload-folder", folder))
+            self.assert_refused(refused, 2, part)
+
     def test_same_command_gives_the_same_bytes_whatever_the_threads(self):
         model = self.model()
         folders = []
