@@ -15,6 +15,7 @@
 #include "swage/format/weight_source.h"
 #include "swage/model/model.h"
 #include "swage/pipeline/data_free.h"
+#include "swage/pipeline/html_report.h"
 #include "swage/pipeline/identity.h"
 #include "swage/pipeline/journaled_run.h"
 #include "swage/pipeline/model_free.h"
@@ -123,6 +124,7 @@ class Compression {
     check(text, writer);
     const Json out = report(text);
     writer.add_file("swage_report.json", out.dump(2) + "\n");
+    writer.add_file("swage_report.html", html_report(out, job_.recipe_yaml));
     check_source_unchanged(job_, source_);
     writer.finish();
     return out;

@@ -137,7 +137,7 @@ scheme::QuantizationConfig grouped(const ConversionPlan& plan) {
 bool stays_behind(const fs::path& file) {
   constexpr std::array kEndings = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"};
   constexpr std::array kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json",      "quantize_config.json",
-                                 "quant_config.json",            "recipe.yaml",                  "swage_report.json"};
+                                 "quant_config.json",            "recipe.yaml",                  "swage_report.json",            "swage_report.html"};
   const std::string name = file.filename().string();
   return std::any_of(kEndings.begin(), kEndings.end(), [&](const char* end) { return name.ends_with(end); }) ||
          std::find(kNames.begin(), kNames.end(), name) != kNames.end();

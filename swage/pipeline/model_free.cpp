@@ -12,6 +12,7 @@
 #include "swage/base/memory.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/model/model.h"
+#include "swage/pipeline/html_report.h"
 #include "swage/pipeline/identity.h"
 #include "swage/pipeline/journaled_run.h"
 #include "swage/pipeline/model_free_config.h"
@@ -90,6 +91,7 @@ class ModelFree {
     }
     const Json out = report(&work);
     writer.add_file("swage_report.json", out.dump(2) + "\n");
+    writer.add_file("swage_report.html", html_report(out, job_.recipe_yaml));
     check_source_unchanged(job_, source_);
     writer.finish();
     return out;

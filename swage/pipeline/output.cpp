@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 // Weights in other containers and files about the source's weights are not taken along.
 bool belongs_to_weights(const fs::path& file) {
   constexpr std::array kEndings = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"};
-  constexpr std::array kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "recipe.yaml", "swage_report.json", "quantize_config.json", "quant_config.json"};
+  constexpr std::array kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "recipe.yaml", "swage_report.html", "swage_report.json", "quantize_config.json", "quant_config.json"};
   const std::string name = file.filename().string();
   return std::any_of(kEndings.begin(), kEndings.end(), [&](const char* end) { return name.ends_with(end); }) ||
          std::find(kNames.begin(), kNames.end(), name) != kNames.end();
