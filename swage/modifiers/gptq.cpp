@@ -28,7 +28,7 @@ void apply_quality(GptqConfig& config, const std::string& source) {
   const std::string& quality = config.quality;
   SWAGE_CHECK(quality == "fast" || quality == "balanced" || quality == "best", InvalidArgument, source, ": quality \"", quality,
               "\": expected fast, balanced or best");
-  if (!config.sweeps) config.sweeps = quality == "fast" ? 0 : quality == "best" ? 4 : 2;
+  if (!config.sweeps) config.sweeps = quality == "fast" ? 0 : quality == "best" ? 4 : 3;
   if (!config.target) config.target = quality == "best" ? "residual" : "weights";
 }
 
