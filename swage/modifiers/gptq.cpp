@@ -107,4 +107,18 @@ SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFacto
   return out;
 }
 
+Cost Gptq::cost(std::span<const LinearShape> linears, const CostSetting& setting) const {
+  const GroupSize size = size_of(linears);
+  const double n = size.columns, square = n * n;
+  Cost out = rounding_cost(linears, scales_.search.kind == solvers::ScaleSearch::Kind::PNorm, setting);
+  if (!setting.calibrated) return out;
+  // The Gram matrix in f32. With it the triangle that is factored in f64 and what is unpacked from it; or that, packed; or that and, when codes
+  // are refined, a weight's errors twice. Codes are there with the last two.
+  const double factoring = 8.3 * square, solving = double(out.scratch_bytes) + std::max(6 * square, 4 * square + 8 * size.largest);
+  out.scratch_bytes = uint64_t(4 * square + std::max(factoring, solving));
+  out.flops = 2 * square * n / 3 + size.all * n * (1 + 2 + (refine_.sweeps > 0 ? 2 + 2 * refine_.sweeps : 0));
+  out.passes += size.all * 2 * (1 + refine_.sweeps);
+  return out;
+}
+
 }  // namespace swage::modifiers

@@ -14,6 +14,7 @@ class Gptq : public Quantizer {
 
   std::string_view name() const override { return "GPTQModifier"; }
   Json config() const override;
+  Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   bool needs_calibration() const override { return true; }
   const QuantizationFields& quantization() const override { return config_.quantization; }
   std::string actorder() const override;

@@ -49,4 +49,14 @@ std::vector<SparsifiedLinear> ConstantPruning::sparsify(std::span<const LinearTa
   return out;
 }
 
+Cost MagnitudePruning::cost(std::span<const LinearShape> linears, const CostSetting&) const {
+  const GroupSize size = size_of(linears);
+  return {uint64_t(5 * size.all + 12 * size.largest), 0, size.all * 20};  // results and masks, errors and their squares
+}
+
+Cost ConstantPruning::cost(std::span<const LinearShape> linears, const CostSetting&) const {
+  const GroupSize size = size_of(linears);
+  return {uint64_t(4 * size.all), 0, size.all * 2};
+}
+
 }  // namespace swage::modifiers

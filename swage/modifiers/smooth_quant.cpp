@@ -38,4 +38,9 @@ at::Tensor SmoothQuant::scales(const RescaleTask& task) const {
   return share_over_repeats(s_I.clamp_min(1e-5), task.run, task.repeats);
 }
 
+Cost SmoothQuant::cost(std::span<const LinearShape> linears, const CostSetting&) const {
+  const GroupSize size = size_of(linears);
+  return {uint64_t(8 * size.largest), 0, size.all * 6};  // magnitudes, and one weight beside the one that takes its place
+}
+
 }  // namespace swage::modifiers
