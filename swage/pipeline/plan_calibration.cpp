@@ -151,6 +151,7 @@ class Calibration {
       scratch = std::max(scratch, double(cost.scratch_bytes));
     }
     keep_larger(out_.stage, resident().host("solver", scratch), at_);
+    keep_larger(out_.stage, resident().moves("Gram matrices", gram_), at_);  // divided by the scales into a second one
   }
 
   void prune(const BlockShape& block, const InputGroup& group) {
