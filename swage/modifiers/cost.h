@@ -8,6 +8,9 @@
 
 namespace swage::modifiers {
 
+// Bytes of a block below which the allocator keeps it when it is freed (M_MMAP_THRESHOLD of the program), until the layer is done.
+inline constexpr double kKeptBelow = 4 << 20;
+
 // A linear that is to be worked on. O rows, I columns.
 struct LinearShape {
   int64_t rows = 0, columns = 0;
@@ -18,9 +21,11 @@ struct Cost {
   uint64_t scratch_bytes = 0;  // on the host, the most at once, results included
   double flops = 0;            // of products and factorizations, in the units of f32: f64 counts twice
   double passes = 0;           // over f32 weights, outside of products: each weight once is its rows times columns
+  uint64_t small_bytes = 0;    // of the scratch, in blocks that are small enough for the allocator to keep them, see kKeptBelow
 
   Cost& operator+=(const Cost& other) {
     scratch_bytes = scratch_bytes > other.scratch_bytes ? scratch_bytes : other.scratch_bytes;
+    small_bytes = small_bytes > other.small_bytes ? small_bytes : other.small_bytes;
     flops += other.flops;
     passes += other.passes;
     return *this;

@@ -40,7 +40,7 @@ at::Tensor SmoothQuant::scales(const RescaleTask& task) const {
 
 Cost SmoothQuant::cost(std::span<const LinearShape> linears, const CostSetting&) const {
   const GroupSize size = size_of(linears);
-  return {uint64_t(8 * size.largest), 0, size.all * 6};  // magnitudes, and one weight beside the one that takes its place
+  return {.scratch_bytes = uint64_t(8 * size.largest), .flops = 0, .passes = size.all * 6, .small_bytes = 0};  // magnitudes, and one weight beside the one that takes its place
 }
 
 }  // namespace swage::modifiers

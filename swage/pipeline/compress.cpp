@@ -182,7 +182,8 @@ class Compression {
       in.copied_bytes += bytes;
       in.largest_copied_bytes = std::max(in.largest_copied_bytes, bytes);
     }
-    in.bytes_per_weight = double(in.source_bytes) / double(shape.parameters());
+    const double dense = double(io::data_bytes({"", dense_dtype(reader_), {1}}));  // what the source holds quantized is smaller
+    in.bytes_per_weight = std::min(dense, double(in.source_bytes) / double(shape.parameters()));
   }
 
   void check(const Text& text, const checkpoint::Writer& writer) {

@@ -19,6 +19,7 @@
 #include "swage/pipeline/activation_scales.h"
 #include "swage/pipeline/make_plan.h"
 #include "swage/pipeline/output.h"
+#include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/rescaling.h"
 
 namespace swage::pipeline {
@@ -158,13 +159,15 @@ class Estimate {
   }
 
   PlanInput input(bool calibrated) const {
-    const Sizes sizes = sizes_of(shape_, assignment_, sparsity_, dtype_of(config_), source_bytes_);
+    const io::Dtype dtype = reader_ ? dense_dtype(*reader_) : dtype_of(config_);
+    const Sizes sizes = sizes_of(shape_, assignment_, sparsity_, dtype, source_bytes_);
     PlanInput in{.shape = shape_, .assignment = assignment_, .sparsity = sparsity_, .chain = job_.chain};
     in.source_bytes = sizes.source;
     in.output_bytes = sizes.output;
     in.copied_bytes = sizes.copied;
     in.largest_copied_bytes = sizes.largest_copied;
-    in.bytes_per_weight = double(sizes.source) / double(shape_.parameters());
+    const double dense = double(io::data_bytes({"", dtype, {1}}));  // what the source holds quantized is smaller
+    in.bytes_per_weight = std::min(dense, double(sizes.source) / double(shape_.parameters()));
     in.rows = calibrated ? job_.num_calibration_samples : 0;
     in.row_tokens = calibrated ? job_.max_seq_length : 0;
     in.moe_routed = job_.moe_routed;

@@ -9,7 +9,7 @@ namespace swage::pipeline {
 namespace {
 
 using model::BlockShape, model::InputGroup, model::ModuleInfo, model::Stage;
-using modifiers::Cost, modifiers::LinearShape;
+using modifiers::Cost, modifiers::kKeptBelow, modifiers::LinearShape;
 
 constexpr double kFloat = 4, kDouble = 8, kCode16 = 2;
 constexpr double kScoreRows = 256;       // of attention, at once in a thread
@@ -19,7 +19,6 @@ constexpr double kHeldOut = 8;           // one sequence of so many
 constexpr int kRidges = 6;               // that a correction tries
 constexpr double kForwardPasses = 1.5;   // of copying, over what enters and leaves the linears of a stage
 constexpr double kLoadPasses = 3;        // over a block's float32 weights while they are read and converted
-constexpr double kKeptBelow = 4 << 20;   // bytes: the allocator keeps what is smaller when it is freed, until the layer is done
 constexpr double kFragments = 2.5;       // room that these pieces take, of their sum
 
 double square(double x) { return x * x; }
@@ -54,7 +53,7 @@ class Calibration {
     float_weights_ = corrects_ ? kFloat * parameters : 0;
     solved_bytes_ = 0;
     for (const ModuleInfo& linear : block.linears) widest_ = std::max(widest_, double(linear.columns));
-    kept_ = in_.on_device ? 0 : in_.threads * kFragments * small_temporaries(block);
+    kept_ = kept_by_forward_ = in_.on_device ? 0 : in_.threads * kFragments * small_temporaries(block);
     routing_ = block.experts > 0 ? tokens_ * (2 * kFloat * hidden_ + 24 * double(block.top_k)) : 0;
     out_.activation_bytes = std::max(out_.activation_bytes, uint64_t(activation_bytes()));
     work().moved_bytes += streams() * kLoadPasses * kFloat * parameters;
@@ -144,13 +143,15 @@ class Calibration {
     const std::vector<LinearShape> linears = shapes_of(block, all, true);
     if (linears.empty()) return;
     if (rescaler_gram_) measure(double(linears[0].columns), -1, 0);
-    double scratch = 0;
+    double scratch = 0, small = 0;
     for (const modifiers::Rescaler* rescaler : in_.chain.rescalers) {
       const Cost cost = rescaler->cost(linears, setting());
       add(cost);
       scratch = std::max(scratch, double(cost.scratch_bytes));
+      small = std::max(small, double(cost.small_bytes));
     }
     keep_larger(out_.stage, resident().host("solver", scratch), at_);
+    kept_ = std::max(kept_, kept_by_forward_ + small);
     keep_larger(out_.stage, resident().moves("Gram matrices", gram_), at_);  // divided by the scales into a second one
   }
 
@@ -290,7 +291,8 @@ class Calibration {
   CalibrationPlan out_;
   std::string at_;
   // Bytes that are there now.
-  double weights_ = 0, float_weights_ = 0, routing_ = 0, solved_bytes_ = 0, gram_ = 0, scratch_ = 0, kept_ = 0;
+  double weights_ = 0, float_weights_ = 0, routing_ = 0, solved_bytes_ = 0, gram_ = 0, scratch_ = 0;
+  double kept_ = 0, kept_by_forward_ = 0;  // by the allocator
   double widest_ = 0;  // columns of an input, of all blocks so far
   int measured_ = 0;   // Gram matrices of the current stage
 };
