@@ -60,6 +60,24 @@ struct CompressOptions {
 // same call goes on after the last finished layer, and the result is the same, byte for byte.
 Json compress(const CompressOptions& options, const Context& context);
 
+struct EstimateOptions {
+  std::string model;    // folder with config.json, with or without weights; a config.json; or a hub id
+  HubSettings hub;
+  std::string recipe_file;
+  std::string method = "gptq";
+  Json method_fields = Json::object();
+  int64_t num_calibration_samples = 512;
+  int64_t max_seq_length = 2048;
+  bool moe_routed = false;
+  bool check = true;              // as of CompressOptions
+  uint64_t max_memory_bytes = 0;  // as of CompressOptions
+  std::string rates;              // "gemm=250G,copy=8G,disk=1.2G", a second; what is left out is measured in at most two seconds
+};
+
+// What a compression would take: memory of the host and of a device by stage, disk, work, time. From config.json and the headers of the
+// shards alone. {"parameters", "layers", "plan", "rates", "warnings", ...}
+Json estimate(const EstimateOptions& options, const Context& context);
+
 struct ConvertOptions {
   std::string model;             // folder or hub id of a quantized checkpoint
   std::string output;            // folder to make

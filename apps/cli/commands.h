@@ -27,6 +27,7 @@ struct Program {
 
 void add_compress(Program& program);
 void add_convert(Program& program);
+void add_estimate(Program& program);
 void add_eval(Program& program);
 void add_generate(Program& program);
 void add_inspect(Program& program);

@@ -61,12 +61,14 @@ int run(int argc, char** argv) {
   program.app.footer("Start with one of\n"
                      "  swage compress MODEL -o OUT -d text.jsonl             4-bit weights, calibrated on your text (GPTQ)\n"
                      "  swage compress MODEL -o OUT -d text.jsonl --dry-run   what that takes: memory, size, work\n"
+                     "  swage estimate MODEL                                  the same without text or weights, with the time\n"
                      "  swage eval OUT -d other.jsonl                         perplexity; compare with that of MODEL\n"
                      "  swage generate OUT -p \"Hello\"                          see it talk\n"
                      "MODEL is a folder or a hub id. swage COMMAND --help explains a command's options and shows examples.\n\n"
                      "Exit codes: 0 done, 1 a file or the machine is at fault, 2 the request is, 130 interrupted.");
   add_compress(program);
   add_convert(program);
+  add_estimate(program);
   add_eval(program);
   add_generate(program);
   add_inspect(program);

@@ -1,30 +1,14 @@
 #include "swage/api/guard.h"
+#include "swage/api/recipe_of.h"
 #include "swage/data/hub.h"
 #include "swage/offload/rows.h"
 #include "swage/pipeline/compress.h"
-#include "swage/recipe/recipe.h"
 #include "swage/swage.h"
 
-#include <fstream>
-#include <sstream>
-
 namespace swage {
-namespace {
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  SWAGE_CHECK(file.good(), Io, path, ": cannot be read");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-}  // namespace
-
 Json compress(const CompressOptions& options, const Context& context) {
   return api::guard(context, [&] {
-    const recipe::Recipe recipe = options.recipe_file.empty() ? recipe::single_modifier(options.method, options.method_fields, "--method")
-                                                              : recipe::parse_recipe(read_file(options.recipe_file), options.recipe_file);
+    const recipe::Recipe recipe = api::recipe_of(options);
     for (const std::string& warning : recipe.warnings) context.log(Severity::Warning, warning);
     pipeline::CompressJob job;
     job.source = data::resolve_model(options.model, api::hub_options(options.hub));

@@ -10,6 +10,7 @@ struct Functions {
   Json (*generate)(const GenerateOptions&, const Context&, const std::function<void(const std::string&)>&);
   std::string (*resolve_model)(const std::string&, const HubSettings&);
   Json (*convert)(const ConvertOptions&, const Context&);
+  Json (*estimate)(const EstimateOptions&, const Context&);
 };
 
 }  // namespace swage::api

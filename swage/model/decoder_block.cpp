@@ -6,6 +6,7 @@
 #include "swage/model/kv_cache.h"
 #include "swage/model/mlp.h"
 #include "swage/model/moe.h"
+#include "swage/model/shape.h"
 
 namespace swage::model {
 namespace {
@@ -54,8 +55,7 @@ DecoderBlock::DecoderBlock(const BlockDescription& description, const checkpoint
   const std::string name = module_above(attention.query.name);
   key_quantization_ = load_cache_quantization(name, "k_scale", attention.kv_heads, weights);
   value_quantization_ = load_cache_quantization(name, "v_scale", attention.kv_heads, weights);
-  stages.push_back({"attention input", {{{kQuery, kKey, kValue}}}});
-  stages.push_back({"attention output", {{{kOutput}}}, !description_.norm_after});
+  stages = stages_of(description_);
   if (moe_) {
     load_experts(*moe_, weights);
   } else {
@@ -69,9 +69,6 @@ void DecoderBlock::load_mlp(const MlpDescription& mlp, const checkpoint::WeightS
   if (gated_) linears.push_back(load_linear(*mlp.gate, weights));
   linears.push_back(load_linear(mlp.up, weights));
   linears.push_back(load_linear(mlp.down, weights));
-  const int down = static_cast<int>(linears.size()) - 1;
-  stages.push_back({"mlp input", {gated_ ? InputGroup{{kMlp, kMlp + 1}} : InputGroup{{kMlp}}}});
-  stages.push_back({"mlp output", {{{down}}}, !description_.norm_after});
 }
 
 void DecoderBlock::load_experts(const MoeDescription& moe, const checkpoint::WeightSource& weights) {
@@ -84,8 +81,6 @@ void DecoderBlock::load_experts(const MoeDescription& moe, const checkpoint::Wei
     gate_up_EID = load_shaped(weights, moe.fused + ".gate_up_proj", {experts, 2 * inner_size, hidden_size});
     down_EDI = load_shaped(weights, moe.fused + ".down_proj", {experts, hidden_size, inner_size});
   }
-  Stage inputs{"mlp input", {}};
-  std::vector<Stage> outputs;
   for (int e = 0; e < experts; ++e) {
     const MlpDescription& expert = moe.experts[e];
     for (const auto* linear : {&*expert.gate, &expert.up, &expert.down}) {
@@ -97,11 +92,7 @@ void DecoderBlock::load_experts(const MoeDescription& moe, const checkpoint::Wei
       linears[gate + 1].weight_OI = gate_up_EID[e].narrow(0, inner_size, inner_size);
       linears[gate + 2].weight_OI = down_EDI[e];
     }
-    inputs.groups.push_back({{gate, gate + 1}, e});
-    outputs.push_back({cat("expert ", e, " output"), {{{gate + 2}, e}}});
   }
-  stages.push_back(std::move(inputs));
-  for (Stage& stage : outputs) stages.push_back(std::move(stage));
 }
 
 void DecoderBlock::begin(Flow& flow) const { flow.input_TI = description_.norm_after ? flow.hidden_TD : attention_norm_(flow.hidden_TD); }

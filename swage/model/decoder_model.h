@@ -18,6 +18,7 @@ class DecoderModel : public Model {
   int64_t max_positions() const override { return description_.max_positions; }
   bool tied_embeddings() const override { return description_.tied_embeddings; }
   std::vector<ModuleInfo> modules() const override;
+  ModelShape shape() const override { return shape_of(description_); }
   std::vector<io::TensorSpec> required_tensors() const override;
   std::vector<std::string> tensors_of_block(int64_t index) const override;
   std::vector<SmoothingPair> smoothing_pairs(int64_t index) const override;

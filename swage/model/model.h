@@ -12,18 +12,10 @@
 #include "swage/io/tensor_spec.h"
 #include "swage/model/block.h"
 #include "swage/model/kv_cache.h"
+#include "swage/model/shape.h"
 #include "swage/model/smoothing.h"
 
 namespace swage::model {
-
-// One linear (or embedding) of the model without its weight, for planning.
-struct ModuleInfo {
-  std::string name;        // "model.layers.0.self_attn.q_proj", "lm_head"
-  std::string class_name;  // "Linear", "Embedding"; a router counts as "Linear"
-  int64_t rows = 0, columns = 0;
-  int block = -1;           // -1: outside the blocks
-  bool quantizable = true;  // false for routers, which stay float
-};
 
 class Model {
  public:
@@ -37,6 +29,8 @@ class Model {
 
   // Every linear and embedding, in module order. Shapes come from the config alone.
   virtual std::vector<ModuleInfo> modules() const = 0;
+  // The same block by block, with the stages of each: for planning.
+  virtual ModelShape shape() const = 0;
   // The tensors the checkpoint must hold, names and shapes from the config (dtype is not meaningful).
   // Used to refuse a checkpoint whose shapes do not match its config.
   virtual std::vector<io::TensorSpec> required_tensors() const = 0;

@@ -104,4 +104,23 @@ at::Tensor Awq::scales(const RescaleTask& task) const {
   return tried[best];
 }
 
+Cost Awq::cost(std::span<const LinearShape> linears, const CostSetting& setting) const {
+  const GroupSize size = size_of(linears);
+  const double tried = double(config_.n_grid) + 1;
+  double sampled = 0, largest = 0;
+  for (const LinearShape& linear : linears) {
+    const double rows = double(std::min(linear.rows, kSampledRows)), weights = rows * double(linear.columns);
+    sampled += weights;
+    largest = std::max(largest, weights);
+  }
+  Cost out;
+  // Shares of all weights, joined; or the Gram matrix in f32 and, on each thread, a candidate scaled, rounded and multiplied.
+  const double shares = 12 * size.all, trying = 4 * size.columns * size.columns + 4 * sampled + setting.threads * 16 * largest;
+  out.scratch_bytes = uint64_t(std::max(shares, trying));
+  if (4 * largest < kKeptBelow) out.small_bytes = uint64_t(setting.threads * 24 * largest);
+  out.flops = tried * 2 * sampled * size.columns;
+  out.passes = size.all * 12 + tried * sampled * 14;
+  return out;
+}
+
 }  // namespace swage::modifiers

@@ -19,6 +19,7 @@ class Awq : public Rescaler {
 
   std::string_view name() const override { return "AWQModifier"; }
   Json config() const override;
+  Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   const std::vector<Mapping>& mappings() const override { return mappings_; }
   const std::vector<std::string>& ignore() const override { return config_.ignore; }
   bool follows_linears() const override { return true; }

@@ -28,7 +28,6 @@ void apply_quality(GptqConfig& config, const std::string& source) {
   const std::string& quality = config.quality;
   SWAGE_CHECK(quality == "fast" || quality == "balanced" || quality == "best", InvalidArgument, source, ": quality \"", quality,
               "\": expected fast, balanced or best");
-  if (!config.sweeps) config.sweeps = quality == "fast" ? 0 : quality == "best" ? 4 : 3;
   if (!config.target) config.target = quality == "best" ? "residual" : "weights";
 }
 
@@ -41,8 +40,8 @@ Gptq::Gptq(GptqConfig config, const std::string& source) : config_(std::move(con
   options_.act_order = act_order_named(config_.actorder.value_or("static"), source);
   scales_ = scale_choice(config_.scale_search, "pnorm", config_.norm, source);
   apply_quality(config_, source);
-  SWAGE_CHECK(*config_.sweeps >= 0 && *config_.sweeps <= 100, InvalidArgument, source, ": sweeps ", *config_.sweeps, ": expected a number from 0 to 100");
-  refine_ = {int(*config_.sweeps), config_.refit_scales};
+  SWAGE_CHECK(!config_.sweeps || (*config_.sweeps >= 0 && *config_.sweeps <= 100), InvalidArgument, source, ": sweeps ", *config_.sweeps,
+              ": expected a number from 0 to 100");
   target_ = target_named(*config_.target, source);
 }
 
@@ -51,6 +50,14 @@ Json Gptq::config() const { return write_fields(config_); }
 std::string Gptq::actorder() const {
   if (options_.act_order == solvers::ActOrder::Static) return "static";
   return options_.act_order == solvers::ActOrder::Group ? "group" : "";
+}
+
+// A coarse grid leaves more to descend.
+int Gptq::sweeps_of(const scheme::QuantizationArgs& weights) const {
+  if (config_.sweeps) return int(*config_.sweeps);
+  if (config_.quality == "fast") return 0;
+  if (config_.quality == "best") return 4;
+  return weights.num_bits <= 3 ? 3 : 2;
 }
 
 solvers::ActOrder Gptq::order_of(const LinearTask& task) const {
@@ -91,9 +98,8 @@ SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFacto
   const at::Tensor w_OI = task.weight_OI.to(at::kCPU, at::kFloat);
   solvers::GptqResult result = solvers::gptq_solve(w_OI, factor, grid, task.keep_zeros);
   double error;
-  if (refine_.sweeps > 0) {
-    solvers::RefineOptions options = refine_;
-    options.keep_zeros = task.keep_zeros;
+  if (const int sweeps = sweeps_of(*task.scheme->weights); sweeps > 0) {
+    const solvers::RefineOptions options{sweeps, config_.refit_scales, task.keep_zeros};
     error = solvers::refine(w_OI, gram_II, options, result.codes_OI, grid);
   } else {  // the solver's loss is that of the dampened Hessian
     error = result.loss - factor.dampening_added * solvers::squared_error(w_OI, result.codes_OI, grid).difference;
@@ -104,6 +110,22 @@ SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFacto
   if (factor.retries > 0) {
     out.warnings.push_back(cat("the Hessian was not positive definite: dampening raised to ", factor.dampening_used));
   }
+  return out;
+}
+
+Cost Gptq::cost(std::span<const LinearShape> linears, const CostSetting& setting) const {
+  const GroupSize size = size_of(linears);
+  const double n = size.columns, square = n * n;
+  Cost out = rounding_cost(linears, scales_.search.kind == solvers::ScaleSearch::Kind::PNorm, setting);
+  if (!setting.calibrated) return out;
+  // The Gram matrix in f32. With it the triangle that is factored in f64 and what is unpacked from it; or that, packed; or that and, when codes
+  // are refined, a weight's errors twice. Codes are there with the last two.
+  const double factoring = 8.3 * square, solving = double(out.scratch_bytes) + std::max(6 * square, 4 * square + 8 * size.largest);
+  out.scratch_bytes = uint64_t(4 * square + std::max(factoring, solving));
+  int sweeps = 0;
+  for (const LinearShape& linear : linears) sweeps = std::max(sweeps, linear.weights != nullptr ? sweeps_of(*linear.weights) : 0);
+  out.flops = 2 * square * n / 3 + size.all * n * (1 + 2 + (sweeps > 0 ? 2 + 2 * sweeps : 0));
+  out.passes += size.all * 2 * (1 + sweeps);
   return out;
 }
 

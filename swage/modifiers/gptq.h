@@ -14,6 +14,7 @@ class Gptq : public Quantizer {
 
   std::string_view name() const override { return "GPTQModifier"; }
   Json config() const override;
+  Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   bool needs_calibration() const override { return true; }
   const QuantizationFields& quantization() const override { return config_.quantization; }
   std::string actorder() const override;
@@ -23,13 +24,13 @@ class Gptq : public Quantizer {
 
  private:
   SolvedLinear quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, solvers::Grid grid, int64_t tokens) const;
+  int sweeps_of(const scheme::QuantizationArgs& weights) const;
   // What the scheme says of it, else the config.
   solvers::ActOrder order_of(const LinearTask& task) const;
 
   GptqConfig config_;
   solvers::GptqOptions options_;
   ScaleChoice scales_;
-  solvers::RefineOptions refine_;
   Target target_ = Target::Weights;
 };
 

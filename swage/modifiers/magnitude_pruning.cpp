@@ -49,4 +49,14 @@ std::vector<SparsifiedLinear> ConstantPruning::sparsify(std::span<const LinearTa
   return out;
 }
 
+Cost MagnitudePruning::cost(std::span<const LinearShape> linears, const CostSetting&) const {
+  const GroupSize size = size_of(linears);
+  return {.scratch_bytes = uint64_t(5 * size.all + 12 * size.largest), .flops = 0, .passes = size.all * 20, .small_bytes = 0};  // results and masks, errors and their squares
+}
+
+Cost ConstantPruning::cost(std::span<const LinearShape> linears, const CostSetting&) const {
+  const GroupSize size = size_of(linears);
+  return {.scratch_bytes = uint64_t(4 * size.all), .flops = 0, .passes = size.all * 2, .small_bytes = 0};
+}
+
 }  // namespace swage::modifiers

@@ -11,6 +11,7 @@ class MagnitudePruning : public Sparsifier {
 
   std::string_view name() const override { return "MagnitudePruningModifier"; }
   Json config() const override;
+  Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   bool needs_calibration() const override { return false; }
   const SparsityRules& rules() const override { return rules_; }
   std::vector<SparsifiedLinear> sparsify(std::span<const LinearTask> tasks, const Statistics& statistics,
@@ -27,6 +28,7 @@ class ConstantPruning : public Sparsifier {
 
   std::string_view name() const override { return "ConstantPruningModifier"; }
   Json config() const override;
+  Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   bool needs_calibration() const override { return false; }
   const SparsityRules& rules() const override { return rules_; }
   std::vector<SparsifiedLinear> sparsify(std::span<const LinearTask> tasks, const Statistics& statistics,

@@ -15,6 +15,7 @@
 #include "swage/base/json.h"
 #include "swage/format/quantized_weight.h"
 #include "swage/modifiers/config.h"
+#include "swage/modifiers/cost.h"
 #include "swage/scheme/quantization.h"
 
 namespace swage::modifiers {
@@ -65,6 +66,8 @@ class Modifier {
   virtual std::string_view name() const = 0;  // as in a recipe: "GPTQModifier"
   virtual Json config() const = 0;            // its fields, to be saved in recipe.yaml
   virtual bool needs_calibration() const = 0;
+  // What one call for linears that read the same input takes.
+  virtual Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const = 0;
 };
 
 // What rounded weights should reproduce: the float weights; the float model's outputs on what the inputs have become; the same with the error

@@ -19,4 +19,8 @@ std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> t
   return out;
 }
 
+Cost RoundToNearest::cost(std::span<const LinearShape> linears, const CostSetting& setting) const {
+  return rounding_cost(linears, scales_.search.kind == solvers::ScaleSearch::Kind::PNorm, setting);
+}
+
 }  // namespace swage::modifiers

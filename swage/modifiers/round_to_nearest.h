@@ -11,6 +11,7 @@ class RoundToNearest : public Quantizer {
 
   std::string_view name() const override { return "QuantizationModifier"; }
   Json config() const override;
+  Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   // By an observer that looks at the inputs only.
   bool needs_calibration() const override;
   const QuantizationFields& quantization() const override { return config_.quantization; }

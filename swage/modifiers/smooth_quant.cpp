@@ -38,4 +38,9 @@ at::Tensor SmoothQuant::scales(const RescaleTask& task) const {
   return share_over_repeats(s_I.clamp_min(1e-5), task.run, task.repeats);
 }
 
+Cost SmoothQuant::cost(std::span<const LinearShape> linears, const CostSetting&) const {
+  const GroupSize size = size_of(linears);
+  return {.scratch_bytes = uint64_t(8 * size.largest), .flops = 0, .passes = size.all * 6, .small_bytes = 0};  // magnitudes, and one weight beside the one that takes its place
+}
+
 }  // namespace swage::modifiers

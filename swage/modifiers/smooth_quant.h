@@ -14,6 +14,7 @@ class SmoothQuant : public Rescaler {
 
   std::string_view name() const override { return "SmoothQuantModifier"; }
   Json config() const override;
+  Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   const std::vector<Mapping>& mappings() const override { return mappings_; }
   const std::vector<std::string>& ignore() const override { return config_.ignore; }
   bool follows_linears() const override { return false; }

@@ -36,4 +36,15 @@ std::vector<SparsifiedLinear> SparseGpt::sparsify(std::span<const LinearTask> ta
   return out;
 }
 
+Cost SparseGpt::cost(std::span<const LinearShape> linears, const CostSetting&) const {
+  const GroupSize size = size_of(linears);
+  const double n = size.columns, square = n * n;
+  Cost out;
+  // All results and, of one weight, its error and their product with the Gram matrix; that in f32 and the factor of it.
+  out.scratch_bytes = uint64_t(4 * size.all + 12 * size.largest + 4 * square + 8.3 * square);
+  out.flops = 2 * square * n / 3 + size.all * n * (1 + 2 + 2 * double(config_.sweeps) * (config_.swap_supports ? 2 : 1));
+  out.passes = size.all * (20 + 10 * double(config_.sweeps));
+  return out;
+}
+
 }  // namespace swage::modifiers

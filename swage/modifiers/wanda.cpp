@@ -43,4 +43,14 @@ std::vector<SparsifiedLinear> Wanda::sparsify(std::span<const LinearTask> tasks,
   return out;
 }
 
+Cost Wanda::cost(std::span<const LinearShape> linears, const CostSetting&) const {
+  const GroupSize size = size_of(linears);
+  const double n = size.columns, square = n * n;
+  Cost out;
+  out.scratch_bytes = uint64_t(5 * size.all + 16 * size.largest + (config_.sweeps > 0 ? 8 : 4) * square);  // results and masks; errors; the Gram matrix
+  out.flops = size.all * n * (4 + 2 * double(config_.sweeps) * (config_.swap_supports ? 2 : 1));
+  out.passes = size.all * (20 + 10 * double(config_.sweeps));
+  return out;
+}
+
 }  // namespace swage::modifiers

@@ -11,6 +11,7 @@ class Wanda : public Sparsifier {
 
   std::string_view name() const override { return "WandaPruningModifier"; }
   Json config() const override;
+  Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   bool needs_calibration() const override { return true; }
   const SparsityRules& rules() const override { return rules_; }
   std::vector<SparsifiedLinear> sparsify(std::span<const LinearTask> tasks, const Statistics& statistics,

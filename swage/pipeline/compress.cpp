@@ -18,9 +18,10 @@
 #include "swage/pipeline/html_report.h"
 #include "swage/pipeline/identity.h"
 #include "swage/pipeline/journaled_run.h"
+#include "swage/pipeline/make_plan.h"
 #include "swage/pipeline/model_free.h"
+#include "swage/pipeline/output.h"
 #include "swage/pipeline/owl.h"
-#include "swage/pipeline/plan.h"
 #include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/self_check.h"
 #include "swage/pipeline/sequential.h"
@@ -30,6 +31,8 @@ namespace swage::pipeline {
 namespace {
 
 constexpr const char* kCopied = "tensors that are copied";
+constexpr double kWorthMeasuring = 2e12;  // FLOP: a run of some ten seconds, of which measuring the machine takes
+constexpr double kMeasureSeconds = 0.3;
 
 // Shapes as the config says, before anything is read.
 void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSource& weights, const model::Model& model) {
@@ -155,11 +158,34 @@ class Compression {
 
   void plan(const Text& text) {
     const bool calibrated = text.ids_NL.defined();
-    plan_ = make_plan(reader_, *model_, assignment_, layout_, calibrated ? text.ids_NL.size(0) : 0, calibrated ? text.ids_NL.size(1) : 0,
-                      at::get_num_threads());
+    const model::ModelShape shape = model_->shape();
+    PlanInput in{.shape = shape, .assignment = assignment_, .sparsity = sparsity_, .chain = job_.chain};
+    fill_sizes(shape, in);
+    in.rows = calibrated ? text.ids_NL.size(0) : 0;
+    in.row_tokens = calibrated ? text.ids_NL.size(1) : 0;
+    in.moe_routed = job_.moe_routed;
+    in.keeps_activations = job_.resume;
+    in.check_tokens = job_.check && text.windows_NL.defined() ? text.windows_NL.numel() : 0;
+    in.threads = at::get_num_threads();
+    in.on_device = !ops::to_torch(context_.device).is_cpu();
+    plan_ = make_plan(in);
     context_.log(Severity::Info, plan_.summary());
     plan_.check_budget(job_.max_memory_bytes);
+    if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds));
+    context_.log(Severity::Info, plan_.memory_summary());
     for (const std::string& warning : rescalings_.warnings) context_.log(Severity::Warning, warning);
+  }
+
+  void fill_sizes(const model::ModelShape& shape, PlanInput& in) const {
+    for (const io::TensorSpec& spec : reader_.tensors()) in.source_bytes += io::data_bytes(spec);
+    in.output_bytes = layout_.bytes;
+    for (const std::string& name : layout_.copied) {
+      const uint64_t bytes = io::data_bytes(*reader_.find(name));
+      in.copied_bytes += bytes;
+      in.largest_copied_bytes = std::max(in.largest_copied_bytes, bytes);
+    }
+    const double dense = double(io::data_bytes({"", dense_dtype(reader_), {1}}));  // what the source holds quantized is smaller
+    in.bytes_per_weight = std::min(dense, double(in.source_bytes) / double(shape.parameters()));
   }
 
   void check(const Text& text, const checkpoint::Writer& writer) {

@@ -1,9 +1,8 @@
 #include "swage/pipeline/plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
-#include <map>
-#include <set>
 #include <sstream>
 
 #include "swage/base/error.h"
@@ -12,68 +11,92 @@
 namespace swage::pipeline {
 namespace {
 
-// The process before any work: libtorch's code and tables that stay resident. Measured, see docs/performance.md.
-constexpr uint64_t kBaseBytes = uint64_t{190} << 20;
-
 constexpr double kMebibyte = 1 << 20;
 
-struct BlockShape {
-  int64_t parameters = 0, widest_input = 0, widest_output = 0, hidden = 0;
-  std::set<std::pair<int64_t, std::string>> inputs;
-};
+// Shares of the rate of f32 products that these reach; measured on SmolLM2-135M, see docs/performance.md.
+constexpr double kAttentionShare = 0.6, kSolveShare = 0.8;
 
-// Modules of a block that read the same tensor have the same parent and the same width, apart from an attention's output
-// (o_proj, out_proj), which reads another tensor than the projections beside it.
-std::string input_key(const model::ModuleInfo& module) {
-  const size_t dot = module.name.rfind('.');
-  const std::string leaf = module.name.substr(dot + 1);
-  return leaf.starts_with("o") || leaf.starts_with("down") || leaf == "w2" ? module.name : module.name.substr(0, dot);
+std::string mebibytes(uint64_t bytes) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(bytes < (10u << 20) ? 1 : 0) << double(bytes) / kMebibyte << " MiB";
+  return out.str();
+}
+
+double quotient(double amount, double rate) { return rate > 0 ? amount / rate : 0; }
+
+Json part_json(const PlanPart& part) {
+  Json out = Json::object();
+  out.set("name", part.name);
+  out.set("host_bytes", part.host);
+  out.set("device_bytes", part.device);
+  return out;
+}
+
+Json stage_json(const PlanStage& stage) {
+  Json out = Json::object(), parts = Json::array();
+  out.set("name", stage.name);
+  out.set("at", stage.at);
+  out.set("host_bytes", stage.host_bytes());
+  out.set("device_bytes", stage.device_bytes());
+  for (const PlanPart& part : stage.parts) parts.push_back(part_json(part));
+  out.set("parts", std::move(parts));
+  out.set("forward_flops", stage.work.linear_flops + stage.work.integer_flops + stage.work.attention_flops);
+  out.set("gram_flops", stage.work.gram_flops);
+  out.set("solve_flops", stage.work.solve_flops);
+  out.set("moved_bytes", stage.work.moved_bytes);
+  out.set("read_bytes", stage.work.read_bytes);
+  out.set("written_bytes", stage.work.written_bytes);
+  if (stage.seconds > 0) out.set("seconds", stage.seconds);
+  return out;
 }
 
 }  // namespace
 
-Plan make_plan(const checkpoint::Reader& reader, const model::Model& model, const Assignment& assignment, const OutputLayout& layout,
-               int64_t rows, int64_t row_tokens, int threads) {
-  Plan plan;
-  plan.rows = rows;
-  plan.row_tokens = row_tokens;
-  plan.output_bytes = layout.bytes;
-  for (const io::TensorSpec& spec : reader.tensors()) plan.source_bytes += io::data_bytes(spec);
-  std::map<int, BlockShape> blocks;
-  for (const model::ModuleInfo& module : model.modules()) {
-    if (module.block >= 0) {
-      BlockShape& block = blocks[module.block];
-      block.parameters += module.rows * module.columns;
-      block.widest_input = std::max(block.widest_input, module.columns);
-      block.widest_output = std::max(block.widest_output, module.rows);
-      if (assignment.find(module.name) != nullptr) block.inputs.emplace(module.columns, input_key(module));
-    }
-    if (assignment.find(module.name) == nullptr) continue;
-    ++plan.quantized_modules;
-    plan.quantized_parameters += module.rows * module.columns;
+PlanWork& PlanWork::operator+=(const PlanWork& other) {
+  linear_flops += other.linear_flops;
+  integer_flops += other.integer_flops;
+  attention_flops += other.attention_flops;
+  gram_flops += other.gram_flops;
+  solve_flops += other.solve_flops;
+  moved_bytes += other.moved_bytes;
+  read_bytes += other.read_bytes;
+  written_bytes += other.written_bytes;
+  return *this;
+}
+
+uint64_t PlanStage::host_bytes() const {
+  uint64_t sum = 0;
+  for (const PlanPart& part : parts) sum += part.host;
+  return sum;
+}
+
+uint64_t PlanStage::device_bytes() const {
+  uint64_t sum = 0;
+  for (const PlanPart& part : parts) sum += part.device;
+  return sum;
+}
+
+const PlanStage* Plan::largest_stage() const {
+  const auto most = std::max_element(stages.begin(), stages.end(), [](const PlanStage& a, const PlanStage& b) { return a.host_bytes() < b.host_bytes(); });
+  return most == stages.end() ? nullptr : &*most;
+}
+
+PlanWork Plan::work() const {
+  PlanWork sum;
+  for (const PlanStage& stage : stages) sum += stage.work;
+  return sum;
+}
+
+void Plan::estimate_time(const Rates& rates) {
+  seconds = 0;
+  for (PlanStage& stage : stages) {
+    const PlanWork& work = stage.work;
+    const double computing = quotient(work.linear_flops, rates.gemm) + quotient(work.integer_flops, rates.integer) +
+                             quotient(work.attention_flops, kAttentionShare * rates.gemm) + quotient(work.gram_flops, rates.gram) +
+                             quotient(work.solve_flops, kSolveShare * rates.gemm) + quotient(work.moved_bytes, rates.copy);
+    stage.seconds = std::max(computing, quotient(double(work.read_bytes + work.written_bytes), rates.disk));
+    seconds += stage.seconds;
   }
-  uint64_t copied = 0;
-  const std::set<std::string> copies(layout.copied.begin(), layout.copied.end());
-  for (const io::TensorSpec& spec : layout.tensors) {
-    if (copies.contains(spec.name)) copied += io::data_bytes(spec);
-  }
-  if (plan.quantized_parameters > 0) plan.bits_per_weight = 8.0 * double(layout.bytes - copied) / double(plan.quantized_parameters);
-  const double tokens = double(rows) * double(row_tokens);
-  const uint64_t token_count = uint64_t(rows) * uint64_t(row_tokens);
-  for (const auto& [index, block] : blocks) {
-    plan.forward_flops += 2 * tokens * double(block.parameters);
-    for (const auto& [columns, key] : block.inputs) plan.gram_flops += tokens * double(columns) * double(columns);
-    plan.block_bytes = std::max(plan.block_bytes, uint64_t(block.parameters) * 4);
-    const uint64_t widest = uint64_t(std::max(block.widest_input, int64_t(0)));
-    plan.activation_bytes = std::max(plan.activation_bytes, token_count * 4 * (uint64_t(model.hidden_size()) + widest));
-    if (rows > 0) plan.statistics_bytes = std::max(plan.statistics_bytes, widest * widest * 40);
-  }
-  const uint64_t ends = uint64_t(model.vocabulary_size()) * uint64_t(model.hidden_size()) * 4 * (model.tied_embeddings() ? 1 : 2);
-  const uint64_t temporaries = uint64_t(threads) * uint64_t(std::max<int64_t>(row_tokens, 1)) * 4 * 3 *
-                               uint64_t(blocks.empty() ? 0 : blocks.begin()->second.widest_output);
-  const uint64_t calibrating = plan.activation_bytes + plan.statistics_bytes + 2 * plan.block_bytes + temporaries;
-  plan.peak_bytes = kBaseBytes + std::max(calibrating, rows > 0 ? ends + plan.block_bytes : 3 * plan.block_bytes);
-  return plan;
 }
 
 std::string Plan::summary() const {
@@ -81,8 +104,23 @@ std::string Plan::summary() const {
   out << std::fixed << std::setprecision(1) << "plan: " << quantized_modules << " modules, " << double(quantized_parameters) / 1e6
       << " M weights at " << std::setprecision(2) << bits_per_weight << " bits; " << std::setprecision(1) << double(source_bytes) / kMebibyte
       << " MiB in, " << double(output_bytes) / kMebibyte << " MiB out; memory " << double(peak_bytes) / kMebibyte << " MiB at most";
-  if (forward_flops > 0) out << "; " << std::defaultfloat << std::setprecision(3) << (forward_flops + gram_flops) / 1e12 << " TFLOP";
+  const double flops = work().flops();
+  if (rows > 0 && flops > 0) out << "; " << std::defaultfloat << std::setprecision(3) << flops / 1e12 << " TFLOP";
   return out.str();
+}
+
+std::string Plan::memory_summary() const {
+  const PlanStage* stage = largest_stage();
+  if (stage == nullptr) return {};
+  std::string out = cat("plan: memory is largest in ", stage->name, stage->at.empty() ? "" : " (", stage->at, stage->at.empty() ? "" : ")", ":");
+  const char* separator = " ";
+  for (const PlanPart& part : stage->parts) {
+    if (part.host < (1u << 18)) continue;  // a quarter of a MiB says nothing
+    out += cat(separator, part.name, " ", mebibytes(part.host));
+    separator = ", ";
+  }
+  if (seconds > 0) out += cat("; about ", int64_t(std::ceil(seconds)), " s");
+  return out;
 }
 
 void Plan::check_budget(uint64_t max_memory_bytes) const {
@@ -98,6 +136,7 @@ void Plan::check_budget(uint64_t max_memory_bytes) const {
 }
 
 Json Plan::to_json() const {
+  const PlanWork work = this->work();
   Json out = Json::object();
   out.set("calibration_rows", rows);
   out.set("tokens_per_row", row_tokens);
@@ -106,12 +145,19 @@ Json Plan::to_json() const {
   out.set("bits_per_weight", bits_per_weight);
   out.set("source_bytes", source_bytes);
   out.set("output_bytes", output_bytes);
-  out.set("forward_flops", forward_flops);
-  out.set("gram_flops", gram_flops);
+  out.set("forward_flops", work.linear_flops + work.integer_flops + work.attention_flops);
+  out.set("gram_flops", work.gram_flops);
+  out.set("solve_flops", work.solve_flops);
+  out.set("read_bytes", work.read_bytes);
+  out.set("written_bytes", work.written_bytes);
   out.set("activation_bytes", activation_bytes);
-  out.set("statistics_bytes", statistics_bytes);
-  out.set("block_bytes", block_bytes);
   out.set("peak_bytes", peak_bytes);
+  out.set("device_peak_bytes", device_peak_bytes);
+  if (seconds > 0) out.set("seconds", seconds);
+  if (stages.empty()) return out;
+  Json list = Json::array();
+  for (const PlanStage& stage : stages) list.push_back(stage_json(stage));
+  out.set("stages", std::move(list));
   return out;
 }
 

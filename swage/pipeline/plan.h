@@ -2,34 +2,66 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "swage/base/json.h"
-#include "swage/pipeline/assignment.h"
-#include "swage/pipeline/output.h"
+#include "swage/pipeline/rates.h"
 
 namespace swage::pipeline {
+
+// Something that is in memory; bytes.
+struct PlanPart {
+  std::string name;
+  uint64_t host = 0, device = 0;
+};
+
+// Arithmetic and traffic of a stage.
+struct PlanWork {
+  double linear_flops = 0;     // 2 T P of linears on float weights
+  double integer_flops = 0;    // the same on integer codes
+  double attention_flops = 0;
+  double gram_flops = 0;       // T n^2 for each distinct input of n columns: half of the full product
+  double solve_flops = 0;      // of modifiers, and of correcting their targets
+  double moved_bytes = 0;      // outside of products: weights and activations read, converted, looked through
+  uint64_t read_bytes = 0, written_bytes = 0;  // of files
+
+  double flops() const { return linear_flops + integer_flops + attention_flops + gram_flops + solve_flops; }
+  PlanWork& operator+=(const PlanWork& other);
+};
+
+struct PlanStage {
+  std::string name;             // "embed", "calibrate", "quantize", "check"
+  std::string at;               // where its memory is largest: "layer 3, mlp input"; empty: anywhere
+  std::vector<PlanPart> parts;  // what is there then
+  PlanWork work;
+  double seconds = 0;           // about; 0: not estimated
+
+  uint64_t host_bytes() const;
+  uint64_t device_bytes() const;
+};
 
 struct Plan {
   int64_t rows = 0, row_tokens = 0;      // calibration; 0 without
   uint64_t source_bytes = 0, output_bytes = 0;
   int64_t quantized_modules = 0, quantized_parameters = 0;
   double bits_per_weight = 0;            // of the quantized modules, scales included
-  double forward_flops = 0;              // 2 T P of the linears
-  double gram_flops = 0;                 // T sum n^2 over the distinct inputs: half of the full products
-  uint64_t activation_bytes = 0;         // at their largest
-  uint64_t statistics_bytes = 0;         // Gram, factor and solver's copies of the widest input
-  uint64_t block_bytes = 0;              // float32 weights of the largest block, and the ends while they are needed
-  uint64_t peak_bytes = 0;               // estimate of the resident set
+  uint64_t activation_bytes = 0;         // at their largest; they grow with `rows`
+  uint64_t peak_bytes = 0, device_peak_bytes = 0;  // of the process, on the host; estimates
+  std::vector<PlanStage> stages;         // in order; empty for a run that works from the shards alone
+  double seconds = 0;                    // about, all stages; 0: not estimated
+
+  // The stage that takes most of the host's memory; nullptr without stages.
+  const PlanStage* largest_stage() const;
+  PlanWork work() const;
+  // Fills the seconds: what computes and what reads and writes go on at the same time.
+  void estimate_time(const Rates& rates);
 
   // Error(InvalidArgument) saying the smallest budget that would do, and what would make it smaller, if the peak exceeds
-  // `max_memory_bytes` (0: no limit). What the estimate leaves out is measured in docs/performance.md.
+  // `max_memory_bytes` (0: no limit). How far to trust the estimate: docs/performance.md.
   void check_budget(uint64_t max_memory_bytes) const;
   Json to_json() const;
   std::string summary() const;           // one line for people
+  std::string memory_summary() const;    // another one: what the peak is made of; empty without stages
 };
-
-// `rows` and `row_tokens` are 0 for a run without calibration. `threads` run at once.
-Plan make_plan(const checkpoint::Reader& reader, const model::Model& model, const Assignment& assignment, const OutputLayout& layout,
-               int64_t rows, int64_t row_tokens, int threads);
 
 }  // namespace swage::pipeline

@@ -1,5 +1,7 @@
 #include "swage/pipeline/self_check.h"
 
+#include <algorithm>
+
 #include "swage/base/error.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/eval/forward.h"
@@ -10,6 +12,18 @@
 
 namespace swage::pipeline {
 
+namespace {
+
+// Gives back the pages of everything that is stored of a module: what was read once would else stay, up to the size of the output.
+void drop_module(const checkpoint::Reader& reader, const std::string& module) {
+  const std::string prefix = module + ".";
+  const std::vector<io::TensorSpec>& tensors = reader.tensors();  // sorted by name
+  auto spec = std::lower_bound(tensors.begin(), tensors.end(), prefix, [](const io::TensorSpec& a, const std::string& name) { return a.name < name; });
+  for (; spec != tensors.end() && spec->name.starts_with(prefix); ++spec) reader.drop(spec->name);
+}
+
+}  // namespace
+
 void check_files(const std::filesystem::path& folder, const std::vector<ModuleReport>& modules) {
   const checkpoint::Reader reader(folder);
   const format::CheckpointWeights weights(reader);
@@ -17,6 +31,7 @@ void check_files(const std::filesystem::path& folder, const std::vector<ModuleRe
     const ModuleReport& module = modules[size_t(i)];
     const uint64_t found = module.dense ? fingerprint(reader.view(module.name + ".weight")) : fingerprint(weights.quantized(module.name).weight);
     SWAGE_CHECK(found == module.fingerprint, Internal, "self-check: ", module.name, " reads back other than it was solved");
+    drop_module(reader, module.name);
   });
 }
 

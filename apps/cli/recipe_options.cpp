@@ -1,0 +1,157 @@
+#include "apps/cli/recipe_options.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "swage/base/error.h"
+#include "swage/base/memory_budget.h"
+#include "swage/swage.h"
+
+namespace swage::cli {
+namespace {
+
+// Where neither a recipe nor an option says otherwise.
+constexpr const char* kDefaultScheme = "W4A16";
+constexpr const char* kDefaultIgnore = "lm_head";
+
+template <class T>
+Json parse_number(const std::string& text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  SWAGE_CHECK(error == std::errc() && end == text.data() + text.size(), InvalidArgument, "\"", text, "\": expected a ",
+              std::is_integral_v<T> ? "whole number" : "number");
+  return Json(value);
+}
+
+Json parse_bool(const std::string& text) {
+  SWAGE_CHECK(text == "true" || text == "false", InvalidArgument, "\"", text, "\": expected true or false");
+  return Json(text == "true");
+}
+
+// Visits a modifier's config and makes an option of each field. Fields that several modifiers have become one option.
+class OptionMaker {
+ public:
+  OptionMaker(RecipeOptions& options, std::string method) : options_(options), method_(std::move(method)) {}
+
+  void operator()(std::string_view name, bool&, std::string_view help) { add(name, help, parse_bool); }
+  void operator()(std::string_view name, std::optional<bool>&, std::string_view help) { add(name, help, parse_bool); }
+  void operator()(std::string_view name, int64_t&, std::string_view help) { add(name, help, parse_number<int64_t>); }
+  void operator()(std::string_view name, std::optional<int64_t>&, std::string_view help) { add(name, help, parse_number<int64_t>); }
+  void operator()(std::string_view name, double& value, std::string_view help) { add(name, help, parse_number<double>).defaults.emplace_back(method_, cat(value)); }
+  void operator()(std::string_view name, std::optional<std::string>&, std::string_view help) { add(name, help, text); }
+  void operator()(std::string_view name, std::string& value, std::string_view help) { add(name, help, text).defaults.emplace_back(method_, value); }
+  void operator()(std::string_view name, std::vector<std::string>&, std::string_view help) { add(name, help, text).is_list = true; }
+  void operator()(std::string_view name, std::optional<double>&, std::string_view help) { add(name, help, parse_number<double>); }
+  void operator()(std::string_view name, Json&, std::string_view help) {  // too large for a command line, but for one number; in recipe files
+    if (name == "sparsity") add(name, help, parse_number<double>);
+  }
+
+ private:
+  static Json text(const std::string& value) { return Json(value); }
+  FieldOption& add(std::string_view name, std::string_view help, std::function<Json(const std::string&)> parse) {
+    const auto [found, fresh] = options_.by_name.try_emplace(std::string(name));
+    if (fresh) options_.order.emplace_back(name);
+    FieldOption& option = found->second;
+    if (fresh) option.help = help;
+    option.methods += (option.methods.empty() ? "" : ", ") + method_;
+    option.parse = std::move(parse);
+    return option;
+  }
+  RecipeOptions& options_;
+  std::string method_;
+};
+
+// " [2.4]", or by method where they differ: " [gptq: pnorm, rtn: absmax]".
+std::string defaults_text(const FieldOption& field) {
+  std::string by_method;
+  bool same = true;
+  for (const auto& [method, value] : field.defaults) {
+    same = same && value == field.defaults[0].second;
+    by_method += cat(by_method.empty() ? "" : ", ", method, ": ", value);
+  }
+  if (field.defaults.empty()) return "";
+  return cat(" [", same ? field.defaults[0].second : by_method, "]");
+}
+
+std::string flag_of(std::string field) {
+  std::replace(field.begin(), field.end(), '_', '-');
+  return "--" + field;
+}
+
+}  // namespace
+
+void RecipeOptions::add_to(CLI::App& command) {
+  command.add_option("--recipe", recipe_file, "YAML or JSON recipe; LLM Compressor's are read as they are")->type_name("FILE");
+  command.add_option("--method", method, "gptq, or rtn (round to nearest, needs no data); or to prune: sparsegpt, wanda, magnitude (needs no data)")->capture_default_str()->type_name("");
+  modifiers::GptqConfig gptq;
+  OptionMaker of_gptq(*this, "gptq");
+  gptq.visit(of_gptq);
+  modifiers::QuantizationConfig rtn;
+  OptionMaker of_rtn(*this, "rtn");
+  rtn.visit(of_rtn);
+  modifiers::SparseGptConfig sparsegpt;
+  OptionMaker of_sparsegpt(*this, "sparsegpt");
+  sparsegpt.visit(of_sparsegpt);
+  modifiers::WandaConfig wanda;
+  OptionMaker of_wanda(*this, "wanda");
+  wanda.visit(of_wanda);
+  modifiers::MagnitudePruningConfig magnitude;
+  OptionMaker of_magnitude(*this, "magnitude");
+  magnitude.visit(of_magnitude);
+  for (const std::string& name : order) {
+    FieldOption& field = by_name[name];
+    const std::string flag = flag_of(name);
+    field.help += defaults_text(field);
+    if (name == "scheme") field.help += cat(" [", kDefaultScheme, "]");
+    if (name == "ignore") field.help += cat(" [", kDefaultIgnore, "]");
+    auto* option = command.add_option(flag, field.given, cat(field.help, field.methods.find(',') == std::string::npos ? cat(" (", field.methods, ")") : ""));
+    option->group("What is done (--recipe has the same fields)")->allow_extra_args(false)->type_name("");
+    if (!field.is_list) option->take_last();
+    if (name == "symmetric") option->expected(0, 1);  // --symmetric alone means true
+  }
+}
+
+Json RecipeOptions::fields() const {
+  if (!recipe_file.empty()) {
+    for (const auto& [name, field] : by_name) {
+      SWAGE_CHECK(field.given.empty(), InvalidArgument, "--recipe says what is done: put ", name, " into ", recipe_file);
+    }
+    return Json::object();
+  }
+  Json out = Json::object();
+  for (const std::string& name : order) {
+    const FieldOption& field = by_name.at(name);
+    if (field.given.empty()) continue;
+    if (!field.is_list) {
+      try {
+        out.set(name, field.parse(field.given.back().empty() && name == "symmetric" ? "true" : field.given.back()));
+      } catch (Error& e) {
+        e.add_context(flag_of(name));
+        throw;
+      }
+      continue;
+    }
+    Json list = Json::array();
+    for (const std::string& item : field.given) list.push_back(item);
+    out.set(name, std::move(list));
+  }
+  const bool quantizes = method == "gptq" || method == "rtn";
+  if (quantizes && out.find("scheme") == nullptr) out.set("scheme", kDefaultScheme);
+  if (out.find("ignore") == nullptr) {
+    Json ignore = Json::array();
+    ignore.push_back(kDefaultIgnore);
+    out.set("ignore", std::move(ignore));
+  }
+  return out;
+}
+
+uint64_t parse_max_memory(const std::string& text) {
+  try {
+    return parse_memory_budget(text);
+  } catch (Error& e) {
+    e.add_context("--max-memory");
+    throw;
+  }
+}
+
+}  // namespace swage::cli

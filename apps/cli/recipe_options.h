@@ -1,0 +1,40 @@
+// What is done to a model, as options: a recipe file, or one method with its fields. For every command that takes them.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "swage/base/json.h"
+
+namespace swage::cli {
+
+// A field of some modifier as a command line option: --dampening-frac for dampening_frac.
+struct FieldOption {
+  std::string help;
+  std::string methods;   // "gptq, rtn"
+  std::vector<std::pair<std::string, std::string>> defaults;  // by method
+  bool is_list = false;
+  std::vector<std::string> given;
+  std::function<Json(const std::string&)> parse;
+};
+
+struct RecipeOptions {
+  std::string recipe_file;  // empty: method and fields
+  std::string method = "gptq";
+  std::vector<std::string> order;
+  std::map<std::string, FieldOption> by_name;
+
+  // This must outlive `command`.
+  void add_to(CLI::App& command);
+  // What was given on the command line, as the fields of a modifier; empty with a recipe. Error(InvalidArgument) for a value that makes no
+  // sense, and for a field beside a recipe.
+  Json fields() const;
+};
+
+// Bytes of --max-memory. Error(InvalidArgument) naming the option.
+uint64_t parse_max_memory(const std::string& text);
+
+}  // namespace swage::cli

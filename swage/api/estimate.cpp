@@ -1,0 +1,29 @@
+#include <filesystem>
+
+#include "swage/api/guard.h"
+#include "swage/api/recipe_of.h"
+#include "swage/data/hub.h"
+#include "swage/pipeline/estimate.h"
+#include "swage/swage.h"
+
+namespace swage {
+
+Json estimate(const EstimateOptions& options, const Context& context) {
+  return api::guard(context, [&] {
+    const recipe::Recipe recipe = api::recipe_of(options);
+    pipeline::EstimateJob job;
+    const bool is_file = std::filesystem::is_regular_file(options.model);
+    job.source = is_file ? std::filesystem::path(options.model) : data::resolve_model(options.model, api::hub_options(options.hub));
+    job.chain = modifiers::make_chain(recipe.modifiers);
+    job.recipe_file = options.recipe_file;
+    job.num_calibration_samples = options.num_calibration_samples;
+    job.max_seq_length = options.max_seq_length;
+    job.moe_routed = options.moe_routed;
+    job.check = options.check;
+    job.max_memory_bytes = options.max_memory_bytes;
+    if (!options.rates.empty()) job.given = pipeline::parse_rates(options.rates);
+    return pipeline::run_estimate(job, context);
+  });
+}
+
+}  // namespace swage

@@ -1,0 +1,118 @@
+#include "swage/model/shape.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "swage/base/error.h"
+#include "swage/checkpoint/no_weights.h"
+#include "swage/model/arch/size_table.h"
+#include "swage/model/model.h"
+
+namespace swage::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+Json config_of(const std::string& name) {
+  std::ifstream file(fs::path(SWAGE_TEST_DATA) / name / "config.json");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return parse_json(text.str(), name);
+}
+
+int64_t parameters_of(const std::vector<io::TensorSpec>& tensors) {
+  int64_t sum = 0;
+  for (const io::TensorSpec& spec : tensors) {
+    int64_t count = 1;
+    for (const int64_t size : spec.shape) count *= size;
+    sum += count;
+  }
+  return sum;
+}
+
+TEST(ModelShape, CountsTheParametersOfTheCheckpoint) {
+  for (const char* name : {"llama32_tied", "opt", "opt_350m", "mixtral", "qwen3_moe_fused"}) {
+    const Json config = config_of(std::string("model/") + name);
+    const auto model = make_model(config, checkpoint::NoWeights());
+    EXPECT_EQ(model->shape().parameters(), parameters_of(model->required_tensors())) << name;
+  }
+}
+
+TEST(ModelShape, HasTheModulesOfTheModel) {
+  for (const char* name : {"llama32_tied", "opt_350m", "mixtral"}) {
+    const auto model = make_model(config_of(std::string("model/") + name), checkpoint::NoWeights());
+    std::set<std::string> wanted, found;
+    for (const ModuleInfo& module : model->modules()) wanted.insert(cat(module.name, " ", module.rows, " ", module.columns, " ", module.block, " ", module.quantizable));
+    for (const ModuleInfo& module : model->shape().modules()) found.insert(cat(module.name, " ", module.rows, " ", module.columns, " ", module.block, " ", module.quantizable));
+    EXPECT_EQ(found, wanted) << name;
+  }
+}
+
+TEST(ModelShape, EveryLinearIsInOneGroupOfLinearsThatReadAsManyColumns) {
+  for (const Json& config : {config_of("model/opt"), config_of("model/mixtral"), config_of("pipeline/deepseek_r1"), config_of("pipeline/qwen2_5_vl_7b")}) {
+    std::optional<ModelShape> shape = known_sizes(config);
+    if (!shape) shape = make_model(config, checkpoint::NoWeights())->shape();
+    for (const BlockShape& block : shape->blocks) {
+      std::vector<int> seen(block.linears.size());
+      for (const Stage& stage : block.stages) {
+        for (const InputGroup& group : stage.groups) {
+          for (const int index : group.linears) {
+            ++seen[size_t(index)];
+            EXPECT_EQ(block.linears[size_t(index)].columns, block.linears[size_t(group.linears[0])].columns) << block.linears[size_t(index)].name;
+          }
+        }
+      }
+      EXPECT_EQ(seen, std::vector<int>(block.linears.size(), 1));
+    }
+  }
+}
+
+// As Hugging Face counts the weights of the published files; R1's file has 2^-14 as many scales besides.
+TEST(ModelShape, CountsPublishedModels) {
+  EXPECT_EQ(make_model(config_of("pipeline/llama3_8b"), checkpoint::NoWeights())->shape().parameters(), 8030261248);
+  EXPECT_EQ(known_sizes(config_of("pipeline/qwen2_5_vl_7b"))->parameters(), 8292166656);
+  const ModelShape r1 = *known_sizes(config_of("pipeline/deepseek_r1"));
+  EXPECT_EQ(r1.parameters() - r1.side_parameters, 671026419200);
+  EXPECT_NEAR(double(r1.parameters()), 684.49e9, 0.01e9);
+}
+
+TEST(ModelShape, SizesOfAnUnknownArchitectureAreNotMadeUp) {
+  EXPECT_FALSE(known_sizes(parse_json(R"({"model_type": "gizmo"})", "config")).has_value());
+  EXPECT_FALSE(known_sizes(config_of("pipeline/llama3_8b")).has_value());
+}
+
+TEST(ModelShape, AMissingFieldIsNamed) {
+  Json config = config_of("pipeline/deepseek_r1");
+  config.set("kv_lora_rank", Json());
+  try {
+    known_sizes(config);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::CorruptData);
+    EXPECT_NE(std::string(e.what()).find("kv_lora_rank"), std::string::npos) << e.what();
+  }
+  Json vision = config_of("pipeline/qwen2_5_vl_7b");
+  vision.set("vision_config", Json());
+  try {
+    known_sizes(vision);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("vision_config is missing"), std::string::npos) << e.what();
+  }
+  config = config_of("pipeline/deepseek_r1");
+  config.set("num_hidden_layers", int64_t(4096));
+  config.set("n_routed_experts", int64_t(16384));
+  try {
+    known_sizes(config);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find(" times n_routed_experts "), std::string::npos) << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace swage::model

@@ -1,0 +1,221 @@
+#include "swage/pipeline/estimate.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <sstream>
+
+#include "swage/base/error.h"
+#include "swage/base/version.h"
+#include "swage/checkpoint/no_weights.h"
+#include "swage/checkpoint/reader.h"
+#include "swage/format/format.h"
+#include "swage/format/weight_source.h"
+#include "swage/model/arch/size_table.h"
+#include "swage/model/model.h"
+#include "swage/pipeline/activation_scales.h"
+#include "swage/pipeline/make_plan.h"
+#include "swage/pipeline/output.h"
+#include "swage/pipeline/quantized_source.h"
+#include "swage/pipeline/rescaling.h"
+
+namespace swage::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kCheckTokens = 4 * 128;  // of a run with text, see text.cpp
+
+Json read_config(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  SWAGE_CHECK(file.good(), Io, path.string(), ": cannot be read; an estimate needs a model's config.json");
+  std::ostringstream text;
+  text << file.rdbuf();
+  Json config = parse_json(text.str(), path.string());
+  SWAGE_CHECK(config.is_object(), CorruptData, path.string(), ": expected an object");
+  return config;
+}
+
+bool holds_weights(const fs::path& folder) {
+  constexpr const char* kEndings[] = {".safetensors", ".bin", ".pt", ".pth"};  // the Reader says what is wrong with the last three
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    for (const char* ending : kEndings) {
+      if (entry.path().extension() == ending) return true;
+    }
+  }
+  return false;
+}
+
+io::Dtype dtype_of(const Json& config) {
+  const std::string name = config.get_string("torch_dtype", config.get_string("dtype", "bfloat16"));
+  if (name == "float32") return io::Dtype::F32;
+  return name == "float16" ? io::Dtype::F16 : io::Dtype::BF16;
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+// Sizes of the output as the shapes alone tell: quantized modules in their formats, everything else as it is.
+struct Sizes {
+  uint64_t source = 0, output = 0, copied = 0, largest_copied = 0;
+};
+
+uint64_t stored_bytes(const scheme::Scheme& scheme, const model::ModuleInfo& module, io::Dtype dtype) {
+  uint64_t sum = 0;
+  const auto specs = format::format_named(scheme.format).specs(*scheme.weights, module.rows, module.columns, scale_dtype_of(*scheme.weights, dtype));
+  for (const io::TensorSpec& spec : specs) sum += io::data_bytes(spec);
+  return sum;
+}
+
+Sizes sizes_of(const model::ModelShape& shape, const Assignment& assignment, const Sparsity& sparsity, io::Dtype dtype, uint64_t source_bytes) {
+  const uint64_t element = io::data_bytes({"", dtype, {1}});
+  Sizes out;
+  out.source = source_bytes > 0 ? source_bytes : uint64_t(shape.parameters()) * element;
+  out.copied = out.source;
+  for (const model::ModuleInfo& module : shape.modules()) {
+    const uint64_t bytes = uint64_t(module.parameters()) * element;
+    const scheme::Scheme* scheme = assignment.find(module.name);
+    const bool rewritten = scheme != nullptr || sparsity.find(module.name) != nullptr;
+    if (rewritten) out.copied -= std::min(out.copied, bytes);
+    else out.largest_copied = std::max(out.largest_copied, bytes);
+    if (rewritten) out.output += scheme != nullptr ? stored_bytes(*scheme, module, dtype) : bytes;
+  }
+  out.output += out.copied;
+  return out;
+}
+
+// The model as far as it is there.
+class Estimate {
+ public:
+  Estimate(const EstimateJob& job, const Context& context)
+      : job_(job), context_(context), is_file_(fs::is_regular_file(job.source)), folder_(is_file_ ? job.source.parent_path() : job.source) {
+    if (!is_file_ && holds_weights(folder_)) {
+      reader_.emplace(folder_);
+      weights_ = std::make_unique<format::CheckpointWeights>(*reader_, at::kCPU, format::CheckpointWeightsOptions{.weights_only = true});
+      for (const io::TensorSpec& spec : reader_->tensors()) source_bytes_ += io::data_bytes(spec);
+    }
+    config_ = reader_ ? reader_->config() : read_config(is_file_ ? job.source : folder_ / "config.json");
+    describe();
+    assign();
+  }
+
+  Json run() {
+    const bool calibrated = job_.chain.calibrating() != nullptr || assignment_.needs_calibration();
+    const int64_t positions = model_ ? model_->max_positions() : config_.get_int("max_position_embeddings", 0);
+    SWAGE_CHECK(!calibrated || positions == 0 || job_.max_seq_length <= positions, InvalidArgument, "max-seq-length ", job_.max_seq_length,
+                ": the model takes ", positions, " tokens");
+    Plan plan = make_plan(input(calibrated));
+    const bool all_given = job_.given.gemm > 0 && job_.given.copy > 0 && job_.given.disk > 0;
+    Rates rates = job_.given;
+    if (!all_given && job_.measure_seconds > 0) rates = measure_rates(folder_, rates, job_.measure_seconds);
+    if (rates.gemm > 0 && rates.copy > 0 && rates.disk > 0) plan.estimate_time(rates);
+    Json out = report(plan, rates);
+    plan.check_budget(job_.max_memory_bytes);
+    return out;
+  }
+
+ private:
+  void describe() {
+    const checkpoint::NoWeights none;
+    const checkpoint::WeightSource& source = weights_ ? static_cast<const checkpoint::WeightSource&>(*weights_) : none;
+    std::vector<std::string> known = model::supported_model_types();
+    const std::string model_type = config_.get_string("model_type", "");
+    if (std::find(known.begin(), known.end(), model_type) != known.end() || model_type.empty()) {
+      model_ = model::make_model(config_, source);
+      shape_ = model_->shape();
+      return;
+    }
+    std::optional<model::ModelShape> sized = model::known_sizes(config_);
+    for (const std::string& name : model::sized_model_types()) known.push_back(name);
+    std::sort(known.begin(), known.end());
+    SWAGE_CHECK(sized.has_value(), Unsupported, "model_type \"", model_type, "\": the sizes of this architecture are not known; known are ", joined(known),
+                ". A run with --model-free needs no architecture");
+    shape_ = std::move(*sized);
+    warnings_.push_back(cat("swage cannot run calibration text through ", model_type, " (", shape_.not_run,
+                            "): these figures are what it would take. Methods without data work with --model-free"));
+  }
+
+  void assign() {
+    try {
+      assignment_ = assign_schemes(job_.chain, shape_.modules(), shape_.tied_embeddings);
+    } catch (Error& e) {
+      if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
+      throw;
+    }
+    if (model_) {
+      const Rescalings rescalings = resolve_rescalings(job_.chain, *model_, assignment_);
+      warnings_.insert(warnings_.end(), rescalings.warnings.begin(), rescalings.warnings.end());
+      sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
+      return;
+    }
+    SWAGE_CHECK(job_.chain.sparsifiers.empty(), Unsupported, "pruning: model_type \"", config_.get_string("model_type", ""), "\" is known by its sizes only");
+  }
+
+  PlanInput input(bool calibrated) const {
+    const io::Dtype dtype = reader_ ? dense_dtype(*reader_) : dtype_of(config_);
+    const Sizes sizes = sizes_of(shape_, assignment_, sparsity_, dtype, source_bytes_);
+    PlanInput in{.shape = shape_, .assignment = assignment_, .sparsity = sparsity_, .chain = job_.chain};
+    in.source_bytes = sizes.source;
+    in.output_bytes = sizes.output;
+    in.copied_bytes = sizes.copied;
+    in.largest_copied_bytes = sizes.largest_copied;
+    const double dense = double(io::data_bytes({"", dtype, {1}}));  // what the source holds quantized is smaller
+    in.bytes_per_weight = std::min(dense, double(sizes.source) / double(shape_.parameters()));
+    in.rows = calibrated ? job_.num_calibration_samples : 0;
+    in.row_tokens = calibrated ? job_.max_seq_length : 0;
+    in.moe_routed = job_.moe_routed;
+    in.keeps_activations = true;
+    in.check_tokens = calibrated && job_.check ? kCheckTokens : 0;
+    in.threads = at::get_num_threads();
+    in.on_device = context_.device.kind == Device::Kind::Cuda;  // one need not be here
+    return in;
+  }
+
+  Json report(const Plan& plan, const Rates& rates) const {
+    int64_t layer = 0;
+    for (const model::BlockShape& block : shape_.blocks) layer = std::max(layer, block.parameters());
+    Json out = Json::object(), warnings = Json::array();
+    out.set("swage", kVersion);
+    out.set("model_type", config_.get_string("model_type", ""));
+    out.set("parameters", shape_.parameters());
+    out.set("layers", int64_t(shape_.blocks.size()));
+    out.set("layer_parameters", layer);
+    out.set("from", reader_ ? "headers of the shards" : "config.json");
+    out.set("runs", model_ != nullptr);
+    out.set("modifier", job_.chain.text());
+    out.set("device", context_.device.kind == Device::Kind::Cuda ? "cuda" : "cpu");
+    out.set("threads", int64_t(at::get_num_threads()));
+    out.set("plan", plan.to_json());
+    out.set("rates", rates.to_json());
+    for (const std::string& warning : warnings_) warnings.push_back(warning);
+    out.set("warnings", std::move(warnings));
+    return out;
+  }
+
+  const EstimateJob& job_;
+  const Context& context_;
+  const bool is_file_;
+  const fs::path folder_;
+  std::optional<checkpoint::Reader> reader_;            // with the shards
+  std::unique_ptr<format::CheckpointWeights> weights_;  // the same
+  uint64_t source_bytes_ = 0;
+  Json config_;
+  std::unique_ptr<model::Model> model_;                 // null: known by its sizes only
+  model::ModelShape shape_;
+  Assignment assignment_;
+  Sparsity sparsity_;
+  std::vector<std::string> warnings_;
+};
+
+}  // namespace
+
+Json run_estimate(const EstimateJob& job, const Context& context) { return Estimate(job, context).run(); }
+
+}  // namespace swage::pipeline

@@ -1,0 +1,29 @@
+// The plan of a run from the shapes of its model.
+#pragma once
+#include "swage/model/shape.h"
+#include "swage/modifiers/chain.h"
+#include "swage/pipeline/assignment.h"
+#include "swage/pipeline/plan.h"
+#include "swage/pipeline/sparsity.h"
+
+namespace swage::pipeline {
+
+struct PlanInput {
+  const model::ModelShape& shape;
+  const Assignment& assignment;
+  const Sparsity& sparsity;
+  const modifiers::Chain& chain;
+  uint64_t source_bytes = 0, output_bytes = 0, copied_bytes = 0;  // tensor data; what is taken over as it is
+  uint64_t largest_copied_bytes = 0;                              // one tensor of these
+  double bytes_per_weight = 2;                                    // in the source
+  int64_t rows = 0, row_tokens = 0;                               // of calibration; 0 without
+  bool moe_routed = false;
+  bool keeps_activations = false;  // saves those of each layer, to be gone on from
+  int64_t check_tokens = 0;        // of the perplexity check; 0 without
+  int threads = 1;
+  bool on_device = false;          // a GPU takes weights, activations and Gram matrices; solvers stay on the host
+};
+
+Plan make_plan(const PlanInput& input);
+
+}  // namespace swage::pipeline
