@@ -47,7 +47,7 @@ struct CompressOptions {
   bool moe_routed = false;  // experts calibrate on the tokens routed to them; false: on all tokens
 
   std::string offload_folder;     // where activations lie while they are not worked on; empty: in memory
-  uint64_t max_memory_bytes = 0;  // of the host; a run whose plan exceeds it is refused; 0: no limit
+  uint64_t max_memory_bytes = 0;  // of the host: activations go to a file if need be, and a run whose plan exceeds it is refused; 0: no limit
   uint64_t shard_bytes = uint64_t{5} << 30;
   bool overwrite = false;
   bool resume = true;     // keep what is finished when interrupted; go on with what an earlier run kept

@@ -14,6 +14,7 @@
 #include "swage/checkpoint/reader.h"
 #include "swage/format/weight_source.h"
 #include "swage/model/model.h"
+#include "swage/offload/rows.h"
 #include "swage/pipeline/data_free.h"
 #include "swage/pipeline/html_report.h"
 #include "swage/pipeline/identity.h"
@@ -102,10 +103,17 @@ class Compression {
   }
 
  private:
+  // Where activations lie as files; empty: in memory.
+  std::filesystem::path offload_folder(const checkpoint::Writer& writer) const {
+    if (!plan_.offloads || !job_.offload_folder.empty()) return job_.offload_folder;
+    offload::check_folder(writer.work());
+    return writer.work();
+  }
+
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
     if (needs_owl(sparsity_)) {
       const auto timed = clock_.time("owl");
-      find_owl_shares(*model_, weights_, text.ids_NL, context_, job_.offload_folder, sparsity_);
+      find_owl_shares(*model_, weights_, text.ids_NL, context_, offload_folder(writer), sparsity_);
     }
     const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps};
     if (!steps.finished(kCopied)) {
@@ -115,7 +123,7 @@ class Compression {
       steps.finish(kCopied);
     }
     if (calibrates()) {
-      run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed, .offload_folder = job_.offload_folder});
+      run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed, .offload_folder = offload_folder(writer)});
     } else {
       run_data_free(run);
     }
@@ -168,7 +176,8 @@ class Compression {
     in.check_tokens = job_.check && text.windows_NL.defined() ? text.windows_NL.numel() : 0;
     in.threads = at::get_num_threads();
     in.on_device = !ops::to_torch(context_.device).is_cpu();
-    plan_ = make_plan(in);
+    in.offloads = !job_.offload_folder.empty();
+    plan_ = make_plan_within(in, job_.max_memory_bytes);
     context_.log(Severity::Info, plan_.summary());
     plan_.check_budget(job_.max_memory_bytes);
     if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds));

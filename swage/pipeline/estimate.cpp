@@ -111,7 +111,7 @@ class Estimate {
     const int64_t positions = model_ ? model_->max_positions() : config_.get_int("max_position_embeddings", 0);
     SWAGE_CHECK(!calibrated || positions == 0 || job_.max_seq_length <= positions, InvalidArgument, "max-seq-length ", job_.max_seq_length,
                 ": the model takes ", positions, " tokens");
-    Plan plan = make_plan(input(calibrated));
+    Plan plan = make_plan_within(input(calibrated), job_.max_memory_bytes);
     const bool all_given = job_.given.gemm > 0 && job_.given.copy > 0 && job_.given.disk > 0;
     Rates rates = job_.given;
     if (!all_given && job_.measure_seconds > 0) rates = measure_rates(folder_, rates, job_.measure_seconds);

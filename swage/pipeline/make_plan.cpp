@@ -34,7 +34,7 @@ PlanStage copy_stage(const PlanInput& in) {
 
 PlanStage embed_stage(const PlanInput& in) {
   PlanStage stage{.name = "embed", .at = {}, .parts = {}, .work = {}};
-  const double tokens = double(in.rows) * double(in.row_tokens), hidden = tokens * double(in.shape.hidden_size) * kFloat;
+  const double tokens = double(in.rows) * double(in.row_tokens), hidden = tokens * double(in.shape.hidden_size) * kFloat * share_in_memory(in);
   const auto corrects = [](const modifiers::Quantizer* quantizer) { return quantizer->target() != modifiers::Target::Weights; };
   const bool two = std::any_of(in.assignment.quantizers.begin(), in.assignment.quantizers.end(), corrects);
   Moment now(in.on_device);
@@ -125,6 +125,7 @@ Plan make_plan(const PlanInput& in) {
   Plan plan;
   plan.rows = in.rows;
   plan.row_tokens = in.row_tokens;
+  plan.offloads = in.offloads && in.rows > 0;
   plan.source_bytes = in.source_bytes;
   plan.output_bytes = in.output_bytes;
   count_modules(in, plan);
@@ -144,6 +145,13 @@ Plan make_plan(const PlanInput& in) {
     plan.device_peak_bytes = std::max(plan.device_peak_bytes, stage.device_bytes());
   }
   return plan;
+}
+
+Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes) {
+  Plan plan = make_plan(input);
+  if (max_memory_bytes == 0 || plan.peak_bytes <= max_memory_bytes || input.rows == 0 || input.offloads || input.on_device) return plan;
+  input.offloads = true;
+  return make_plan(input);
 }
 
 }  // namespace swage::pipeline

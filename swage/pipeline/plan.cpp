@@ -119,20 +119,15 @@ std::string Plan::memory_summary() const {
     out += cat(separator, part.name, " ", mebibytes(part.host));
     separator = ", ";
   }
+  if (offloads) out += cat("; ", mebibytes(activation_bytes), " of activations in a file");
   if (seconds > 0) out += cat("; about ", int64_t(std::ceil(seconds)), " s");
   return out;
 }
 
 void Plan::check_budget(uint64_t max_memory_bytes) const {
   if (max_memory_bytes == 0 || peak_bytes <= max_memory_bytes) return;
-  std::string advice;
-  const uint64_t excess = peak_bytes - max_memory_bytes;
-  if (rows > 1 && activation_bytes > excess) {
-    const uint64_t bytes_per_row = activation_bytes / uint64_t(rows), fewer = (excess + bytes_per_row - 1) / bytes_per_row;
-    if (fewer < uint64_t(rows)) advice = cat("; or --num-calibration-samples ", rows - int64_t(fewer), " in place of ", rows);
-  }
-  throw Error(ErrorKind::InvalidArgument, cat("max-memory ", budget_text(max_memory_bytes), ": this run needs more; the smallest that would do is cpu=",
-                                              budget_text(peak_bytes), advice));
+  throw Error(ErrorKind::InvalidArgument,
+              cat("max-memory ", budget_text(max_memory_bytes), ": this run needs more; the smallest that would do is cpu=", budget_text(peak_bytes)));
 }
 
 Json Plan::to_json() const {
@@ -151,6 +146,7 @@ Json Plan::to_json() const {
   out.set("read_bytes", work.read_bytes);
   out.set("written_bytes", work.written_bytes);
   out.set("activation_bytes", activation_bytes);
+  out.set("activations_in_file", offloads);
   out.set("peak_bytes", peak_bytes);
   out.set("device_peak_bytes", device_peak_bytes);
   if (seconds > 0) out.set("seconds", seconds);

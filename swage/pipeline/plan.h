@@ -46,6 +46,7 @@ struct Plan {
   int64_t quantized_modules = 0, quantized_parameters = 0;
   double bits_per_weight = 0;            // of the quantized modules, scales included
   uint64_t activation_bytes = 0;         // at their largest; they grow with `rows`
+  bool offloads = false;                 // activations lie in a file
   uint64_t peak_bytes = 0, device_peak_bytes = 0;  // of the process, on the host; estimates
   std::vector<PlanStage> stages;         // in order; empty for a run that works from the shards alone
   double seconds = 0;                    // about, all stages; 0: not estimated
@@ -56,8 +57,7 @@ struct Plan {
   // Fills the seconds: what computes and what reads and writes go on at the same time.
   void estimate_time(const Rates& rates);
 
-  // Error(InvalidArgument) saying the smallest budget that would do, and what would make it smaller, if the peak exceeds
-  // `max_memory_bytes` (0: no limit). How far to trust the estimate: docs/performance.md.
+  // Error(InvalidArgument) saying the smallest budget that would do if the peak exceeds `max_memory_bytes` (0: no limit). How far to trust the estimate: docs/performance.md.
   void check_budget(uint64_t max_memory_bytes) const;
   Json to_json() const;
   std::string summary() const;           // one line for people

@@ -13,7 +13,7 @@ using modifiers::Cost, modifiers::kKeptBelow, modifiers::LinearShape;
 
 constexpr double kFloat = 4, kDouble = 8, kCode16 = 2;
 constexpr double kScoreRows = 256;       // of attention, at once in a thread
-constexpr double kQuantizedAtOnce = 16;  // sequences whose inputs are copied, quantized, for a Gram matrix
+constexpr double kQuantizedAtOnce = 8;   // sequences whose inputs are looked at, and copied if they are quantized, for a Gram matrix
 constexpr double kMomentsAtOnce = 8;     // sequences of a correction's sums
 constexpr double kHeldOut = 8;           // one sequence of so many
 constexpr int kRidges = 6;               // that a correction tries
@@ -85,12 +85,13 @@ class Calibration {
   }
 
   double activation_bytes() const { return streams() * (kFloat * tokens_ * (hidden_ + widest_) + routing_); }
+  double activations_in_memory() const { return streams() * (share_in_memory(in_) * kFloat * tokens_ * (hidden_ + widest_) + routing_); }
 
   Moment resident() const {
     Moment now(in_.on_device);
     now.host("process", kDouble * tokens_);  // token ids
     now.moves("weights of a layer", weights_).moves("float weights", float_weights_);
-    now.moves("activations", activation_bytes()).host("solved weights", solved_bytes_).host("kept by the allocator", kept_);
+    now.moves("activations", activations_in_memory()).host("solved weights", solved_bytes_).host("kept by the allocator", kept_);
     return now.moves("Gram matrices", gram_ + scratch_);
   }
 
@@ -306,6 +307,11 @@ double bytes_of_ends(const model::ModelShape& shape) {
     if (!shared) sum += kFloat * double(end.parameters());
   }
   return sum;
+}
+
+double share_in_memory(const PlanInput& input) {
+  if (!input.offloads) return 1;
+  return std::min(1.0, (kQuantizedAtOnce + 2 * input.threads) / std::max(1.0, double(input.rows)));
 }
 
 double gram_scratch_bytes(double columns, double tokens) {

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "swage/base/error.h"
+#include "swage/base/memory_budget.h"
 #include "swage/checkpoint/no_weights.h"
 #include "swage/model/arch/size_table.h"
 #include "swage/model/model.h"
@@ -50,7 +51,11 @@ struct Job {
 
   std::vector<std::unique_ptr<modifiers::Modifier>> modifiers;
   EstimateJob job;
-  Context context{.threads = 2};
+  Context context = [] {
+    Context two;
+    two.threads = 2;
+    return two;
+  }();
 };
 
 constexpr const char* kW4 = R"({"scheme": "W4A16", "ignore": ["lm_head"]})";
@@ -223,21 +228,26 @@ TEST(Plan, TimeFollowsTheRates) {
   EXPECT_NEAR(plan.get_double("seconds", 0), double(plan.get_int("read_bytes", 0) + plan.get_int("written_bytes", 0)) / 1e9, 5);
 }
 
-TEST(Plan, ABudgetThatIsTooSmallIsRefusedWithWhatWouldDo) {
+TEST(Plan, ABudgetSendsActivationsToAFileBeforeItIsRefused) {
   Job job("pipeline/llama3_8b", "gptq", kW4, 256);
-  job.job.max_memory_bytes = uint64_t{10} << 30;
+  const Json free = job.plan();
+  EXPECT_FALSE(free.get_bool("activations_in_file", true));
+  job.job.max_memory_bytes = uint64_t(free.get_int("peak_bytes", 0)) - 1;
+  const Json tight = job.plan();
+  EXPECT_TRUE(tight.get_bool("activations_in_file", false));
+  EXPECT_LE(tight.get_int("peak_bytes", 0), free.get_int("peak_bytes", 0) - free.get_int("activation_bytes", 0) * 9 / 10);
+  job.job.max_memory_bytes = uint64_t{1} << 30;
   try {
     job.plan();
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::InvalidArgument);
-    const std::string text = e.what();
-    EXPECT_NE(text.find("the smallest that would do is cpu="), std::string::npos) << text;
-    const size_t at = text.find("--num-calibration-samples ");
+    const std::string text = e.what(), before = "the smallest that would do is ";
+    const size_t at = text.find(before);
     ASSERT_NE(at, std::string::npos) << text;
-    job.job.num_calibration_samples = std::stoll(text.substr(at + std::string("--num-calibration-samples ").size()));
+    job.job.max_memory_bytes = parse_memory_budget(text.substr(at + before.size()));
   }
-  EXPECT_LE(uint64_t(job.plan().get_int("peak_bytes", 0)), job.job.max_memory_bytes);  // what it advises does
+  EXPECT_LE(uint64_t(job.plan().get_int("peak_bytes", 0)), job.job.max_memory_bytes);  // what it says does
 }
 
 // --- what an estimate refuses ---------------------------------------------------------------------------------------------

@@ -72,7 +72,11 @@ double integer_rate(double limit_seconds, double gemm) {
 double gram_rate(double limit_seconds) {
   const at::Tensor x_TI = at::ones({2 * kSize, kSize}, at::kFloat);
   at::Tensor gram_II = at::zeros({kSize, kSize}, at::kDouble), scratch;
-  return 2 * std::pow(double(kSize), 3) * times_a_second(limit_seconds, [&] { ops::gram_add(at::ArrayRef<at::Tensor>(x_TI), gram_II, &scratch); });
+  return 2 * std::pow(double(kSize), 3) * times_a_second(limit_seconds, [&] {
+    ops::GramSum sum(gram_II, 2 * kSize, scratch);
+    sum.add(x_TI);
+    sum.finish();
+  });
 }
 
 double copy_rate(double limit_seconds) {

@@ -157,6 +157,18 @@ class Folder(EndToEnd):
                 self.assertEqual(contents(folders[0]), contents(folders[1]))
                 self.assertEqual(list(spill.iterdir()), [])
 
+    def test_a_budget_that_activations_exceed_sends_them_to_a_file(self):
+        rows = ("-d", self.text, "--num-calibration-samples", 64, "--max-seq-length", 64, "--group-size", 16)
+        self.assert_succeeds(self.compress(self.model(), *rows, out=self.folder / "free"))
+        plan = read_json(self.folder / "free" / "swage_report.json")["plan"]
+        self.assertFalse(plan["activations_in_file"])
+        budget = plan["peak_bytes"] - plan["activation_bytes"] // 4
+        self.assert_succeeds(self.compress(self.model(), *rows, "--max-memory", f"cpu={budget}"))
+        report = read_json(self.out / "swage_report.json")
+        self.assertTrue(report["plan"]["activations_in_file"])
+        self.assertLessEqual(report["plan"]["peak_bytes"], budget)
+        self.assertEqual(read_checkpoint(self.folder / "free"), read_checkpoint(self.out))
+
     def test_folders_that_nothing_can_be_offloaded_to(self):
         for folder, part in ((self.folder / "absent", "no such folder"), ("/dev/shm", "lies in memory itself")):
             refused = self.compress(self.model(), *self.calibrated("--offload-folder", folder))
