@@ -181,6 +181,7 @@ class Compression {
     context_.log(Severity::Info, plan_.summary());
     plan_.check_budget(job_.max_memory_bytes);
     if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds));
+    release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
     for (const std::string& warning : rescalings_.warnings) context_.log(Severity::Warning, warning);
   }

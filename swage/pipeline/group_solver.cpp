@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "swage/base/memory.h"
 #include "swage/ops/integer_linear.h"
 #include "swage/pipeline/activation_scales.h"
 #include "swage/pipeline/output.h"
@@ -11,6 +12,8 @@
 namespace swage::pipeline {
 
 using model::Linear;
+
+constexpr size_t kLargeGramBytes = 16 << 20;
 
 void put_into(Linear& linear, const format::QuantizedWeight& weight) {
   const at::Device device = linear.weight_OI.device();
@@ -105,6 +108,7 @@ void GroupSolver::quantize(const modifiers::Quantizer& quantizer, const std::vec
   std::vector<modifiers::SolvedLinear> solved;
   {
     const auto timed = run_.clock.time("solve");
+    if (statistics.gram_II.defined() && statistics.gram_II.nbytes() >= kLargeGramBytes) release_free_memory();  // the forward's, before as much is taken again
     solved = quantizer.quantize(tasks, statistics);
   }
   const auto timed = run_.clock.time("pack and write");
