@@ -24,6 +24,7 @@ class Awq : public Rescaler {
   const std::vector<std::string>& ignore() const override { return config_.ignore; }
   bool follows_linears() const override { return true; }
   bool needs_gram() const override { return true; }
+  bool needs_mean() const override { return true; }
   at::Tensor scales(const RescaleTask& task) const override;
 
  private:

@@ -30,6 +30,7 @@ class Rescaler : public Modifier {
   virtual const std::vector<std::string>& ignore() const = 0;  // producers that are left alone
   virtual bool follows_linears() const = 0;
   virtual bool needs_gram() const = 0;
+  virtual bool needs_mean() const = 0;  // ColumnStatistics::mean_abs_I, undefined without
   // s [I], f32, positive.
   virtual at::Tensor scales(const RescaleTask& task) const = 0;
 };

@@ -19,6 +19,7 @@ class SmoothQuant : public Rescaler {
   const std::vector<std::string>& ignore() const override { return config_.ignore; }
   bool follows_linears() const override { return false; }
   bool needs_gram() const override { return false; }
+  bool needs_mean() const override { return false; }
   at::Tensor scales(const RescaleTask& task) const override;
 
  private:

@@ -23,7 +23,9 @@ std::vector<Linear*> consumers_of(const model::SmoothingPair& pair, Block& block
 
 // The statistics of inputs that were divided by s_I.
 void divide(modifiers::RescaleTask& task, const at::Tensor& s_I) {
-  for (at::Tensor* column_I : {&task.columns.low_I, &task.columns.high_I, &task.columns.mean_abs_I}) *column_I = column_I->div(s_I);
+  for (at::Tensor* column_I : {&task.columns.low_I, &task.columns.high_I, &task.columns.mean_abs_I}) {
+    if (column_I->defined()) *column_I = column_I->div(s_I);
+  }
   if (task.statistics.gram_II.defined()) task.statistics.gram_II = task.statistics.gram_II.div(s_I.unsqueeze(0)).div_(s_I.unsqueeze(1));
 }
 
@@ -40,7 +42,8 @@ void BlockRescaler::rescale(Block& block, int64_t b, const model::Stage& stage) 
 
 void BlockRescaler::rescale(Block& block, const Rescaling& rescaling, const std::vector<Linear*>& consumers) {
   const model::SmoothingPair& pair = rescaling.pair;
-  modifiers::RescaleTask task{{}, inputs_.columns(), {}, pair.run, pair.repeats};
+  const bool wants_mean = std::any_of(rescaling.by.begin(), rescaling.by.end(), [](const modifiers::Rescaler* by) { return by->needs_mean(); });
+  modifiers::RescaleTask task{{}, inputs_.columns(wants_mean), {}, pair.run, pair.repeats};
   const at::Tensor one_I = at::ones_like(task.columns.low_I);
   at::Tensor total_I = one_I, norm_I;
   if (pair.norm) norm_I = run_.weights.load(pair.producer + ".weight");

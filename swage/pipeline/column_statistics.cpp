@@ -1,7 +1,6 @@
 #include "swage/pipeline/column_statistics.h"
 
-#include <ATen/ops/amax.h>
-#include <ATen/ops/amin.h>
+#include <ATen/ops/aminmax.h>
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/minimum.h>
 
@@ -9,11 +8,12 @@
 
 namespace swage::pipeline {
 
-modifiers::ColumnStatistics column_statistics(const std::vector<model::Flow>& flows, const std::function<void(size_t)>& done) {
+modifiers::ColumnStatistics column_statistics(const std::vector<model::Flow>& flows, bool mean, const std::function<void(size_t)>& done) {
   std::vector<modifiers::ColumnStatistics> of_flow(flows.size());
   eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) {
     const at::Tensor& x_TI = flows[size_t(i)].input_TI;
-    of_flow[size_t(i)] = {x_TI.amin({0}), x_TI.amax({0}), x_TI.abs().sum(0, false, at::kDouble)};
+    const auto [low_I, high_I] = at::aminmax(x_TI, 0);
+    of_flow[size_t(i)] = {low_I, high_I, mean ? x_TI.abs().sum(0, false, at::kDouble) : at::Tensor()};
     done(size_t(i));
   });
   modifiers::ColumnStatistics out = of_flow[0];
@@ -21,10 +21,10 @@ modifiers::ColumnStatistics column_statistics(const std::vector<model::Flow>& fl
   for (size_t i = 1; i < flows.size(); ++i) {
     out.low_I = at::minimum(out.low_I, of_flow[i].low_I);
     out.high_I = at::maximum(out.high_I, of_flow[i].high_I);
-    out.mean_abs_I.add_(of_flow[i].mean_abs_I);
+    if (mean) out.mean_abs_I.add_(of_flow[i].mean_abs_I);
     tokens += flows[i].input_TI.size(0);
   }
-  out.mean_abs_I = out.mean_abs_I.div(tokens).to(at::kFloat);
+  if (mean) out.mean_abs_I = out.mean_abs_I.div(tokens).to(at::kFloat);
   return out;
 }
 

@@ -91,7 +91,7 @@ std::vector<solvers::CorrectedTarget> StageInputs::correct(const modifiers::Quan
   return out;
 }
 
-modifiers::ColumnStatistics StageInputs::columns() const { return column_statistics(activations_.flows(), release_); }
+modifiers::ColumnStatistics StageInputs::columns(bool mean) const { return column_statistics(activations_.flows(), mean, release_); }
 
 void StageInputs::scale(const at::Tensor& factor_I, bool mlp, const modifiers::Statistics& after) {
   activations_.scale_inputs(factor_I, mlp);

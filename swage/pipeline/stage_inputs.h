@@ -40,7 +40,8 @@ class StageInputs {
   std::vector<solvers::CorrectedTarget> correct(const modifiers::Quantizer& quantizer, const std::optional<model::ActivationQuantization>& input,
                                                 std::vector<modifiers::LinearTask>& tasks, modifiers::Statistics& statistics);
 
-  modifiers::ColumnStatistics columns() const;
+  // `mean` as in column_statistics().
+  modifiers::ColumnStatistics columns(bool mean) const;
   // Multiplies the inputs by factor_I (f32); `mlp` as in Activations. `after`: the statistics of the outcome, if known.
   void scale(const at::Tensor& factor_I, bool mlp, const modifiers::Statistics& after);
 
