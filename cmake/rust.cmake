@@ -3,10 +3,22 @@
 find_program(CARGO cargo REQUIRED)
 set(SWAGE_CARGO_DIR ${CMAKE_BINARY_DIR}/rust)
 set(SWAGE_RUST_ARCHIVE ${SWAGE_CARGO_DIR}/release/libswage_rust.a)
+set(SWAGE_CARGO_ENVIRONMENT)
+set(SWAGE_CARGO_OPTIONS)
+if(SWAGE_FUZZ)
+  # libFuzzer's counters in the crates, AddressSanitizer in their C code. With a target, build scripts stay as they are.
+  set(SWAGE_RUST_ARCHIVE ${SWAGE_CARGO_DIR}/x86_64-unknown-linux-gnu/release/libswage_rust.a)
+  string(JOIN " " rust_flags -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+    -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1)
+  set(SWAGE_CARGO_ENVIRONMENT "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=${rust_flags}" CC_x86_64_unknown_linux_gnu=${CMAKE_C_COMPILER}
+    "CFLAGS_x86_64_unknown_linux_gnu=-fsanitize=address,fuzzer-no-link")
+  set(SWAGE_CARGO_OPTIONS --target x86_64-unknown-linux-gnu)
+endif()
 file(GLOB_RECURSE SWAGE_RUST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/rust/src/*.rs)
 add_custom_command(
   OUTPUT ${SWAGE_RUST_ARCHIVE}
-  COMMAND ${CARGO} build --quiet --release --locked --target-dir ${SWAGE_CARGO_DIR}
+  COMMAND ${CMAKE_COMMAND} -E env ${SWAGE_CARGO_ENVIRONMENT} ${CARGO} build --quiet --release --locked --target-dir ${SWAGE_CARGO_DIR}
+    ${SWAGE_CARGO_OPTIONS}
   COMMAND ${CMAKE_COMMAND} -E touch ${SWAGE_RUST_ARCHIVE}
   WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}/rust
   DEPENDS ${SWAGE_RUST_SOURCES} ${PROJECT_SOURCE_DIR}/rust/Cargo.toml ${PROJECT_SOURCE_DIR}/rust/Cargo.lock

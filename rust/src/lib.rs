@@ -1,6 +1,7 @@
 //! swage's bridge to the crates it takes from the Rust world: tokenizers, chat templates, and the hub.
 //! Every function returns Result: cxx throws rust::Error on the C++ side, and `guard` turns panics into such errors.
 
+mod bounded;
 mod guard;
 mod hub;
 mod python_text;

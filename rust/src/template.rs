@@ -1,21 +1,23 @@
 //! Chat templates in minijinja, set up as transformers sets up Jinja2: trim_blocks, lstrip_blocks, loop controls,
 //! `raise_exception`, `strftime_now`, Python's methods on values and Python's spelling of what is printed.
-//! Templates come out of downloaded files: instructions and output size are bounded.
+//! Templates come out of downloaded files: instructions, output, memory and time are bounded, and there is no loader, so no file
+//! can be named.
 
-use crate::guard::guard;
+use crate::bounded::bounded;
 use crate::python_text::{python_json, python_str, JsonStyle};
 use crate::strftime::strftime;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{context, AutoEscape, Environment, Error, ErrorKind};
 use std::io;
+use std::sync::Arc;
 
 const NAME: &str = "chat template";
-const FUEL: u64 = 5_000_000; // instructions; a conversation of a thousand messages takes about a twentieth
+const FUEL: u64 = 2_000_000; // instructions; a conversation of a thousand messages takes about an eighth
 const MAX_RECURSION: usize = 100; // macros within macros; fits a stack of 2 MiB
-const MAX_OUTPUT_BYTES: usize = 256 << 20;
+const MAX_OUTPUT_BYTES: usize = 64 << 20;
 
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
 }
 
 fn explain(error: &Error) -> String {
@@ -76,7 +78,8 @@ fn without_generation_tags(source: &str) -> String {
 }
 
 pub fn chat_template(source: &str) -> Result<Box<ChatTemplate>, String> {
-    guard(|| {
+    let source = without_generation_tags(source);
+    bounded(|| {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -95,8 +98,8 @@ pub fn chat_template(source: &str) -> Result<Box<ChatTemplate>, String> {
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, format!("the template refuses: {message}")))
         });
-        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(|e| explain(&e))?;
-        Ok(Box::new(ChatTemplate { environment }))
+        environment.add_template_owned(NAME, source).map_err(|e| explain(&e))?;
+        Ok(Box::new(ChatTemplate { environment: Arc::new(environment) }))
     })
 }
 
@@ -127,50 +130,96 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         now_seconds: i64,
     ) -> Result<String, String> {
-        guard(|| {
-            let messages: Value = serde_json::from_str(messages_json).map_err(|e| format!("messages: {e}"))?;
-            let variables: Value = serde_json::from_str(variables_json).map_err(|e| format!("variables: {e}"))?;
-            let now = Value::from_function(move |format: String| -> Result<String, Error> {
-                strftime(&format, now_seconds).map_err(invalid)
-            });
-            let names = context! {
-                messages, add_generation_prompt, tools => (), documents => (), strftime_now => now, ..variables
-            };
-            let template = self.environment.get_template(NAME).map_err(|e| explain(&e))?;
-            let mut out = Bounded(Vec::new());
-            template.render_captured_to(names, &mut out).map_err(|e| explain(&e))?;
-            String::from_utf8(out.0).map_err(|e| e.to_string())
-        })
+        let environment = self.environment.clone();
+        let (messages, variables) = (messages_json.to_owned(), variables_json.to_owned());
+        bounded(move || render(&environment, &messages, &variables, add_generation_prompt, now_seconds))
     }
+}
+
+fn render(
+    environment: &Environment,
+    messages_json: &str,
+    variables_json: &str,
+    add_generation_prompt: bool,
+    now_seconds: i64,
+) -> Result<String, String> {
+    let messages: Value = serde_json::from_str(messages_json).map_err(|e| format!("messages: {e}"))?;
+    let variables: Value = serde_json::from_str(variables_json).map_err(|e| format!("variables: {e}"))?;
+    let now = Value::from_function(move |format: String| -> Result<String, Error> {
+        strftime(&format, now_seconds).map_err(invalid)
+    });
+    let names = context! {
+        messages, add_generation_prompt, tools => (), documents => (), strftime_now => now, ..variables
+    };
+    let template = environment.get_template(NAME).map_err(|e| explain(&e))?;
+    let mut out = Bounded(Vec::new());
+    template.render_captured_to(names, &mut out).map_err(|e| explain(&e))?;
+    String::from_utf8(out.0).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn render(source: &str) -> Result<String, String> {
+    fn text_of(source: &str) -> Result<String, String> {
         chat_template(source)?.render(r#"[{"role":"user","content":"h\"é"}]"#, r#"{"bos_token":"<s>"}"#, true, 0)
     }
 
     #[test]
     fn prints_as_python_does() {
-        let text = render("{{ true }} {{ none }} {{ messages }} {{ messages | tojson }} {{ bos_token }}").unwrap();
+        let text = text_of("{{ true }} {{ none }} {{ messages }} {{ messages | tojson }} {{ bos_token }}").unwrap();
         assert_eq!(text, r#"True None [{'role': 'user', 'content': 'h"é'}] [{"role": "user", "content": "h\"é"}] <s>"#);
     }
 
     #[test]
     fn generation_blocks_print_their_body() {
-        assert_eq!(render("a\n{%- generation -%}\n b \n{%- endgeneration %}c").unwrap(), "abc");
+        assert_eq!(text_of("a\n{%- generation -%}\n b \n{%- endgeneration %}c").unwrap(), "abc");
     }
 
     #[test]
     fn endless_templates_run_out_of_fuel() {
         let nested = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
-        assert!(render(nested).unwrap_err().contains("fuel"));
+        assert!(text_of(nested).unwrap_err().contains("fuel"));
     }
 
     #[test]
     fn refusals_are_errors() {
-        assert!(render("{{ raise_exception('no tools') }}").unwrap_err().contains("no tools"));
+        assert!(text_of("{{ raise_exception('no tools') }}").unwrap_err().contains("no tools"));
+    }
+
+    /// What one instruction can multiply, and values that lie so deep in each other that whoever walks them needs a deep stack.
+    #[test]
+    fn memory_and_depth_are_bounded() {
+        let repeated = |count: usize, step: &str, after: &str| {
+            format!(
+                "{{% set ns = namespace(x='ab', l=[1]) %}}{{% for a in range({count}) %}}{{% for i in range(999) %}}{step}\
+                 {{% endfor %}}{{% endfor %}}{after}"
+            )
+        };
+        let doubled = text_of(&repeated(1, "{% set ns.x = ns.x ~ ns.x %}", ""));
+        assert!(doubled.unwrap_err().contains("needs more than"));
+        let captured = text_of(&repeated(1, "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}", ""));
+        assert!(captured.unwrap_err().contains("needs more than"));
+        assert!(text_of("{{ ([1] * 999999999) | list | length }}").is_err());
+        for step in ["{% set ns.l = [ns.l] %}", "{% set ns.l = {'a': ns.l} %}"] {
+            let nested = repeated(180, step, "");
+            for after in
+                ["", "{{ ns.l == [ns.l] }}", "{{ ns.l | tojson }}", "{{ ns.l ~ 'x' }}", "{{ {ns.l: 1} | length }}"]
+            {
+                let _ = text_of(&(nested.clone() + after)); // any outcome but a stack that overflows
+            }
+        }
+    }
+
+    #[test]
+    fn files_cannot_be_named() {
+        for tag in [
+            "include '/etc/hostname'",
+            "import '/etc/hostname' as x",
+            "extends '/etc/hostname'",
+            "from '/etc/hostname' import x",
+        ] {
+            assert!(text_of(&format!("{{% {tag} %}}")).unwrap_err().contains("template not found"), "{tag}");
+        }
     }
 }

@@ -73,5 +73,27 @@ TEST(ChatTemplate, HostileTemplatesRunIntoLimits) {
   EXPECT_EQ(error_of([] { render("{{ " + std::string(100'000, '(') + " }}"); }).kind(), ErrorKind::CorruptData);
 }
 
+// One instruction can multiply what there is; memory is counted all the same, and its end is an error like any other.
+TEST(ChatTemplate, AllocatesWithinBounds) {
+  const std::string start = "{% set ns = namespace(x='ab') %}{% for i in range(999) %}", end = "{% endfor %}";
+  EXPECT_THAT(error_of([&] { render(start + "{% set ns.x = ns.x ~ ns.x %}" + end); }).what(), HasSubstr("needs more than 512 MiB"));
+  EXPECT_THAT(error_of([&] { render(start + "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}" + end); }).what(),
+              HasSubstr("needs more than 512 MiB"));
+  EXPECT_EQ(error_of([&] { render("{{ ([1] * 999999999) | list | length }}"); }).kind(), ErrorKind::InvalidArgument);
+  EXPECT_EQ(render("{{ messages[0].content }}"), "hi");  // what was stopped does not stand in the way
+}
+
+// There is no loader: a template has no way to a file.
+TEST(ChatTemplate, CannotReadFiles) {
+  const TemporaryFolder folder;
+  const std::string file = folder.write("secret.jinja", "secret").string();
+  for (const std::string tag : {"include '" + file + "'", "import '" + file + "' as x", "extends '" + file + "'", "from '" + file + "' import x"}) {
+    const Error error = error_of([&] { render("{% " + tag + " %}"); });
+    EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument) << tag;
+    EXPECT_THAT(error.what(), HasSubstr("template not found")) << tag;
+  }
+  EXPECT_EQ(error_of([&] { render("{{ open('" + file + "').read() }}"); }).kind(), ErrorKind::InvalidArgument);
+}
+
 }  // namespace
 }  // namespace swage::data

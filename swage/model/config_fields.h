@@ -11,10 +11,11 @@
 
 namespace swage::model {
 
-// Sizes beyond these are taken for corruption; they keep products of three sizes within 64 bits.
-constexpr int64_t kLargestSize = int64_t{1} << 24;
+// Sizes beyond these are taken for corruption; they keep the number of all weights within 64 bits.
+constexpr int64_t kLargestSize = int64_t{1} << 20;
 constexpr int64_t kMostLayers = 4096;
 constexpr int64_t kMostExperts = 16384;
+constexpr int64_t kMostModules = int64_t{1} << 17;  // layers times experts: a short config must not fill the memory
 
 class ConfigFields {
  public:

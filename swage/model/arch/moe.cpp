@@ -24,7 +24,7 @@ MoeSizes moe_sizes(const ConfigFields& config, const char* inner_key, bool renor
   sizes.top_k = config.size_or("num_experts_per_tok", 2, kMostExperts);
   SWAGE_CHECK(sizes.top_k <= sizes.experts, CorruptData, "config.json: num_experts_per_tok ", sizes.top_k, " is more than ", key, " ", sizes.experts);
   const int64_t layers = config.size("num_hidden_layers", kMostLayers);
-  SWAGE_CHECK(layers * sizes.experts <= int64_t{1} << 20, CorruptData, "config.json: num_hidden_layers ", layers, " times ", key, " ", sizes.experts,
+  SWAGE_CHECK(layers * sizes.experts <= kMostModules, CorruptData, "config.json: num_hidden_layers ", layers, " times ", key, " ", sizes.experts,
               " is too large");
   sizes.activation = config.activation("hidden_act", "silu");
   sizes.renormalise = renormalise;

@@ -1,6 +1,8 @@
 // deepseek_v3 (DeepSeek-V3, R1): latent attention and a mixture with a shared expert. qwen2_5_vl: a Qwen2 behind a vision tower.
 #include "swage/model/arch/size_table.h"
 
+#include <algorithm>
+
 #include "swage/base/error.h"
 #include "swage/checkpoint/no_weights.h"
 #include "swage/model/arch/architectures.h"
@@ -26,6 +28,10 @@ DeepSeek deepseek_sizes(const ConfigFields& config) {
   out.experts = config.size("n_routed_experts", kMostExperts);
   out.shared = config.size_or("n_shared_experts", 0, kMostExperts);
   out.top_k = config.size("num_experts_per_tok", kMostExperts);
+  const int64_t head = std::max(out.nope, out.value) + out.rope;
+  SWAGE_CHECK(out.heads * head <= kLargestSize, CorruptData, "config.json: num_attention_heads ", out.heads, " of up to ", head, " numbers each are too large");
+  SWAGE_CHECK(out.shared * out.expert_inner <= kLargestSize, CorruptData, "config.json: n_shared_experts ", out.shared, " times moe_intermediate_size ",
+              out.expert_inner, " is too large");
   return out;
 }
 
@@ -90,7 +96,8 @@ ModelShape deepseek_v3(const ConfigFields& config) {
   const DeepSeek d = deepseek_sizes(config);
   const int64_t layers = config.size("num_hidden_layers", kMostLayers), dense = config.json().get_int("first_k_dense_replace", 0);
   const int64_t step = config.size_or("moe_layer_freq", 1), drafting = config.json().get_int("num_nextn_predict_layers", 0);
-  SWAGE_CHECK(layers * d.experts <= int64_t{1} << 20, CorruptData, "config.json: num_hidden_layers ", layers, " times n_routed_experts ", d.experts, " is too large");
+  SWAGE_CHECK(drafting >= 0 && drafting <= 64, CorruptData, "config.json: num_nextn_predict_layers must be from 0 to 64, not ", drafting);
+  SWAGE_CHECK(layers * d.experts <= kMostModules, CorruptData, "config.json: num_hidden_layers ", layers, " times n_routed_experts ", d.experts, " is too large");
   ModelShape out;
   out.hidden_size = d.hidden;
   out.vocabulary_size = config.size("vocab_size");
@@ -112,6 +119,7 @@ int64_t vision_tower(const Json& vision) {
   const int64_t patch = config.size("patch_size", 1024), frames = config.size_or("temporal_patch_size", 2, 1024);
   const int64_t channels = config.size_or("in_chans", config.size_or("in_channels", 3, 1024), 1024);
   const int64_t merged = config.size_or("spatial_merge_size", 2, 1024) * config.size_or("spatial_merge_size", 2, 1024) * hidden;
+  SWAGE_CHECK(merged <= kLargestSize, CorruptData, "config.json: vision_config: spatial_merge_size squared times hidden_size is ", merged, ", too large");
   const int64_t attention = 4 * hidden * hidden + 4 * hidden, mlp = 3 * hidden * inner + 2 * inner + hidden, norms = 2 * hidden;
   const int64_t merger = hidden + merged * merged + merged + (merged + 1) * config.size("out_hidden_size");
   return hidden * channels * frames * patch * patch + depth * (attention + mlp + norms) + merger;
