@@ -54,6 +54,7 @@ struct CompressOptions {
   bool restart = false;   // throw away what an earlier run kept
   bool dry_run = false;   // stop after the plan
   bool check = true;      // perplexity of both models on a few windows after writing
+  std::string trace_file;  // JSON in Chrome's trace format: what each thread did when, also of a run that failed; empty: none
 };
 
 // Plans, compresses, writes, checks. Returns the report that is also written to OUT/swage_report.json. Interrupted or killed, the

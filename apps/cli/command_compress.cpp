@@ -93,6 +93,7 @@ void add_compress(Program& program) {
   command->add_flag("--restart", o.restart, "throw away what an interrupted run with this output kept, and start anew")->group(output);
   command->add_flag("--no-resume", request->no_resume, "keep nothing when interrupted (without it, the same command goes on after the last finished layer)")->group(output);
   command->add_flag("--dry-run", o.dry_run, "print the plan (memory, size, work) and stop; nothing is written")->group(output);
+  command->add_option("--trace", o.trace_file, "write what each thread did when, for ui.perfetto.dev (Chrome's trace format)")->type_name("FILE")->group(output);
   command->add_flag("--no-check", request->no_check, "skip comparing the perplexity of source and output after writing")->group(output);
   add_compute(*command, program.common);
   add_json(*command, program.common);

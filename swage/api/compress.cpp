@@ -1,11 +1,40 @@
 #include "swage/api/guard.h"
 #include "swage/api/recipe_of.h"
+#include "swage/base/trace.h"
 #include "swage/data/hub.h"
+#include "swage/io/atomic_file.h"
 #include "swage/offload/rows.h"
 #include "swage/pipeline/compress.h"
 #include "swage/swage.h"
 
 namespace swage {
+namespace {
+
+Json traced(const pipeline::CompressJob& job, const std::string& file, Context context) {
+  Trace trace;
+  trace.name_thread("main");
+  context.trace = &trace;
+  io::AtomicFile out(file);  // that it can be written is known before the work
+  const auto write = [&] {
+    out.write(trace.text());
+    out.commit();
+  };
+  try {
+    Json report = pipeline::run_compress(job, context);
+    write();
+    return report;
+  } catch (const Error&) {
+    try {
+      write();
+    } catch (const Error& e) {  // the run's own error matters more
+      context.log(Severity::Warning, e.what());
+    }
+    throw;
+  }
+}
+
+}  // namespace
+
 Json compress(const CompressOptions& options, const Context& context) {
   return api::guard(context, [&] {
     const recipe::Recipe recipe = api::recipe_of(options);
@@ -33,7 +62,7 @@ Json compress(const CompressOptions& options, const Context& context) {
     job.dry_run = options.dry_run;
     job.check = options.check;
     job.model_free = options.model_free;
-    return pipeline::run_compress(job, context);
+    return options.trace_file.empty() ? pipeline::run_compress(job, context) : traced(job, options.trace_file, context);
   });
 }
 

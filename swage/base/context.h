@@ -7,6 +7,8 @@
 
 namespace swage {
 
+class Trace;
+
 struct Device {
   enum class Kind { Cpu, Cuda, Auto };  // Auto: the first GPU if there is one, else the CPU
   Kind kind = Kind::Cpu;
@@ -41,6 +43,7 @@ struct Context {
   std::function<void(Severity, const std::string&)> log = [](Severity, const std::string&) {};
   std::function<void(const ProgressEvent&)> progress = [](const ProgressEvent&) {};
   const std::atomic<bool>* cancel = nullptr;  // set by a signal handler
+  Trace* trace = nullptr;                     // takes down what each thread does when, if someone wants to know; see base/trace.h
 
   // Throws Error(Cancelled) once `cancel` is set.
   void check_cancelled() const;

@@ -2,7 +2,7 @@
 
 namespace swage::checkpoint {
 
-Writeback::Writeback() : thread_([this] { run(); }) {}
+Writeback::Writeback(Trace* trace) : trace_(trace), thread_([this] { run(); }) {}
 
 Writeback::~Writeback() { stop(); }
 
@@ -24,6 +24,7 @@ void Writeback::stop() {
 }
 
 void Writeback::run() {
+  if (trace_ != nullptr) trace_->name_thread("writeback");
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
     changed_.wait(lock, [&] { return stopping_ || !ranges_.empty(); });
@@ -31,7 +32,10 @@ void Writeback::run() {
     const Range range = ranges_.front();
     ranges_.pop_front();
     lock.unlock();
-    range.file->start_writeback(range.offset, range.bytes);
+    {
+      const TraceSpan span(trace_, "write to disk", Trace::Kind::Disk);
+      range.file->start_writeback(range.offset, range.bytes);
+    }
     lock.lock();
   }
 }

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "swage/base/trace.h"
 #include "swage/io/file_descriptor.h"
 
 namespace swage::checkpoint {
@@ -14,7 +15,7 @@ namespace swage::checkpoint {
 // Thread-safe. It is advice only: durability and errors belong to FileDescriptor::sync().
 class Writeback {
  public:
-  Writeback();
+  explicit Writeback(Trace* trace = nullptr);
   // Drops what has not begun, and joins.
   ~Writeback();
   Writeback(const Writeback&) = delete;
@@ -33,6 +34,7 @@ class Writeback {
   };
   void run();
 
+  Trace* const trace_;
   std::mutex mutex_;  // guards the next three
   std::condition_variable changed_;
   std::deque<Range> ranges_;

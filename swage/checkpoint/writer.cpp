@@ -40,7 +40,8 @@ void write_new_file(const std::filesystem::path& path, std::string_view contents
 
 struct Writer::State {
   State(OutputFolder opened, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
-      : layout(plan_shards(tensors, options.shard_bytes)), folder(std::move(opened)), written(layout.tensors.size()), dirty(layout.shards.size(), true) {
+      : layout(plan_shards(tensors, options.shard_bytes)), folder(std::move(opened)), trace(options.trace), writeback(options.trace),
+        written(layout.tensors.size()), dirty(layout.shards.size(), true) {
     if (options.resume) {
       open_shards();
     } else {
@@ -90,7 +91,10 @@ struct Writer::State {
       progress.begun = true;
       progress.begun_bytes += bytes.size();
     }
-    files[tensor.shard].write_at(bytes, tensor.offset + offset);
+    {
+      const TraceSpan span(trace, "write", Trace::Kind::Disk, -1, name);
+      files[tensor.shard].write_at(bytes, tensor.offset + offset);
+    }
     const std::lock_guard<std::mutex> guard(mutex);
     Progress& progress = written[tensor.number];
     progress.done_bytes += bytes.size();
@@ -118,6 +122,7 @@ struct Writer::State {
 
   ShardLayout layout;
   OutputFolder folder;
+  Trace* trace;
   std::vector<io::FileDescriptor> files;  // one per shard
   Writeback writeback;                    // after `files`: it ends before they close
   std::mutex mutex;                       // guards what follows
@@ -182,7 +187,10 @@ std::vector<std::string> Writer::sync_written() {
       state_->dirty[i] = false;
     }
   }
-  for (const size_t shard : shards) state_->files[shard].sync();
+  for (const size_t shard : shards) {
+    const TraceSpan span(state_->trace, "sync shard", Trace::Kind::Disk);
+    state_->files[shard].sync();
+  }
   return names;
 }
 

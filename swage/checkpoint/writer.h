@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "swage/base/trace.h"
 #include "swage/checkpoint/output_folder.h"
 #include "swage/io/tensor_spec.h"
 
@@ -18,6 +19,7 @@ struct WriterOptions {
   uint64_t shard_bytes = uint64_t{5} << 30;  // no shard holds more tensor bytes than this, but for one large tensor
   bool overwrite = false;                    // replace an existing non-empty folder, at the very end
   bool resume = false;                       // go on with the shards that an earlier run left in the folder
+  Trace* trace = nullptr;                    // is told of writing, syncing, and what the thread does that sends pages to the disk
 };
 
 // put(), put_bytes() and put_part() may be called from several threads; everything else by one thread at a time.

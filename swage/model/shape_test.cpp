@@ -114,5 +114,33 @@ TEST(ModelShape, AMissingFieldIsNamed) {
   }
 }
 
+// Sizes whose products would leave 64 bits, or whose modules would fill the memory.
+TEST(ModelShape, SizesAreBounded) {
+  const auto expect_refusal = [](Json config, const char* message) {
+    try {
+      known_sizes(config);
+      FAIL() << message;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::CorruptData);
+      EXPECT_NE(std::string(e.what()).find(message), std::string::npos) << e.what();
+    }
+  };
+  const Json r1 = config_of("pipeline/deepseek_r1");
+  Json config = r1;
+  config.set("num_attention_heads", int64_t(65536));
+  expect_refusal(config, " numbers each are too large");
+  config = r1;
+  config.set("n_shared_experts", int64_t(16384));
+  expect_refusal(config, " times moe_intermediate_size ");
+  config = r1;
+  config.set("num_nextn_predict_layers", int64_t(-1));
+  expect_refusal(config, "num_nextn_predict_layers must be from 0 to 64");
+  config = config_of("pipeline/qwen2_5_vl_7b");
+  Json vision = config.at("vision_config");
+  vision.set("spatial_merge_size", int64_t(1024));
+  config.set("vision_config", vision);
+  expect_refusal(config, "spatial_merge_size squared times hidden_size is ");
+}
+
 }  // namespace
 }  // namespace swage::model

@@ -13,8 +13,8 @@
 
 namespace swage::pipeline {
 
-Activations::Activations(const model::Model& model, const at::Tensor& ids_NT, const std::filesystem::path& folder)
-    : flows_(size_t(ids_NT.size(0))), folder_(folder), tokens_(ids_NT.size(1)) {
+Activations::Activations(const model::Model& model, const at::Tensor& ids_NT, const std::filesystem::path& folder, Trace* trace)
+    : trace_(trace), flows_(size_t(ids_NT.size(0))), folder_(folder), tokens_(ids_NT.size(1)) {
   const int64_t rows = ids_NT.size(0);
   {
     const at::Tensor first_TD = model.embed(ids_NT[0], 0);
@@ -38,8 +38,9 @@ void Activations::make_room(int64_t columns) {
   inputs_ = offload::Rows(int64_t(flows_.size()), tokens_ * columns, options_, folder_);
 }
 
-void Activations::advance(const std::function<void(model::Flow&)>& work) {
+void Activations::advance(const std::function<void(model::Flow&)>& work, int64_t block) {
   eval::for_each_parallel(int64_t(flows_.size()), [&](int64_t row) {
+    const TraceSpan span(trace_, "row", Trace::Kind::Compute, block);
     prefetch(row + at::get_num_threads());
     work(flows_[size_t(row)]);
     keep(row);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "swage/base/trace.h"
 #include "swage/model/model.h"
 #include "swage/offload/rows.h"
 
@@ -18,12 +19,12 @@ namespace swage::pipeline {
 class Activations {
  public:
   // Embeds ids_NT (int64); the model's ends must be loaded. `folder`: where the blocks lie as files; empty: in memory.
-  Activations(const model::Model& model, const at::Tensor& ids_NT, const std::filesystem::path& folder);
+  Activations(const model::Model& model, const at::Tensor& ids_NT, const std::filesystem::path& folder, Trace* trace = nullptr);
 
   // Makes room for inputs of `columns`; call between blocks, when no flow has an input.
   void make_room(int64_t columns);
-  // Runs `work` on every flow, one flow a thread, and takes what it left in the flow into this object's memory.
-  void advance(const std::function<void(model::Flow&)>& work);
+  // Runs `work` on every flow, one flow a thread, and takes what it left in the flow into this object's memory. `block` is for the trace.
+  void advance(const std::function<void(model::Flow&)>& work, int64_t block = -1);
   // Multiplies what the linears of the current stage read by factor_I [I], f32; `mlp`: also what experts read in later stages.
   void scale_inputs(const at::Tensor& factor_I, bool mlp);
   // Whoever reads them says so with release() when done with one, so that its memory is given back.
@@ -43,6 +44,7 @@ class Activations {
   at::Tensor hidden_of(int64_t row) const { return hidden_.row(row).view({tokens_, width_}); }
   void keep(int64_t row);
 
+  Trace* trace_;
   std::vector<model::Flow> flows_;
   std::filesystem::path folder_;
   int64_t tokens_, width_ = 0;  // T, D

@@ -253,7 +253,7 @@ class Compression {
   Sparsity sparsity_;
   OutputLayout layout_;
   Plan plan_;
-  StageClock clock_;
+  StageClock clock_{context_.trace};
   std::vector<ModuleReport> modules_;
   Json check_;
 };

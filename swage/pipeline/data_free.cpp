@@ -107,10 +107,15 @@ void run_data_free(const Run& run) {
     run.context.check_cancelled();
     if (run.steps.finished(block_step(block))) continue;
     if (block + 1 < blocks) run.weights.prefetch(run.model.tensors_of_block(block + 1));
+    run.clock.enter_block(block);
+    const TraceSpan span(run.context.trace, "layer", Trace::Kind::Other, block);
     std::vector<std::vector<modifiers::SolvedLinear>> solved(sets.size());
     {
       const auto timed = run.clock.time("solve");
-      eval::for_each_parallel(int64_t(sets.size()), [&](int64_t i) { solved[size_t(i)] = quantize(run, sets[size_t(i)]); });
+      eval::for_each_parallel(int64_t(sets.size()), [&](int64_t i) {
+        const TraceSpan span_of_set(run.context.trace, "read and round", Trace::Kind::Compute, block, sets[size_t(i)].key);
+        solved[size_t(i)] = quantize(run, sets[size_t(i)]);
+      });
     }
     prune_dense(run, dense_of_block[block]);
     const auto timed = run.clock.time("pack and write");

@@ -13,6 +13,17 @@ namespace swage::pipeline {
 
 using model::Linear;
 
+namespace {
+
+// For the trace: "model.layers.0.self_attn.q_proj, k_proj, v_proj".
+std::string names_of(const std::vector<Linear*>& linears) {
+  std::string out;
+  for (const Linear* linear : linears) out += out.empty() ? linear->name : ", " + linear->name.substr(linear->name.rfind('.') + 1);
+  return out;
+}
+
+}  // namespace
+
 constexpr size_t kLargeGramBytes = 16 << 20;
 
 void put_into(Linear& linear, const format::QuantizedWeight& weight) {
@@ -70,7 +81,7 @@ void GroupSolver::prune(const Sparsity::Choice& choice, const std::vector<Linear
   if (choice.by->needs_calibration()) statistics = inputs_.statistics(linears[0]->columns, expert, {}, warning);
   std::vector<modifiers::SparsifiedLinear> pruned;
   {
-    const auto timed = run_.clock.time("prune");
+    const auto timed = run_.clock.time("prune", names_of(linears));
     pruned = choice.by->sparsify(tasks, statistics, choice.pattern);
   }
   for (size_t i = 0; i < linears.size(); ++i) {
@@ -107,11 +118,11 @@ void GroupSolver::quantize(const modifiers::Quantizer& quantizer, const std::vec
   }
   std::vector<modifiers::SolvedLinear> solved;
   {
-    const auto timed = run_.clock.time("solve");
+    const auto timed = run_.clock.time("solve", names_of(linears));
     if (statistics.gram_II.defined() && statistics.gram_II.nbytes() >= kLargeGramBytes) release_free_memory();  // the forward's, before as much is taken again
     solved = quantizer.quantize(tasks, statistics);
   }
-  const auto timed = run_.clock.time("pack and write");
+  const auto timed = run_.clock.time("pack and write", names_of(linears));
   for (size_t i = 0; i < linears.size(); ++i) {
     if (!warning.empty()) solved[i].warnings.push_back(warning);
     if (!targets.empty()) solved[i].target = {targets[i].ridge, targets[i].fitted, targets[i].held_out};

@@ -52,7 +52,7 @@ Json JournaledRun::run(const Json& identity, const std::vector<io::TensorSpec>& 
   checkpoint::OutputFolder folder = open_folder();
   Journal journal(folder.journal());
   check_same(folder, journal, identity);
-  checkpoint::Writer writer(std::move(folder), tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite, .resume = journal.begun()});
+  checkpoint::Writer writer(std::move(folder), tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite, .resume = journal.begun(), .trace = context_.trace});
   try {
     Steps steps(job_.resume ? &journal : nullptr, identity, writer, modules);
     if (steps.resumed()) context_.log(Severity::Info, cat("an interrupted run is gone on with: ", journal.entries().size(), " steps are finished"));

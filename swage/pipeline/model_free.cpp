@@ -117,6 +117,7 @@ class ModelFree {
     std::exception_ptr failure;
     std::thread syncing([&] {
       try {
+        const TraceSpan span(context_.trace, "sync", Trace::Kind::Disk);
         writer.close_shards();
         write_side_files(reader_, merged_config(existing_, modules_, assignment_), job_.recipe_yaml, writer);
       } catch (...) {
@@ -193,7 +194,7 @@ class ModelFree {
   Assignment assignment_;
   FreeLayout layout_;
   Plan plan_;
-  StageClock clock_;
+  StageClock clock_{context_.trace};
 };
 
 }  // namespace

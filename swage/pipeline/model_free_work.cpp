@@ -136,6 +136,7 @@ void FreeWork::put(const FreeItem& item, size_t output, int64_t chunk, std::stri
 void FreeWork::write_copied(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer) {
   const Piece piece = layout_.piece(item, item.outputs[0], chunk);
   char* buffer = scratch.bytes(piece.bytes);
+  const TraceSpan span(context_.trace, "copy", Trace::Kind::Disk, -1, item.outputs[0].spec.name);
   if (item.module == nullptr) {
     reader_.read_bytes(item.tensor, piece.offset, buffer, piece.bytes);
   } else {
@@ -150,7 +151,11 @@ void FreeWork::write_quantized(const FreeItem& item, int64_t chunk, Scratch& scr
   const int64_t first = (chunk - item.first_chunk) * item.chunk_rows, rows = std::min(item.chunk_rows, item.rows - first);
   const at::ScalarType type = checkpoint::scalar_type_of(module.dtype);
   char* buffer = scratch.bytes(uint64_t(rows * module.info.columns) * c10::elementSize(type));
-  read_rows(reader_, module, first, rows, buffer);
+  {
+    const TraceSpan span(context_.trace, "read weights", Trace::Kind::Disk, module.info.block, module.info.name);
+    read_rows(reader_, module, first, rows, buffer);
+  }
+  const TraceSpan span(context_.trace, "quantize", Trace::Kind::Compute, module.info.block, module.info.name);
   const at::Tensor w_OI = at::from_blob(buffer, {rows, module.info.columns}, at::TensorOptions(type));
   modifiers::LinearTask task{module.info.name, w_OI, type, item.scheme};
   task.global_scale = scales_.of(item);
@@ -289,6 +294,7 @@ void FreeWork::check(const std::filesystem::path& folder) {
       if (piece.bytes == 0 && chunk != item.first_chunk) continue;
       const size_t number = first_digest_[index_of(item)] + i;
       char* buffer = scratch.bytes(piece.bytes);
+      const TraceSpan span(context_.trace, "read back", Trace::Kind::Disk, -1, item.outputs[i].spec.name);
       shards[places[number].shard].read_at(buffer, piece.bytes, places[number].offset + piece.offset);
       found_[number] += digest({buffer, piece.bytes}, piece.offset);
     }

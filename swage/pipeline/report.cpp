@@ -1,6 +1,7 @@
 #include "swage/pipeline/report.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 
@@ -8,15 +9,31 @@
 
 namespace swage::pipeline {
 
+namespace {
+
+// What a stage waits for. Packing and writing is neither: what it writes has spans of its own.
+Trace::Kind kind_of(std::string_view stage) {
+  constexpr std::array<std::string_view, 8> kDisk = {"read weights", "read back", "save activations", "journal", "sync", "copy untouched", "read text", "check files"};
+  constexpr std::array<std::string_view, 10> kCompute = {"embed",  "forward", "float forward",   "gram",    "input scales",
+                                                         "solve", "prune",   "correct targets", "rescale", "check perplexity"};
+  if (std::find(kDisk.begin(), kDisk.end(), stage) != kDisk.end()) return Trace::Kind::Disk;
+  return std::find(kCompute.begin(), kCompute.end(), stage) != kCompute.end() ? Trace::Kind::Compute : Trace::Kind::Other;
+}
+
+}  // namespace
+
+StageClock::Guard::Guard(StageClock& clock, size_t index, std::string_view name, std::string_view module)
+    : clock_(clock), index_(index), start_(std::chrono::steady_clock::now()), span_(clock.trace_, name, kind_of(name), clock.block_, module) {}
+
 StageClock::Guard::~Guard() {
   clock_.seconds_[index_].second += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
 }
 
-StageClock::Guard StageClock::time(const std::string& stage) {
+StageClock::Guard StageClock::time(std::string_view stage, std::string_view module) {
   const auto found = std::find_if(seconds_.begin(), seconds_.end(), [&](const auto& entry) { return entry.first == stage; });
   const size_t index = size_t(found - seconds_.begin());
   if (found == seconds_.end()) seconds_.emplace_back(stage, 0.0);
-  return Guard(*this, index);
+  return Guard(*this, index, stage, module);
 }
 
 double StageClock::total_seconds() const {

@@ -4,21 +4,24 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "swage/base/json.h"
+#include "swage/base/trace.h"
 #include "swage/modifiers/modifier.h"
 
 namespace swage::pipeline {
 
-// Adds up wall seconds by stage, in the order the stages first ran.
+// Adds up wall seconds by stage, in the order the stages first ran, and tells the trace, if there is one, of each time.
 class StageClock {
  public:
-  // Counts the time until the returned guard dies for `stage`.
+  explicit StageClock(Trace* trace = nullptr) : trace_(trace) {}
+  // Counts the time until the returned guard dies for `stage`, which must be a literal. Block and modules are for the trace.
   class Guard {
    public:
-    Guard(StageClock& clock, size_t index) : clock_(clock), index_(index), start_(std::chrono::steady_clock::now()) {}
+    Guard(StageClock& clock, size_t index, std::string_view name, std::string_view module);
     ~Guard();
     Guard(const Guard&) = delete;
 
@@ -26,12 +29,19 @@ class StageClock {
     StageClock& clock_;
     size_t index_;
     std::chrono::steady_clock::time_point start_;
+    TraceSpan span_;
   };
-  Guard time(const std::string& stage);
+  Guard time(std::string_view stage, std::string_view module = {});
+  // The block that is worked on from now on, -1: none. Only for the trace.
+  void enter_block(int64_t block) { block_ = block; }
+  int64_t block() const { return block_; }
+  Trace* trace() const { return trace_; }
   double total_seconds() const;  // since construction
   Json to_json() const;
 
  private:
+  Trace* trace_;
+  int64_t block_ = -1;
   std::vector<std::pair<std::string, double>> seconds_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };

@@ -45,7 +45,7 @@ class Sequential {
   void embed() {
     const auto timed = run_.clock.time("embed");
     run_.model.load_ends(run_.weights);
-    activations_.emplace(run_.model, ids_NL_, options_.offload_folder);
+    activations_.emplace(run_.model, ids_NL_, options_.offload_folder, run_.context.trace);
     const std::vector<const modifiers::Quantizer*>& quantizers = run_.assignment.quantizers;
     const auto looks_back = [](const modifiers::Quantizer* quantizer) { return quantizer->target() != modifiers::Target::Weights; };
     if (std::any_of(quantizers.begin(), quantizers.end(), looks_back)) float_.emplace(run_.model, ids_NL_, options_.offload_folder);
@@ -65,6 +65,8 @@ class Sequential {
   // `finished`: by an earlier run. Then only the activations are taken through it, with the weights that were written.
   void run_block(int64_t b, bool last_block, bool finished) {
     run_.context.check_cancelled();
+    run_.clock.enter_block(b);
+    const TraceSpan span(run_.context.trace, finished ? "layer, gone through again" : "layer", Trace::Kind::Other, b);
     std::unique_ptr<Block> block;
     {
       const auto timed = run_.clock.time("read weights");
@@ -153,6 +155,7 @@ class Sequential {
 
   // The embedding, and the head on what it reads after the last block.
   void run_ends() {
+    run_.clock.enter_block(-1);
     for (const model::ModuleInfo& module : quantized_ends()) {
       if (run_.steps.finished(module.name)) continue;
       if (module.class_name == "Embedding") {
@@ -191,7 +194,7 @@ class Sequential {
 
   void forward(const std::function<void(Flow&)>& work) {
     const auto timed = run_.clock.time("forward");
-    activations_->advance(work);
+    activations_->advance(work, run_.clock.block());
   }
 
   // Attention, whose keys and values are measured on the way.

@@ -6,13 +6,13 @@ import unittest
 
 from resume_support import Resumed, make_long
 
-KILLS = 104
+KILLS = 125
 
 
 class Killed(Resumed):
     def test_at_random_instants(self):
         draw = random.Random(20)
-        ways = ("gptq", "rtn", "w8a8", "model_free")
+        ways = ("gptq", "rtn", "smoothquant_gptq", "w8a8", "model_free")
         total = 0
         for way in ways:
             with self.subTest(way=way):
@@ -45,7 +45,7 @@ class PowerLost(Resumed):
         return number - 1
 
     def test_at_every_sync(self):
-        for way in ("gptq", "rtn", "model_free"):
+        for way in ("gptq", "rtn", "smoothquant_gptq", "model_free"):
             with self.subTest(way=way):
                 self.assertGreater(self.lose_power_at_every("sync", way), 6)
 

@@ -37,10 +37,17 @@ class Resumed(EndToEnd):
         "nvfp4": ("--scheme", "NVFP4", "--num-calibration-samples", 16, "--max-seq-length", 64),
         "rtn": ("--method", "rtn", "--group-size", 16),
         "model_free": ("--method", "rtn", "--group-size", 16, "--model-free"),
+        "smoothquant_gptq": ("--num-calibration-samples", 16, "--max-seq-length", 64),
     }
+    RECIPES = {"smoothquant_gptq": "quant_stage:\n  quant_modifiers:\n    SmoothQuantModifier: {smoothing_strength: 0.7}\n"
+                                   "    GPTQModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16_ASYM, group_size: 16}\n"}
 
     def arguments(self, way):
         out = list(map(str, self.WAYS[way]))
+        if way in self.RECIPES:
+            recipe = self.folder / f"{way}.yaml"
+            recipe.write_text(self.RECIPES[way])
+            out += ["--recipe", str(recipe)]
         if "--method" not in out:
             out += ["-d", str(self.text)]
         return out
