@@ -47,6 +47,7 @@ struct CompressOptions {
   bool moe_routed = false;  // experts calibrate on the tokens routed to them; false: on all tokens
 
   std::string offload_folder;     // where activations lie while they are not worked on; empty: in memory
+  std::string device_map;         // "auto", "auto_offload", "cpu", "cuda", as in transformers (base/device_map.h); empty: as the context's device says
   uint64_t max_memory_bytes = 0;  // of the host: activations go to a file if need be, and a run whose plan exceeds it is refused; 0: no limit
   uint64_t shard_bytes = uint64_t{5} << 30;
   bool overwrite = false;
@@ -71,6 +72,7 @@ struct EstimateOptions {
   int64_t max_seq_length = 2048;
   bool moe_routed = false;
   bool check = true;              // as of CompressOptions
+  std::string device_map;         // as of CompressOptions; a GPU need not be here
   uint64_t max_memory_bytes = 0;  // as of CompressOptions
   std::string rates;              // "gemm=250G,copy=8G,disk=1.2G", a second; what is left out is measured in at most two seconds
 };

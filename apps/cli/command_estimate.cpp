@@ -86,6 +86,7 @@ void print(const Json& report) {
               report.at("from").as_string().c_str(), report.at("modifier").as_string().c_str(),
               rows > 0 ? cat(rows, " rows of ", plan.get_int("tokens_per_row", 0), " tokens").c_str() : "no calibration");
   for (const Json& warning : report.at("warnings").as_array()) std::printf("note: %s\n", warning.as_string().c_str());
+  if (const Json* placement = report.find("placement")) std::printf("%s\n", placement->as_string().c_str());
   print_stages(plan, on_device);
   print_memory(plan, on_device);
   print_totals(plan, report.at("rates"));
@@ -127,6 +128,7 @@ void add_estimate(Program& program) {
   command->add_option("--max-seq-length", o.max_seq_length, "tokens in a row")->capture_default_str()->type_name("")->check(at_least(1))->group(calibration);
   command->add_flag("--moe-routed", o.moe_routed, "experts calibrated on the tokens routed to them, not on all")->group(calibration);
   command->add_flag("--no-check", request->no_check, "without the perplexity check of a calibrated run")->group(calibration);
+  command->add_option("--device-map", o.device_map, "auto: everything the run keeps stays in memory; auto_offload: activations go to disk if memory is short; cpu; cuda")->type_name("MAP");
   command->add_option("--max-memory", request->max_memory, "fail if the plan takes more of the host's memory; says what would do")->type_name("cpu=SIZE");
   command->add_option("--rates", o.rates, "rates of another machine, a second: gemm= FLOP of f32 products, copy= bytes in memory, disk= bytes of files; with K, M, G or T. What is left out is measured here")->type_name("gemm=60T,...");
   add_compute(*command, program.common);

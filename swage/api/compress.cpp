@@ -54,6 +54,7 @@ Json compress(const CompressOptions& options, const Context& context) {
     job.moe_routed = options.moe_routed;
     job.offload_folder = options.offload_folder;
     if (!options.offload_folder.empty()) offload::check_folder(options.offload_folder);
+    job.device_map = parse_device_map(options.device_map);
     job.max_memory_bytes = options.max_memory_bytes;
     job.shard_bytes = options.shard_bytes;
     job.overwrite = options.overwrite;
@@ -62,7 +63,9 @@ Json compress(const CompressOptions& options, const Context& context) {
     job.dry_run = options.dry_run;
     job.check = options.check;
     job.model_free = options.model_free;
-    return options.trace_file.empty() ? pipeline::run_compress(job, context) : traced(job, options.trace_file, context);
+    Context placed = context;
+    placed.device = device_of(job.device_map, context.device);
+    return options.trace_file.empty() ? pipeline::run_compress(job, placed) : traced(job, options.trace_file, placed);
   });
 }
 

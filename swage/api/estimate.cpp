@@ -20,9 +20,12 @@ Json estimate(const EstimateOptions& options, const Context& context) {
     job.max_seq_length = options.max_seq_length;
     job.moe_routed = options.moe_routed;
     job.check = options.check;
+    job.device_map = parse_device_map(options.device_map);
     job.max_memory_bytes = options.max_memory_bytes;
     if (!options.rates.empty()) job.given = pipeline::parse_rates(options.rates);
-    return pipeline::run_estimate(job, context);
+    Context placed = context;
+    placed.device = device_of(job.device_map, context.device);
+    return pipeline::run_estimate(job, placed);
   });
 }
 

@@ -4,7 +4,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <fstream>
+#include <optional>
+#include <string>
 
 namespace swage {
 
@@ -19,6 +23,28 @@ int64_t current_rss_bytes() {
   int64_t size = 0, resident = 0;
   statm >> size >> resident;
   return resident * int64_t(sysconf(_SC_PAGESIZE));
+}
+
+namespace {
+
+// The first number of a file such as memory.max; nothing if it holds none ("max").
+std::optional<uint64_t> number_in(const char* path) {
+  std::ifstream file(path);
+  uint64_t number = 0;
+  return file >> number ? std::optional(number) : std::nullopt;
+}
+
+}  // namespace
+
+uint64_t available_memory_bytes() {
+  uint64_t available = 0;
+  std::ifstream meminfo("/proc/meminfo");
+  for (std::string line; std::getline(meminfo, line);) {
+    if (line.starts_with("MemAvailable:")) available = std::strtoull(line.c_str() + 13, nullptr, 10) * 1024;
+  }
+  const auto most = number_in("/sys/fs/cgroup/memory.max"), taken = number_in("/sys/fs/cgroup/memory.current");
+  if (most && taken) available = std::min(available, *most - std::min(*most, *taken));
+  return available;
 }
 
 void release_free_memory() { malloc_trim(0); }

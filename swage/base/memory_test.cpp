@@ -25,5 +25,10 @@ TEST(Memory, FreedBlocksGoBackToTheSystem) {
   EXPECT_GE(peak_rss_bytes(), full - (1 << 20));  // the kernel counts pages in batches
 }
 
+TEST(Memory, SomethingIsAvailable) {
+  EXPECT_GT(available_memory_bytes(), uint64_t{16} << 20);  // or this test would not run
+  EXPECT_LT(available_memory_bytes(), uint64_t{1} << 50);
+}
+
 }  // namespace
 }  // namespace swage

@@ -16,7 +16,8 @@ at::Device to_torch(Device device) {
   if (device.kind == Device::Kind::Cpu) return at::kCPU;
   const int gpus = gpu_count();
   if (device.kind == Device::Kind::Auto) return gpus > 0 ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
-  SWAGE_CHECK(device.index < gpus, Unsupported, "device ", to_string(device), ": libtorch finds ", gpus, " GPUs here");
+  SWAGE_CHECK(device.index < gpus, Unsupported, "device ", to_string(device), ": libtorch finds ", gpus, " GPUs here",
+              at::hasCUDA() ? "; is there a driver, and is one visible?" : ": this is its CPU half, and its CUDA half (libtorch_cuda) is missing");
   return at::Device(at::kCUDA, c10::DeviceIndex(device.index));
 }
 

@@ -23,6 +23,7 @@
 #include "swage/pipeline/model_free.h"
 #include "swage/pipeline/output.h"
 #include "swage/pipeline/owl.h"
+#include "swage/pipeline/placement.h"
 #include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/self_check.h"
 #include "swage/pipeline/sequential.h"
@@ -177,9 +178,11 @@ class Compression {
     in.threads = at::get_num_threads();
     in.on_device = !ops::to_torch(context_.device).is_cpu();
     in.offloads = !job_.offload_folder.empty();
-    plan_ = make_plan_within(in, job_.max_memory_bytes);
+    const Placement placement(job_.device_map, job_.max_memory_bytes);
+    plan_ = placement.plan(in);
     context_.log(Severity::Info, plan_.summary());
-    plan_.check_budget(job_.max_memory_bytes);
+    placement.check(plan_, in);
+    if (job_.device_map != DeviceMap::None) context_.log(Severity::Info, placement.text(plan_, in.on_device));
     if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds));
     release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
@@ -223,6 +226,7 @@ class Compression {
     out.set("modifier", job_.chain.text());
     out.set("seed", int64_t(context_.seed));
     out.set("device", ops::to_torch(context_.device).str());
+    if (job_.device_map != DeviceMap::None) out.set("device_map", to_string(job_.device_map));
     out.set("threads", int64_t(at::get_num_threads()));
     out.set("plan", plan_.to_json());
     out.set("calibration", text.to_json());
@@ -264,6 +268,7 @@ Json run_compress(const CompressJob& job, const Context& context) {
   SWAGE_CHECK(!job.target.empty(), InvalidArgument, "the output folder's name is empty");
   checkpoint::OutputFolder::tidy(job.target);
   check_folders(job);
+  if (job.device_map == DeviceMap::Cuda) ops::to_torch(context.device);  // also of runs that would not touch it
   try {
     return runs_model_free(job) ? run_model_free(job, context) : Compression(job, context).run();
   } catch (Error& e) {

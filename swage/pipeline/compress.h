@@ -4,6 +4,7 @@
 #include <string>
 
 #include "swage/base/context.h"
+#include "swage/base/device_map.h"
 #include "swage/base/json.h"
 #include "swage/modifiers/chain.h"
 
@@ -24,6 +25,7 @@ struct CompressJob {
   bool shuffle = false;
   bool moe_routed = false;
 
+  DeviceMap device_map = DeviceMap::None;
   uint64_t max_memory_bytes = 0;       // of the plan's peak; 0: no limit
   std::filesystem::path offload_folder;  // for activations; empty: they stay in memory
   uint64_t shard_bytes = uint64_t{5} << 30;

@@ -19,6 +19,7 @@
 #include "swage/pipeline/activation_scales.h"
 #include "swage/pipeline/make_plan.h"
 #include "swage/pipeline/output.h"
+#include "swage/pipeline/placement.h"
 #include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/rescaling.h"
 
@@ -111,13 +112,16 @@ class Estimate {
     const int64_t positions = model_ ? model_->max_positions() : config_.get_int("max_position_embeddings", 0);
     SWAGE_CHECK(!calibrated || positions == 0 || job_.max_seq_length <= positions, InvalidArgument, "max-seq-length ", job_.max_seq_length,
                 ": the model takes ", positions, " tokens");
-    Plan plan = make_plan_within(input(calibrated), job_.max_memory_bytes);
+    const PlanInput in = input(calibrated);
+    const Placement placement(job_.device_map, job_.max_memory_bytes);
+    Plan plan = placement.plan(in);
     const bool all_given = job_.given.gemm > 0 && job_.given.copy > 0 && job_.given.disk > 0;
     Rates rates = job_.given;
     if (!all_given && job_.measure_seconds > 0) rates = measure_rates(folder_, rates, job_.measure_seconds);
     if (rates.gemm > 0 && rates.copy > 0 && rates.disk > 0) plan.estimate_time(rates);
     Json out = report(plan, rates);
-    plan.check_budget(job_.max_memory_bytes);
+    if (job_.device_map != DeviceMap::None) out.set("placement", placement.text(plan, in.on_device));
+    placement.check(plan, in);
     return out;
   }
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "swage/base/context.h"
+#include "swage/base/device_map.h"
 #include "swage/base/json.h"
 #include "swage/modifiers/chain.h"
 #include "swage/pipeline/rates.h"
@@ -18,6 +19,7 @@ struct EstimateJob {
   int64_t max_seq_length = 2048;
   bool moe_routed = false;
   bool check = true;              // the perplexity check of a run with text
+  DeviceMap device_map = DeviceMap::None;
   uint64_t max_memory_bytes = 0;  // as of a run
   Rates given;                    // rates that are not measured
   double measure_seconds = 2;     // at most, for the others; 0: nothing is measured, and time is estimated only with all given

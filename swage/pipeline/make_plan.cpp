@@ -149,7 +149,7 @@ Plan make_plan(const PlanInput& in) {
 
 Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes) {
   Plan plan = make_plan(input);
-  if (max_memory_bytes == 0 || plan.peak_bytes <= max_memory_bytes || input.rows == 0 || input.offloads || input.on_device) return plan;
+  if (max_memory_bytes == 0 || plan.peak_bytes <= max_memory_bytes || input.rows == 0 || input.offloads || !input.may_offload || input.on_device) return plan;
   input.offloads = true;
   return make_plan(input);
 }

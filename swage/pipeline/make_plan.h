@@ -22,11 +22,12 @@ struct PlanInput {
   int64_t check_tokens = 0;        // of the perplexity check; 0 without
   int threads = 1;
   bool offloads = false;           // activations lie in a file
+  bool may_offload = true;         // make_plan_within() may send them there
   bool on_device = false;          // a GPU takes weights, activations and Gram matrices; solvers stay on the host
 };
 
 Plan make_plan(const PlanInput& input);
-// The same; activations that are to stay in memory go to a file if the peak exceeds `max_memory_bytes` (0: no limit) with them.
+// The same; if they may, activations that are to stay in memory go to a file if the peak exceeds `max_memory_bytes` (0: no limit) with them.
 Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes);
 
 }  // namespace swage::pipeline

@@ -250,6 +250,42 @@ TEST(Plan, ABudgetSendsActivationsToAFileBeforeItIsRefused) {
   EXPECT_LE(uint64_t(job.plan().get_int("peak_bytes", 0)), job.job.max_memory_bytes);  // what it says does
 }
 
+// "auto" keeps everything in memory, or refuses and says what auto_offload would need; auto_offload puts activations into a file.
+TEST(Plan, DeviceMapsDecideWhereActivationsAre) {
+  Job job("pipeline/llama3_8b", "gptq", kW4, 256);
+  const Json free = job.plan();
+  job.job.max_memory_bytes = uint64_t(free.get_int("peak_bytes", 0)) - 1;
+  job.job.device_map = DeviceMap::AutoOffload;
+  const Json offloaded = job.plan();
+  EXPECT_TRUE(offloaded.get_bool("activations_in_file", false));
+  EXPECT_LT(offloaded.get_int("peak_bytes", 0), free.get_int("peak_bytes", 0));
+  job.job.device_map = DeviceMap::Auto;
+  try {
+    job.plan();
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::InvalidArgument);
+    const std::string would_do = cat("with auto_offload cpu=", budget_text(uint64_t(offloaded.get_int("peak_bytes", 0))), " would do");
+    EXPECT_NE(std::string(e.what()).find(would_do), std::string::npos) << e.what();
+  }
+  job.job.max_memory_bytes = 0;
+  EXPECT_FALSE(job.plan().get_bool("activations_in_file", true));  // no limit was given
+}
+
+TEST(Plan, APlacementSaysWhatItMeans) {
+  Job job("pipeline/llama3_8b", "gptq", kW4, 8);
+  job.job.device_map = DeviceMap::Auto;
+  const std::string here = run_estimate(job.job, job.context).at("placement").as_string();
+  EXPECT_NE(here.find("device map auto: computed on the CPU; weights one layer at a time"), std::string::npos) << here;
+  EXPECT_NE(here.find("activations in memory ("), std::string::npos) << here;
+  job.job.device_map = DeviceMap::Cuda;
+  job.context.device = {Device::Kind::Cuda, 0};
+  const std::string there = run_estimate(job.job, job.context).at("placement").as_string();
+  EXPECT_NE(there.find("computed on the GPU"), std::string::npos) << there;
+  EXPECT_NE(there.find("device memory "), std::string::npos) << there;
+  EXPECT_EQ(run_estimate(Job("pipeline/llama3_8b", "gptq", kW4, 8).job, Context()).find("placement"), nullptr);
+}
+
 // --- what an estimate refuses ---------------------------------------------------------------------------------------------
 
 std::string refusal(const Job& job, ErrorKind kind) {

@@ -128,6 +128,14 @@ class Requests(EndToEnd):
         if os.path.exists("/dev/nvidiactl"):
             self.skipTest("this machine has a GPU")
         self.refused(("--device", "cuda", "--group-size", 16), "cuda|GPU", code=1)
+        for more in ((), ("--model-free", "--method", "rtn")):
+            self.refused(("--device-map", "cuda", "--group-size", 16, *more), "libtorch finds 0 GPUs here: .*libtorch_cuda", code=1)
+
+    def test_device_maps(self):
+        self.refused(("--device-map", "balanced", "--group-size", 16), "balanced", "auto, auto_offload, cpu or cuda")
+        self.refused(("--device-map", "cpu", "--device", "cuda", "--group-size", 16), "contradict")
+        refused = self.compress(self.model(), *self.calibrated("--device-map", "auto", "--max-memory", "cpu=100MiB"))
+        self.assert_refused(refused, 2, "max-memory 100 MiB: this run needs more")
 
     def test_missing_arguments(self):
         self.assert_refused(run("compress", self.model()), 2, "output")

@@ -169,6 +169,19 @@ class Folder(EndToEnd):
         self.assertLessEqual(report["plan"]["peak_bytes"], budget)
         self.assertEqual(read_checkpoint(self.folder / "free"), read_checkpoint(self.out))
 
+    def test_device_maps_give_the_same_bytes_and_say_what_they_mean(self):
+        rows = ("-d", self.text, "--num-calibration-samples", 64, "--max-seq-length", 64, "--group-size", 16)
+        self.assert_succeeds(self.compress(self.model(), *rows, out=self.folder / "plain"))
+        plan = read_json(self.folder / "plain" / "swage_report.json")["plan"]
+        budget = plan["peak_bytes"] - plan["activation_bytes"] // 4
+        for name, more, said in (("auto", (), "activations in memory"), ("cpu", (), "activations in memory"), ("auto_offload", (), "activations in memory .* at most of "),
+                                 ("auto_offload", ("--max-memory", f"cpu={budget}"), "activations in a file .* at most of ")):
+            with self.subTest(map=name, more=more):
+                result = self.assert_succeeds(self.compress(self.model(), *rows, "--device-map", name, *more, "--overwrite"))
+                self.assertRegex(result.stderr, f"device map {name}: computed on the CPU; weights one layer at a time, from and to mapped files; {said}")
+                self.assertEqual(read_json(self.out / "swage_report.json")["device_map"], name)
+                self.assertEqual(read_checkpoint(self.folder / "plain"), read_checkpoint(self.out))
+
     def test_folders_that_nothing_can_be_offloaded_to(self):
         for folder, part in ((self.folder / "absent", "no such folder"), ("/dev/shm", "lies in memory itself")):
             refused = self.compress(self.model(), *self.calibrated("--offload-folder", folder))

@@ -81,6 +81,14 @@ class Estimate(EndToEnd):
         self.assertGreater(calibrate["gram_flops"], 0)
         self.assertGreater(calibrate["written_bytes"], 32 * 16 * 64 * 4096 * 4)  # the residual stream is saved after each layer
 
+    def test_a_device_map_is_planned(self):
+        llama = CONFIGS / "llama3_8b"
+        said = self.assert_succeeds(run("estimate", llama, "--device-map", "cuda", *RATES)).stdout
+        self.assertRegex(said, r"(?m)^device map cuda: computed on the GPU; .*device memory [\d.]+ GiB$")
+        tight = ("--num-calibration-samples", 256, "--max-seq-length", 512, "--max-memory", "cpu=10GiB", *RATES)
+        self.assertTrue(self.estimate(llama, "--device-map", "auto_offload", *tight)["plan"]["activations_in_file"])
+        self.assert_refused(run("estimate", llama, "--device-map", "auto", *tight), 2, "with auto_offload cpu=.* would do")
+
     def test_refusals(self):
         self.assert_refused(run("estimate", self.folder / "absent"), 2, "absent")
         empty = self.folder / "empty"
