@@ -57,7 +57,7 @@ fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
+        let Some(length) = rest[start + 2..].find("%}").map(|at| at + 2) else { break };
         let tag = &rest[start + 2..start + length];
         let word = tag.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
         let replacement = match word {
@@ -78,8 +78,8 @@ fn without_generation_tags(source: &str) -> String {
 }
 
 pub fn chat_template(source: &str) -> Result<Box<ChatTemplate>, String> {
-    let source = without_generation_tags(source);
-    bounded(|| {
+    let source = source.to_owned();
+    bounded(move || {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -98,7 +98,7 @@ pub fn chat_template(source: &str) -> Result<Box<ChatTemplate>, String> {
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, format!("the template refuses: {message}")))
         });
-        environment.add_template_owned(NAME, source).map_err(|e| explain(&e))?;
+        environment.add_template_owned(NAME, without_generation_tags(&source)).map_err(|e| explain(&e))?;
         Ok(Box::new(ChatTemplate { environment: Arc::new(environment) }))
     })
 }
@@ -174,6 +174,12 @@ mod tests {
     #[test]
     fn generation_blocks_print_their_body() {
         assert_eq!(text_of("a\n{%- generation -%}\n b \n{%- endgeneration %}c").unwrap(), "abc");
+    }
+
+    #[test]
+    fn a_tag_that_ends_in_its_own_beginning_is_an_error() {
+        assert!(text_of("a{%}b").is_err());
+        assert!(text_of("{%").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -61,6 +62,7 @@ class Converter {
 // A string that plain style would read back as something else needs quotes.
 bool needs_quotes(const std::string& text) {
   if (!plain_scalar(text).is_string() || text.front() == ' ' || text.back() == ' ') return true;
+  if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) return true;  // a reader stops at some of them
   if (std::string_view("-?:,[]{}#&*!|>'\"%@`").find(text[0]) != std::string_view::npos) return true;
   return text.find_first_of("\n\t\\\"") != std::string::npos || text.find(": ") != std::string::npos ||
          text.find(" #") != std::string::npos || text.back() == ':';

@@ -59,5 +59,13 @@ TEST(Yaml, NestingAndAliasesAreBounded) {
   EXPECT_EQ(error_of(laughs), "bad.yaml: more than 1000000 values");
 }
 
+// Control characters would end a plain scalar, or the document.
+TEST(Yaml, ControlCharactersSurvive) {
+  const std::string word("a\0b\x1e:c\x7f", 7);
+  Json json;
+  json.set(word, Json(word));
+  EXPECT_EQ(parse_yaml(dump_yaml(json), "again"), json) << dump_yaml(json);
+}
+
 }  // namespace
 }  // namespace swage

@@ -53,6 +53,10 @@ TEST(ChatTemplate, SyntaxErrorsNameFileAndLine) {
   EXPECT_THAT(error.what(), HasSubstr(":2"));
 }
 
+TEST(ChatTemplate, ATagThatEndsInItsOwnBeginningIsASyntaxError) {
+  EXPECT_EQ(error_of([] { render("a{%}b"); }).kind(), ErrorKind::CorruptData);
+}
+
 TEST(ChatTemplate, SourceMustBeUtf8) {
   const Error error = error_of([] { render("\xFF"); });
   EXPECT_EQ(error.kind(), ErrorKind::CorruptData);
