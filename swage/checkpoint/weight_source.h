@@ -19,7 +19,7 @@ class WeightSource {
   virtual std::vector<int64_t> shape(const std::string& name) const = 0;
   // Float32 values, dequantized if need be; Error(CorruptData) naming it if absent.
   virtual at::Tensor load(const std::string& name) const = 0;
-  // Activation quantization of a linear module, if the checkpoint asks for it.
+  // Quantization of what a linear reads, or of an attention module's queries, if the checkpoint asks for it.
   virtual std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const = 0;
   // Quantization of keys and values, if the checkpoint asks for it (kv_cache_scheme).
   virtual std::optional<scheme::QuantizationArgs> kv_cache_quantization() const { return {}; }

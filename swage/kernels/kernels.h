@@ -110,6 +110,20 @@ struct QuantizeRow {
   uint8_t* codes;            // code bytes
 };
 
+// How far the codes of one row are from it: sums of (w - q)^2 and of w^2 with q = (code - zero) * scale. `scale` and `zero` hold one value
+// per column. Summed in f32 over at most kErrorRun values of a lane, then in f64.
+inline constexpr int64_t kErrorRun = 16;
+struct RowError {
+  const void* weight;
+  NumberFormat format;
+  int64_t count;
+  const uint8_t* codes;   // code bytes
+  const float* values;    // [256]: of each code byte
+  const float* scale;
+  const float* zero;
+  double difference, whole;  // out
+};
+
 // Smallest and largest value; low is NaN if any value is not finite.
 struct ValueRange {
   const void* values;
@@ -220,6 +234,7 @@ struct KernelTable {
   void (*search_scales)(const ScaleSearchPanel&);
   void (*quantize_row)(const QuantizeRow&);
   void (*value_range)(ValueRange&);
+  void (*row_error)(RowError&);
   void (*refine_panel)(const RefinePanel&);
   void (*quantize_blocks)(const QuantizeBlocks&);
   void (*integer_product)(const IntegerProduct&);
@@ -236,6 +251,7 @@ struct KernelTable {
     v("search_scales", &KernelTable::search_scales);
     v("quantize_row", &KernelTable::quantize_row);
     v("value_range", &KernelTable::value_range);
+    v("row_error", &KernelTable::row_error);
     v("refine_panel", &KernelTable::refine_panel);
     v("quantize_blocks", &KernelTable::quantize_blocks);
     v("integer_product", &KernelTable::integer_product);

@@ -286,6 +286,25 @@ void value_range_parity() {
   }
 }
 
+void row_error_parity() {
+  for_each_format([](const void* data, NumberFormat format, int64_t count) {
+    std::vector<float> values(256), scale, zero;
+    std::vector<uint8_t> codes;
+    for (size_t i = 0; i < 256; ++i) values[i] = decode_code(CodeKind::Int, static_cast<uint8_t>(i));
+    for (int64_t i = 0; i < count; ++i) {
+      codes.push_back(static_cast<uint8_t>(37 * i));
+      scale.push_back(0.3f + 0.01f * static_cast<float>(i % 5));
+      zero.push_back(static_cast<float>(i % 3 - 1));
+    }
+    RowError fast{data, format, count, codes.data(), values.data(), scale.data(), zero.data(), 0, 0}, plain = fast;
+    fast_kernels().row_error(fast);
+    plain_kernels().row_error(plain);
+    // All terms are positive: at most kErrorRun of a lane, then 16 lanes, each sum rounded by 2^-24, beside what rounds a term.
+    EXPECT_NEAR(fast.difference, plain.difference, 3e-6 * plain.difference) << count;
+    EXPECT_NEAR(fast.whole, plain.whole, 3e-6 * plain.whole) << count;
+  });
+}
+
 void quantize_blocks_parity() {
   for (const int64_t block : {2, 32, 54, 64}) {
     const int64_t count = 5 * block;
@@ -407,6 +426,7 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
                                                                   {"search_scales", search_scales_parity},
                                                                   {"quantize_row", quantize_row_parity},
                                                                   {"value_range", value_range_parity},
+                                                                  {"row_error", row_error_parity},
                                                                   {"refine_panel", refine_panel_parity},
                                                                   {"quantize_blocks", quantize_blocks_parity},
                                                                   {"integer_product", integer_product_parity},

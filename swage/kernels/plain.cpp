@@ -49,6 +49,15 @@ void cholesky_tile(const CholeskyTile& t) {
   }
 }
 
+void row_error(RowError& row) {
+  row.difference = row.whole = 0;
+  for (int64_t i = 0; i < row.count; ++i) {
+    const double w = double{load_as_float(row.weight, row.format, i)}, q = double{(row.values[row.codes[i]] - row.zero[i]) * row.scale[i]};
+    row.difference += (w - q) * (w - q);
+    row.whole += w * w;
+  }
+}
+
 // One row of the weight; `lane` is its place in the panel.
 void gptq_row(const GptqPanel& p, int64_t lane) {
   double loss = 0;
@@ -212,7 +221,7 @@ void integer_product(const IntegerProduct& p) {
 
 const KernelTable& plain_kernels() {
   static const KernelTable table{gram_pack,    gram_tile,   cholesky_tile,   gptq_panel,     search_scales,
-                                 quantize_row, value_range, refine_panel,    quantize_blocks, integer_product,
+                                 quantize_row, value_range, row_error,       refine_panel,    quantize_blocks, integer_product,
                                  prune_gather,  prune_panel, sparse_refit_panel};
   return table;
 }

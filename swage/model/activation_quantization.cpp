@@ -163,17 +163,15 @@ std::optional<ActivationQuantization> load_input_quantization(const std::string&
   return out;
 }
 
-std::optional<ActivationQuantization> load_cache_quantization(const std::string& attention, const std::string& scale, int64_t heads,
-                                                              const checkpoint::WeightSource& weights) {
-  const std::optional<QuantizationArgs> args = weights.kv_cache_quantization();
+std::optional<ActivationQuantization> load_head_quantization(const std::optional<QuantizationArgs>& args, const std::string& scale, int64_t heads,
+                                                             const checkpoint::WeightSource& weights) {
   if (!args) return {};
-  check_activation_quantization(*args, cat(attention, ".", scale));
+  check_activation_quantization(*args, scale);
   ActivationQuantization out{.args = *args};
   if (args->dynamic != Dynamic::No) return out;
-  const std::string name = cat(attention, ".", scale);
-  out.scale = weights.load(name).cpu().reshape({-1}).contiguous();
+  out.scale = weights.load(scale).cpu().reshape({-1}).contiguous();
   const int64_t expected = args->strategy == Strategy::AttnHead ? heads : 1;
-  SWAGE_CHECK(out.scale.numel() == expected, CorruptData, name, ": expected ", expected, " values, found ", out.scale.numel());
+  SWAGE_CHECK(out.scale.numel() == expected, CorruptData, scale, ": expected ", expected, " values, found ", out.scale.numel());
   return out;
 }
 

@@ -28,9 +28,10 @@ void check_activation_quantization(const scheme::QuantizationArgs& args, const s
 // Error(CorruptData) if a scale is missing or has the wrong shape.
 std::optional<ActivationQuantization> load_input_quantization(const std::string& module, const checkpoint::WeightSource& weights);
 
-// The same for the keys ("k_scale") or values ("v_scale") of an attention module of `heads` key-value heads.
-std::optional<ActivationQuantization> load_cache_quantization(const std::string& attention, const std::string& scale, int64_t heads,
-                                                              const checkpoint::WeightSource& weights);
+// The same for the queries, keys or values of an attention module, `heads` heads whose scales are stored as `scale`
+// ("model.layers.0.self_attn.k_scale"), by the arguments that the checkpoint has for them.
+std::optional<ActivationQuantization> load_head_quantization(const std::optional<scheme::QuantizationArgs>& args, const std::string& scale, int64_t heads,
+                                                             const checkpoint::WeightSource& weights);
 
 // x float32 [T, I] -> a new tensor of the same shape on its grid. Row r takes the static scale r modulo their number.
 at::Tensor fake_quantize(const at::Tensor& x_TI, const ActivationQuantization& quantization);

@@ -53,8 +53,9 @@ DecoderBlock::DecoderBlock(const BlockDescription& description, const checkpoint
     linears.push_back(load_linear(*linear, weights));
   }
   const std::string name = module_above(attention.query.name);
-  key_quantization_ = load_cache_quantization(name, "k_scale", attention.kv_heads, weights);
-  value_quantization_ = load_cache_quantization(name, "v_scale", attention.kv_heads, weights);
+  query_quantization_ = load_head_quantization(weights.input_quantization(name), name + ".q_scale", attention.heads, weights);
+  key_quantization_ = load_head_quantization(weights.kv_cache_quantization(), name + ".k_scale", attention.kv_heads, weights);
+  value_quantization_ = load_head_quantization(weights.kv_cache_quantization(), name + ".v_scale", attention.kv_heads, weights);
   stages = stages_of(description_);
   if (moe_) {
     load_experts(*moe_, weights);
@@ -136,6 +137,7 @@ void DecoderBlock::attend_heads(Flow& flow) const {
     rotate_(k_TGE, table);
   }
   if (flow.attention_states != nullptr) *flow.attention_states = {q_THE.transpose(0, 1), k_TGE.transpose(0, 1), v_TGE.transpose(0, 1)};
+  q_THE = quantized_heads(q_THE, query_quantization_);
   k_TGE = quantized_heads(k_TGE, key_quantization_);
   v_TGE = quantized_heads(v_TGE, value_quantization_);
   if (!flow.cache) {

@@ -38,7 +38,7 @@ class DecoderBlock : public Block {
   std::shared_ptr<const Rope> rope_;
   Norm attention_norm_, mlp_norm_, query_norm_, key_norm_;
   at::Tensor router_ED_;
-  std::optional<ActivationQuantization> key_quantization_, value_quantization_;
+  std::optional<ActivationQuantization> query_quantization_, key_quantization_, value_quantization_;
 };
 
 }  // namespace swage::model

@@ -209,6 +209,37 @@ TEST_F(TinyModel, CacheQuantizationRoundsKeysAndValues) {
   EXPECT_THROW(model_->load_block(0, *weights_), Error);
 }
 
+// The same for queries alone.
+TEST_F(TinyModel, QueriesAreRoundedByTheirScales) {
+  at::manual_seed(4);
+  const at::Tensor hidden_TD = at::randn({6, model_->hidden_size()});
+  const auto run = [&](AttentionStates* states) {
+    Flow flow{.hidden_TD = hidden_TD.clone()};
+    flow.attention_states = states;
+    model_->load_block(0, *weights_)->forward(flow);
+    return flow.hidden_TD;
+  };
+  AttentionStates states;
+  const at::Tensor plain_TD = run(&states);
+  const int64_t heads = states.query_HTE.size(0);
+  scheme::QuantizationArgs args;
+  args.type = scheme::NumberType::Float;
+  args.strategy = scheme::Strategy::AttnHead;
+  weights_->inputs["model.layers.0.self_attn"] = args;
+  EXPECT_THROW(run(nullptr), Error);  // no q_scale
+  weights_->tensors["model.layers.0.self_attn.q_scale"] = at::ones({heads - 1, 1, 1});
+  EXPECT_THROW(run(nullptr), Error);  // not one a head
+  weights_->tensors["model.layers.0.self_attn.q_scale"] = states.query_HTE.abs().amax({1, 2}, true) / 448;
+  const at::Tensor rounded_TD = run(nullptr);
+  EXPECT_GT(relative_error(rounded_TD, plain_TD), 1e-6);
+  EXPECT_LT(relative_error(rounded_TD, plain_TD), 0.0625);  // an e4m3 number is within 2^-4 of what it stands for
+  weights_->tensors["model.layers.0.self_attn.q_scale"] = at::full({heads, 1, 1}, 1e9);  // all queries become 0, as with a projection of zeros
+  const at::Tensor mean_TD = run(nullptr);
+  weights_->inputs.clear();
+  weights_->tensors["model.layers.0.self_attn.q_proj.weight"] = at::zeros_like(weights_->tensors["model.layers.0.self_attn.q_proj.weight"]);
+  EXPECT_LE(relative_error(mean_TD, run(nullptr)), 1e-6);
+}
+
 TEST_F(TinyModel, TiedHeadIsTheEmbedding) {
   EXPECT_TRUE(model_->tied_embeddings());
   EXPECT_EQ(model_->modules().back().name, "lm_head");

@@ -70,30 +70,22 @@ void put_input(checkpoint::Writer& writer, const std::string& module, const mode
   if (input.zero_point.defined()) writer.put(module + ".input_zero_point", input.zero_point.to(at::kChar));
 }
 
-std::vector<io::TensorSpec> cache_specs(const QuantizationArgs& args, int64_t heads, io::Dtype scale_dtype) {
-  const std::vector<int64_t> shape = args.strategy == Strategy::AttnHead ? std::vector<int64_t>{heads, 1, 1} : std::vector<int64_t>{1};
-  const io::Dtype dtype = scale_dtype_of(args, scale_dtype);
-  return {{"k_scale", dtype, shape}, {"v_scale", dtype, shape}};
+std::vector<io::TensorSpec> head_specs(const std::vector<std::string>& names, const QuantizationArgs& args, int64_t heads, io::Dtype scale_dtype) {
+  std::vector<io::TensorSpec> out;
+  for (const std::string& name : names) {
+    out.push_back({name, scale_dtype_of(args, scale_dtype), args.strategy == Strategy::AttnHead ? std::vector<int64_t>{heads, 1, 1} : std::vector<int64_t>{1}});
+  }
+  return out;
 }
 
-CacheObservers::CacheObservers(const QuantizationArgs& args, size_t flows)
-    : args_(args),
-      keys_(observers::make_observer("", args, observers::Role::Attention)),
-      values_(observers::make_observer("", args, observers::Role::Attention)),
-      key_ranges_(flows),
-      value_ranges_(flows) {}
+HeadObserver::HeadObserver(const QuantizationArgs& args, size_t flows)
+    : args_(args), observer_(observers::make_observer("", args, observers::Role::Attention)), ranges_(flows) {}
 
-void CacheObservers::observe(size_t index, const model::AttentionStates& states) {
-  key_ranges_[index] = keys_->range_of(states.key_GTE.cpu());
-  value_ranges_[index] = values_->range_of(states.value_GTE.cpu());
-}
+void HeadObserver::observe(size_t index, const at::Tensor& x_HTE) { ranges_[index] = observer_->range_of(x_HTE.cpu()); }
 
-void CacheObservers::put(checkpoint::Writer& writer, const std::string& attention, at::ScalarType stored) {
-  for (const observers::BatchRange& range : key_ranges_) keys_->add(range);
-  for (const observers::BatchRange& range : value_ranges_) values_->add(range);
-  const at::ScalarType dtype = as_stored(args_, stored);
-  writer.put(attention + ".k_scale", keys_->scale_and_zero_point(stored).scale.to(dtype));
-  writer.put(attention + ".v_scale", values_->scale_and_zero_point(stored).scale.to(dtype));
+void HeadObserver::put(checkpoint::Writer& writer, const std::string& name, at::ScalarType stored) {
+  for (const observers::BatchRange& range : ranges_) observer_->add(range);
+  writer.put(name, observer_->scale_and_zero_point(stored).scale.to(as_stored(args_, stored)));
 }
 
 }  // namespace swage::pipeline

@@ -36,23 +36,23 @@ model::ActivationQuantization input_quantization(const scheme::QuantizationArgs&
 std::vector<io::TensorSpec> input_specs(const scheme::QuantizationArgs& args, io::Dtype scale_dtype);
 void put_input(checkpoint::Writer& writer, const std::string& module, const model::ActivationQuantization& input, at::ScalarType stored);
 
-// Observers of the keys and values that attention computes with, fed one flow a batch like those of inputs.
-class CacheObservers {
+// The observer of the queries, keys or values that attention computes with, fed one flow a batch like those of inputs.
+class HeadObserver {
  public:
   // `flows`: how many there will be.
-  CacheObservers(const scheme::QuantizationArgs& args, size_t flows);
-  // Takes in flow `index`'s; thread-safe for different flows.
-  void observe(size_t index, const model::AttentionStates& states);
-  // After all of them: writes attention.k_scale and attention.v_scale.
-  void put(checkpoint::Writer& writer, const std::string& attention, at::ScalarType stored);
+  HeadObserver(const scheme::QuantizationArgs& args, size_t flows);
+  // Takes in flow `index`'s [H, T, E]; thread-safe for different flows.
+  void observe(size_t index, const at::Tensor& x_HTE);
+  // After all of them: writes their scale as tensor `name`.
+  void put(checkpoint::Writer& writer, const std::string& name, at::ScalarType stored);
 
  private:
   scheme::QuantizationArgs args_;
-  std::unique_ptr<observers::Observer> keys_, values_;
-  std::vector<observers::BatchRange> key_ranges_, value_ranges_;
+  std::unique_ptr<observers::Observer> observer_;
+  std::vector<observers::BatchRange> ranges_;
 };
 
-// What is stored of keys and values of `heads` heads: k_scale and v_scale, [1] or [heads, 1, 1].
-std::vector<io::TensorSpec> cache_specs(const scheme::QuantizationArgs& args, int64_t heads, io::Dtype scale_dtype);
+// What is stored of queries, keys or values of `heads` heads: [1] or [heads, 1, 1] of each name.
+std::vector<io::TensorSpec> head_specs(const std::vector<std::string>& names, const scheme::QuantizationArgs& args, int64_t heads, io::Dtype scale_dtype);
 
 }  // namespace swage::pipeline

@@ -125,11 +125,11 @@ TEST(ObserveInputs, DoNotDependOnThreads) {
   at::set_num_threads(threads);
 }
 
-TEST(CacheSpecs, OneScaleOrOneAHead) {
+TEST(HeadSpecs, OneScaleOrOneAHead) {
   QuantizationArgs args = static_tensor(NumberType::Float, true);
-  EXPECT_EQ(cache_specs(args, 3, io::Dtype::BF16)[0].shape, std::vector<int64_t>{1});
+  EXPECT_EQ(head_specs({"k_scale"}, args, 3, io::Dtype::BF16)[0].shape, std::vector<int64_t>{1});
   args.strategy = Strategy::AttnHead;
-  EXPECT_EQ(cache_specs(args, 3, io::Dtype::BF16)[1].shape, (std::vector<int64_t>{3, 1, 1}));
+  EXPECT_EQ(head_specs({"k_scale", "v_scale"}, args, 3, io::Dtype::BF16)[1].shape, (std::vector<int64_t>{3, 1, 1}));
 }
 
 }  // namespace

@@ -31,6 +31,11 @@ void fill_actorder(const modifiers::Quantizer& modifier, const std::string& grou
               group, " has ", *weights.actorder, "; leave one of them out");
 }
 
+// A group for queries, keys and values: no weights, and the class of the attention for its one target.
+bool is_attention(const Scheme& scheme) {
+  return !scheme.weights && scheme.input_activations && scheme.targets.size() == 1 && !scheme.targets[0].starts_with("re:") && scheme.targets[0].ends_with("Attention");
+}
+
 Groups resolve_groups(const modifiers::Quantizer& modifier) {
   const QuantizationFields& fields = modifier.quantization();
   const bool spelled_out = !fields.config_groups.is_null();
@@ -50,8 +55,8 @@ Groups resolve_groups(const modifiers::Quantizer& modifier) {
   for (auto& [name, scheme] : groups) {
     if (fields.group_size) scheme = scheme::with_group_size(scheme, *fields.group_size);
     if (fields.symmetric) scheme = scheme::with_symmetric(scheme, *fields.symmetric);
-    SWAGE_CHECK(scheme.weights || !scheme.input_activations, Unsupported, name,
-                ": a scheme of activations alone (queries of attention included) is not supported; keys and values: kv_cache_scheme");
+    SWAGE_CHECK(scheme.weights || !scheme.input_activations || is_attention(scheme), Unsupported, name,
+                ": a scheme of activations alone is for attention, with one target such as LlamaAttention; keys and values: kv_cache_scheme");
     SWAGE_CHECK(!scheme.output_activations, Unsupported, name, ": output_activations: no engine runs quantized outputs of linears; leave them out");
     if (scheme.weights) fill_actorder(modifier, name, *scheme.weights);
     choose_observers(fields, modifier.name(), scheme);
@@ -63,6 +68,24 @@ Groups resolve_groups(const modifiers::Quantizer& modifier) {
   return groups;
 }
 
+void check_head_args(const scheme::QuantizationArgs& args, const std::string& who) {
+  model::check_activation_quantization(args, who);
+  SWAGE_CHECK(args.symmetric && args.dynamic == scheme::Dynamic::No, Unsupported, who, ": only static symmetric scales can be stored");
+}
+
+// Takes over a group that quantizes queries, keys and values.
+void add_attention(const std::string& name, const Scheme& scheme, const std::string& attention_class, Assignment& out) {
+  const std::string& target = scheme.targets[0];
+  SWAGE_CHECK(attention_class.empty() || target == attention_class, InvalidArgument, name, ": target ", target, " matches no module of this model, whose attention is called ",
+              attention_class);
+  check_head_args(*scheme.input_activations, name);
+  SWAGE_CHECK(!out.attention, InvalidArgument, name, ": the recipe has two groups for attention");
+  SWAGE_CHECK(!out.kv_cache || *out.kv_cache == *scheme.input_activations, InvalidArgument, name,
+              ": quantizes keys and values too, but kv_cache_scheme has them otherwise; leave kv_cache_scheme out");
+  out.attention = scheme;
+  out.kv_cache = scheme.input_activations;
+}
+
 // The arguments of keys and values, read as quantization_config has them.
 scheme::QuantizationArgs cache_args(const Json& fields) {
   Json config = Json::object();
@@ -70,8 +93,7 @@ scheme::QuantizationArgs cache_args(const Json& fields) {
   config.set("config_groups", Json::object());
   config.set("kv_cache_scheme", fields);
   const scheme::QuantizationArgs args = *scheme::parse_quantization_config(config).kv_cache_scheme;
-  model::check_activation_quantization(args, "kv_cache_scheme");
-  SWAGE_CHECK(args.symmetric && args.dynamic == scheme::Dynamic::No, Unsupported, "kv_cache_scheme: only static symmetric scales can be stored");
+  check_head_args(args, "kv_cache_scheme");
   return args;
 }
 
@@ -139,11 +161,16 @@ void check_quantizable(const model::ModuleInfo& module, const Scheme& scheme, bo
 // What one modifier quantizes: for each module the index of its group, or -1 where it leaves the module alone.
 struct Choice {
   Groups groups;
+  Groups attention;  // those of `groups` that are for attention, taken out
   std::vector<int64_t> group_of;
 };
 
 Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, const std::vector<scheme::ModuleName>& names) {
-  Choice out{resolve_groups(quantizer), {}};
+  Choice out{resolve_groups(quantizer), {}, {}};
+  std::erase_if(out.groups, [&](const auto& group) {
+    if (is_attention(group.second)) out.attention.push_back(group);
+    return is_attention(group.second);
+  });
   const std::vector<std::string>& ignore = quantizer.quantization().ignore;
   check_patterns(ignore, "ignore", names);
   for (const auto& [name, scheme] : out.groups) check_patterns(scheme.targets, "targets", names);
@@ -187,11 +214,20 @@ bool Assignment::needs_calibration() const {
   return kv_cache || std::any_of(schemes.begin(), schemes.end(), on_data);
 }
 
-Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model) {
-  return assign_schemes(chain, model.modules(), model.tied_embeddings());
+std::string attention_class_of(const Json& config) {
+  constexpr std::string_view kEnd = "ForCausalLM";
+  const Json* architectures = config.find("architectures");
+  if (architectures == nullptr || !architectures->is_array() || architectures->as_array().empty() || !architectures->as_array()[0].is_string()) return {};
+  const std::string& name = architectures->as_array()[0].as_string();
+  return name.ends_with(kEnd) ? name.substr(0, name.size() - kEnd.size()) + "Attention" : std::string();
 }
 
-Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings) {
+Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model, const std::string& attention_class) {
+  return assign_schemes(chain, model.modules(), model.tied_embeddings(), attention_class);
+}
+
+Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings,
+                          const std::string& attention_class) {
   std::vector<scheme::ModuleName> names;
   for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.class_name});
   Assignment out;
@@ -199,7 +235,9 @@ Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model
     const Json& cache = quantizer->quantization().kv_cache_scheme;
     SWAGE_CHECK(cache.is_null() || !out.kv_cache, InvalidArgument, "two modifiers of the recipe have a kv_cache_scheme");
     if (!cache.is_null()) out.kv_cache = cache_args(cache);
-    add_choice(choose(*quantizer, modules, names), *quantizer, modules, tied_embeddings, out);
+    const Choice choice = choose(*quantizer, modules, names);
+    for (const auto& [name, scheme] : choice.attention) add_attention(name, scheme, attention_class, out);
+    add_choice(choice, *quantizer, modules, tied_embeddings, out);
   }
   for (const model::ModuleInfo& module : modules) {
     if (module.class_name == "Linear" && out.find(module.name) == nullptr) out.ignore.push_back(module.name);

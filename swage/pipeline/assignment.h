@@ -18,19 +18,23 @@ struct Assignment {
   std::map<std::string, size_t> scheme_of;  // quantized module -> index into `schemes`
   std::vector<std::string> ignore;          // for quantization_config: Linear modules left as they are
   std::optional<scheme::QuantizationArgs> kv_cache;
+  std::optional<scheme::Scheme> attention;  // its input_activations are those of the queries; `kv_cache` is set as well
 
   const scheme::Scheme* find(const std::string& module) const;
   // Of a module that has a scheme.
   const modifiers::Quantizer& quantizer_of(const std::string& module) const { return *quantizers[scheme_of.at(module)]; }
-  // Whether scales of activations or of the KV cache have to be found on data.
+  // Whether scales of activations, queries or the KV cache have to be found on data.
   bool needs_calibration() const;
 };
 
 // Error(InvalidArgument) for a pattern of targets or ignore that matches nothing, for modifiers that leave nothing to
 // quantize, for a module that two of them would quantize, and for group sizes that do not divide a module's columns: that one lists the modules and the sizes that fit.
-// Error(Unsupported) for modules that cannot be quantized yet (embeddings, the head).
-Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model);
+// Error(Unsupported) for modules that cannot be quantized yet (embeddings, the head). `attention_class`: see attention_class_of().
+Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model, const std::string& attention_class);
 // The same for modules that no Model describes.
-Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings);
+Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings,
+                          const std::string& attention_class);
+// How transformers calls the attention of a model: "LlamaAttention" where config.json's architectures say LlamaForCausalLM; empty if unknown.
+std::string attention_class_of(const Json& config);
 
 }  // namespace swage::pipeline

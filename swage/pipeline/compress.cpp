@@ -59,9 +59,9 @@ void check_folders(const CompressJob& job) {
               ": the output folder exists and is not empty; --overwrite replaces it");
 }
 
-Assignment assign_schemes_of(const CompressJob& job, const model::Model& model) {
+Assignment assign_schemes_of(const CompressJob& job, const model::Model& model, const Json& config) {
   try {
-    return assign_schemes(job.chain, model);
+    return assign_schemes(job.chain, model, attention_class_of(config));
   } catch (Error& e) {
     if (!job.recipe_file.empty()) e.add_context(job.recipe_file);
     throw;
@@ -77,7 +77,7 @@ class Compression {
         weights_(reader_, ops::to_torch(context.device), {.weights_only = true}),
         model_(model::make_model(reader_.config(), weights_, ops::to_torch(context.device))) {
     check_shapes(reader_, weights_, *model_);
-    assignment_ = assign_schemes_of(job, *model_);
+    assignment_ = assign_schemes_of(job, *model_, reader_.config());
     check_requantization(weights_, assignment_, context);
     const int64_t positions = model_->max_positions();
     SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument, "max-seq-length ", job.max_seq_length,

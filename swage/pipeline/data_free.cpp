@@ -90,6 +90,13 @@ std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
   }
 }
 
+std::vector<ModuleReport> quantize_and_write(const Run& run, const Set& set) {
+  const std::vector<modifiers::SolvedLinear> solved = quantize(run, set);
+  std::vector<ModuleReport> out;
+  for (size_t i = 0; i < solved.size(); ++i) out.push_back(write_module(run, set.modules[i], solved[i], 0));
+  return out;
+}
+
 }  // namespace
 
 void run_data_free(const Run& run) {
@@ -109,18 +116,17 @@ void run_data_free(const Run& run) {
     if (block + 1 < blocks) run.weights.prefetch(run.model.tensors_of_block(block + 1));
     run.clock.enter_block(block);
     const TraceSpan span(run.context.trace, "layer", Trace::Kind::Other, block);
-    std::vector<std::vector<modifiers::SolvedLinear>> solved(sets.size());
+    std::vector<std::vector<ModuleReport>> reports(sets.size());
     {
-      const auto timed = run.clock.time("solve");
+      const auto timed = run.clock.time("solve, pack and write");
       eval::for_each_parallel(int64_t(sets.size()), [&](int64_t i) {
-        const TraceSpan span_of_set(run.context.trace, "read and round", Trace::Kind::Compute, block, sets[size_t(i)].key);
-        solved[size_t(i)] = quantize(run, sets[size_t(i)]);
+        const TraceSpan span_of_set(run.context.trace, "read, round and write", Trace::Kind::Compute, block, sets[size_t(i)].key);
+        reports[size_t(i)] = quantize_and_write(run, sets[size_t(i)]);
       });
     }
     prune_dense(run, dense_of_block[block]);
-    const auto timed = run.clock.time("pack and write");
-    for (size_t i = 0; i < sets.size(); ++i) {
-      for (size_t k = 0; k < sets[i].modules.size(); ++k) finish_module(run, sets[i].modules[k], solved[i][k], 0);
+    for (std::vector<ModuleReport>& of_set : reports) {
+      for (ModuleReport& report : of_set) note_module(run, std::move(report));
     }
     if (block >= 0) {
       drop_block(run.reader, run.model, block);

@@ -148,7 +148,7 @@ class Estimate {
 
   void assign() {
     try {
-      assignment_ = assign_schemes(job_.chain, shape_.modules(), shape_.tied_embeddings);
+      assignment_ = assign_schemes(job_.chain, shape_.modules(), shape_.tied_embeddings, attention_class_of(config_));
     } catch (Error& e) {
       if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
       throw;

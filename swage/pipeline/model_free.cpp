@@ -101,7 +101,7 @@ class ModelFree {
     std::vector<model::ModuleInfo> infos;
     for (const SourceModule& module : modules_.modules) infos.push_back(module.info);
     try {
-      assignment_ = assign_schemes(job_.chain, infos, modules_.tied_embeddings);
+      assignment_ = assign_schemes(job_.chain, infos, modules_.tied_embeddings, {});
     } catch (Error& e) {
       if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
       throw;

@@ -6,8 +6,10 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 #include "swage/base/error.h"
+#include "swage/eval/forward.h"
 #include "swage/format/format.h"
 #include "swage/pipeline/activation_scales.h"
 #include "swage/pipeline/quantized_source.h"
@@ -16,6 +18,8 @@ namespace swage::pipeline {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr size_t kCopyBytes = size_t{4} << 20;  // that one thread copies at a time
 
 // Weights in other containers and files about the source's weights are not taken along.
 bool belongs_to_weights(const fs::path& file) {
@@ -48,13 +52,17 @@ void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& mo
   }
 }
 
-// Scales of the KV cache, beside the projections of the keys.
+// Scales of the KV cache and of the queries, beside the projections of the keys.
 void append_cache(const checkpoint::Reader& reader, const model::ModuleInfo& module, const Assignment& assignment, OutputLayout& out) {
   constexpr std::string_view kKey = ".k_proj";
   if (!assignment.kv_cache || !module.name.ends_with(kKey)) return;
   const std::string attention = module.name.substr(0, module.name.size() - kKey.size());
   const int64_t all_heads = reader.config().get_int("num_attention_heads", 1), heads = reader.config().get_int("num_key_value_heads", all_heads);
-  for (io::TensorSpec& spec : cache_specs(*assignment.kv_cache, heads, stored_dtype(reader, module.name))) {
+  std::vector<io::TensorSpec> specs = head_specs({"k_scale", "v_scale"}, *assignment.kv_cache, heads, stored_dtype(reader, module.name));
+  if (assignment.attention) {
+    specs.push_back(head_specs({"q_scale"}, *assignment.attention->input_activations, all_heads, stored_dtype(reader, module.name))[0]);
+  }
+  for (io::TensorSpec& spec : specs) {
     spec.name = attention + "." + spec.name;
     out.tensors.push_back(std::move(spec));
   }
@@ -156,7 +164,14 @@ void put_quantized(checkpoint::Writer& writer, const std::string& module, const 
 
 void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout, checkpoint::Writer& writer) {
   for (const std::string& name : layout.copied) {
-    writer.put_bytes(name, reader.bytes(name));
+    const std::string_view bytes = reader.bytes(name);
+    if (bytes.size() <= kCopyBytes) {
+      writer.put_bytes(name, bytes);
+    } else {
+      eval::for_each_parallel(int64_t((bytes.size() + kCopyBytes - 1) / kCopyBytes), [&](int64_t i) {
+        writer.put_part(name, size_t(i) * kCopyBytes, bytes.substr(size_t(i) * kCopyBytes, kCopyBytes));
+      });
+    }
     reader.drop(name);
   }
 }
@@ -166,6 +181,7 @@ void write_side_files(const checkpoint::Reader& reader, const Assignment& assign
   for (const scheme::Scheme& scheme : assignment.schemes) {  // a group that leaves its modules unquantized has served its purpose
     if (scheme.weights) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), scheme);
   }
+  if (assignment.attention) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), *assignment.attention);
   quantization.ignore = assignment.ignore;
   quantization.kv_cache_scheme = assignment.kv_cache;
   write_side_files(reader, quantization, recipe_yaml, writer);

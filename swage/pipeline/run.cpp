@@ -1,6 +1,7 @@
 #include "swage/pipeline/run.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "swage/base/error.h"
 #include "swage/base/memory.h"
@@ -9,10 +10,10 @@
 
 namespace swage::pipeline {
 
-void finish_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens) {
+ModuleReport write_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens) {
   const size_t scheme = run.assignment.scheme_of.at(name);
   put_quantized(run.writer, name, run.assignment.schemes[scheme], solved.weight);
-  ModuleReport& report = run.modules.emplace_back();
+  ModuleReport report;
   report.name = name;
   report.scheme = scheme_text(run.assignment, run.sparsity, name);
   report.loss = solved.loss;
@@ -22,7 +23,16 @@ void finish_module(const Run& run, const std::string& name, const modifiers::Sol
   report.target = solved.target;
   report.sparsity = solved.sparsity;
   report.fingerprint = fingerprint(solved.weight);
-  for (const std::string& warning : solved.warnings) run.context.log(Severity::Warning, cat(name, ": ", warning));
+  return report;
+}
+
+void note_module(const Run& run, ModuleReport report) {
+  for (const std::string& warning : report.warnings) run.context.log(Severity::Warning, cat(report.name, ": ", warning));
+  run.modules.push_back(std::move(report));
+}
+
+void finish_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens) {
+  note_module(run, write_module(run, name, solved, tokens));
 }
 
 at::ScalarType stored_type(const Run& run, const std::string& module) { return checkpoint::scalar_type_of(stored_dtype(run.reader, module)); }
@@ -81,7 +91,7 @@ std::optional<model::ActivationQuantization> read_input(const Run& run, const st
 }
 
 void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned, const at::Tensor& stored, int64_t tokens) {
-  ModuleReport& report = run.modules.emplace_back();
+  ModuleReport report;
   report.name = name;
   report.scheme = scheme_text(run.assignment, run.sparsity, name);
   report.loss = pruned.loss;
@@ -91,7 +101,7 @@ void finish_pruned(const Run& run, const std::string& name, const modifiers::Spa
   report.sparsity = pruned.sparsity;
   report.dense = true;
   report.fingerprint = fingerprint(stored);
-  for (const std::string& warning : pruned.warnings) run.context.log(Severity::Warning, cat(name, ": ", warning));
+  note_module(run, std::move(report));
 }
 
 void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done) {

@@ -32,7 +32,11 @@ struct Run {
   Steps& steps;
 };
 
-// Writes a solved linear and notes it in the report.
+// Writes a solved linear; what there is to say of it. Thread-safe.
+ModuleReport write_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens);
+// Adds it to the run's report, and logs its warnings.
+void note_module(const Run& run, ModuleReport report);
+// Both, by one thread.
 void finish_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens);
 
 // The element type of a module's weight in the source.

@@ -83,7 +83,7 @@ class Sequential {
       if (!finished) solve_stage(*block, b, block->stages[s]);
       if (last_block && s + 1 == block->stages.size() && !head_is_quantized()) break;  // nothing reads the last output
       if (s == 0 && run_.assignment.kv_cache && !finished) {
-        step_and_measure_cache(*block);
+        step_and_measure_heads(*block);
       } else {
         forward([&](Flow& flow) { block->step(int(s), flow); });
       }
@@ -197,19 +197,28 @@ class Sequential {
     activations_->advance(work, run_.clock.block());
   }
 
-  // Attention, whose keys and values are measured on the way.
-  void step_and_measure_cache(Block& block) {
-    CacheObservers cache(*run_.assignment.kv_cache, activations_->flows().size());
+  // Attention, whose queries, keys and values are measured on the way.
+  void step_and_measure_heads(Block& block) {
+    const size_t flows = activations_->flows().size();
+    HeadObserver keys(*run_.assignment.kv_cache, flows), values(*run_.assignment.kv_cache, flows);
+    std::optional<HeadObserver> queries;
+    if (run_.assignment.attention) queries.emplace(*run_.assignment.attention->input_activations, flows);
     const Flow* first = activations_->flows().data();
     forward([&](Flow& flow) {
       model::AttentionStates states;
       flow.attention_states = &states;
       block.step(0, flow);
       flow.attention_states = nullptr;
-      cache.observe(size_t(&flow - first), states);
+      const size_t index = size_t(&flow - first);
+      keys.observe(index, states.key_GTE);
+      values.observe(index, states.value_GTE);
+      if (queries) queries->observe(index, states.query_HTE);
     });
     const std::string& query = block.linears[0].name;
-    cache.put(run_.writer, query.substr(0, query.rfind('.')), stored_type(run_, query));
+    const std::string attention = query.substr(0, query.rfind('.'));
+    keys.put(run_.writer, attention + ".k_scale", stored_type(run_, query));
+    values.put(run_.writer, attention + ".v_scale", stored_type(run_, query));
+    if (queries) queries->put(run_.writer, attention + ".q_scale", stored_type(run_, query));
   }
 
   const Run& run_;

@@ -55,34 +55,6 @@ void decode_row(const uint8_t* codes, CodeType type, const std::vector<float>& t
   for (int64_t i = 0; i < columns; ++i) to[i] = table[codes[i]] * scale_I[i];
 }
 
-void load_row(const char* from, kernels::NumberFormat format, int64_t columns, float* to) {
-  using kernels::NumberFormat;
-  switch (format) {
-    case NumberFormat::F32: std::copy_n(reinterpret_cast<const float*>(from), columns, to); return;
-    case NumberFormat::BF16: for (int64_t i = 0; i < columns; ++i) to[i] = kernels::load_as_float(from, NumberFormat::BF16, i); return;
-    case NumberFormat::F16: for (int64_t i = 0; i < columns; ++i) to[i] = kernels::load_as_float(from, NumberFormat::F16, i); return;
-  }
-}
-
-// Lanes of their own, so that the compiler may take several values at a time.
-SquaredError squared_error(const float* w, const float* q, int64_t columns) {
-  constexpr int64_t kLanes = 8;
-  double difference[kLanes] = {}, whole[kLanes] = {};
-  for (int64_t i = 0; i < columns; i += kLanes) {
-    for (int64_t lane = 0; lane < std::min(kLanes, columns - i); ++lane) {
-      const double value = w[i + lane], error = value - double{q[i + lane]};
-      difference[lane] += error * error;
-      whole[lane] += value * value;
-    }
-  }
-  SquaredError out;
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    out.difference += difference[lane];
-    out.whole += whole[lane];
-  }
-  return out;
-}
-
 void check_codes(const at::Tensor& codes_OI, const Grid& grid, const char* who) {
   SWAGE_CHECK(codes_OI.dim() == 2 && codes_OI.scalar_type() == code_dtype_of(grid.spec) && codes_OI.is_contiguous(), InvalidArgument, who,
               ": expected a contiguous matrix of ", code_dtype_of(grid.spec), ", got ", codes_OI.scalar_type(), " ", codes_OI.sizes());
@@ -215,11 +187,9 @@ SquaredError squared_error(const at::Tensor& w_OI, const at::Tensor& codes_OI, c
   const uint8_t* codes = static_cast<const uint8_t*>(codes_OI.const_data_ptr());
   std::vector<SquaredError> of_row(static_cast<size_t>(rows));  // added up in order, whoever computed them
   for_each_row(grid, rows, columns, 0.0f, [&](int64_t r, const float* scale_I, const float* zero_I) {
-    std::vector<float> row(static_cast<size_t>(2 * columns));
-    float* value = row.data() + columns;
-    load_row(weight + r * columns * kernels::bytes_of(format), format, columns, row.data());
-    decode_row(codes + r * columns, grid.spec.type, table, scale_I, zero_I, columns, value);
-    of_row[static_cast<size_t>(r)] = squared_error(row.data(), value, columns);
+    kernels::RowError row{weight + r * columns * kernels::bytes_of(format), format, columns, codes + r * columns, table.data(), scale_I, zero_I, 0, 0};
+    kernels::fast_kernels().row_error(row);
+    of_row[static_cast<size_t>(r)] = {row.difference, row.whole};
   });
   SquaredError out;
   for (const SquaredError& row : of_row) {

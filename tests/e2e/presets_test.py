@@ -120,6 +120,29 @@ class Presets(EndToEnd):
         self.check_cache("tensor", [1])
         self.check_cache("attn_head", [2, 1, 1])
 
+    def test_queries_keys_and_values(self):
+        """As compressed-tensors stores it: a group for the attention's class behind that of the linears, and kv_cache_scheme beside it."""
+        args = "{num_bits: 8, type: float, symmetric: true, strategy: %s}"
+        for strategy, queries, keys in (("tensor", [1], [1]), ("attn_head", [4, 1, 1], [2, 1, 1])):
+            out = self.folder / f"attention-{strategy}"
+            recipe = self.recipe("    QuantizationModifier:\n      ignore: [lm_head]\n      config_groups:\n"
+                                 f"        attention: {{targets: [LlamaAttention], input_activations: {args % strategy}}}\n"
+                                 "        linears: {targets: [Linear], weights: {num_bits: 8, type: float, strategy: channel}, "
+                                 "input_activations: {num_bits: 8, type: float, strategy: token, dynamic: true}}\n")
+            self.assert_succeeds(self.compress(self.source, *recipe, *self.data(), out=out))
+            config = read_json(out / "config.json")["quantization_config"]
+            self.assertEqual([group["targets"] for group in config["config_groups"].values()], [["Linear"], ["LlamaAttention"]])
+            attention = config["config_groups"]["group_1"]
+            self.assertEqual((attention["format"], attention["weights"], config["format"]), ("dense", None, "float-quantized"))
+            self.assertEqual(config["kv_cache_scheme"], attention["input_activations"])
+            tensors = read_checkpoint(out)
+            for scale, shape in (("q_scale", queries), ("k_scale", keys), ("v_scale", keys)):
+                self.assertEqual(tensors[f"model.layers.1.self_attn.{scale}"][:2], ("BF16", shape))
+            self.check_runs(out)
+            again = self.folder / f"again-{strategy}"
+            self.assert_succeeds(self.compress(self.source, "--recipe", out / "recipe.yaml", *self.data(), out=again))
+            self.assertEqual(read_checkpoint(again), tensors)
+
     def test_kv_cache_alone_leaves_the_weights_dense(self):
         recipe = self.recipe("    QuantizationModifier:\n      kv_cache_scheme: {num_bits: 8, type: float, symmetric: true, strategy: tensor}\n")
         self.assert_succeeds(self.compress(self.source, *recipe, *self.data()))
@@ -231,11 +254,12 @@ class Observers(EndToEnd):
     def test_what_no_engine_runs_is_refused(self):
         source = make_llama(self.folder / "llama", layers=1)
         args = "{num_bits: 8, type: float, strategy: tensor}"
-        for group, text in (("targets: [LlamaAttention], input_activations: %s" % args, "queries of attention"),
-                            ("targets: [Linear], weights: %s, output_activations: %s" % (args, args), "output_activations")):
+        for group, code, text in (("targets: [Linear], input_activations: %s" % args, 1, "activations alone is for attention"),
+                                  ("targets: [Linear], weights: %s, output_activations: %s" % (args, args), 1, "output_activations"),
+                                  ("targets: [MistralAttention], input_activations: %s" % args, 2, "matches no module.*LlamaAttention")):
             path = self.folder / "recipe.yaml"
             path.write_text("quant_stage:\n  quant_modifiers:\n    QuantizationModifier: {ignore: [lm_head], config_groups: {group_0: {%s}}}" % group)
-            self.assert_refused(self.compress(source, "--recipe", path, "-d", self.text), 1, text)
+            self.assert_refused(self.compress(source, "--recipe", path, "-d", self.text), code, text)
 
     def test_act_order_of_a_group_counts_before_the_default(self):
         groups = "config_groups: {group_0: {targets: [Linear], weights: {num_bits: 4, group_size: 32, actorder: %s}}}"

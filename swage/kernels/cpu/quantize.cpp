@@ -1,4 +1,4 @@
-// Round-to-nearest codes of a row, and the range of its values, read in the format they are stored in.
+// Round-to-nearest codes of a row, the range of its values, and how far its codes are from them, read in the format they are stored in.
 #include "swage/kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "swage/kernels/cpu/quantize.cpp"
@@ -78,6 +78,32 @@ void range_of(ValueRange& range) {
   range.high = high;
 }
 
+template <NumberFormat kFormat>
+void error_of(RowError& row) {
+  const DF d;
+  const DI di;
+  const hn::Rebind<uint8_t, DI> d8;
+  row.difference = row.whole = 0;
+  int64_t i = 0;
+  while (i + kLanes <= row.count) {
+    VF difference = hn::Zero(d), whole = hn::Zero(d);
+    for (int64_t run = 0; run < kErrorRun && i + kLanes <= row.count; ++run, i += kLanes) {
+      const VF w = load_as_float_v<kFormat>(row.weight, i);
+      const VF code = hn::GatherIndex(d, row.values, hn::PromoteTo(di, hn::LoadU(d8, row.codes + i)));
+      const VF e = hn::Sub(w, hn::Mul(hn::Sub(code, hn::LoadU(d, row.zero + i)), hn::LoadU(d, row.scale + i)));
+      difference = hn::MulAdd(e, e, difference);
+      whole = hn::MulAdd(w, w, whole);
+    }
+    row.difference += double{hn::GetLane(hn::SumOfLanes(d, difference))};
+    row.whole += double{hn::GetLane(hn::SumOfLanes(d, whole))};
+  }
+  for (; i < row.count; ++i) {
+    const double w = double{load_as_float(row.weight, kFormat, i)}, q = double{(row.values[row.codes[i]] - row.zero[i]) * row.scale[i]};
+    row.difference += (w - q) * (w - q);
+    row.whole += w * w;
+  }
+}
+
 }  // namespace
 
 void quantize_row(const QuantizeRow& row) {
@@ -92,6 +118,14 @@ void value_range(ValueRange& range) {
   }
 }
 
+void row_error(RowError& row) {
+  switch (row.format) {
+    case NumberFormat::F32: return error_of<NumberFormat::F32>(row);
+    case NumberFormat::BF16: return error_of<NumberFormat::BF16>(row);
+    case NumberFormat::F16: return error_of<NumberFormat::F16>(row);
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace swage::kernels
 HWY_AFTER_NAMESPACE();
@@ -100,7 +134,9 @@ HWY_AFTER_NAMESPACE();
 namespace swage::kernels {
 HWY_EXPORT(quantize_row);
 HWY_EXPORT(value_range);
+HWY_EXPORT(row_error);
 void quantize_row_fast(const QuantizeRow& row) { HWY_DYNAMIC_DISPATCH(quantize_row)(row); }
 void value_range_fast(ValueRange& range) { HWY_DYNAMIC_DISPATCH(value_range)(range); }
+void row_error_fast(RowError& row) { HWY_DYNAMIC_DISPATCH(row_error)(row); }
 }  // namespace swage::kernels
 #endif

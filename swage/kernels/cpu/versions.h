@@ -11,6 +11,7 @@ void gptq_panel_fast(const GptqPanel& panel);
 void search_scales_fast(const ScaleSearchPanel& panel);
 void quantize_row_fast(const QuantizeRow& row);
 void value_range_fast(ValueRange& range);
+void row_error_fast(RowError& row);
 void refine_panel_fast(const RefinePanel& panel);
 void quantize_blocks_fast(const QuantizeBlocks& blocks);
 void integer_product_fast(const IntegerProduct& product);
