@@ -68,7 +68,7 @@ class Traced(Resumed):
     def test_a_run_without_data(self):
         threads, summary = self.trace_of("rtn")
         self.assert_succeeds(self.result)
-        self.assert_whole(threads, summary, {"solve", "read and round", "pack and write", "write", "journal", "sync"})
+        self.assert_whole(threads, summary, {"solve, pack and write", "read, round and write", "write", "journal", "sync"})
 
     def test_a_model_free_run(self):
         threads, summary = self.trace_of("model_free")
