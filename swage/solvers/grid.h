@@ -72,7 +72,7 @@ RangeScales scales_of_ranges(const at::Tensor& low, const at::Tensor& high, cons
 at::Tensor quantize_to_grid(const at::Tensor& w_OI, const Grid& grid);
 // Values of the codes, f32 [O, I].
 at::Tensor dequantize_from_grid(const at::Tensor& codes_OI, const Grid& grid);
-// Sums over all weights, in double: of (w - q)^2 and of w^2, q the values of `codes_OI`. w_OI in f32, bf16 or f16.
+// Sums over all weights, in double, short runs in f32 (kernels::RowError): of (w - q)^2 and of w^2, q the values of `codes_OI`. w_OI in f32, bf16 or f16.
 struct SquaredError {
   double difference = 0, whole = 0;
 };
