@@ -1,7 +1,7 @@
 // Any bytes as a data set in Parquet: documents in UTF-8, or a refusal.
 #include "fuzz/support.h"
+#include "swage/base/utf8.h"
 #include "swage/data/dataset.h"
-#include "swage/data/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace swage;
@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::refuses_or_reads({ErrorKind::CorruptData, ErrorKind::InvalidArgument, ErrorKind::Unsupported}, [&] {
     const data::Documents documents = data::read_documents(file, tokenizer);
     fuzz::expect(!documents.texts.empty());
-    for (const std::string& text : documents.texts) fuzz::expect(data::valid_utf8_prefix(text) == text.size());
+    for (const std::string& text : documents.texts) fuzz::expect(valid_utf8_prefix(text) == text.size());
   });
   return 0;
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "swage/base/error.h"
+#include "swage/base/utf8.h"
 
 namespace swage {
 namespace {
@@ -64,6 +65,7 @@ bool needs_quotes(const std::string& text) {
   if (!plain_scalar(text).is_string() || text.front() == ' ' || text.back() == ' ') return true;
   if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) return true;  // a reader stops at some of them
   if (std::string_view("-?:,[]{}#&*!|>'\"%@`").find(text[0]) != std::string_view::npos) return true;
+  if (text.starts_with("...") || text.starts_with("\xEF\xBB\xBF")) return true;  // the end of a document, a byte order mark
   return text.find_first_of("\n\t\\\"") != std::string::npos || text.find(": ") != std::string::npos ||
          text.find(" #") != std::string::npos || text.back() == ':';
 }
@@ -107,6 +109,8 @@ void write(const Json& value, int level, std::string& out) {
 }  // namespace
 
 Json parse_yaml(std::string_view text, std::string_view source) {
+  const size_t valid = valid_utf8_prefix(text);  // the parser would take other bytes for characters
+  SWAGE_CHECK(valid == text.size(), CorruptData, source, ": not UTF-8 at byte ", valid);
   try {
     return Converter(source).convert(YAML::Load(std::string(text)), 0);
   } catch (const YAML::Exception& e) {

@@ -43,6 +43,7 @@ TEST(Yaml, BadTextIsCorruptData) {
   EXPECT_THAT(error_of("a: [1"), testing::StartsWith("bad.yaml: not valid YAML at line "));
   EXPECT_THAT(error_of("a: \"x"), testing::StartsWith("bad.yaml: not valid YAML at line "));
   EXPECT_THAT(error_of("\t- a: b: c"), testing::StartsWith("bad.yaml: not valid YAML at line "));
+  EXPECT_EQ(error_of("a: {\"b\xFF\": 1}"), "bad.yaml: not UTF-8 at byte 6");
   EXPECT_EQ(error_of("a: 1\na: 2"), "bad.yaml: key \"a\" appears twice");
   EXPECT_EQ(error_of("? [x]\n: 1"), "bad.yaml: a key on line 1 is not a plain word");
 }
@@ -57,6 +58,15 @@ TEST(Yaml, NestingAndAliasesAreBounded) {
     laughs += "]\n";
   }
   EXPECT_EQ(error_of(laughs), "bad.yaml: more than 1000000 values");
+}
+
+TEST(Yaml, WordsThatMeanSomethingAtTheStartOfATextSurvive) {
+  for (const char* word : {"...", "... a", "\xEF\xBB\xBF" "a", "---", "--- a", "%YAML"}) {
+    Json json;
+    json.set(word, Json(word));
+    EXPECT_EQ(parse_yaml(dump_yaml(json), "again"), json) << dump_yaml(json);
+    EXPECT_EQ(parse_yaml(dump_yaml(Json(word)), "again"), Json(word)) << word;
+  }
 }
 
 // Control characters would end a plain scalar, or the document.

@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "swage/base/utf8.h"
 #include "swage/data/bridge.h"
-#include "swage/data/utf8.h"
 
 namespace swage::data {
 

@@ -4,7 +4,7 @@
 #include <cctype>
 
 #include "swage/base/error.h"
-#include "swage/data/utf8.h"
+#include "swage/base/utf8.h"
 #include "swage/io/mmap_file.h"
 
 namespace swage::data {

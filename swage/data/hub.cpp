@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "swage/base/json.h"
+#include "swage/base/utf8.h"
 #include "swage/data/bridge.h"
-#include "swage/data/utf8.h"
 #include "swage/io/file_descriptor.h"
 
 namespace swage::data {

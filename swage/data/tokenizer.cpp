@@ -6,8 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "swage/base/utf8.h"
 #include "swage/data/bridge.h"
-#include "swage/data/utf8.h"
 #include "swage/io/file_descriptor.h"
 
 namespace swage::data {

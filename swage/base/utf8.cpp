@@ -1,9 +1,9 @@
-#include "swage/data/utf8.h"
+#include "swage/base/utf8.h"
 
 #include <cstdint>
 #include <cstring>
 
-namespace swage::data {
+namespace swage {
 namespace {
 
 struct Lead {
@@ -48,4 +48,4 @@ size_t valid_utf8_prefix(std::string_view text) {
   return text.size();
 }
 
-}  // namespace swage::data
+}  // namespace swage
