@@ -18,6 +18,19 @@ struct Request {
   std::string max_memory;
 };
 
+// "W3A16 g64 in 30 modules, W4A16 g64 in 150"
+std::string schemes_text(const Json& budget) {
+  std::string out;
+  for (const Json& candidate : budget.at("candidates").as_array()) {
+    int64_t modules = 0;
+    for (const Json& unit : budget.at("units").as_array()) {
+      if (unit.at("scheme") == candidate) modules += int64_t(unit.at("modules").as_array().size());
+    }
+    out += cat(out.empty() ? "" : ", ", candidate.as_string(), " in ", modules, out.empty() ? " modules" : "");
+  }
+  return out;
+}
+
 void print_summary(const CompressOptions& options, const Json& report) {
   const Json& plan = report.at("plan");
   std::vector<std::pair<std::string, std::string>> rows;
@@ -30,6 +43,7 @@ void print_summary(const CompressOptions& options, const Json& report) {
     std::fputs(two_columns(rows).c_str(), stdout);
     return;
   }
+  if (const Json* budget = report.find("bit_budget")) rows.emplace_back("schemes", schemes_text(*budget));
   rows.emplace_back("time", seconds_text(report.get_double("seconds", 0)));
   rows.emplace_back("peak memory", bytes_text(report.get_int("peak_rss_bytes", 0)));
   if (const Json* check = report.find("check")) {
@@ -72,6 +86,7 @@ void add_compress(Program& program) {
   CompressOptions& o = request->options;
   CLI::App* command = program.app.add_subcommand("compress", "quantize a model and write it as a new checkpoint");
   command->footer("Examples:\n  swage compress ./SmolLM2-135M -o ./SmolLM2-W4 -d calib.jsonl --scheme W4A16 --group-size 64\n"
+                  "  swage compress ./SmolLM2-135M -o ./SmolLM2-mixed -d calib.jsonl --target-bits 4.5 --group-size 64\n"
                   "  swage compress meta-llama/Llama-3.2-1B -o out --method rtn --scheme FP8_DYNAMIC");
   command->add_option("model", o.model, "folder of a Hugging Face checkpoint, or a hub id")->required()->type_name("MODEL");
   command->add_option("-o,--output", o.output, "folder to make")->required()->type_name("OUT");

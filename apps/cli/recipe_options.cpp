@@ -41,6 +41,7 @@ class OptionMaker {
   void operator()(std::string_view name, std::optional<std::string>&, std::string_view help) { add(name, help, text); }
   void operator()(std::string_view name, std::string& value, std::string_view help) { add(name, help, text).defaults.emplace_back(method_, value); }
   void operator()(std::string_view name, std::vector<std::string>&, std::string_view help) { add(name, help, text).is_list = true; }
+  void operator()(std::string_view name, std::optional<std::vector<std::string>>&, std::string_view help) { add(name, help, text).is_list = true; }
   void operator()(std::string_view name, std::optional<double>&, std::string_view help) { add(name, help, parse_number<double>); }
   void operator()(std::string_view name, Json&, std::string_view help) {  // too large for a command line, but for one number; in recipe files
     if (name == "sparsity") add(name, help, parse_number<double>);
@@ -107,6 +108,7 @@ void RecipeOptions::add_to(CLI::App& command) {
     auto* option = command.add_option(flag, field.given, cat(field.help, field.methods.find(',') == std::string::npos ? cat(" (", field.methods, ")") : ""));
     option->group("What is done (--recipe has the same fields)")->allow_extra_args(false)->type_name("");
     if (!field.is_list) option->take_last();
+    if (name == "candidates") option->delimiter(',');
     if (name == "symmetric") option->expected(0, 1);  // --symmetric alone means true
   }
 }
@@ -136,7 +138,8 @@ Json RecipeOptions::fields() const {
     out.set(name, std::move(list));
   }
   const bool quantizes = method == "gptq" || method == "rtn";
-  if (quantizes && out.find("scheme") == nullptr) out.set("scheme", kDefaultScheme);
+  const bool has_budget = out.find("target_bits") != nullptr || out.find("target_size") != nullptr;
+  if (quantizes && !has_budget && out.find("scheme") == nullptr) out.set("scheme", kDefaultScheme);
   if (out.find("ignore") == nullptr) {
     Json ignore = Json::array();
     ignore.push_back(kDefaultIgnore);

@@ -5,6 +5,7 @@
 #include "swage/base/error.h"
 #include "swage/model/activation_quantization.h"
 #include "swage/pipeline/activation_scales.h"
+#include "swage/pipeline/bit_candidates.h"
 #include "swage/pipeline/recipe_observers.h"
 #include "swage/scheme/config_json.h"
 #include "swage/scheme/describe.h"
@@ -41,9 +42,12 @@ Groups resolve_groups(const modifiers::Quantizer& modifier) {
   const bool spelled_out = !fields.config_groups.is_null();
   const bool cache_only = !fields.scheme && !spelled_out && !fields.kv_cache_scheme.is_null();
   if (cache_only) return {};
-  SWAGE_CHECK(fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(), ": give ", spelled_out ? "either a scheme or config_groups, not both" : "a scheme or config_groups");
+  check_budget_fields(fields, modifier.name());
+  SWAGE_CHECK(fields.has_budget() || fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(), ": give ", spelled_out ? "either a scheme or config_groups, not both" : "a scheme or config_groups");
   Groups groups;
-  if (spelled_out) {
+  if (fields.has_budget()) {
+    groups = bit_candidates(fields, modifier.name());
+  } else if (spelled_out) {
     Json config = Json::object();
     config.set("quant_method", "compressed-tensors");
     config.set("config_groups", fields.config_groups);
@@ -53,8 +57,8 @@ Groups resolve_groups(const modifiers::Quantizer& modifier) {
     groups[0].second.targets = fields.targets;
   }
   for (auto& [name, scheme] : groups) {
-    if (fields.group_size) scheme = scheme::with_group_size(scheme, *fields.group_size);
-    if (fields.symmetric) scheme = scheme::with_symmetric(scheme, *fields.symmetric);
+    if (fields.group_size && !fields.has_budget()) scheme = scheme::with_group_size(scheme, *fields.group_size);
+    if (fields.symmetric && !fields.has_budget()) scheme = scheme::with_symmetric(scheme, *fields.symmetric);
     SWAGE_CHECK(scheme.weights || !scheme.input_activations || is_attention(scheme), Unsupported, name,
                 ": a scheme of activations alone is for attention, with one target such as LlamaAttention; keys and values: kv_cache_scheme");
     SWAGE_CHECK(!scheme.output_activations, Unsupported, name, ": output_activations: no engine runs quantized outputs of linears; leave them out");
@@ -149,6 +153,17 @@ void check_group_sizes(const Assignment& assignment, const std::vector<model::Mo
                                               fixed ? "" : sizes_that_fit(columns)));
 }
 
+// The same for each candidate of a budget.
+void check_candidates(Assignment& assignment, const std::vector<model::ModuleInfo>& modules) {
+  const BitBudget& budget = *assignment.budget;
+  for (size_t candidate = 0; candidate < budget.count; ++candidate) {
+    for (auto& [name, scheme] : assignment.scheme_of) {
+      if (scheme >= budget.first && scheme < budget.first + budget.count) scheme = budget.first + candidate;
+    }
+    check_group_sizes(assignment, modules);
+  }
+}
+
 // One table serves a tied model twice, and readers expect it as it is.
 void check_quantizable(const model::ModuleInfo& module, const Scheme& scheme, bool tied_embeddings) {
   const bool is_head = module.block < 0 && module.name.ends_with("lm_head"), is_embedding = module.class_name == "Embedding";
@@ -188,6 +203,10 @@ Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::Mo
 void add_choice(const Choice& choice, const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings,
                 Assignment& out) {
   const int64_t first = int64_t(out.schemes.size());
+  if (quantizer.quantization().has_budget()) {
+    SWAGE_CHECK(!out.budget, InvalidArgument, "two modifiers of the recipe have a bit budget; give one of them a scheme");
+    out.budget = BitBudget{&quantizer, size_t(first), choice.groups.size()};
+  }
   for (const auto& [name, scheme] : choice.groups) {
     out.schemes.push_back(scheme);
     out.scheme_names.push_back(scheme::describe(scheme));
@@ -243,7 +262,8 @@ Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model
     if (module.class_name == "Linear" && out.find(module.name) == nullptr) out.ignore.push_back(module.name);
   }
   SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache || !chain.sparsifiers.empty(), InvalidArgument, "ignore leaves nothing to quantize");
-  check_group_sizes(out, modules);
+  if (out.budget) check_candidates(out, modules);
+  else check_group_sizes(out, modules);
   return out;
 }
 

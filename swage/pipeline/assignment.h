@@ -11,12 +11,19 @@
 
 namespace swage::pipeline {
 
+// Schemes among which each module of one modifier gets one, so that all together keep to a size; see bit_budget.h.
+struct BitBudget {
+  const modifiers::Quantizer* quantizer = nullptr;
+  size_t first = 0, count = 0;  // the candidates, in Assignment::schemes
+};
+
 struct Assignment {
   std::vector<scheme::Scheme> schemes;      // group_0, group_1, ... with their formats
   std::vector<std::string> scheme_names;    // for reports: "W4A16 g64"
   std::vector<const modifiers::Quantizer*> quantizers;  // who rounds to each of them
   std::map<std::string, size_t> scheme_of;  // quantized module -> index into `schemes`
   std::vector<std::string> ignore;          // for quantization_config: Linear modules left as they are
+  std::optional<BitBudget> budget;          // until it is kept to, all of its modules have its last candidate
   std::optional<scheme::QuantizationArgs> kv_cache;
   std::optional<scheme::Scheme> attention;  // its input_activations are those of the queries; `kv_cache` is set as well
 
@@ -28,7 +35,7 @@ struct Assignment {
 };
 
 // Error(InvalidArgument) for a pattern of targets or ignore that matches nothing, for modifiers that leave nothing to
-// quantize, for a module that two of them would quantize, and for group sizes that do not divide a module's columns: that one lists the modules and the sizes that fit.
+// quantize, for a module that two of them would quantize, for a bit budget whose candidates make no sense, and for group sizes that do not divide a module's columns: that one lists the modules and the sizes that fit.
 // Error(Unsupported) for modules that cannot be quantized yet (embeddings, the head). `attention_class`: see attention_class_of().
 Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model, const std::string& attention_class);
 // The same for modules that no Model describes.

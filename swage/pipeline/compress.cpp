@@ -12,9 +12,12 @@
 #include "swage/base/memory.h"
 #include "swage/ops/device.h"
 #include "swage/checkpoint/reader.h"
+#include "swage/checkpoint/shard_layout.h"
 #include "swage/format/weight_source.h"
 #include "swage/model/model.h"
 #include "swage/offload/rows.h"
+#include "swage/pipeline/bit_budget.h"
+#include "swage/pipeline/bit_sensitivity.h"
 #include "swage/pipeline/data_free.h"
 #include "swage/pipeline/html_report.h"
 #include "swage/pipeline/identity.h"
@@ -82,28 +85,63 @@ class Compression {
     const int64_t positions = model_->max_positions();
     SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument, "max-seq-length ", job.max_seq_length,
                 ": the model takes ", positions, " tokens");
-    rescalings_ = resolve_rescalings(job.chain, *model_, assignment_);
-    sparsity_ = resolve_sparsity(job.chain, *model_, assignment_);
-    std::set<std::string> rewritten = rescalings_.rewritten;
-    rewritten.insert(sparsity_.rewritten.begin(), sparsity_.rewritten.end());
-    layout_ = output_layout(reader_, weights_, *model_, assignment_, rewritten);
+    if (assignment_.budget) {  // refuses what cannot be reached before any text is read
+      units_ = budget_units(assignment_, model_->modules(), [&](const std::string& module) { return stored_dtype(reader_, module); });
+      costs_ = costs_of_shapes(assignment_, units_);
+      choose_bits();
+    }
+    lay_out();
   }
 
   Json run() {
+    SWAGE_CHECK(!assignment_.budget || !job_.data_file.empty(), InvalidArgument, "a bit budget needs calibration text: give a data file (-d FILE)");
     Text text;
     {
       const auto timed = clock_.time("read text");
-      text = read_text(job_, calibrates(), context_.seed);
+      text = read_text(job_, calibrates() || assignment_.budget, context_.seed);
     }
     release_free_memory();  // the tokenizer's tables
     check_vocabulary(text);
     plan(text);
     if (job_.dry_run) return report(text);
+    if (assignment_.budget) measure_bits(text);
     return JournaledRun(job_, context_).run(
         identity_of(text), layout_.tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
   }
 
  private:
+  OutputLayout layout_of(const Assignment& assignment) const {
+    std::set<std::string> rewritten = rescalings_.rewritten;
+    rewritten.insert(sparsity_.rewritten.begin(), sparsity_.rewritten.end());
+    return output_layout(reader_, weights_, *model_, assignment, rewritten);
+  }
+
+  // What follows from the assignment.
+  void lay_out() {
+    rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_);
+    sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
+    layout_ = layout_of(assignment_);
+  }
+
+  void choose_bits() {
+    const auto files = [&](const Assignment& assignment) { return checkpoint::plan_shards(layout_of(assignment).tensors, job_.shard_bytes).file_bytes(); };
+    outcome_ = keep_to_budget(units_, costs_, files, assignment_);
+  }
+
+  // Chooses again, by what the errors of the candidates do to the model.
+  void measure_bits(const Text& text) {
+    const auto timed = clock_.time("bit budget");
+    const Sensitivity sensitivity = sensitivity_of(assignment_.budget->quantizer->quantization());
+    const SensitivityJob job{*model_, reader_, weights_, assignment_, units_, context_, job_.offload_folder, job_.moe_routed};
+    costs_ = measure_costs(job, text.ids_NL, sensitivity, probed_candidate(units_, outcome_.budget_bytes));
+    choose_bits();
+    const uint64_t planned_bytes = layout_.bytes;
+    lay_out();
+    plan_.output_bytes = layout_.bytes;
+    plan_.bits_per_weight += 8 * (double(layout_.bytes) - double(planned_bytes)) / double(plan_.quantized_parameters);
+    context_.log(Severity::Info, budget_summary(assignment_, outcome_));
+  }
+
   // Where activations lie as files; empty: in memory.
   std::filesystem::path offload_folder(const checkpoint::Writer& writer) const {
     if (!plan_.offloads || !job_.offload_folder.empty()) return job_.offload_folder;
@@ -235,6 +273,7 @@ class Compression {
     out.set("stage_seconds", clock_.to_json());
     out.set("peak_rss_bytes", peak_rss_bytes());
     if (!check_.is_null()) out.set("check", check_);
+    if (assignment_.budget) out.set("bit_budget", budget_report(assignment_, units_, costs_, outcome_));
     Json modules = Json::array(), warnings = Json::array();
     for (const std::string& warning : rescalings_.warnings) warnings.push_back(warning);
     for (const ModuleReport& module : modules_) {
@@ -253,6 +292,9 @@ class Compression {
   const format::CheckpointWeights weights_;
   const std::unique_ptr<model::Model> model_;
   Assignment assignment_;
+  std::vector<BudgetUnit> units_;  // of its bit budget
+  BudgetCosts costs_;
+  BudgetOutcome outcome_;
   Rescalings rescalings_;
   Sparsity sparsity_;
   OutputLayout layout_;

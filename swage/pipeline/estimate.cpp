@@ -16,7 +16,7 @@
 #include "swage/format/weight_source.h"
 #include "swage/model/arch/size_table.h"
 #include "swage/model/model.h"
-#include "swage/pipeline/activation_scales.h"
+#include "swage/pipeline/bit_budget.h"
 #include "swage/pipeline/make_plan.h"
 #include "swage/pipeline/output.h"
 #include "swage/pipeline/placement.h"
@@ -68,13 +68,6 @@ struct Sizes {
   uint64_t source = 0, output = 0, copied = 0, largest_copied = 0;
 };
 
-uint64_t stored_bytes(const scheme::Scheme& scheme, const model::ModuleInfo& module, io::Dtype dtype) {
-  uint64_t sum = 0;
-  const auto specs = format::format_named(scheme.format).specs(*scheme.weights, module.rows, module.columns, scale_dtype_of(*scheme.weights, dtype));
-  for (const io::TensorSpec& spec : specs) sum += io::data_bytes(spec);
-  return sum;
-}
-
 Sizes sizes_of(const model::ModelShape& shape, const Assignment& assignment, const Sparsity& sparsity, io::Dtype dtype, uint64_t source_bytes) {
   const uint64_t element = io::data_bytes({"", dtype, {1}});
   Sizes out;
@@ -108,7 +101,7 @@ class Estimate {
   }
 
   Json run() {
-    const bool calibrated = job_.chain.calibrating() != nullptr || assignment_.needs_calibration();
+    const bool calibrated = job_.chain.calibrating() != nullptr || assignment_.needs_calibration() || assignment_.budget;
     const int64_t positions = model_ ? model_->max_positions() : config_.get_int("max_position_embeddings", 0);
     SWAGE_CHECK(!calibrated || positions == 0 || job_.max_seq_length <= positions, InvalidArgument, "max-seq-length ", job_.max_seq_length,
                 ": the model takes ", positions, " tokens");
@@ -153,6 +146,7 @@ class Estimate {
       if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
       throw;
     }
+    if (assignment_.budget) keep_to_budget_of_shapes();
     if (model_) {
       const Rescalings rescalings = resolve_rescalings(job_.chain, *model_, assignment_);
       warnings_.insert(warnings_.end(), rescalings.warnings.begin(), rescalings.warnings.end());
@@ -162,8 +156,17 @@ class Estimate {
     SWAGE_CHECK(job_.chain.sparsifiers.empty(), Unsupported, "pruning: model_type \"", config_.get_string("model_type", ""), "\" is known by its sizes only");
   }
 
+  // Which module gets which scheme is not known without a run; what they take together is.
+  void keep_to_budget_of_shapes() {
+    const std::vector<BudgetUnit> units = budget_units(assignment_, shape_.modules(), [&](const std::string&) { return dtype(); });
+    const auto output_bytes = [&](const Assignment& assignment) { return sizes_of(shape_, assignment, sparsity_, dtype(), source_bytes_).output; };
+    keep_to_budget(units, costs_of_shapes(assignment_, units), output_bytes, assignment_);
+  }
+
+  io::Dtype dtype() const { return reader_ ? dense_dtype(*reader_) : dtype_of(config_); }
+
   PlanInput input(bool calibrated) const {
-    const io::Dtype dtype = reader_ ? dense_dtype(*reader_) : dtype_of(config_);
+    const io::Dtype dtype = this->dtype();
     const Sizes sizes = sizes_of(shape_, assignment_, sparsity_, dtype, source_bytes_);
     PlanInput in{.shape = shape_, .assignment = assignment_, .sparsity = sparsity_, .chain = job_.chain};
     in.source_bytes = sizes.source;

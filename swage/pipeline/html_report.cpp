@@ -1,16 +1,18 @@
 #include "swage/pipeline/html_report.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <cstdio>
 #include <map>
 #include <vector>
 
 #include "swage/base/error.h"
+#include "swage/pipeline/html_budget.h"
+#include "swage/pipeline/html_parts.h"
 
 namespace swage::pipeline {
 namespace {
+
+using html::escaped, html::format, html::Place, html::place_of;
 
 constexpr std::string_view kStyle =
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1b2330;background:#fff}"
@@ -20,25 +22,6 @@ constexpr std::string_view kStyle =
     "table{border-collapse:collapse;font-size:.85rem}td,th{padding:.15rem .7rem;text-align:left;border-bottom:1px solid #e6eaef}"
     "td.n{text-align:right;font-variant-numeric:tabular-nums}svg text{font:11px system-ui,sans-serif;fill:#566}"
     "pre{background:#f5f7f9;padding:.8rem;overflow:auto}details{margin:.5rem 0}summary{cursor:pointer}";
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
-  }
-  return out;
-}
-
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  char buffer[160];
-  std::snprintf(buffer, sizeof buffer, pattern, values...);
-  return buffer;
-}
 
 // "12 MiB", "3.4 GiB"
 std::string size_text(double bytes) {
@@ -50,33 +33,6 @@ std::string time_text(double seconds) {
   if (seconds < 60) return format("%.1f s", seconds);
   const int64_t minutes = int64_t(seconds / 60);
   return minutes < 60 ? format("%d min %02d s", int(minutes), int(seconds) % 60) : format("%d h %02d min", int(minutes / 60), int(minutes % 60));
-}
-
-// Where a module stands: its layer, and what it is there, with the numbers of experts left out.
-struct Place {
-  int64_t layer = -1;
-  std::string kind;
-};
-
-Place place_of(const std::string& name) {
-  Place out;
-  size_t begin = 0;
-  std::vector<std::string> parts;
-  while (begin <= name.size()) {
-    const size_t end = std::min(name.find('.', begin), name.size());
-    parts.push_back(name.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  for (const std::string& part : parts) {
-    const bool number = !part.empty() && part.size() <= 9 && std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isdigit(c); });
-    if (number && out.layer < 0) {
-      out.layer = std::stoll(part);
-      out.kind.clear();
-    } else {
-      out.kind += (out.kind.empty() ? "" : ".") + (number ? std::string("*") : part);
-    }
-  }
-  return out;
 }
 
 struct Cell {
@@ -183,6 +139,7 @@ std::string html_report(const Json& report, std::string_view recipe_yaml) {
     for (const Json& warning : warnings->as_array()) out += "<li>" + escaped(warning.as_string()) + "</li>";
     out += "</ul>";
   }
+  if (const Json* budget = report.find("bit_budget")) out += html::budget_part(*budget);
   if (const Json* modules = report.find("modules")) out += modules_part(modules->as_array());
   if (const Json* stages = report.find("stage_seconds")) {
     std::vector<std::pair<std::string, double>> seconds;

@@ -59,6 +59,7 @@ class ModelFree {
     SWAGE_CHECK(calibrating == nullptr, Unsupported, calibrating->name(), ": needs data and a model, so it cannot run model-free");
     SWAGE_CHECK(job.chain.sparsifiers.empty(), Unsupported, job.chain.text(), ": pruning is not supported model-free");
     assign();
+    SWAGE_CHECK(!assignment_.budget, Unsupported, "model-free: a bit budget measures errors on data, which need a model");
     SWAGE_CHECK(!assignment_.needs_calibration(), Unsupported, "model-free: the scheme has static scales of activations, which need data and a model");
     layout_ = free_layout(reader_, modules_, assignment_);
     make_plan();

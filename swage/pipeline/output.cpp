@@ -156,6 +156,13 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
   return out;
 }
 
+uint64_t stored_bytes(const scheme::Scheme& scheme, const model::ModuleInfo& module, io::Dtype dtype) {
+  uint64_t sum = 0;
+  const auto specs = format::format_named(scheme.format).specs(*scheme.weights, module.rows, module.columns, scale_dtype_of(*scheme.weights, dtype));
+  for (const io::TensorSpec& spec : specs) sum += io::data_bytes(spec);
+  return sum;
+}
+
 void put_quantized(checkpoint::Writer& writer, const std::string& module, const scheme::Scheme& scheme, const format::QuantizedWeight& weight) {
   for (const auto& [suffix, tensor] : format::format_named(scheme.format).pack(*scheme.weights, weight)) {
     writer.put(module + "." + suffix, tensor);
@@ -178,8 +185,8 @@ void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout
 
 void write_side_files(const checkpoint::Reader& reader, const Assignment& assignment, const std::string& recipe_yaml, checkpoint::Writer& writer) {
   scheme::QuantizationConfig quantization;
-  for (const scheme::Scheme& scheme : assignment.schemes) {  // a group that leaves its modules unquantized has served its purpose
-    if (scheme.weights) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), scheme);
+  for (const scheme::Scheme& scheme : assignment.schemes) {  // one that leaves its modules unquantized has served its purpose, as has a candidate that no module got
+    if (scheme.weights && !scheme.targets.empty()) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), scheme);
   }
   if (assignment.attention) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), *assignment.attention);
   quantization.ignore = assignment.ignore;

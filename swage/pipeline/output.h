@@ -31,6 +31,9 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
 // other weights where it has no float for it.
 io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module);
 
+// What a module takes with a scheme, its scales stored as `dtype`.
+uint64_t stored_bytes(const scheme::Scheme& scheme, const model::ModuleInfo& module, io::Dtype dtype);
+
 // Packs one module's weight in its scheme's format and writes it. Thread-safe.
 void put_quantized(checkpoint::Writer& writer, const std::string& module, const scheme::Scheme& scheme, const format::QuantizedWeight& weight);
 // Copies the tensors named in `layout.copied`, and drops their pages.

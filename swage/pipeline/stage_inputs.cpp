@@ -18,6 +18,31 @@ constexpr size_t kAtOnce = 8;  // sequences whose inputs are chosen and quantize
 
 }  // namespace
 
+modifiers::Statistics input_statistics(const Activations& activations, int64_t columns, int expert, const std::optional<model::ActivationQuantization>& input,
+                                       at::Tensor& scratch) {
+  modifiers::Statistics out;
+  const std::vector<model::Flow>& flows = activations.flows();
+  out.gram_II = at::zeros({columns, columns}, flows[0].input_TI.options().dtype(at::kDouble));
+  ops::GramSum sum(out.gram_II, activations.tokens(), scratch);
+  for (size_t first = 0; first < flows.size(); first += kAtOnce) {
+    std::vector<at::Tensor> inputs(std::min(kAtOnce, flows.size() - first));
+    eval::for_each_parallel(int64_t(inputs.size()), [&](int64_t i) {
+      const model::Flow& flow = flows[first + size_t(i)];
+      at::Tensor& x_TI = inputs[size_t(i)];
+      x_TI = expert < 0 ? flow.input_TI : flow.input_TI.index_select(0, flow.routed_rows_of(expert));
+      if (input) x_TI = model::fake_quantize(x_TI, *input);
+    });
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      out.tokens += inputs[i].size(0);
+      sum.add(inputs[i]);
+      activations.release(first + i);
+    }
+  }
+  sum.finish();
+  ops::gram_finish(out.gram_II);
+  return out;
+}
+
 void StageInputs::begin(const model::Stage* stage) {
   stage_ = stage;
   shared_ = {};
@@ -46,27 +71,7 @@ modifiers::Statistics StageInputs::statistics(int64_t columns, int expert, const
 }
 
 modifiers::Statistics StageInputs::gram(int64_t columns, int expert, const std::optional<model::ActivationQuantization>& input) {
-  modifiers::Statistics out;
-  const std::vector<model::Flow>& flows = activations_.flows();
-  out.gram_II = at::zeros({columns, columns}, flows[0].input_TI.options().dtype(at::kDouble));
-  ops::GramSum sum(out.gram_II, activations_.tokens(), scratch_);
-  for (size_t first = 0; first < flows.size(); first += kAtOnce) {
-    std::vector<at::Tensor> inputs(std::min(kAtOnce, flows.size() - first));
-    eval::for_each_parallel(int64_t(inputs.size()), [&](int64_t i) {
-      const model::Flow& flow = flows[first + size_t(i)];
-      at::Tensor& x_TI = inputs[size_t(i)];
-      x_TI = expert < 0 ? flow.input_TI : flow.input_TI.index_select(0, flow.routed_rows_of(expert));
-      if (input) x_TI = model::fake_quantize(x_TI, *input);
-    });
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      out.tokens += inputs[i].size(0);
-      sum.add(inputs[i]);
-      activations_.release(first + i);
-    }
-  }
-  sum.finish();
-  ops::gram_finish(out.gram_II);
-  return out;
+  return input_statistics(activations_, columns, expert, input, scratch_);
 }
 
 bool StageInputs::can_correct(const modifiers::Quantizer& quantizer, int expert) const {

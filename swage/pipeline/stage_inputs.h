@@ -16,6 +16,11 @@
 
 namespace swage::pipeline {
 
+// Statistics of the inputs of `columns` that the flows hold, quantized by `input` if given. `expert`: of the tokens routed to it; -1: of all. `scratch` is kept
+// for the next call, see ops::GramSum.
+modifiers::Statistics input_statistics(const Activations& activations, int64_t columns, int expert, const std::optional<model::ActivationQuantization>& input,
+                                       at::Tensor& scratch);
+
 // I: columns of the input.
 class StageInputs {
  public:

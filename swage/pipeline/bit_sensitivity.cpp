@@ -1,0 +1,255 @@
+#include "swage/pipeline/bit_sensitivity.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/sum.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "swage/base/error.h"
+#include "swage/base/memory.h"
+#include "swage/eval/forward.h"
+#include "swage/format/quantized_weight.h"
+#include "swage/modifiers/solver_glue.h"
+#include "swage/pipeline/activations.h"
+#include "swage/pipeline/output.h"
+#include "swage/pipeline/run.h"
+#include "swage/pipeline/stage_inputs.h"
+
+namespace swage::pipeline {
+namespace {
+
+using model::Block, model::Flow, model::Linear;
+
+constexpr int64_t kLogitRows = 32;   // that a thread compares at once
+constexpr int64_t kLogitStride = 2;  // of the probes' tokens, every so many are compared
+
+// Residual streams [T, D] of the probes' sequences.
+using Streams = std::vector<at::Tensor>;
+
+// What a unit's linears add up to.
+struct UnitErrors {
+  std::vector<double> error, relative;  // by candidate
+};
+
+class SensitivityPass {
+ public:
+  SensitivityPass(const SensitivityJob& job, bool probes, size_t probed)
+      : job_(job), budget_(*job.assignment.budget), probes_(probes), probed_(probed), errors_(job.units.size()), streams_(job.units.size()) {
+    for (size_t u = 0; u < job.units.size(); ++u) {
+      errors_[u] = {std::vector<double>(budget_.count), std::vector<double>(budget_.count)};
+      for (const std::string& module : job.units[u].modules) unit_of_[module] = u;
+    }
+  }
+
+  void run(const at::Tensor& ids_NL) {
+    job_.model.load_ends(job_.weights);
+    Activations activations(job_.model, ids_NL, job_.offload_folder, job_.context.trace);
+    if (probes_) {
+      for (const Flow& flow : eval::embed_rows(job_.model, probe_ids(ids_NL))) base_.push_back(flow.hidden_TD);
+    }
+    job_.model.drop_ends();
+    const int64_t blocks = job_.model.blocks();
+    for (int64_t b = 0; b < blocks; ++b) {
+      job_.context.check_cancelled();
+      if (b + 1 < blocks) job_.weights.prefetch(job_.model.tensors_of_block(b + 1));
+      std::unique_ptr<Block> block = job_.model.load_block(b, job_.weights);
+      measure_block(*block, activations, b + 1 == blocks);
+      if (probes_) probe_block(*block, b);
+      drop_block(job_.reader, job_.model, b);
+      block.reset();
+      release_free_memory();
+      tell(b + 1, blocks);
+    }
+  }
+
+  const std::vector<UnitErrors>& errors() const { return errors_; }
+  // For each unit, nats a token.
+  std::vector<double> divergences() {
+    job_.model.load_ends(job_.weights);
+    const int64_t tokens = base_[0].size(0), compared = (tokens + kLogitStride - 1) / kLogitStride, pieces = (compared + kLogitRows - 1) / kLogitRows;
+    std::vector<std::vector<double>> sums(base_.size() * size_t(pieces));
+    eval::for_each_parallel(int64_t(sums.size()), [&](int64_t i) {
+      const int64_t first = i % pieces * kLogitRows;
+      sums[size_t(i)] = compare(size_t(i / pieces), first, std::min(kLogitRows, compared - first));
+    });
+    job_.model.drop_ends();
+    std::vector<double> out(job_.units.size());
+    for (const std::vector<double>& piece : sums) {
+      for (size_t u = 0; u < out.size(); ++u) out[u] += piece[u] / double(compared * int64_t(base_.size()));
+    }
+    return out;
+  }
+
+ private:
+  static at::Tensor probe_ids(const at::Tensor& ids_NL) {
+    return ids_NL.narrow(0, 0, std::min(kProbeRows, ids_NL.size(0))).narrow(1, 0, std::min(kProbeTokens, ids_NL.size(1)));
+  }
+
+  void measure_block(Block& block, Activations& activations, bool last) {
+    probe_weights_.clear();
+    for (const Linear& linear : block.linears) activations.make_room(linear.columns);
+    activations.advance([&](Flow& flow) { block.begin(flow); });
+    for (size_t s = 0; s < block.stages.size(); ++s) {
+      modifiers::Statistics shared;
+      for (const model::InputGroup& group : block.stages[s].groups) measure_group(block, group, activations, shared);
+      if (last && s + 1 == block.stages.size()) break;  // nothing reads it
+      activations.advance([&](Flow& flow) { block.step(int(s), flow); });
+    }
+  }
+
+  void measure_group(Block& block, const model::InputGroup& group, const Activations& activations, modifiers::Statistics& shared) {
+    std::vector<int> linears;
+    for (const int index : group.linears) {
+      if (unit_of_.contains(block.linears[size_t(index)].name)) linears.push_back(index);
+    }
+    if (linears.empty()) return;
+    const int64_t columns = block.linears[size_t(linears[0])].columns;
+    modifiers::Statistics routed;
+    if (job_.moe_routed && group.expert >= 0) routed = input_statistics(activations, columns, group.expert, {}, scratch_);
+    const bool own = routed.gram_II.defined() && routed.tokens >= columns;
+    if (!own && !shared.gram_II.defined()) shared = input_statistics(activations, columns, -1, {}, scratch_);
+    measure_linears(block, linears, own ? routed : shared);
+  }
+
+  void measure_linears(Block& block, const std::vector<int>& linears, const modifiers::Statistics& statistics) {
+    std::vector<modifiers::LinearTask> tasks;  // of each linear, one for each candidate
+    for (const int index : linears) {
+      const Linear& linear = block.linears[size_t(index)];
+      const at::ScalarType dtype = checkpoint::scalar_type_of(stored_dtype(job_.reader, linear.name));
+      for (size_t c = 0; c < budget_.count; ++c) {
+        tasks.push_back({linear.name, linear.weight_OI, dtype, &job_.assignment.schemes[budget_.first + c]});
+        tasks.back().measure_error = false;
+      }
+    }
+    const std::vector<modifiers::SolvedLinear> solved = budget_.quantizer->quantize(tasks, statistics);
+    const at::Tensor gram_II = statistics.gram_II.to(at::kCPU, at::kFloat);
+    std::vector<double> energies(linears.size()), errors(tasks.size());
+    std::vector<at::Tensor> probes(linears.size());
+    eval::for_each_parallel(int64_t(tasks.size() + linears.size()), [&](int64_t i) {
+      const size_t task = size_t(i) < tasks.size() ? size_t(i) : (size_t(i) - tasks.size()) * budget_.count;
+      const at::Tensor w_OI = tasks[task].weight_OI.to(at::kCPU);
+      if (size_t(i) >= tasks.size()) {
+        energies[task / budget_.count] = modifiers::quadratic_form(w_OI, gram_II);
+        return;
+      }
+      const at::Tensor q_OI = format::dequantize(solved[task].weight);
+      errors[task] = modifiers::quadratic_form(w_OI.sub(q_OI), gram_II);
+      if (probes_ && task % budget_.count == probed_) probes[task / budget_.count] = q_OI.to(tasks[task].weight_OI.device());
+    });
+    for (size_t l = 0; l < linears.size(); ++l) {
+      UnitErrors& unit = errors_[unit_of_.at(block.linears[size_t(linears[l])].name)];
+      for (size_t c = 0; c < budget_.count; ++c) {
+        const double error = std::max(errors[l * budget_.count + c], 0.0) / double(std::max<int64_t>(statistics.tokens, 1));
+        unit.error[c] += error;
+        if (energies[l] > 0) unit.relative[c] += error * double(statistics.tokens) / energies[l];
+      }
+      if (probes_) probe_weights_.emplace(linears[l], std::move(probes[l]));
+    }
+  }
+
+  // Starts a probe for each unit of the block and takes the earlier ones through it.
+  void probe_block(Block& block, int64_t b) {
+    for (size_t u = 0; u < job_.units.size(); ++u) {
+      if (job_.units[u].block > b) continue;
+      if (job_.units[u].block < b) {
+        forward(block, streams_[u]);
+        continue;
+      }
+      std::vector<std::pair<int, at::Tensor>> kept;
+      for (const auto& [index, weight_OI] : probe_weights_) {
+        Linear& linear = block.linears[size_t(index)];
+        if (unit_of_.at(linear.name) == u) kept.emplace_back(index, std::exchange(linear.weight_OI, weight_OI));
+      }
+      for (const at::Tensor& stream_TD : base_) streams_[u].push_back(stream_TD.clone());
+      forward(block, streams_[u]);
+      for (const auto& [index, weight_OI] : kept) block.linears[size_t(index)].weight_OI = weight_OI;
+    }
+    forward(block, base_);
+    probe_weights_.clear();
+  }
+
+  static void forward(const Block& block, Streams& streams) {
+    eval::for_each_parallel(int64_t(streams.size()), [&](int64_t i) {
+      Flow flow;
+      flow.hidden_TD = streams[size_t(i)];
+      block.forward(flow);
+      streams[size_t(i)] = flow.hidden_TD;
+    });
+  }
+
+  // For each unit the sum over `count` of the compared tokens of one sequence.
+  std::vector<double> compare(size_t sequence, int64_t first, int64_t count) const {
+    const auto rows = [&](const at::Tensor& stream_TD) { return stream_TD.slice(0, first * kLogitStride, std::min((first + count) * kLogitStride, stream_TD.size(0)), kLogitStride).contiguous(); };
+    const at::Tensor p_TV = at::log_softmax(job_.model.logits(rows(base_[sequence])), -1), weight_TV = p_TV.exp();
+    std::vector<double> out;
+    for (const Streams& streams : streams_) {
+      const at::Tensor q_TV = at::log_softmax(job_.model.logits(rows(streams[sequence])), -1);
+      out.push_back(q_TV.neg_().add_(p_TV).mul_(weight_TV).sum(at::kDouble).item<double>());
+    }
+    return out;
+  }
+
+  void tell(int64_t done, int64_t blocks) const {
+    ProgressEvent event;
+    event.stage = "measuring";
+    event.layer = done - 1;
+    event.layers = blocks;
+    event.rss_bytes = current_rss_bytes();
+    job_.context.progress(event);
+  }
+
+  const SensitivityJob& job_;
+  const BitBudget& budget_;
+  const bool probes_;
+  const size_t probed_;
+  std::map<std::string, size_t> unit_of_;
+  std::vector<UnitErrors> errors_;
+  std::map<int, at::Tensor> probe_weights_;  // of the current block's linears
+  Streams base_;                             // of the float model
+  std::vector<Streams> streams_;             // by unit
+  at::Tensor scratch_;
+};
+
+}  // namespace
+
+size_t probed_candidate(const std::vector<BudgetUnit>& units, int64_t budget_bytes) {
+  size_t best = 0;
+  int64_t best_distance = 0;
+  for (size_t c = 0; c < units[0].bytes.size(); ++c) {
+    int64_t bytes = 0;
+    for (const BudgetUnit& unit : units) bytes += unit.bytes[c];
+    const int64_t distance = std::abs(bytes - budget_bytes);
+    if (c == 0 || distance < best_distance) {
+      best = c;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, Sensitivity sensitivity, size_t probed) {
+  const int64_t rows = std::clamp<int64_t>(kErrorTokens / std::max<int64_t>(ids_NL.size(1), 1), 1, ids_NL.size(0));
+  const bool kl = sensitivity == Sensitivity::Kl;
+  SensitivityPass pass(job, kl, probed);
+  pass.run(ids_NL.narrow(0, 0, rows));
+  BudgetCosts out;
+  if (!kl) {
+    for (const UnitErrors& unit : pass.errors()) out.push_back(unit.relative);
+    return out;
+  }
+  const std::vector<double> divergences = pass.divergences();
+  for (size_t u = 0; u < job.units.size(); ++u) {
+    const std::vector<double>& errors = pass.errors()[u].error;
+    auto& costs = out.emplace_back();
+    for (const double error : errors) costs.push_back(errors[probed] > 0 ? std::max(divergences[u], 0.0) * error / errors[probed] : 0);
+  }
+  return out;
+}
+
+}  // namespace swage::pipeline

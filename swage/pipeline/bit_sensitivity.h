@@ -1,0 +1,43 @@
+// What each unit of a bit budget costs with each candidate, measured in a pass of the float model before anything is written.
+//
+// Each linear is quantized with all candidates against its float inputs; its error is tr(dW H dW^T), H the Gram matrix of the input. With Sensitivity::Output, a unit costs
+// the sum of these errors, each relative to the output's energy tr(W H W^T). With Sensitivity::Kl, each unit's quantized weights are also put alone into the
+// float model, and its predictions compared with those of the float model: the mean KL divergence is what that candidate costs, and the others cost as much more
+// or less as their errors are larger or smaller. Divergences add up over units and grow with the square of an error as long as both are small.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <vector>
+
+#include "swage/base/context.h"
+#include "swage/checkpoint/reader.h"
+#include "swage/checkpoint/weight_source.h"
+#include "swage/model/model.h"
+#include "swage/pipeline/bit_budget.h"
+#include "swage/pipeline/bit_candidates.h"
+
+namespace swage::pipeline {
+
+// Of the calibration set's tokens, those that errors are measured on at most; and the sequences that divergences are measured on.
+inline constexpr int64_t kErrorTokens = 32768;
+inline constexpr int64_t kProbeRows = 4, kProbeTokens = 256;
+
+struct SensitivityJob {
+  model::Model& model;
+  const checkpoint::Reader& reader;
+  const checkpoint::WeightSource& weights;
+  const Assignment& assignment;
+  const std::vector<BudgetUnit>& units;
+  const Context& context;
+  std::filesystem::path offload_folder;  // as in Activations
+  bool moe_routed = false;
+};
+
+// Which candidate is put into the model: the one that takes, everywhere, about as many bits as the budget `budget_bytes` allows.
+size_t probed_candidate(const std::vector<BudgetUnit>& units, int64_t budget_bytes);
+
+// ids_NL: calibration rows, int64. Memory is that of the calibration, one layer's weights once more, and the residual streams of a probe for each unit.
+BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, Sensitivity sensitivity, size_t probed);
+
+}  // namespace swage::pipeline
