@@ -18,13 +18,6 @@ using solvers::BitOption;
 constexpr int kMostRounds = 8;       // in which what headers take settles
 constexpr int kFrontierPoints = 17;  // of the row of budgets in the report
 
-// Engines run all experts of a layer with one kernel.
-std::string unit_of(const std::string& module) {
-  constexpr std::string_view kExperts = ".experts.";
-  const size_t at = module.find(kExperts);
-  return at == std::string::npos ? scheme::fused_set(module) : module.substr(0, at + kExperts.size() - 1);
-}
-
 std::vector<std::vector<BitOption>> options_of(const std::vector<BudgetUnit>& units, const BudgetCosts& costs) {
   std::vector<std::vector<BitOption>> out;
   for (size_t u = 0; u < units.size(); ++u) {
@@ -146,6 +139,12 @@ Json uniform_choices(const Assignment& assignment, const std::vector<BudgetUnit>
 
 }  // namespace
 
+std::string budget_unit_of(const std::string& module) {
+  constexpr std::string_view kExperts = ".experts.";
+  const size_t at = module.find(kExperts);
+  return at == std::string::npos ? scheme::fused_set(module) : module.substr(0, at + kExperts.size() - 1);
+}
+
 std::vector<BudgetUnit> budget_units(const Assignment& assignment, const std::vector<model::ModuleInfo>& modules,
                                      const std::function<io::Dtype(const std::string&)>& dtype_of) {
   const BitBudget& budget = *assignment.budget;
@@ -155,7 +154,7 @@ std::vector<BudgetUnit> budget_units(const Assignment& assignment, const std::ve
     const auto found = assignment.scheme_of.find(module.name);
     if (found == assignment.scheme_of.end() || found->second < budget.first || found->second >= budget.first + budget.count) continue;
     SWAGE_CHECK(module.block >= 0, Unsupported, module.name, ": a bit budget is for the layers; add it to ignore, or give it a modifier with a scheme of its own");
-    const auto [at, fresh] = index_of.try_emplace(unit_of(module.name), units.size());
+    const auto [at, fresh] = index_of.try_emplace(budget_unit_of(module.name), units.size());
     if (fresh) units.push_back({.name = at->first, .block = module.block, .modules = {}, .parameters = 0, .bytes = std::vector<int64_t>(budget.count)});
     BudgetUnit& unit = units[at->second];
     unit.modules.push_back(module.name);

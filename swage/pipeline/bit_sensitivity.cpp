@@ -26,8 +26,8 @@ namespace {
 
 using model::Block, model::Flow, model::Linear;
 
+constexpr int64_t kErrorTokens = 16384;
 constexpr int64_t kLogitRows = 32;   // that a thread compares at once
-constexpr int64_t kLogitStride = 2;  // of the probes' tokens, every so many are compared
 
 // Residual streams [T, D] of the probes' sequences.
 using Streams = std::vector<at::Tensor>;
@@ -71,17 +71,18 @@ class SensitivityPass {
   const std::vector<UnitErrors>& errors() const { return errors_; }
   // For each unit, nats a token.
   std::vector<double> divergences() {
+    const auto timed = job_.clock.time("measure divergences");
     job_.model.load_ends(job_.weights);
-    const int64_t tokens = base_[0].size(0), compared = (tokens + kLogitStride - 1) / kLogitStride, pieces = (compared + kLogitRows - 1) / kLogitRows;
+    const int64_t tokens = base_[0].size(0), pieces = (tokens + kLogitRows - 1) / kLogitRows;
     std::vector<std::vector<double>> sums(base_.size() * size_t(pieces));
     eval::for_each_parallel(int64_t(sums.size()), [&](int64_t i) {
       const int64_t first = i % pieces * kLogitRows;
-      sums[size_t(i)] = compare(size_t(i / pieces), first, std::min(kLogitRows, compared - first));
+      sums[size_t(i)] = compare(size_t(i / pieces), first, std::min(kLogitRows, tokens - first));
     });
     job_.model.drop_ends();
     std::vector<double> out(job_.units.size());
     for (const std::vector<double>& piece : sums) {
-      for (size_t u = 0; u < out.size(); ++u) out[u] += piece[u] / double(compared * int64_t(base_.size()));
+      for (size_t u = 0; u < out.size(); ++u) out[u] += piece[u] / double(tokens * int64_t(base_.size()));
     }
     return out;
   }
@@ -92,6 +93,7 @@ class SensitivityPass {
   }
 
   void measure_block(Block& block, Activations& activations, bool last) {
+    const auto timed = job_.clock.time("measure errors");
     probe_weights_.clear();
     for (const Linear& linear : block.linears) activations.make_room(linear.columns);
     activations.advance([&](Flow& flow) { block.begin(flow); });
@@ -155,6 +157,7 @@ class SensitivityPass {
 
   // Starts a probe for each unit of the block and takes the earlier ones through it.
   void probe_block(Block& block, int64_t b) {
+    const auto timed = job_.clock.time("measure divergences");
     for (size_t u = 0; u < job_.units.size(); ++u) {
       if (job_.units[u].block > b) continue;
       if (job_.units[u].block < b) {
@@ -183,9 +186,9 @@ class SensitivityPass {
     });
   }
 
-  // For each unit the sum over `count` of the compared tokens of one sequence.
+  // For each unit the sum over `count` tokens of one sequence.
   std::vector<double> compare(size_t sequence, int64_t first, int64_t count) const {
-    const auto rows = [&](const at::Tensor& stream_TD) { return stream_TD.slice(0, first * kLogitStride, std::min((first + count) * kLogitStride, stream_TD.size(0)), kLogitStride).contiguous(); };
+    const auto rows = [&](const at::Tensor& stream_TD) { return stream_TD.narrow(0, first, count); };
     const at::Tensor p_TV = at::log_softmax(job_.model.logits(rows(base_[sequence])), -1), weight_TV = p_TV.exp();
     std::vector<double> out;
     for (const Streams& streams : streams_) {
@@ -200,6 +203,7 @@ class SensitivityPass {
     event.stage = "measuring";
     event.layer = done - 1;
     event.layers = blocks;
+    event.elapsed_seconds = job_.clock.total_seconds();
     event.rss_bytes = current_rss_bytes();
     job_.context.progress(event);
   }
@@ -218,6 +222,8 @@ class SensitivityPass {
 
 }  // namespace
 
+int64_t rows_measured(int64_t rows, int64_t row_tokens) { return std::clamp<int64_t>(kErrorTokens / std::max<int64_t>(row_tokens, 1), 1, rows); }
+
 size_t probed_candidate(const std::vector<BudgetUnit>& units, int64_t budget_bytes) {
   size_t best = 0;
   int64_t best_distance = 0;
@@ -234,10 +240,9 @@ size_t probed_candidate(const std::vector<BudgetUnit>& units, int64_t budget_byt
 }
 
 BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, Sensitivity sensitivity, size_t probed) {
-  const int64_t rows = std::clamp<int64_t>(kErrorTokens / std::max<int64_t>(ids_NL.size(1), 1), 1, ids_NL.size(0));
   const bool kl = sensitivity == Sensitivity::Kl;
   SensitivityPass pass(job, kl, probed);
-  pass.run(ids_NL.narrow(0, 0, rows));
+  pass.run(ids_NL.narrow(0, 0, rows_measured(ids_NL.size(0), ids_NL.size(1))));
   BudgetCosts out;
   if (!kl) {
     for (const UnitErrors& unit : pass.errors()) out.push_back(unit.relative);

@@ -16,12 +16,14 @@
 #include "swage/model/model.h"
 #include "swage/pipeline/bit_budget.h"
 #include "swage/pipeline/bit_candidates.h"
+#include "swage/pipeline/report.h"
 
 namespace swage::pipeline {
 
-// Of the calibration set's tokens, those that errors are measured on at most; and the sequences that divergences are measured on.
-inline constexpr int64_t kErrorTokens = 32768;
-inline constexpr int64_t kProbeRows = 4, kProbeTokens = 256;
+// Rows of the calibration set that errors are measured on: 16384 tokens at most.
+int64_t rows_measured(int64_t rows, int64_t row_tokens);
+// Sequences that divergences are measured on.
+inline constexpr int64_t kProbeRows = 4, kProbeTokens = 128;
 
 struct SensitivityJob {
   model::Model& model;
@@ -30,6 +32,7 @@ struct SensitivityJob {
   const Assignment& assignment;
   const std::vector<BudgetUnit>& units;
   const Context& context;
+  StageClock& clock;
   std::filesystem::path offload_folder;  // as in Activations
   bool moe_routed = false;
 };

@@ -130,9 +130,8 @@ class Compression {
 
   // Chooses again, by what the errors of the candidates do to the model.
   void measure_bits(const Text& text) {
-    const auto timed = clock_.time("bit budget");
     const Sensitivity sensitivity = sensitivity_of(assignment_.budget->quantizer->quantization());
-    const SensitivityJob job{*model_, reader_, weights_, assignment_, units_, context_, job_.offload_folder, job_.moe_routed};
+    const SensitivityJob job{*model_, reader_, weights_, assignment_, units_, context_, clock_, measuring_folder(), job_.moe_routed};
     costs_ = measure_costs(job, text.ids_NL, sensitivity, probed_candidate(units_, outcome_.budget_bytes));
     choose_bits();
     const uint64_t planned_bytes = layout_.bytes;
@@ -140,6 +139,15 @@ class Compression {
     plan_.output_bytes = layout_.bytes;
     plan_.bits_per_weight += 8 * (double(layout_.bytes) - double(planned_bytes)) / double(plan_.quantized_parameters);
     context_.log(Severity::Info, budget_summary(assignment_, outcome_));
+  }
+
+  // The same before there is an output folder: beside where it will be.
+  std::filesystem::path measuring_folder() const {
+    if (!plan_.offloads || !job_.offload_folder.empty()) return job_.offload_folder;
+    std::filesystem::path folder = std::filesystem::absolute(job_.target).parent_path();
+    while (!std::filesystem::is_directory(folder) && folder.has_relative_path()) folder = folder.parent_path();
+    offload::check_folder(folder);
+    return folder;
   }
 
   // Where activations lie as files; empty: in memory.

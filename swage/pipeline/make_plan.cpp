@@ -4,6 +4,7 @@
 #include <map>
 
 #include "swage/base/error.h"
+#include "swage/pipeline/plan_budget.h"
 #include "swage/pipeline/plan_calibration.h"
 #include "swage/pipeline/plan_memory.h"
 #include "swage/scheme/fused_sets.h"
@@ -130,7 +131,8 @@ Plan make_plan(const PlanInput& in) {
   plan.output_bytes = in.output_bytes;
   count_modules(in, plan);
   plan.stages.push_back(copy_stage(in));
-  if (in.rows > 0) {
+  if (in.rows > 0 && in.assignment.budget) plan.stages.push_back(plan_budget(in));
+  if (in.rows > 0 && (in.chain.calibrating() != nullptr || in.assignment.needs_calibration())) {
     plan.stages.push_back(embed_stage(in));
     CalibrationPlan calibration = plan_calibration(in);
     plan.activation_bytes = calibration.activation_bytes;

@@ -14,8 +14,9 @@ namespace {
 // What a stage waits for. Packing and writing is neither: what it writes has spans of its own.
 Trace::Kind kind_of(std::string_view stage) {
   constexpr std::array<std::string_view, 8> kDisk = {"read weights", "read back", "save activations", "journal", "sync", "copy untouched", "read text", "check files"};
-  constexpr std::array<std::string_view, 11> kCompute = {"embed", "forward",         "float forward", "gram",             "input scales", "solve",
-                                                         "prune", "correct targets", "rescale",       "check perplexity", "bit budget"};
+  constexpr std::array<std::string_view, 12> kCompute = {"embed", "forward",         "float forward", "gram",             "input scales", "solve",
+                                                         "prune", "correct targets", "rescale",       "check perplexity", "measure errors",
+                                                         "measure divergences"};
   if (std::find(kDisk.begin(), kDisk.end(), stage) != kDisk.end()) return Trace::Kind::Disk;
   return std::find(kCompute.begin(), kCompute.end(), stage) != kCompute.end() ? Trace::Kind::Compute : Trace::Kind::Other;
 }
