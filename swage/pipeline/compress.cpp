@@ -162,7 +162,7 @@ class Compression {
       const auto timed = clock_.time("owl");
       find_owl_shares(*model_, weights_, text.ids_NL, context_, offload_folder(writer), sparsity_);
     }
-    const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps};
+    const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps, memory_};
     if (!steps.finished(kCopied)) {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
@@ -284,6 +284,7 @@ class Compression {
     if (assignment_.budget) out.set("bit_budget", budget_report(assignment_, units_, costs_, outcome_));
     Json modules = Json::array(), warnings = Json::array();
     for (const std::string& warning : rescalings_.warnings) warnings.push_back(warning);
+    for (const std::string& warning : memory_.warnings()) warnings.push_back(warning);
     for (const ModuleReport& module : modules_) {
       modules.push_back(module.to_json());
       for (const std::string& warning : module.warnings) warnings.push_back(cat(module.name, ": ", warning));
@@ -308,6 +309,7 @@ class Compression {
   OutputLayout layout_;
   Plan plan_;
   StageClock clock_{context_.trace};
+  MemoryGuard memory_{job_.max_memory_bytes, context_};
   std::vector<ModuleReport> modules_;
   Json check_;
 };

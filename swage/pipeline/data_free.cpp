@@ -135,6 +135,7 @@ void run_data_free(const Run& run) {
       const auto timed_journal = run.clock.time("journal");
       run.steps.finish(block_step(block));
     }
+    run.memory.check();
     tell_progress(run, "quantizing", block, double(block + 1), double(blocks), 0);
   }
 }

@@ -11,6 +11,7 @@
 #include "swage/model/model.h"
 #include "swage/modifiers/modifier.h"
 #include "swage/pipeline/assignment.h"
+#include "swage/pipeline/memory_guard.h"
 #include "swage/pipeline/report.h"
 #include "swage/pipeline/rescaling.h"
 #include "swage/pipeline/sparsity.h"
@@ -30,6 +31,7 @@ struct Run {
   StageClock& clock;
   std::vector<ModuleReport>& modules;
   Steps& steps;
+  MemoryGuard& memory;
 };
 
 // Writes a solved linear; what there is to say of it. Thread-safe.

@@ -97,6 +97,7 @@ class Sequential {
     if (finished) return;
     if (rescales() && run_.steps.keeps()) save_activations(b);
     finish_step(block_step(b));
+    run_.memory.check();
   }
 
   bool rescales() const { return !run_.rescalings.of_block.empty(); }
@@ -178,6 +179,7 @@ class Sequential {
     else solver_->solve({&linear}, -1);
     solver_->finish(linear);
     finish_step(module.name);
+    run_.memory.check();
   }
 
   bool is_solved(const std::string& module) const { return run_.assignment.find(module) != nullptr || run_.sparsity.find(module) != nullptr; }
