@@ -2,6 +2,7 @@
 //   make_checkpoint FOLDER llama|qwen3_moe|deepseek_v3|gizmo GIGABYTES [SHARD_GIGABYTES [SEED [SHRINK]]]
 // As many layers as GIGABYTES (10^9) hold. `gizmo` has the tensors of llama under a model_type that nobody knows; qwen3_moe
 // keeps its experts in 3-D tensors. SHRINK divides all widths, for many small tensors. The same arguments give the same bytes.
+// Only llama can be calibrated on (with a tokenizer put beside it); the others serve runs from the shards alone.
 #include <fcntl.h>
 
 #include <cmath>
@@ -104,6 +105,17 @@ Tensors deepseek_layer(int64_t index, int64_t shrink) {
   return out;
 }
 
+// What a forward pass needs to know of llama: heads of 128 columns, fewer of them in a narrower model.
+void describe_llama(int64_t hidden, int64_t shrink, Json& config) {
+  config.set("architectures", Json(Json::Array{"LlamaForCausalLM"}));
+  config.set("intermediate_size", 11008 / shrink);
+  for (const char* heads : {"num_attention_heads", "num_key_value_heads"}) config.set(heads, std::max<int64_t>(1, hidden / 128));
+  config.set("hidden_act", "silu");
+  config.set("max_position_embeddings", int64_t(4096));
+  config.set("rms_norm_eps", 1e-5);
+  config.set("rope_theta", 10000.0);
+}
+
 Model model_of(const Request& request) {
   const bool moe = request.family == "qwen3_moe", deepseek = request.family == "deepseek_v3";
   SWAGE_CHECK(moe || deepseek || request.family == "llama" || request.family == "gizmo", InvalidArgument, "unknown family ", request.family);
@@ -117,6 +129,8 @@ Model model_of(const Request& request) {
   model.config.set("hidden_size", hidden);
   model.config.set("tie_word_embeddings", false);
   model.config.set("torch_dtype", "bfloat16");
+  model.config.set("vocab_size", int64_t(32000));
+  if (!moe && !deepseek) describe_llama(hidden, request.shrink, model.config);
   return model;
 }
 
