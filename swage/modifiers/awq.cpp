@@ -2,8 +2,8 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/ones_like.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <limits>
@@ -42,15 +42,17 @@ double error_of(const Sample& sample, const at::Tensor& s_I, const at::Tensor& g
 
 // Mean over all rows of all consumers of |W| / (largest |W| in its group + 1e-6).
 at::Tensor mean_share(const std::vector<LinearTask>& consumers) {
-  std::vector<at::Tensor> shares;
+  at::Tensor sum_I = at::zeros({consumers[0].weight_OI.size(1)}, at::kDouble);
+  int64_t rows = 0;
   for (const LinearTask& task : consumers) {
     const at::Tensor w_OI = task.weight_OI.abs().to(at::kFloat);
     const int64_t columns = w_OI.size(1);
     const int64_t group = task.scheme != nullptr && task.scheme->weights->group_size.value_or(0) > 0 ? *task.scheme->weights->group_size : columns;
     const at::Tensor w_OGK = columns % group == 0 ? w_OI.view({w_OI.size(0), -1, group}) : w_OI.unsqueeze(1);
-    shares.push_back(w_OGK.div(w_OGK.amax({2}, true).add_(1e-6)).view(w_OI.sizes()));
+    sum_I.add_(w_OGK.div(w_OGK.amax({2}, true).add_(1e-6)).view(w_OI.sizes()).sum(0, false, at::kDouble));
+    rows += w_OI.size(0);
   }
-  return at::cat(shares).mean(0);
+  return sum_I.div_(rows).to(at::kFloat);
 }
 
 at::Tensor centred(const at::Tensor& s_I) {
@@ -114,8 +116,8 @@ Cost Awq::cost(std::span<const LinearShape> linears, const CostSetting& setting)
     largest = std::max(largest, weights);
   }
   Cost out;
-  // Shares of all weights, joined; or the Gram matrix in f32 and, on each thread, a candidate scaled, rounded and multiplied.
-  const double shares = 12 * size.all, trying = 4 * size.columns * size.columns + 4 * sampled + setting.threads * 16 * largest;
+  // Shares of a consumer's weights; or the Gram matrix in f32 and, on each thread, a candidate scaled, rounded and multiplied.
+  const double shares = 12 * size.largest, trying = 4 * size.columns * size.columns + 4 * sampled + setting.threads * 16 * largest;
   out.scratch_bytes = uint64_t(std::max(shares, trying));
   if (4 * largest < kKeptBelow) out.small_bytes = uint64_t(setting.threads * 24 * largest);
   out.flops = tried * 2 * sampled * size.columns;

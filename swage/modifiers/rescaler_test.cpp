@@ -88,7 +88,7 @@ TEST(Awq, PicksTheCandidateWithTheLeastOutputError) {
     const at::Tensor s_I = Awq(config, "test").scales(p.task);
     double least = output_error(p, at::ones({32}));
     const at::Tensor shares = at::cat({p.first_OI, p.second_OI}).abs().view({32, 2, 16});
-    const at::Tensor w_I = shares.div(shares.amax({2}, true) + 1e-6).view({32, 32}).mean(0);
+    const at::Tensor w_I = shares.div(shares.amax({2}, true) + 1e-6).view({32, 32}).to(at::kDouble).mean(0).to(at::kFloat);
     for (int i = 0; i < 20; ++i) {
       const double r = i / 19.0;
       at::Tensor tried_I = duo ? p.task.columns.mean_abs_I.pow(r) / (w_I.pow(1 - r) + 1e-4) : p.task.columns.mean_abs_I.pow(r);
