@@ -24,7 +24,6 @@ struct QuantizationFields {
   std::optional<double> target_bits;
   std::optional<std::string> target_size;
   std::optional<std::vector<std::string>> candidates;
-  std::optional<std::string> sensitivity;
 
   // Whether schemes are chosen for each module, so that all together keep to a size.
   bool has_budget() const { return target_bits || target_size; }
@@ -45,8 +44,7 @@ struct QuantizationFields {
     v("bypass_divisibility_checks", bypass_divisibility_checks, "accepted for LLM Compressor's recipes; no format holds groups that do not divide the columns");
     v("target_bits", target_bits, "mixed precision: bits a weight, scales included, that all quantized modules may take together; each gets one of candidates; instead of scheme");
     v("target_size", target_size, "the same, as the size of all weight files of the output: 5.2GB, 900MiB");
-    v("candidates", candidates, "presets that a budget chooses among, weight-only ones [W3A16, W4A16, W8A16]");
-    v("sensitivity", sensitivity, "what a budget weighs a module's error by: kl (divergence of the model's predictions, measured), output (its own output) [kl]");
+    v("candidates", candidates, "presets that a budget chooses among, weight-only ones [W3A16, W4A16, W5A16, W6A16, W8A16]");
   }
 };
 

@@ -164,6 +164,28 @@ std::vector<BudgetUnit> budget_units(const Assignment& assignment, const std::ve
   return units;
 }
 
+Json to_json(const BudgetCosts& costs) {
+  Json out = Json::array();
+  for (const std::vector<double>& of_unit : costs) {
+    Json list = Json::array();
+    for (const double cost : of_unit) list.push_back(cost);
+    out.push_back(std::move(list));
+  }
+  return out;
+}
+
+BudgetCosts costs_from_json(const Json& json, const std::vector<BudgetUnit>& units) {
+  BudgetCosts out;
+  for (const Json& of_unit : json.as_array()) {
+    auto& costs = out.emplace_back();
+    for (const Json& cost : of_unit.as_array()) costs.push_back(cost.as_double());
+    const bool fits = out.size() <= units.size() && costs.size() == units[out.size() - 1].bytes.size();
+    SWAGE_CHECK(fits, CorruptData, "bit costs: unit ", out.size() - 1, " has ", costs.size(), " of them, which is not what the recipe has candidates for");
+  }
+  SWAGE_CHECK(out.size() == units.size(), CorruptData, "bit costs: of ", out.size(), " units, but the model has ", units.size());
+  return out;
+}
+
 BudgetCosts costs_of_shapes(const Assignment& assignment, const std::vector<BudgetUnit>& units) {
   const BitBudget& budget = *assignment.budget;
   BudgetCosts out;

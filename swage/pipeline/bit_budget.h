@@ -30,6 +30,9 @@ std::vector<BudgetUnit> budget_units(const Assignment& assignment, const std::ve
 
 // Loss for each unit and candidate.
 using BudgetCosts = std::vector<std::vector<double>>;
+// As numbers of a JSON document and back, bit for bit. Error(CorruptData) if they are not those of `units`.
+Json to_json(const BudgetCosts& costs);
+BudgetCosts costs_from_json(const Json& json, const std::vector<BudgetUnit>& units);
 // From shapes alone: each weight alike, a quarter for each bit.
 BudgetCosts costs_of_shapes(const Assignment& assignment, const std::vector<BudgetUnit>& units);
 

@@ -95,7 +95,7 @@ TEST(BitBudget, TheChoiceKeepsToTheBudgetAndNamesItsModules) {
 }
 
 TEST(BitBudget, ATargetBeyondWhatCanBeReachedNamesTheReach) {
-  EXPECT_THAT(Budget(R"({"target_bits": 3.2, "group_size": 64})").refused(), testing::HasSubstr("target_bits 3.2: with W3A16 g64, W4A16 g64, W8A16 g64 these modules take from 3.26"));
+  EXPECT_THAT(Budget(R"({"target_bits": 3.2, "group_size": 64})").refused(), testing::HasSubstr("target_bits 3.2: with W3A16 g64, W4A16 g64, W5A16 g64, W6A16 g64, W8A16 g64 these modules take from 3.26"));
   EXPECT_THAT(Budget(R"({"target_bits": 8.5, "group_size": 64})").refused(), testing::HasSubstr("to 8.26"));
   const auto output = [](const Assignment&) { return uint64_t(200000); };
   EXPECT_THAT(Budget(R"({"target_size": "100KB", "group_size": 64})").refused(output), testing::HasSubstr("target_size 100KB"));
@@ -144,6 +144,23 @@ TEST(BitBudget, TheReportHasEveryUnitAndItsChartsAreDrawn) {
   EXPECT_THAT(budget_summary(budget.assignment, outcome), testing::StartsWith("bit budget: "));
 }
 
+TEST(BitBudget, CostsAreKeptBitForBitAndRefusedWhereTheyDoNotFit) {
+  const Budget budget(kFields);
+  const BudgetCosts costs = {{0.1, 1e-300, 3}, {1.0 / 3, 2e17, 0}, {5e-324, 1, 1}, {1, 2, 3}, {4, 5, 6}};
+  EXPECT_EQ(costs_from_json(parse_json(to_json(costs).dump(), "costs"), budget.units), costs);
+  const auto refused = [&](const char* text, const char* message) {
+    try {
+      costs_from_json(parse_json(text, "costs"), budget.units);
+      ADD_FAILURE() << text;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::CorruptData);
+      EXPECT_THAT(e.what(), testing::HasSubstr(message));
+    }
+  };
+  refused("[[1, 2, 3], [1, 2]]", "bit costs: unit 1 has 2 of them, which is not what the recipe has candidates for");
+  refused("[[1, 2, 3]]", "bit costs: of 1 units, but the model has 5");
+}
+
 TEST(BitCandidates, RefusesWhatMakesNoSense) {
   const auto refused = [](const std::string& fields, const std::string& message) {
     try {
@@ -161,9 +178,7 @@ TEST(BitCandidates, RefusesWhatMakesNoSense) {
   refused(R"({"target_bits": 4, "candidates": ["W4A16", "w4a16"]})", "there twice");
   refused(R"({"target_bits": 4, "candidates": ["W4A16", "FP8"]})", "quantizes activations");
   refused(R"({"target_bits": 4, "candidates": ["W4A16", "UNQUANTIZED"]})", "leaves weights as they are");
-  refused(R"({"target_bits": 4, "sensitivity": "guess"})", "expected kl or output");
   refused(R"({"scheme": "W4A16", "candidates": ["W4A16", "W8A16"]})", "candidates is for a budget");
-  refused(R"({"scheme": "W4A16", "sensitivity": "kl"})", "sensitivity is for a budget");
   refused(R"({"target_bits": 4, "group_size": 48})", "does not divide");
 }
 

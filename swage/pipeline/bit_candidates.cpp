@@ -11,7 +11,7 @@ namespace {
 
 using modifiers::QuantizationFields;
 
-const std::vector<std::string> kDefaultCandidates = {"W3A16", "W4A16", "W8A16"};
+const std::vector<std::string> kDefaultCandidates = {"W3A16", "W4A16", "W5A16", "W6A16", "W8A16"};
 
 scheme::Scheme candidate(const std::string& name, const QuantizationFields& fields) {
   scheme::Scheme scheme = scheme::preset(name);
@@ -29,8 +29,7 @@ scheme::Scheme candidate(const std::string& name, const QuantizationFields& fiel
 
 void check_budget_fields(const QuantizationFields& fields, std::string_view modifier) {
   if (!fields.has_budget()) {
-    SWAGE_CHECK(!fields.candidates && !fields.sensitivity, InvalidArgument, modifier, ": ", fields.candidates ? "candidates" : "sensitivity",
-                " is for a budget: give target_bits or target_size");
+    SWAGE_CHECK(!fields.candidates, InvalidArgument, modifier, ": candidates is for a budget: give target_bits or target_size");
     return;
   }
   SWAGE_CHECK(!fields.scheme && fields.config_groups.is_null(), InvalidArgument, modifier, ": ", fields.scheme ? "scheme" : "config_groups",
@@ -38,8 +37,6 @@ void check_budget_fields(const QuantizationFields& fields, std::string_view modi
   SWAGE_CHECK(!fields.target_bits || !fields.target_size, InvalidArgument, modifier, ": give target_bits or target_size, not both");
   SWAGE_CHECK(!fields.target_bits || (std::isfinite(*fields.target_bits) && *fields.target_bits > 0), InvalidArgument, modifier, ": target_bits ",
               fields.target_bits.value_or(0), ": expected a positive number");
-  const std::string kind = fields.sensitivity.value_or("kl");
-  SWAGE_CHECK(kind == "kl" || kind == "output", InvalidArgument, modifier, ": sensitivity \"", kind, "\": expected kl or output");
 }
 
 std::vector<std::pair<std::string, scheme::Scheme>> bit_candidates(const QuantizationFields& fields, std::string_view modifier) {
@@ -58,7 +55,5 @@ std::vector<std::pair<std::string, scheme::Scheme>> bit_candidates(const Quantiz
   SWAGE_CHECK(out.size() >= 2, InvalidArgument, modifier, ": candidates: a budget chooses among two schemes or more");
   return out;
 }
-
-Sensitivity sensitivity_of(const QuantizationFields& fields) { return fields.sensitivity.value_or("kl") == "output" ? Sensitivity::Output : Sensitivity::Kl; }
 
 }  // namespace swage::pipeline

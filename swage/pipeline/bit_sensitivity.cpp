@@ -5,6 +5,7 @@
 #include <ATen/ops/sum.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -27,22 +28,16 @@ namespace {
 using model::Block, model::Flow, model::Linear;
 
 constexpr int64_t kErrorTokens = 16384;
-constexpr int64_t kLogitRows = 32;   // that a thread compares at once
+constexpr int64_t kLogitRows = 64;   // that a thread compares at once
 
 // Residual streams [T, D] of the probes' sequences.
 using Streams = std::vector<at::Tensor>;
 
-// What a unit's linears add up to.
-struct UnitErrors {
-  std::vector<double> error, relative;  // by candidate
-};
-
 class SensitivityPass {
  public:
-  SensitivityPass(const SensitivityJob& job, bool probes, size_t probed)
-      : job_(job), budget_(*job.assignment.budget), probes_(probes), probed_(probed), errors_(job.units.size()), streams_(job.units.size()) {
+  SensitivityPass(const SensitivityJob& job, size_t probed)
+      : job_(job), budget_(*job.assignment.budget), probed_(probed), errors_(job.units.size(), std::vector<double>(budget_.count)), streams_(job.units.size()) {
     for (size_t u = 0; u < job.units.size(); ++u) {
-      errors_[u] = {std::vector<double>(budget_.count), std::vector<double>(budget_.count)};
       for (const std::string& module : job.units[u].modules) unit_of_[module] = u;
     }
   }
@@ -50,9 +45,7 @@ class SensitivityPass {
   void run(const at::Tensor& ids_NL) {
     job_.model.load_ends(job_.weights);
     Activations activations(job_.model, ids_NL, job_.offload_folder, job_.context.trace);
-    if (probes_) {
-      for (const Flow& flow : eval::embed_rows(job_.model, probe_ids(ids_NL))) base_.push_back(flow.hidden_TD);
-    }
+    for (const Flow& flow : eval::embed_rows(job_.model, probe_ids(ids_NL))) base_.push_back(flow.hidden_TD);
     job_.model.drop_ends();
     const int64_t blocks = job_.model.blocks();
     for (int64_t b = 0; b < blocks; ++b) {
@@ -60,7 +53,7 @@ class SensitivityPass {
       if (b + 1 < blocks) job_.weights.prefetch(job_.model.tensors_of_block(b + 1));
       std::unique_ptr<Block> block = job_.model.load_block(b, job_.weights);
       measure_block(*block, activations, b + 1 == blocks);
-      if (probes_) probe_block(*block, b);
+      probe_block(*block, b);
       drop_block(job_.reader, job_.model, b);
       block.reset();
       release_free_memory();
@@ -68,7 +61,8 @@ class SensitivityPass {
     }
   }
 
-  const std::vector<UnitErrors>& errors() const { return errors_; }
+  // For each unit and candidate, a token.
+  const std::vector<std::vector<double>>& errors() const { return errors_; }
   // For each unit, nats a token.
   std::vector<double> divergences() {
     const auto timed = job_.clock.time("measure divergences");
@@ -131,27 +125,18 @@ class SensitivityPass {
     }
     const std::vector<modifiers::SolvedLinear> solved = budget_.quantizer->quantize(tasks, statistics);
     const at::Tensor gram_II = statistics.gram_II.to(at::kCPU, at::kFloat);
-    std::vector<double> energies(linears.size()), errors(tasks.size());
+    std::vector<double> errors(tasks.size());
     std::vector<at::Tensor> probes(linears.size());
-    eval::for_each_parallel(int64_t(tasks.size() + linears.size()), [&](int64_t i) {
-      const size_t task = size_t(i) < tasks.size() ? size_t(i) : (size_t(i) - tasks.size()) * budget_.count;
-      const at::Tensor w_OI = tasks[task].weight_OI.to(at::kCPU);
-      if (size_t(i) >= tasks.size()) {
-        energies[task / budget_.count] = modifiers::quadratic_form(w_OI, gram_II);
-        return;
-      }
-      const at::Tensor q_OI = format::dequantize(solved[task].weight);
-      errors[task] = modifiers::quadratic_form(w_OI.sub(q_OI), gram_II);
-      if (probes_ && task % budget_.count == probed_) probes[task / budget_.count] = q_OI.to(tasks[task].weight_OI.device());
+    eval::for_each_parallel(int64_t(tasks.size()), [&](int64_t i) {
+      const modifiers::LinearTask& task = tasks[size_t(i)];
+      const at::Tensor q_OI = format::dequantize(solved[size_t(i)].weight);
+      errors[size_t(i)] = modifiers::quadratic_form(task.weight_OI.to(at::kCPU).sub(q_OI), gram_II);
+      if (size_t(i) % budget_.count == probed_) probes[size_t(i) / budget_.count] = q_OI.to(task.weight_OI.device());
     });
     for (size_t l = 0; l < linears.size(); ++l) {
-      UnitErrors& unit = errors_[unit_of_.at(block.linears[size_t(linears[l])].name)];
-      for (size_t c = 0; c < budget_.count; ++c) {
-        const double error = std::max(errors[l * budget_.count + c], 0.0) / double(std::max<int64_t>(statistics.tokens, 1));
-        unit.error[c] += error;
-        if (energies[l] > 0) unit.relative[c] += error * double(statistics.tokens) / energies[l];
-      }
-      if (probes_) probe_weights_.emplace(linears[l], std::move(probes[l]));
+      std::vector<double>& unit = errors_[unit_of_.at(block.linears[size_t(linears[l])].name)];
+      for (size_t c = 0; c < budget_.count; ++c) unit[c] += std::max(errors[l * budget_.count + c], 0.0) / double(std::max<int64_t>(statistics.tokens, 1));
+      probe_weights_.emplace(linears[l], std::move(probes[l]));
     }
   }
 
@@ -210,10 +195,9 @@ class SensitivityPass {
 
   const SensitivityJob& job_;
   const BitBudget& budget_;
-  const bool probes_;
   const size_t probed_;
   std::map<std::string, size_t> unit_of_;
-  std::vector<UnitErrors> errors_;
+  std::vector<std::vector<double>> errors_;
   std::map<int, at::Tensor> probe_weights_;  // of the current block's linears
   Streams base_;                             // of the float model
   std::vector<Streams> streams_;             // by unit
@@ -239,19 +223,15 @@ size_t probed_candidate(const std::vector<BudgetUnit>& units, int64_t budget_byt
   return best;
 }
 
-BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, Sensitivity sensitivity, size_t probed) {
-  const bool kl = sensitivity == Sensitivity::Kl;
-  SensitivityPass pass(job, kl, probed);
+BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, size_t probed) {
+  SensitivityPass pass(job, probed);
   pass.run(ids_NL.narrow(0, 0, rows_measured(ids_NL.size(0), ids_NL.size(1))));
   BudgetCosts out;
-  if (!kl) {
-    for (const UnitErrors& unit : pass.errors()) out.push_back(unit.relative);
-    return out;
-  }
   const std::vector<double> divergences = pass.divergences();
   for (size_t u = 0; u < job.units.size(); ++u) {
-    const std::vector<double>& errors = pass.errors()[u].error;
+    const std::vector<double>& errors = pass.errors()[u];
     auto& costs = out.emplace_back();
+    SWAGE_CHECK(std::isfinite(divergences[u]), Numerical, job.units[u].name, ": the model's predictions are not finite with it quantized");
     for (const double error : errors) costs.push_back(errors[probed] > 0 ? std::max(divergences[u], 0.0) * error / errors[probed] : 0);
   }
   return out;

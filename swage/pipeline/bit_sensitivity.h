@@ -1,9 +1,9 @@
 // What each unit of a bit budget costs with each candidate, measured in a pass of the float model before anything is written.
 //
-// Each linear is quantized with all candidates against its float inputs; its error is tr(dW H dW^T), H the Gram matrix of the input. With Sensitivity::Output, a unit costs
-// the sum of these errors, each relative to the output's energy tr(W H W^T). With Sensitivity::Kl, each unit's quantized weights are also put alone into the
-// float model, and its predictions compared with those of the float model: the mean KL divergence is what that candidate costs, and the others cost as much more
-// or less as their errors are larger or smaller. Divergences add up over units and grow with the square of an error as long as both are small.
+// Each linear is quantized with all candidates against its float inputs; its error is tr(dW H dW^T), H the Gram matrix of the input. Each unit's weights, quantized with
+// one candidate, are then put alone into the float model: the mean KL divergence of its predictions is what that candidate costs, and the others cost as much more or less
+// as their errors are larger or smaller. Divergences add up over units and grow with the square of an error as long as both are small. Weighing errors by the energy
+// of the outputs instead needs no such probes, and chooses worse than no choice at all (docs/quality.md).
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -15,7 +15,6 @@
 #include "swage/checkpoint/weight_source.h"
 #include "swage/model/model.h"
 #include "swage/pipeline/bit_budget.h"
-#include "swage/pipeline/bit_candidates.h"
 #include "swage/pipeline/report.h"
 
 namespace swage::pipeline {
@@ -41,6 +40,6 @@ struct SensitivityJob {
 size_t probed_candidate(const std::vector<BudgetUnit>& units, int64_t budget_bytes);
 
 // ids_NL: calibration rows, int64. Memory is that of the calibration, one layer's weights once more, and the residual streams of a probe for each unit.
-BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, Sensitivity sensitivity, size_t probed);
+BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, size_t probed);
 
 }  // namespace swage::pipeline

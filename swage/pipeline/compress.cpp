@@ -36,6 +36,7 @@ namespace swage::pipeline {
 namespace {
 
 constexpr const char* kCopied = "tensors that are copied";
+constexpr const char *kBitCosts = "bit costs", *kOutputLayout = "output layout";  // of a run's identity
 constexpr double kWorthMeasuring = 2e12;  // FLOP: a run of some ten seconds, of which measuring the machine takes
 constexpr double kMeasureSeconds = 0.3;
 
@@ -128,11 +129,26 @@ class Compression {
     outcome_ = keep_to_budget(units_, costs_, files, assignment_);
   }
 
+  // What an interrupted run of the same job measured, so that it need not be again.
+  std::optional<BudgetCosts> kept_costs(const Text& text) const {
+    const std::optional<Json> kept = identity_of_unfinished(job_);
+    if (!kept || kept->find(kBitCosts) == nullptr) return {};
+    Json same = Json::object();
+    for (const auto& [name, value] : kept->as_object()) {
+      if (name != kBitCosts && name != kOutputLayout) same.set(name, value);
+    }
+    if (!difference(same, identity_of_input(text)).empty()) return {};
+    return costs_from_json(kept->at(kBitCosts), units_);
+  }
+
   // Chooses again, by what the errors of the candidates do to the model.
   void measure_bits(const Text& text) {
-    const Sensitivity sensitivity = sensitivity_of(assignment_.budget->quantizer->quantization());
-    const SensitivityJob job{*model_, reader_, weights_, assignment_, units_, context_, clock_, measuring_folder(), job_.moe_routed};
-    costs_ = measure_costs(job, text.ids_NL, sensitivity, probed_candidate(units_, outcome_.budget_bytes));
+    if (const std::optional<BudgetCosts> kept = kept_costs(text)) {
+      costs_ = *kept;
+    } else {
+      const SensitivityJob job{*model_, reader_, weights_, assignment_, units_, context_, clock_, measuring_folder(), job_.moe_routed};
+      costs_ = measure_costs(job, text.ids_NL, probed_candidate(units_, outcome_.budget_bytes));
+    }
     choose_bits();
     const uint64_t planned_bytes = layout_.bytes;
     lay_out();
@@ -189,13 +205,19 @@ class Compression {
   }
 
   Json identity_of(const Text& text) const {
+    Json out = identity_of_input(text);
+    if (assignment_.budget) out.set(kBitCosts, to_json(costs_));
+    out.set(kOutputLayout, digest_of(layout_.tensors));
+    return out;
+  }
+
+  Json identity_of_input(const Text& text) const {
     Json out = job_identity(job_, context_, source_);
     out.set("device", ops::to_torch(context_.device).str());
     out.set("max-shard-size", job_.shard_bytes);
     out.set("moe-routed", job_.moe_routed);
     out.set("calibration text", digest_of(text.ids_NL));
     out.set("held-out text", digest_of(text.windows_NL));
-    out.set("output layout", digest_of(layout_.tensors));
     return out;
   }
 

@@ -27,6 +27,13 @@ Json job_identity(const CompressJob& job, const Context& context, const Json& so
   return out;
 }
 
+std::optional<Json> identity_of_unfinished(const CompressJob& job) {
+  const std::filesystem::path work = checkpoint::OutputFolder::unfinished_work(job.target);
+  if (work.empty() || !job.resume || job.restart) return {};
+  const Journal journal(work / "journal");
+  return journal.begun() ? std::optional(journal.header()) : std::nullopt;
+}
+
 void check_source_unchanged(const CompressJob& job, const Json& source) {
   const std::string changed = difference(source, source_identity(job.source));
   SWAGE_CHECK(changed.empty(), Io, job.source.string(), ": the source changed while it was read: ", changed);

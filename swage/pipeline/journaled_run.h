@@ -2,6 +2,7 @@
 // interrupted or none, and what is said and kept when it ends before its time.
 #pragma once
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "swage/base/context.h"
@@ -16,6 +17,9 @@ namespace swage::pipeline {
 
 // What the job, whatever it does, has for an identity: program, seed, recipe, source.
 Json job_identity(const CompressJob& job, const Context& context, const Json& source);
+
+// The identity of an interrupted run with the job's output, if the job may go on with one and there is one.
+std::optional<Json> identity_of_unfinished(const CompressJob& job);
 
 // Error(Io) naming a file of the source that is not as it was: what was written came from two models.
 void check_source_unchanged(const CompressJob& job, const Json& source);

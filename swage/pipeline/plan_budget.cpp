@@ -16,7 +16,7 @@ using model::BlockShape, model::ModuleInfo;
 
 constexpr double kFloat = 4;
 constexpr double kStoredBytes = 1.1;   // of a weight's codes with their scales
-constexpr double kLogits = 3 * 32;     // rows of them in a thread
+constexpr double kLogits = 3 * 64;     // rows of them in a thread
 
 // What the budget adds to a calibration of so many rows.
 struct Added {
@@ -28,7 +28,6 @@ struct Added {
 
 Added added(const PlanInput& in) {
   const BitBudget& budget = *in.assignment.budget;
-  const bool probes = sensitivity_of(budget.quantizer->quantization()) == Sensitivity::Kl;
   const double tokens = double(std::min(kProbeRows, in.rows)) * double(std::min(kProbeTokens, in.row_tokens)), hidden = double(in.shape.hidden_size);
   Added out;
   double running = 0;  // probes of the layers so far
@@ -45,12 +44,10 @@ Added added(const PlanInput& in) {
     out.results = std::max(out.results, double(budget.count - 1) * kStoredBytes * parameters);
     out.errors = std::max(out.errors, in.threads * 3 * kFloat * largest);
     if (!budget.quantizer->needs_calibration()) out.gram = std::max(out.gram, 8 * columns * columns + gram_scratch_bytes(columns, double(in.rows * in.row_tokens)));
-    if (!probes) continue;
     running += double(units.size());
     out.weights = std::max(out.weights, kFloat * parameters);
     out.probe_flops += (running + 1) * 2 * tokens * double(block.parameters());
   }
-  if (!probes) return out;
   out.streams = (running + 1) * tokens * hidden * kFloat;
   out.ends_flops = (running + 1) * 2 * tokens * hidden * double(in.shape.vocabulary_size);
   return out;
