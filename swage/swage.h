@@ -37,6 +37,7 @@ struct CompressOptions {
   std::string recipe_file;
   std::string method = "gptq";
   Json method_fields = Json::object();
+  std::vector<std::string> rotate;  // before the method: R1, R2; see SpinQuantModifier
 
   TextSource data;
   int64_t num_calibration_samples = 512;
@@ -68,6 +69,7 @@ struct EstimateOptions {
   std::string recipe_file;
   std::string method = "gptq";
   Json method_fields = Json::object();
+  std::vector<std::string> rotate;  // before the method: R1, R2; see SpinQuantModifier
   int64_t num_calibration_samples = 512;
   int64_t max_seq_length = 2048;
   bool moe_routed = false;

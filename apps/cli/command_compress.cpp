@@ -68,6 +68,7 @@ int run(Request& request, const Common& common) {
   options.recipe_file = request.recipe.recipe_file;
   options.method = request.recipe.method;
   options.method_fields = request.recipe.fields();
+  options.rotate = request.recipe.rotate;
   const Context context = make_context(common);
   const Json report = library().compress(options, context);
   end_progress();

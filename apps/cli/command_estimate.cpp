@@ -99,6 +99,7 @@ int run(Request& request, const Common& common) {
   options.recipe_file = request.recipe.recipe_file;
   options.method = request.recipe.method;
   options.method_fields = request.recipe.fields();
+  options.rotate = request.recipe.rotate;
   if (!request.max_memory.empty()) options.max_memory_bytes = parse_max_memory(request.max_memory);
   const Json report = library().estimate(options, make_context(common));
   if (common.json) {

@@ -84,6 +84,8 @@ std::string flag_of(std::string field) {
 void RecipeOptions::add_to(CLI::App& command) {
   command.add_option("--recipe", recipe_file, "YAML or JSON recipe; LLM Compressor's are read as they are")->type_name("FILE");
   command.add_option("--method", method, "gptq, or rtn (round to nearest, needs no data); or to prune: sparsegpt, wanda, magnitude (needs no data)")->capture_default_str()->type_name("");
+  command.add_option("--rotate", rotate, "R1,R2: rotations folded into the weights first, which spread outliers: R1 of the residual stream, R2 of the values of each head (recipes: SpinQuantModifier)")
+      ->delimiter(',')->allow_extra_args(false)->type_name("");
   modifiers::GptqConfig gptq;
   OptionMaker of_gptq(*this, "gptq");
   gptq.visit(of_gptq);

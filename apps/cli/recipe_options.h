@@ -24,6 +24,7 @@ struct FieldOption {
 struct RecipeOptions {
   std::string recipe_file;  // empty: method and fields
   std::string method = "gptq";
+  std::vector<std::string> rotate;
   std::vector<std::string> order;
   std::map<std::string, FieldOption> by_name;
 

@@ -22,6 +22,7 @@ class DecoderModel : public Model {
   std::vector<io::TensorSpec> required_tensors() const override;
   std::vector<std::string> tensors_of_block(int64_t index) const override;
   std::vector<SmoothingPair> smoothing_pairs(int64_t index) const override;
+  RotatedTensors rotated_tensors(bool stream, bool heads) const override { return model::rotated_tensors(description_, stream, heads); }
   std::unique_ptr<Block> load_block(int64_t index, const checkpoint::WeightSource& weights) const override;
   void load_ends(const checkpoint::WeightSource& weights) override;
   void drop_ends() override;

@@ -12,6 +12,7 @@
 #include "swage/io/tensor_spec.h"
 #include "swage/model/block.h"
 #include "swage/model/kv_cache.h"
+#include "swage/model/rotation.h"
 #include "swage/model/shape.h"
 #include "swage/model/smoothing.h"
 
@@ -39,6 +40,8 @@ class Model {
 
   // What can be rescaled in block `index`.
   virtual std::vector<SmoothingPair> smoothing_pairs(int64_t index) const = 0;
+  // What R1 (`stream`) and R2 (`heads`) change; errors as there.
+  virtual RotatedTensors rotated_tensors(bool stream, bool heads) const = 0;
 
   virtual std::unique_ptr<Block> load_block(int64_t index, const checkpoint::WeightSource& weights) const = 0;
   // Loads embedding and head weights; call before embed() or logits(). The head of a tied model is the embedding.

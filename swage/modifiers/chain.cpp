@@ -25,6 +25,11 @@ Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers) {
   Chain out;
   for (const auto& modifier : modifiers) {
     out.names.emplace_back(modifier->name());
+    if (const auto* rotator = dynamic_cast<const Rotator*>(modifier.get())) {
+      SWAGE_CHECK(out.names.size() == 1, InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],
+                  ": weights are rotated once, before anything else is done to them; put it first");
+      out.rotator = rotator;
+    }
     const auto* sparsifier = dynamic_cast<const Sparsifier*>(modifier.get());
     if (sparsifier != nullptr) {
       SWAGE_CHECK(out.quantizers.empty(), InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],

@@ -6,12 +6,14 @@
 
 #include "swage/modifiers/modifier.h"
 #include "swage/modifiers/rescaler.h"
+#include "swage/modifiers/rotator.h"
 #include "swage/modifiers/sparsifier.h"
 
 namespace swage::modifiers {
 
 // In the order they run within a kind. Points into the recipe, which must live longer.
 struct Chain {
+  const Rotator* rotator = nullptr;
   std::vector<const Rescaler*> rescalers;
   std::vector<const Sparsifier*> sparsifiers;
   std::vector<const Quantizer*> quantizers;
@@ -23,7 +25,8 @@ struct Chain {
   std::string text() const;
 };
 
-// Error(InvalidArgument) for a recipe that neither prunes nor rounds, or that would rescale or prune weights after it has rounded some.
+// Error(InvalidArgument) for a recipe that neither prunes nor rounds, or that would rescale or prune weights after it has rounded some,
+// or rotate them after it has done anything else to them.
 Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers);
 
 }  // namespace swage::modifiers

@@ -122,6 +122,57 @@ struct AwqConfig {
   }
 };
 
+// Rotations folded into the weights (SpinQuantModifier).
+struct SpinQuantConfig {
+  std::vector<std::string> rotations = {"R1", "R2"};
+  std::string transform_type = "hadamard";
+  bool randomize = false;
+  bool learnable = false;
+  std::string precision = "float64";
+  std::optional<int64_t> transform_block_size;
+  std::optional<int64_t> seed;
+  Json mappings, norm_mappings, transform_config;
+
+  template <class V>
+  void visit(V& v) {
+    v("rotations", rotations, "R1: the residual stream; R2: the values of each head; R3 and R4, which a reader has to compute, are not supported");
+    v("transform_type", transform_type, "hadamard; random-hadamard: with random signs; random-matrix: any orthogonal matrix, for sizes that have no Hadamard matrix");
+    v("randomize", randomize, "whether every layer gets an R2 of its own; of the random types");
+    v("learnable", learnable, "trained rotations: not supported");
+    v("precision", precision, "accepted for LLM Compressor's recipes: matrices are made in float64 and applied in float32");
+    v("transform_block_size", transform_block_size, "columns that are rotated together; unset: all of the residual stream, and a head");
+    v("seed", seed, "of the random types; unset: the run's seed");
+    v("mappings", mappings, "not supported: the architecture is known");
+    v("norm_mappings", norm_mappings, "not supported: the architecture is known");
+    v("transform_config", transform_config, "not supported: it describes what a reader computes");
+  }
+};
+
+// QuIP (QuIPModifier): read to be refused with a reason.
+struct QuipConfig {
+  std::vector<std::string> rotations = {"v"};
+  std::string transform_type = "random-hadamard";
+  Json targets, ignore;  // pattern or list
+  bool randomize = false;
+  bool learnable = false;
+  std::string precision = "float64";
+  std::optional<int64_t> transform_block_size;
+  Json transform_config;
+
+  template <class V>
+  void visit(V& v) {
+    v("rotations", rotations, "v: what a linear reads; u: what it makes");
+    v("transform_type", transform_type, "hadamard, random-hadamard or random-matrix");
+    v("targets", targets, "linears that are rotated");
+    v("ignore", ignore, "linears that are not");
+    v("randomize", randomize, "whether every linear gets matrices of its own");
+    v("learnable", learnable, "trained rotations: not supported");
+    v("precision", precision, "of the matrices");
+    v("transform_block_size", transform_block_size, "columns that are rotated together");
+    v("transform_config", transform_config, "not supported: it describes what a reader computes");
+  }
+};
+
 // Which weights become zero: shared by every modifier that prunes by a share or a pattern.
 struct SparsityFields {
   std::vector<std::string> targets = {"Linear"};

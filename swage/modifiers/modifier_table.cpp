@@ -11,6 +11,7 @@
 #include "swage/modifiers/round_to_nearest.h"
 #include "swage/modifiers/smooth_quant.h"
 #include "swage/modifiers/sparse_gpt.h"
+#include "swage/modifiers/spin_quant.h"
 #include "swage/modifiers/wanda.h"
 
 namespace swage::modifiers {
@@ -68,6 +69,8 @@ std::unique_ptr<Modifier> make_log_equalization(const Json& fields, const std::s
   return make<SmoothQuant, SmoothQuantConfig>(with_algorithm, source);
 }
 
+std::unique_ptr<Modifier> make_quip_of_recipe(const Json& fields, const std::string& source) { return make_quip(what_is_asked(fields, source), source); }
+
 constexpr std::array kTable = {
     ModifierRow{"AWQModifier", "awq", make<Awq, AwqConfig>},
     ModifierRow{"ConstantPruningModifier", "constant", make<ConstantPruning, ConstantPruningConfig>},
@@ -75,8 +78,10 @@ constexpr std::array kTable = {
     ModifierRow{"LogarithmicEqualizationModifier", "logequalization", make_log_equalization},
     ModifierRow{"MagnitudePruningModifier", "magnitude", make<MagnitudePruning, MagnitudePruningConfig>},
     ModifierRow{"QuantizationModifier", "rtn", make<RoundToNearest, QuantizationConfig>},
+    ModifierRow{"QuIPModifier", "quip", make_quip_of_recipe},
     ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>},
     ModifierRow{"SparseGPTModifier", "sparsegpt", make<SparseGpt, SparseGptConfig>},
+    ModifierRow{"SpinQuantModifier", "spinquant", make<SpinQuant, SpinQuantConfig>},
     ModifierRow{"WandaPruningModifier", "wanda", make<Wanda, WandaConfig>},
 };
 

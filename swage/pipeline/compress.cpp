@@ -28,6 +28,7 @@
 #include "swage/pipeline/owl.h"
 #include "swage/pipeline/placement.h"
 #include "swage/pipeline/quantized_source.h"
+#include "swage/pipeline/rotated_weights.h"
 #include "swage/pipeline/self_check.h"
 #include "swage/pipeline/sequential.h"
 #include "swage/pipeline/text.h"
@@ -37,6 +38,7 @@ namespace {
 
 constexpr const char* kCopied = "tensors that are copied";
 constexpr const char *kBitCosts = "bit costs", *kOutputLayout = "output layout";  // of a run's identity
+constexpr const char* kRotated = "tensors that are rotated and stay dense";
 constexpr double kWorthMeasuring = 2e12;  // FLOP: a run of some ten seconds, of which measuring the machine takes
 constexpr double kMeasureSeconds = 0.3;
 
@@ -79,8 +81,10 @@ class Compression {
         context_(context),
         reader_(job.source),
         weights_(reader_, ops::to_torch(context.device), {.weights_only = true}),
-        model_(model::make_model(reader_.config(), weights_, ops::to_torch(context.device))) {
+        source_model_(model::make_model(reader_.config(), weights_, ops::to_torch(context.device))),
+        model_(source_model_) {
     check_shapes(reader_, weights_, *model_);
+    if (job.chain.rotator != nullptr) rotate(*job.chain.rotator);
     assignment_ = assign_schemes_of(job, *model_, reader_.config());
     check_requantization(weights_, assignment_, context);
     const int64_t positions = model_->max_positions();
@@ -111,10 +115,32 @@ class Compression {
   }
 
  private:
+  // From here on the model is the rotated one.
+  void rotate(const modifiers::Rotator& rotator) {
+    check_rotatable(weights_.encoded_modules(), job_.source.string());
+    rotated_ = std::make_unique<RotatedWeights>(weights_, *model_, rotator.request(), context_.seed);
+    model_ = model::make_model(config(), *rotated_, ops::to_torch(context_.device));
+  }
+
+  // The model's weights and config.
+  const checkpoint::WeightSource& values() const { return rotated_ ? static_cast<const checkpoint::WeightSource&>(*rotated_) : weights_; }
+  Json config() const { return rotated_ ? config_of_rotated(reader_.config(), *rotated_) : reader_.config(); }
+
   OutputLayout layout_of(const Assignment& assignment) const {
     std::set<std::string> rewritten = rescalings_.rewritten;
     rewritten.insert(sparsity_.rewritten.begin(), sparsity_.rewritten.end());
-    return output_layout(reader_, weights_, *model_, assignment, rewritten);
+    if (!rotated_) return output_layout(reader_, weights_, *model_, assignment, rewritten);
+    std::vector<io::TensorSpec> fresh;  // the head of a model that was tied
+    for (const auto& [name, spec] : dense_rotated(reader_, *rotated_, assignment)) {
+      if (reader_.find(name) != nullptr) rewritten.insert(name);
+      else fresh.push_back(spec);
+    }
+    OutputLayout layout = output_layout(reader_, weights_, *model_, assignment, rewritten);
+    for (io::TensorSpec& spec : fresh) {
+      layout.bytes += io::data_bytes(spec);
+      layout.tensors.push_back(std::move(spec));
+    }
+    return layout;
   }
 
   // What follows from the assignment.
@@ -122,6 +148,18 @@ class Compression {
     rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_);
     sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
     layout_ = layout_of(assignment_);
+    if (rotated_) rotated_->round_to(rotated_types());
+  }
+
+  // Types of the tensors that nothing but the rotation changes.
+  std::map<std::string, at::ScalarType> rotated_types() const {
+    std::map<std::string, at::ScalarType> out;
+    const std::map<std::string, io::TensorSpec> dense = dense_rotated(reader_, *rotated_, assignment_);
+    for (const io::TensorSpec& spec : layout_.tensors) {
+      const bool changes_again = rescalings_.rewritten.contains(spec.name) || sparsity_.rewritten.contains(spec.name);
+      if (dense.contains(spec.name) && !changes_again) out[spec.name] = checkpoint::scalar_type_of(spec.dtype);
+    }
+    return out;
   }
 
   void choose_bits() {
@@ -146,7 +184,7 @@ class Compression {
     if (const std::optional<BudgetCosts> kept = kept_costs(text)) {
       costs_ = *kept;
     } else {
-      const SensitivityJob job{*model_, reader_, weights_, assignment_, units_, context_, clock_, measuring_folder(), job_.moe_routed};
+      const SensitivityJob job{*model_, reader_, values(), assignment_, units_, context_, clock_, measuring_folder(), job_.moe_routed};
       costs_ = measure_costs(job, text.ids_NL, probed_candidate(units_, outcome_.budget_bytes));
     }
     choose_bits();
@@ -176,21 +214,26 @@ class Compression {
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
     if (needs_owl(sparsity_)) {
       const auto timed = clock_.time("owl");
-      find_owl_shares(*model_, weights_, text.ids_NL, context_, offload_folder(writer), sparsity_);
+      find_owl_shares(*model_, values(), text.ids_NL, context_, offload_folder(writer), sparsity_);
     }
-    const Run run{context_, reader_, weights_, *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps, memory_};
+    const Run run{context_, reader_, values(), *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps, memory_, rotated_.get()};
     if (!steps.finished(kCopied)) {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
       write_dequantized(reader_, weights_, layout_, writer);
       steps.finish(kCopied);
     }
+    if (rotated_ && !steps.finished(kRotated)) {
+      const auto timed = clock_.time("rotate");
+      for (const auto& [name, type] : rotated_types()) writer.put(name, rotated_->load(name).to(at::kCPU, type));
+      steps.finish(kRotated);
+    }
     if (calibrates()) {
       run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed, .offload_folder = offload_folder(writer)});
     } else {
       run_data_free(run);
     }
-    write_side_files(reader_, assignment_, job_.recipe_yaml, writer);
+    write_side_files(reader_, config(), assignment_, job_.recipe_yaml, writer);
     {
       const auto timed = clock_.time("sync");
       writer.close_shards();
@@ -237,10 +280,11 @@ class Compression {
     const bool calibrated = text.ids_NL.defined();
     const model::ModelShape shape = model_->shape();
     PlanInput in{.shape = shape, .assignment = assignment_, .sparsity = sparsity_, .chain = job_.chain};
-    fill_sizes(shape, in);
+    fill_sizes(in);
     in.rows = calibrated ? text.ids_NL.size(0) : 0;
     in.row_tokens = calibrated ? text.ids_NL.size(1) : 0;
     in.moe_routed = job_.moe_routed;
+    in.rotates = rotated_ != nullptr;
     in.keeps_activations = job_.resume;
     in.check_tokens = job_.check && text.windows_NL.defined() ? text.windows_NL.numel() : 0;
     in.threads = at::get_num_threads();
@@ -257,16 +301,21 @@ class Compression {
     for (const std::string& warning : rescalings_.warnings) context_.log(Severity::Warning, warning);
   }
 
-  void fill_sizes(const model::ModelShape& shape, PlanInput& in) const {
+  void fill_sizes(PlanInput& in) const {
     for (const io::TensorSpec& spec : reader_.tensors()) in.source_bytes += io::data_bytes(spec);
     in.output_bytes = layout_.bytes;
-    for (const std::string& name : layout_.copied) {
-      const uint64_t bytes = io::data_bytes(*reader_.find(name));
+    const auto add_copied = [&in](uint64_t bytes) {
       in.copied_bytes += bytes;
       in.largest_copied_bytes = std::max(in.largest_copied_bytes, bytes);
-    }
+    };
+    for (const std::string& name : layout_.copied) add_copied(io::data_bytes(*reader_.find(name)));
     const double dense = double(io::data_bytes({"", dense_dtype(reader_), {1}}));  // what the source holds quantized is smaller
-    in.bytes_per_weight = std::min(dense, double(in.source_bytes) / double(shape.parameters()));
+    in.bytes_per_weight = std::min(dense, double(in.source_bytes) / double(source_model_->shape().parameters()));
+    if (!rotated_) return;
+    const auto types = rotated_types();
+    for (const io::TensorSpec& spec : layout_.tensors) {
+      if (types.contains(spec.name)) add_copied(io::data_bytes(spec));
+    }
   }
 
   void check(const Text& text, const checkpoint::Writer& writer) {
@@ -282,7 +331,7 @@ class Compression {
       context_.progress(event);
     };
     const double most_nats = sparsity_.of_module.empty() ? kCorruptionNats : std::numeric_limits<double>::infinity();
-    check_ = check_perplexity(*model_, weights_, writer.temporary(), text.windows_NL, quiet, most_nats);
+    check_ = check_perplexity(*source_model_, weights_, writer.temporary(), text.windows_NL, quiet, most_nats);
     check_.set("held_out", text.held_out);
   }
 
@@ -321,7 +370,9 @@ class Compression {
   const Json source_ = source_identity(job_.source);  // before anything of it is read
   const checkpoint::Reader reader_;
   const format::CheckpointWeights weights_;
-  const std::unique_ptr<model::Model> model_;
+  const std::shared_ptr<model::Model> source_model_;
+  std::unique_ptr<RotatedWeights> rotated_;  // of a recipe with rotations
+  std::shared_ptr<model::Model> model_;      // what is compressed: the source's, or the same rotated
   Assignment assignment_;
   std::vector<BudgetUnit> units_;  // of its bit budget
   BudgetCosts costs_;

@@ -22,6 +22,7 @@
 #include "swage/pipeline/placement.h"
 #include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/rescaling.h"
+#include "swage/pipeline/rotated_weights.h"
 
 namespace swage::pipeline {
 namespace {
@@ -68,11 +69,12 @@ struct Sizes {
   uint64_t source = 0, output = 0, copied = 0, largest_copied = 0;
 };
 
-Sizes sizes_of(const model::ModelShape& shape, const Assignment& assignment, const Sparsity& sparsity, io::Dtype dtype, uint64_t source_bytes) {
+// `source_parameters`: of the source, which may have fewer than `shape`, where a tied head becomes a tensor of its own.
+Sizes sizes_of(const model::ModelShape& shape, const Assignment& assignment, const Sparsity& sparsity, io::Dtype dtype, uint64_t source_bytes, int64_t source_parameters) {
   const uint64_t element = io::data_bytes({"", dtype, {1}});
   Sizes out;
-  out.source = source_bytes > 0 ? source_bytes : uint64_t(shape.parameters()) * element;
-  out.copied = out.source;
+  out.source = source_bytes > 0 ? source_bytes : uint64_t(source_parameters) * element;
+  out.copied = out.source + uint64_t(shape.parameters() - source_parameters) * element;
   for (const model::ModuleInfo& module : shape.modules()) {
     const uint64_t bytes = uint64_t(module.parameters()) * element;
     const scheme::Scheme* scheme = assignment.find(module.name);
@@ -126,6 +128,12 @@ class Estimate {
     const std::string model_type = config_.get_string("model_type", "");
     if (std::find(known.begin(), known.end(), model_type) != known.end() || model_type.empty()) {
       model_ = model::make_model(config_, source);
+      source_parameters_ = model_->shape().parameters();
+      if (job_.chain.rotator != nullptr) {
+        if (weights_) check_rotatable(weights_->encoded_modules(), folder_.string());
+        const RotatedWeights rotated(source, *model_, job_.chain.rotator->request(), context_.seed);
+        model_ = model::make_model(config_of_rotated(config_, rotated), source);
+      }
       shape_ = model_->shape();
       return;
     }
@@ -134,7 +142,9 @@ class Estimate {
     std::sort(known.begin(), known.end());
     SWAGE_CHECK(sized.has_value(), Unsupported, "model_type \"", model_type, "\": the sizes of this architecture are not known; known are ", joined(known),
                 ". A run with --model-free needs no architecture");
+    SWAGE_CHECK(job_.chain.rotator == nullptr, Unsupported, "rotations: model_type \"", model_type, "\" is known by its sizes only, not by what reads and writes its residual stream");
     shape_ = std::move(*sized);
+    source_parameters_ = shape_.parameters();
     warnings_.push_back(cat("swage cannot run calibration text through ", model_type, " (", shape_.not_run,
                             "): these figures are what it would take. Methods without data work with --model-free"));
   }
@@ -159,7 +169,7 @@ class Estimate {
   // Which module gets which scheme is not known without a run; what they take together is.
   void keep_to_budget_of_shapes() {
     const std::vector<BudgetUnit> units = budget_units(assignment_, shape_.modules(), [&](const std::string&) { return dtype(); });
-    const auto output_bytes = [&](const Assignment& assignment) { return sizes_of(shape_, assignment, sparsity_, dtype(), source_bytes_).output; };
+    const auto output_bytes = [&](const Assignment& assignment) { return sizes_of(shape_, assignment, sparsity_, dtype(), source_bytes_, source_parameters_).output; };
     keep_to_budget(units, costs_of_shapes(assignment_, units), output_bytes, assignment_);
   }
 
@@ -167,17 +177,18 @@ class Estimate {
 
   PlanInput input(bool calibrated) const {
     const io::Dtype dtype = this->dtype();
-    const Sizes sizes = sizes_of(shape_, assignment_, sparsity_, dtype, source_bytes_);
+    const Sizes sizes = sizes_of(shape_, assignment_, sparsity_, dtype, source_bytes_, source_parameters_);
     PlanInput in{.shape = shape_, .assignment = assignment_, .sparsity = sparsity_, .chain = job_.chain};
     in.source_bytes = sizes.source;
     in.output_bytes = sizes.output;
     in.copied_bytes = sizes.copied;
     in.largest_copied_bytes = sizes.largest_copied;
     const double dense = double(io::data_bytes({"", dtype, {1}}));  // what the source holds quantized is smaller
-    in.bytes_per_weight = std::min(dense, double(sizes.source) / double(shape_.parameters()));
+    in.bytes_per_weight = std::min(dense, double(sizes.source) / double(source_parameters_));
     in.rows = calibrated ? job_.num_calibration_samples : 0;
     in.row_tokens = calibrated ? job_.max_seq_length : 0;
     in.moe_routed = job_.moe_routed;
+    in.rotates = job_.chain.rotator != nullptr;
     in.keeps_activations = true;
     in.check_tokens = calibrated && job_.check ? kCheckTokens : 0;
     in.threads = at::get_num_threads();
@@ -213,6 +224,7 @@ class Estimate {
   std::optional<checkpoint::Reader> reader_;            // with the shards
   std::unique_ptr<format::CheckpointWeights> weights_;  // the same
   uint64_t source_bytes_ = 0;
+  int64_t source_parameters_ = 0;
   Json config_;
   std::unique_ptr<model::Model> model_;                 // null: known by its sizes only
   model::ModelShape shape_;

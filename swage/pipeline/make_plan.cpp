@@ -18,6 +18,7 @@ constexpr double kFloat = 4;
 constexpr double kLogitRows = 128;      // of the perplexity check, at once in a thread, twice
 constexpr double kCheckPasses = 6;      // over float32 weights: both models are read and converted
 constexpr double kFingerprintPasses = 1.5;
+constexpr double kRotationBytes = 12;     // of a weight that is rotated: as it was, turned to rows, the result
 
 double largest_end(const model::ModelShape& shape) {
   double most = 0;
@@ -28,6 +29,10 @@ double largest_end(const model::ModelShape& shape) {
 PlanStage copy_stage(const PlanInput& in) {
   PlanStage stage{.name = "copy", .at = {}, .parts = {}, .work = {}};
   keep_larger(stage, Moment(in.on_device).host("pages of the source", double(in.largest_copied_bytes)), "");
+  if (in.rotates) {
+    const double weights = double(in.largest_copied_bytes) / in.bytes_per_weight;
+    keep_larger(stage, Moment(in.on_device).host("pages of the source", double(in.largest_copied_bytes)).host("rotation", kRotationBytes * weights), "rotating");
+  }
   stage.work.read_bytes = stage.work.written_bytes = in.copied_bytes;
   stage.work.moved_bytes = double(in.copied_bytes);
   return stage;
@@ -75,6 +80,7 @@ PlanStage quantize_stage(const PlanInput& in) {
     }
     const double parameters = double(module.parameters());
     if (in.bytes_per_weight < 2) scratch += kFloat * parameters;  // the source holds codes
+    if (in.rotates) scratch += kRotationBytes * parameters;
     layer.weights += in.bytes_per_weight * parameters;
     layer.scratch = std::max(layer.scratch, scratch);
     layer.packed = std::max(layer.packed, parameters);  // at most a byte a weight

@@ -13,12 +13,13 @@ struct PlanInput {
   const Assignment& assignment;
   const Sparsity& sparsity;
   const modifiers::Chain& chain;
-  uint64_t source_bytes = 0, output_bytes = 0, copied_bytes = 0;  // tensor data; what is taken over as it is
+  uint64_t source_bytes = 0, output_bytes = 0, copied_bytes = 0;  // tensor data; what is taken over as it is, or rotated
   uint64_t largest_copied_bytes = 0;                              // one tensor of these
   double bytes_per_weight = 2;                                    // in the source
   int64_t rows = 0, row_tokens = 0;                               // of calibration; 0 without
   bool moe_routed = false;
   bool keeps_activations = false;  // saves those of each layer, to be gone on from
+  bool rotates = false;            // weights are turned as they are read
   int64_t check_tokens = 0;        // of the perplexity check; 0 without
   int threads = 1;
   bool offloads = false;           // activations lie in a file

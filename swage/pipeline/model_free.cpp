@@ -57,6 +57,7 @@ class ModelFree {
       : job_(job), context_(context), reader_(job.source), existing_(existing_quantization(reader_)), modules_(find_modules(reader_, exact_targets(job.chain))) {
     const modifiers::Modifier* calibrating = job.chain.calibrating();
     SWAGE_CHECK(calibrating == nullptr, Unsupported, calibrating->name(), ": needs data and a model, so it cannot run model-free");
+    SWAGE_CHECK(job.chain.rotator == nullptr, Unsupported, job.chain.text(), ": rotations are not supported model-free: names and shapes do not say what reads and writes the residual stream");
     SWAGE_CHECK(job.chain.sparsifiers.empty(), Unsupported, job.chain.text(), ": pruning is not supported model-free");
     assign();
     SWAGE_CHECK(!assignment_.budget, Unsupported, "model-free: a bit budget measures errors on data, which need a model");
@@ -120,7 +121,7 @@ class ModelFree {
       try {
         const TraceSpan span(context_.trace, "sync", Trace::Kind::Disk);
         writer.close_shards();
-        write_side_files(reader_, merged_config(existing_, modules_, assignment_), job_.recipe_yaml, writer);
+        write_side_files(reader_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.recipe_yaml, writer);
       } catch (...) {
         failure = std::current_exception();
       }

@@ -183,7 +183,8 @@ void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout
   }
 }
 
-void write_side_files(const checkpoint::Reader& reader, const Assignment& assignment, const std::string& recipe_yaml, checkpoint::Writer& writer) {
+void write_side_files(const checkpoint::Reader& reader, const Json& config, const Assignment& assignment, const std::string& recipe_yaml,
+                      checkpoint::Writer& writer) {
   scheme::QuantizationConfig quantization;
   for (const scheme::Scheme& scheme : assignment.schemes) {  // one that leaves its modules unquantized has served its purpose, as has a candidate that no module got
     if (scheme.weights && !scheme.targets.empty()) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), scheme);
@@ -191,12 +192,12 @@ void write_side_files(const checkpoint::Reader& reader, const Assignment& assign
   if (assignment.attention) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), *assignment.attention);
   quantization.ignore = assignment.ignore;
   quantization.kv_cache_scheme = assignment.kv_cache;
-  write_side_files(reader, quantization, recipe_yaml, writer);
+  write_side_files(reader, config, quantization, recipe_yaml, writer);
 }
 
-void write_side_files(const checkpoint::Reader& reader, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,
-                      checkpoint::Writer& writer) {
-  Json config = without_old_keys(reader.config());
+void write_side_files(const checkpoint::Reader& reader, const Json& source_config, const scheme::QuantizationConfig& quantization,
+                      const std::string& recipe_yaml, checkpoint::Writer& writer) {
+  Json config = without_old_keys(source_config);
   const bool quantized = !quantization.groups.empty() || quantization.kv_cache_scheme;
   if (quantized || config.find("quantization_config") != nullptr) {
     config.set("quantization_config", quantized ? scheme::to_json(quantization) : Json());

@@ -14,6 +14,7 @@
 #include "swage/pipeline/memory_guard.h"
 #include "swage/pipeline/report.h"
 #include "swage/pipeline/rescaling.h"
+#include "swage/pipeline/rotated_weights.h"
 #include "swage/pipeline/sparsity.h"
 #include "swage/pipeline/steps.h"
 
@@ -32,6 +33,7 @@ struct Run {
   std::vector<ModuleReport>& modules;
   Steps& steps;
   MemoryGuard& memory;
+  const RotatedWeights* rotated = nullptr;  // what `weights` is, if rotations are folded into it: tensors of `reader` are not the model's then
 };
 
 // Writes a solved linear; what there is to say of it. Thread-safe.

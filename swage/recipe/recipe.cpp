@@ -6,6 +6,8 @@
 namespace swage::recipe {
 namespace {
 
+constexpr const char* kRotationType = "random-hadamard";  // of --rotate
+
 void add_modifiers(const Json& group, const std::string& where, Recipe& out) {
   SWAGE_CHECK(group.is_object(), InvalidArgument, where, ": expected modifiers by name");
   for (const auto& [name, fields] : group.as_object()) {
@@ -59,6 +61,18 @@ Recipe parse_recipe(std::string_view text, const std::string& source) {
 Recipe single_modifier(std::string_view method, const Json& fields, const std::string& source) {
   Recipe out;
   out.modifiers.push_back(modifiers::make_modifier(method, fields, source));
+  return out;
+}
+
+Recipe recipe_of_method(std::string_view method, const Json& fields, const std::vector<std::string>& rotations) {
+  Recipe out = single_modifier(method, fields, "--method");
+  if (rotations.empty()) return out;
+  Json names = Json::array();
+  for (const std::string& rotation : rotations) names.push_back(rotation);
+  Json of_rotation = Json::object();
+  of_rotation.set("rotations", std::move(names));
+  of_rotation.set("transform_type", kRotationType);
+  out.modifiers.insert(out.modifiers.begin(), modifiers::make_modifier("spinquant", of_rotation, "--rotate"));
   return out;
 }
 

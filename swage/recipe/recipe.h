@@ -20,6 +20,8 @@ struct Recipe {
 Recipe parse_recipe(std::string_view text, const std::string& source);
 // One modifier by its short or recipe name.
 Recipe single_modifier(std::string_view method, const Json& fields, const std::string& source);
+// The same after these rotations (R1, R2), as the command line asks for them; none if empty.
+Recipe recipe_of_method(std::string_view method, const Json& fields, const std::vector<std::string>& rotations);
 // As parse_recipe() reads it back.
 std::string to_yaml(const Recipe& recipe);
 

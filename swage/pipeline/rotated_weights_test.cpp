@@ -1,0 +1,163 @@
+#include "swage/pipeline/rotated_weights.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "swage/base/error.h"
+#include "swage/eval/forward.h"
+#include "swage/format/weight_source.h"
+
+namespace swage::pipeline {
+namespace {
+
+using modifiers::RotationRequest;
+using testing::HasSubstr;
+
+// A golden checkpoint, other biases and norms than it has if asked for.
+class Golden : public checkpoint::WeightSource {
+ public:
+  explicit Golden(const std::string& name) : reader_(std::filesystem::path(SWAGE_TEST_DATA) / "model" / name), weights_(reader_), config(reader_.config()) {}
+  std::vector<int64_t> shape(const std::string& name) const override { return weights_.shape(name.ends_with("_proj.bias") ? name.substr(0, name.size() - 4) + "weight" : name); }
+  at::Tensor load(const std::string& name) const override {
+    at::manual_seed(int64_t(std::hash<std::string>()(name) % 1000));
+    if (name.ends_with("norm.weight")) return at::rand(weights_.shape(name)) + 0.5;
+    if (name.ends_with("_proj.bias") && config.get_string("model_type", "") != "opt") return at::randn({shape(name)[0]});
+    return weights_.load(name);
+  }
+  std::optional<scheme::QuantizationArgs> input_quantization(const std::string&) const override { return {}; }
+  void prefetch(const std::vector<std::string>&) const override {}
+
+ private:
+  const checkpoint::Reader reader_;
+  const format::CheckpointWeights weights_;
+
+ public:
+  Json config;
+};
+
+at::Tensor logits_of(model::Model& model, const checkpoint::WeightSource& weights) {
+  const at::Tensor ids_NL = (at::arange(3 * 20).view({3, 20}) * 37 % 128).to(at::kLong);
+  model.load_ends(weights);
+  std::vector<model::Flow> flows = eval::embed_rows(model, ids_NL);
+  eval::run_blocks(model, weights, flows, Context(), [](int64_t) {});
+  std::vector<at::Tensor> rows;
+  for (const model::Flow& flow : flows) rows.push_back(model.logits(flow.hidden_TD));
+  return at::cat(rows);
+}
+
+// Largest difference of the logits of the rotated model relative to the largest logit.
+double difference(const Golden& golden, const RotationRequest& request) {
+  const auto plain = model::make_model(golden.config, golden);
+  const RotatedWeights weights(golden, *plain, request, 11);
+  const auto rotated = model::make_model(config_of_rotated(golden.config, weights), weights);
+  const at::Tensor expected = logits_of(*plain, golden), found = logits_of(*rotated, weights);
+  return ((found - expected).abs().max() / expected.abs().max()).item<double>();
+}
+
+// Three layers are some 30 chained roundings of 2^-24 on either side; sums over up to 64 columns multiply each by their condition, about 10.
+constexpr double kTolerance = 2 * 30 * 10 * 0x1p-24;
+
+std::vector<RotationRequest> requests() {
+  using solvers::RotationKind;
+  std::vector<RotationRequest> out;
+  for (const RotationKind kind : {RotationKind::Hadamard, RotationKind::RandomHadamard, RotationKind::RandomMatrix}) {
+    for (const bool each_layer : {false, true}) out.push_back({.stream = true, .heads = true, .kind = kind, .each_layer = each_layer});
+    out.push_back({.stream = true, .kind = kind});
+    out.push_back({.heads = true, .kind = kind});
+    out.push_back({.stream = true, .heads = true, .kind = kind, .block_size = 4});
+  }
+  return out;
+}
+
+TEST(RotatedWeights, KeepTheFunctionOfEveryArchitectureWithRmsNorm) {
+  for (const char* name : {"llama32_tied", "qwen3", "mixtral", "qwen3_moe_fused"}) {
+    if (!std::filesystem::exists(std::filesystem::path(SWAGE_TEST_DATA) / "model" / name / "model.safetensors")) continue;
+    const Golden golden(name);
+    for (const RotationRequest& request : requests()) EXPECT_LE(difference(golden, request), kTolerance) << name;
+  }
+}
+
+TEST(RotatedWeights, BiasesOfValuesAndOfWhatIsAddedToTheStreamTurnToo) {
+  Golden golden("llama32_tied");
+  golden.config.set("attention_bias", true);
+  golden.config.set("mlp_bias", true);
+  for (const RotationRequest& request : requests()) EXPECT_LE(difference(golden, request), kTolerance);
+  golden.config.set("model_type", "qwen2");
+  golden.config.set("tie_word_embeddings", true);
+  for (const RotationRequest& request : requests()) EXPECT_LE(difference(golden, request), kTolerance);
+}
+
+TEST(RotatedWeights, ChangeWhatTheySay) {
+  const Golden golden("llama32_tied");
+  const auto model = model::make_model(golden.config, golden);
+  const RotatedWeights both(golden, *model, {.stream = true, .heads = true}, 1), heads(golden, *model, {.heads = true}, 1);
+  const std::string q = "model.layers.0.self_attn.q_proj.weight", v = "model.layers.2.self_attn.v_proj.weight", o = "model.layers.2.self_attn.o_proj.weight";
+  const std::string norm = "model.layers.1.input_layernorm.weight", embedding = "model.embed_tokens.weight", head = "lm_head.weight";
+  EXPECT_TRUE(both.load(norm).equal(at::ones({32})));
+  EXPECT_TRUE(heads.load(norm).equal(golden.load(norm)));
+  EXPECT_TRUE(heads.load(q).equal(golden.load(q)));
+  for (const std::string& name : {v, o}) EXPECT_FALSE(heads.load(name).equal(golden.load(name)));
+  EXPECT_TRUE(both.unties_head() && !heads.unties_head());
+  EXPECT_FALSE(config_of_rotated(golden.config, both).get_bool("tie_word_embeddings", true));
+  EXPECT_TRUE(config_of_rotated(golden.config, heads).get_bool("tie_word_embeddings", false));
+  EXPECT_EQ(both.shape(head), golden.shape(embedding));
+  const solvers::Rotation rotation(solvers::RotationKind::Hadamard, 32, 0);
+  EXPECT_TRUE(both.load(embedding).equal(rotation.columns(golden.load(embedding))));
+  EXPECT_TRUE(both.load(head).equal(rotation.columns(golden.load(embedding) * golden.load("model.norm.weight"))));
+}
+
+TEST(RotatedWeights, AreRoundedWhereTheOutputStoresThemSo) {
+  const Golden golden("llama32_tied");
+  const auto model = model::make_model(golden.config, golden);
+  RotatedWeights weights(golden, *model, {.stream = true}, 1);
+  const std::string name = "model.embed_tokens.weight";
+  const at::Tensor exact = weights.load(name);
+  weights.round_to({{name, at::kBFloat16}});
+  EXPECT_FALSE(weights.load(name).equal(exact));
+  EXPECT_TRUE(weights.load(name).equal(exact.to(at::kBFloat16).to(at::kFloat)));
+}
+
+void expect_refused(const Golden& golden, const RotationRequest& request, ErrorKind kind, const char* part) {
+  const auto model = model::make_model(golden.config, golden);
+  try {
+    RotatedWeights(golden, *model, request, 1);
+    ADD_FAILURE() << part;
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), kind);
+    EXPECT_THAT(e.what(), HasSubstr(part));
+  }
+}
+
+TEST(RotatedWeights, WhatIsNoIdentityIsRefused) {
+  expect_refused(Golden("opt"), {.stream = true}, ErrorKind::Unsupported, "is a LayerNorm, whose mean is not the same after a rotation");
+  expect_refused(Golden("opt_350m"), {.stream = true}, ErrorKind::Unsupported, "is a LayerNorm");
+  EXPECT_LE(difference(Golden("opt"), {.heads = true}), kTolerance);  // R2 asks for no norm
+  const Golden llama("llama32_tied");
+  expect_refused(llama, {.stream = true, .block_size = 12}, ErrorKind::InvalidArgument, "rotation R1: 32 columns do not split into blocks of 12");
+  expect_refused(llama, {.heads = true, .block_size = 16}, ErrorKind::InvalidArgument, "rotation R2: 8 columns do not split into blocks of 16");
+}
+
+TEST(RotatedWeights, AHeadWithoutAHadamardMatrixIsRefused) {
+  Golden golden("llama32_tied");
+  golden.config.set("head_dim", 6);
+  expect_refused(golden, {.heads = true}, ErrorKind::InvalidArgument, "rotation R2 of 6 columns; transform_type random-matrix takes any size");
+  const auto model = model::make_model(golden.config, golden);
+  EXPECT_NO_THROW(RotatedWeights(golden, *model, {.heads = true, .kind = solvers::RotationKind::RandomMatrix}, 1));
+}
+
+TEST(RotatedWeights, AQuantizedSourceIsRefused) {
+  EXPECT_NO_THROW(check_rotatable({}, "model"));
+  try {
+    check_rotatable({"model.layers.0.mlp.up_proj"}, "model");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::Unsupported);
+    EXPECT_THAT(e.what(), HasSubstr("model: model.layers.0.mlp.up_proj is stored quantized or without its zeros"));
+  }
+}
+
+}  // namespace
+}  // namespace swage::pipeline
