@@ -113,7 +113,7 @@ class Rotate(EndToEnd):
                 shutil.rmtree(self.out)
 
     def test_threads_seeds_and_plans(self):
-        model = self.model("qwen3_moe_fused")
+        model = self.model("mixtral")
         outs = []
         for threads, seed in ((1, 7), (3, 7), (1, 8)):
             out = self.folder / f"out-{threads}-{seed}"
