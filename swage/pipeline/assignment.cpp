@@ -199,6 +199,12 @@ Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::Mo
   return out;
 }
 
+// Engines have classes of their own for head and embedding ("ParallelLMHead" in vLLM): a group that means them by class names them too.
+void name_end(const model::ModuleInfo& module, Scheme& scheme) {
+  const bool is_end = module.name.ends_with("lm_head") || module.class_name == "Embedding";
+  if (is_end && scheme::Patterns(scheme.targets).best({module.name, module.class_name}) == module.class_name) scheme.targets.push_back(module.name);
+}
+
 // Takes over what a modifier chose; its schemes go behind those that are there.
 void add_choice(const Choice& choice, const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings,
                 Assignment& out) {
@@ -218,6 +224,7 @@ void add_choice(const Choice& choice, const modifiers::Quantizer& quantizer, con
     check_quantizable(modules[i], choice.groups[size_t(group)].second, tied_embeddings);
     const bool fresh = out.scheme_of.emplace(modules[i].name, size_t(first + group)).second;
     SWAGE_CHECK(fresh, InvalidArgument, modules[i].name, ": two modifiers of the recipe would quantize it; add it to the ignore of one");
+    name_end(modules[i], out.schemes[size_t(first + group)]);
   }
 }
 
