@@ -132,8 +132,10 @@ class Compression {
     if (!rotated_) return output_layout(reader_, weights_, *model_, assignment, rewritten);
     std::vector<io::TensorSpec> fresh;  // the head of a model that was tied
     for (const auto& [name, spec] : dense_rotated(reader_, *rotated_, assignment)) {
-      if (reader_.find(name) != nullptr) rewritten.insert(name);
-      else fresh.push_back(spec);
+      const bool is_new = reader_.find(name) == nullptr;
+      SWAGE_CHECK(!is_new || !rewritten.contains(name), Unsupported, name, ": the rotation makes it from the embedding, and it cannot be pruned as well; add it to ignore");
+      if (is_new) fresh.push_back(spec);
+      else rewritten.insert(name);
     }
     OutputLayout layout = output_layout(reader_, weights_, *model_, assignment, rewritten);
     for (io::TensorSpec& spec : fresh) {

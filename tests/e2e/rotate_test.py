@@ -107,7 +107,7 @@ class Rotate(EndToEnd):
 
     def test_other_modifiers_follow_in_the_same_pass(self):
         model = self.model()
-        for between in ([], [("SmoothQuantModifier", {})], [("AWQModifier", {})], [("MagnitudePruningModifier", {"sparsity": 0.1})]):
+        for between in ([], [("SmoothQuantModifier", {})], [("AWQModifier", {})], [("MagnitudePruningModifier", {"sparsity": 0.1, "ignore": ["lm_head"]})]):
             with self.subTest(between):
                 self.assert_succeeds(self.compress_with(model, spin_quant(), *between, gptq(), more=()))
                 shutil.rmtree(self.out)
@@ -146,6 +146,7 @@ class Rotate(EndToEnd):
             (1, model, (("QuIPModifier", {}), gptq()), ("QuIPModifier", "while the model runs", "SpinQuantModifier")),
             (2, model, (gptq(), spin_quant()), ("SpinQuantModifier stands behind GPTQModifier", "put it first")),
             (2, model, (spin_quant(),), ("quantizes nothing",)),
+            (1, model, (spin_quant(), ("MagnitudePruningModifier", {"sparsity": 0.1}), gptq()), ("lm_head.weight", "from the embedding", "add it to ignore")),
         ]
         for code, source, modifiers, parts in bad:
             with self.subTest(parts):
