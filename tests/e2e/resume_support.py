@@ -1,4 +1,5 @@
 """Runs that are stopped and gone on with: a model of several layers, and what its output is if nobody disturbs the run."""
+import difflib
 import os
 import pathlib
 import shutil
@@ -93,9 +94,17 @@ class Resumed(EndToEnd):
             self.assertRegex(err, "exists and is not empty")
         else:
             self.assertEqual(code, 0, err)
-        self.assertEqual(contents(self.out), wanted)
+        self.assert_same(contents(self.out), wanted)
         self.assertEqual(self.left_over(), [])
         return err
+
+    def assert_same(self, found, wanted):
+        """Says which files differ, and in which lines."""
+        self.assertEqual(sorted(found), sorted(wanted))
+        for name in wanted:
+            if found[name] != wanted[name]:
+                lines = [str(text).splitlines() for text in (wanted[name], found[name])]
+                self.fail(f"{name} differs:\n" + "\n".join(list(difflib.unified_diff(*lines, "wanted", "found", n=0, lineterm=""))[:40])[:4000])
 
     def seconds_of_work(self, model, arguments):
         """From the plan, the first thing that is said, to the end."""
