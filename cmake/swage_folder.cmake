@@ -1,7 +1,11 @@
-# swage_folder(NAME [TORCH] [DEPS folder...] [LINK target...])
-# makes library swage_NAME of swage/NAME/**.cpp and, from the *_test.cpp beside them, one test program NAME_test.
+# -O1 compiles in four fifths of the time of -O2.
+set(SWAGE_COLD $<$<CONFIG:Release>:-O1>)
+
+# swage_folder(NAME [TORCH] [COLD] [DEPS folder...] [LINK target...])
+# makes library swage_NAME of swage/NAME/**.cpp and, from the *_test.cpp beside them, one test program NAME_test. COLD: no loop over
+# numbers of its own, so that optimizing it would only cost time.
 function(swage_folder name)
-  cmake_parse_arguments(ARG "TORCH" "" "DEPS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;COLD" "" "DEPS;LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/swage/${name}/*.cpp)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
@@ -11,6 +15,9 @@ function(swage_folder name)
   endif()
   add_library(swage_${name} STATIC ${sources})
   target_include_directories(swage_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  if(ARG_COLD)
+    target_compile_options(swage_${name} PRIVATE ${SWAGE_COLD})
+  endif()
   list(TRANSFORM ARG_DEPS PREPEND swage_)
   foreach(dep ${ARG_DEPS})
     if(TARGET ${dep})
@@ -28,6 +35,7 @@ function(swage_folder name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE swage_${name} GTest::gtest_main GTest::gmock)
     swage_test_settings(${name}_test)
+    target_compile_options(${name}_test PRIVATE ${SWAGE_COLD})
     if(ARG_TORCH AND SWAGE_PCH)
       target_precompile_headers(${name}_test REUSE_FROM swage_test_pch)
     endif()
