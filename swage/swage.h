@@ -107,7 +107,8 @@ struct EvaluateOptions {
 };
 
 // {"perplexity", "nll", "tokens", "windows", "window", "seconds", ...}; with a baseline also {"baseline_perplexity",
-// "perplexity_ratio", "kl_mean", "kl_p99", "same_top1"}
+// "perplexity_ratio", "kl_mean", "kl_p99", "same_top1", "layer_relative_errors"}: the last are ||model - baseline|| / ||baseline|| of the
+// residual stream behind each layer
 Json evaluate(const EvaluateOptions& options, const Context& context);
 
 struct GenerateOptions {

@@ -7,6 +7,14 @@
 namespace swage::cli {
 namespace {
 
+// How far the residual stream is from the baseline's behind the layers.
+std::string layers_text(const std::vector<Json>& errors) {
+  const auto percent = [&](size_t layer) { return cat(number_text(100 * errors[layer].as_double(), 2), " % behind layer ", layer); };
+  size_t most = 0;
+  for (size_t i = 0; i < errors.size(); ++i) most = errors[i].as_double() > errors[most].as_double() ? i : most;
+  return cat(percent(0), ", ", percent(errors.size() - 1), "; most: ", percent(most));
+}
+
 int run(EvaluateOptions& options, const Common& common) {
   options.hub = hub_settings();
   const Context context = make_context(common);
@@ -21,6 +29,8 @@ int run(EvaluateOptions& options, const Common& common) {
     rows.emplace_back("baseline", cat(number_text(result.get_double("baseline_perplexity", 0), 4), ", ratio ", number_text(result.get_double("perplexity_ratio", 0), 4)));
     rows.emplace_back("KL divergence", cat(number_text(result.get_double("kl_mean", 0), 5), " nats a token; 99 % below ", number_text(result.get_double("kl_p99", 0), 4)));
     rows.emplace_back("same top-1", cat(number_text(100 * result.get_double("same_top1", 0), 2), " % of tokens"));
+    const std::vector<Json>& errors = result.at("layer_relative_errors").as_array();
+    if (!errors.empty()) rows.emplace_back("output error", layers_text(errors));
   }
   rows.insert(rows.end(), {{"tokens", cat(result.get_int("tokens", 0), " in ", result.get_int("windows", 0), " windows of ", result.get_int("window", 0))},
                            {"time", seconds_text(result.get_double("seconds", 0))},
@@ -41,7 +51,7 @@ void add_eval(Program& program) {
   command->add_option("-d,--data", o->data.file, "text: .jsonl, .json, .txt or .parquet")->required()->type_name("FILE");
   command->add_option("--text-column", o->data.text_column, "column with the text [text, else messages]")->type_name("NAME");
   command->add_option("--window", o->window, "tokens a window")->capture_default_str()->type_name("");
-  command->add_option("--baseline", o->baseline, "model to compare with, usually the one it was made of: KL divergence, same top-1")->type_name("MODEL");
+  command->add_option("--baseline", o->baseline, "model to compare with, usually the one it was made of: KL divergence, same top-1, error of each layer's output (--json lists them)")->type_name("MODEL");
   command->add_option("--max-windows", o->max_windows, "windows to evaluate; 0: all")->capture_default_str()->type_name("")->check(at_least(0));
   add_compute(*command, program.common);
   add_json(*command, program.common);

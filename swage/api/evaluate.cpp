@@ -19,6 +19,9 @@ eval::Perplexity compare(const EvaluateOptions& options, const api::ModelSession
   out.set("kl_mean", result.kl_mean);
   out.set("kl_p99", result.kl_p99);
   out.set("same_top1", result.same_top1);
+  Json errors = Json::array();
+  for (const double error : result.block_errors) errors.push_back(error);
+  out.set("layer_relative_errors", std::move(errors));
   return result.model;
 }
 

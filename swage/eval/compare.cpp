@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "swage/base/error.h"
+#include "swage/base/memory.h"
 #include "swage/eval/forward.h"
 
 namespace swage::eval {
@@ -41,10 +42,54 @@ WindowResult compare_window(const model::Model& baseline, const model::Model& mo
   return out;
 }
 
-std::vector<model::Flow> run(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, const Context& context) {
-  std::vector<model::Flow> flows = embed_rows(model, ids_NL);
-  run_blocks(model, weights, flows, context, [](int64_t) {});
-  return flows;
+struct Side {
+  model::Model& model;
+  const checkpoint::WeightSource& weights;
+  std::vector<model::Flow> flows;  // of the windows at hand
+};
+
+void run_block(Side& side, int64_t b) {
+  if (b + 1 < side.model.blocks()) side.weights.prefetch(side.model.tensors_of_block(b + 1));
+  const std::unique_ptr<model::Block> block = side.model.load_block(b, side.weights);
+  for_each_parallel(int64_t(side.flows.size()), [&](int64_t i) { block->forward(side.flows[size_t(i)]); });
+}
+
+// Squares, summed over the windows at hand: of the difference between the two streams, and of the baseline's.
+struct StreamSums {
+  double change = 0, size = 0;
+};
+
+StreamSums stream_sums(const Side& baseline, const Side& side) {
+  std::vector<StreamSums> sums(side.flows.size());
+  for_each_parallel(int64_t(sums.size()), [&](int64_t i) {
+    const at::Tensor &before_TD = baseline.flows[size_t(i)].hidden_TD, &after_TD = side.flows[size_t(i)].hidden_TD;
+    sums[size_t(i)] = {after_TD.sub(before_TD).square_().sum(at::kDouble).item<double>(), before_TD.square().sum(at::kDouble).item<double>()};
+  });
+  StreamSums out;
+  for (const StreamSums& one : sums) {
+    out.change += one.change;
+    out.size += one.size;
+  }
+  return out;
+}
+
+// Takes both through their blocks side by side; adds what the streams are behind each block to `streams`, if they can be compared.
+void run(Side& baseline, Side& side, const at::Tensor& ids_NL, const Context& context, std::vector<StreamSums>& streams) {
+  for (Side* one : {&baseline, &side}) one->flows = embed_rows(one->model, ids_NL);
+  const int64_t blocks = std::max(baseline.model.blocks(), side.model.blocks());
+  const bool comparable = baseline.model.blocks() == side.model.blocks() && baseline.flows[0].hidden_TD.sizes() == side.flows[0].hidden_TD.sizes();
+  if (comparable) streams.resize(size_t(blocks));
+  for (int64_t b = 0; b < blocks; ++b) {
+    context.check_cancelled();
+    for (Side* one : {&baseline, &side}) {
+      if (b < one->model.blocks()) run_block(*one, b);
+    }
+    release_free_memory();
+    if (!comparable) continue;
+    const StreamSums sums = stream_sums(baseline, side);
+    streams[size_t(b)].change += sums.change;
+    streams[size_t(b)].size += sums.size;
+  }
 }
 
 }  // namespace
@@ -59,13 +104,15 @@ Comparison compare(model::Model& baseline, const checkpoint::WeightSource& basel
   Comparison out;
   std::vector<float> kl;
   int64_t same = 0;
+  std::vector<StreamSums> streams;
+  Side before{baseline, baseline_weights, {}}, after{model, model_weights, {}};
   const int64_t windows = windows_NL.size(0);
   for (int64_t first = 0; first < windows; first += options.windows_at_once) {
     const at::Tensor ids_NL = windows_NL.narrow(0, first, std::min(options.windows_at_once, windows - first));
-    const std::vector<model::Flow> before = run(baseline, baseline_weights, ids_NL, context), after = run(model, model_weights, ids_NL, context);
-    std::vector<WindowResult> results(before.size());
+    run(before, after, ids_NL, context, streams);
+    std::vector<WindowResult> results(before.flows.size());
     for_each_parallel(int64_t(results.size()), [&](int64_t i) {
-      results[size_t(i)] = compare_window(baseline, model, before[size_t(i)].hidden_TD, after[size_t(i)].hidden_TD, ids_NL[i]);
+      results[size_t(i)] = compare_window(baseline, model, before.flows[size_t(i)].hidden_TD, after.flows[size_t(i)].hidden_TD, ids_NL[i]);
     });
     for (const WindowResult& result : results) {
       out.baseline.nll_sum += result.baseline_nll;
@@ -75,6 +122,7 @@ Comparison compare(model::Model& baseline, const checkpoint::WeightSource& basel
     }
   }
   SWAGE_CHECK(std::isfinite(out.baseline.nll_sum) && std::isfinite(out.model.nll_sum), Numerical, "compare: log likelihoods are not finite");
+  for (const StreamSums& sums : streams) out.block_errors.push_back(std::sqrt(sums.change / sums.size));
   out.baseline.tokens = out.model.tokens = int64_t(kl.size());
   for (const float value : kl) out.kl_mean += double(value) / double(kl.size());
   const size_t at = size_t(std::ceil(0.99 * double(kl.size()))) - 1;

@@ -34,13 +34,19 @@ struct Opened {
   std::unique_ptr<model::Model> model = model::make_model(reader.config(), weights);
 };
 
-at::Tensor log_p(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL) {
+// The streams [N, L, D] behind each block go to `streams`.
+at::Tensor log_p(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, std::vector<at::Tensor>& streams) {
   model.load_ends(weights);
   std::vector<model::Flow> flows = embed_rows(model, ids_NL);
   std::vector<at::Tensor> out;
   for (int64_t b = 0; b < model.blocks(); ++b) {
     const auto block = model.load_block(b, weights);
-    for (model::Flow& flow : flows) block->forward(flow);
+    std::vector<at::Tensor> stream;
+    for (model::Flow& flow : flows) {
+      block->forward(flow);
+      stream.push_back(flow.hidden_TD.clone());
+    }
+    streams.push_back(at::stack(stream));
   }
   for (const model::Flow& flow : flows) out.push_back(at::log_softmax(model.logits(flow.hidden_TD).narrow(0, 0, ids_NL.size(1) - 1).to(at::kDouble), -1));
   return at::cat(out);
@@ -53,6 +59,7 @@ TEST(Compare, AModelEqualsItself) {
   EXPECT_EQ(same.kl_mean, 0);
   EXPECT_EQ(same.kl_p99, 0);
   EXPECT_EQ(same.same_top1, 1);
+  EXPECT_EQ(same.block_errors, std::vector<double>(size_t(a.model->blocks()), 0.0));
   EXPECT_EQ(same.model.nll(), same.baseline.nll());
   EXPECT_NEAR(same.model.nll(), perplexity(*a.model, a.weights, ids_NL, Context()).nll(), 1e-6);
 }
@@ -62,13 +69,19 @@ TEST(Compare, EqualsTheDivergenceOfTheDistributions) {
   const Rounded rounded(b.weights);
   at::manual_seed(2);
   const at::Tensor ids_NL = at::randint(a.model->vocabulary_size(), {5, 70}, at::kLong);
-  const at::Tensor p_TV = log_p(*a.model, a.weights, ids_NL), q_TV = log_p(*b.model, rounded, ids_NL);
+  std::vector<at::Tensor> streams, rounded_streams;
+  const at::Tensor p_TV = log_p(*a.model, a.weights, ids_NL, streams), q_TV = log_p(*b.model, rounded, ids_NL, rounded_streams);
   const at::Tensor kl_T = (p_TV.exp() * (p_TV - q_TV)).sum(-1);
   const Comparison found = compare(*a.model, a.weights, *b.model, rounded, ids_NL, Context(), {.windows_at_once = 2});
   EXPECT_GT(found.kl_mean, 1e-6);
   // Sums of f32 terms of size p log p, of both signs: their rounding is 2^-24 of the entropy, a few nats.
   EXPECT_NEAR(found.kl_mean, kl_T.mean().item<double>(), 1e-5);
   EXPECT_NEAR(found.kl_p99, std::get<0>(kl_T.sort())[341].item<double>(), 1e-5);  // ceil(0.99 * 345) - 1
+  ASSERT_EQ(found.block_errors.size(), streams.size());
+  for (size_t i = 0; i < streams.size(); ++i) {
+    const double want = (rounded_streams[i] - streams[i]).norm().item<double>() / streams[i].norm().item<double>();
+    EXPECT_NEAR(found.block_errors[i], want, 1e-5 * want);  // norms in f32
+  }
   EXPECT_NEAR(found.same_top1, p_TV.argmax(-1).eq(q_TV.argmax(-1)).to(at::kDouble).mean().item<double>(), 0.01);
 }
 
