@@ -33,11 +33,42 @@ Sample sample_of(const LinearTask& task) {
   return out;
 }
 
-double error_of(const Sample& sample, const at::Tensor& s_I, const at::Tensor& gram_II) {
+// Q(W s) / s
+at::Tensor rounded(const Sample& sample, const at::Tensor& s_I) {
   const at::Tensor scaled_OI = sample.weight_OI.mul(s_I);
   const solvers::Grid grid = solvers::find_grid(scaled_OI, sample.spec, kAbsmax);
-  const at::Tensor rounded_OI = solvers::dequantize_from_grid(solvers::quantize_to_grid(scaled_OI, grid), grid);
-  return quadratic_form(rounded_OI.div_(s_I).sub_(sample.weight_OI), gram_II);
+  return solvers::dequantize_from_grid(solvers::quantize_to_grid(scaled_OI, grid), grid).div_(s_I);
+}
+
+// tr((Q(W s) / s - W) H (...)^T) of each candidate, summed over the consumers.
+std::vector<double> errors_by_gram(const RescaleTask& task, const std::vector<at::Tensor>& tried) {
+  std::vector<Sample> samples;
+  for (const LinearTask& consumer : task.consumers) {
+    if (consumer.scheme != nullptr) samples.push_back(sample_of(consumer));
+  }
+  const at::Tensor gram_II = task.statistics.gram_II.to(at::kCPU, at::kFloat);
+  std::vector<double> error(tried.size(), 0.0);
+  ops::parallel_tasks(int64_t(tried.size()), [] { return 0; }, [&](int64_t i, int) {
+    for (const Sample& sample : samples) {
+      error[size_t(i)] += quadratic_form(rounded(sample, tried[size_t(i)]).sub_(sample.weight_OI), gram_II);
+    }
+  });
+  return error;
+}
+
+// The same by what the module above the consumers makes of the calibration set.
+std::vector<double> errors_by_output(const RescaleTask& task, const std::vector<at::Tensor>& tried) {
+  std::vector<double> error;
+  for (const at::Tensor& s_I : tried) {
+    std::vector<at::Tensor> weights(task.consumers.size());
+    ops::parallel_tasks(int64_t(weights.size()), [] { return 0; }, [&](int64_t i, int) {
+      const LinearTask& consumer = task.consumers[size_t(i)];
+      const at::Tensor w_OI = consumer.weight_OI.to(at::kCPU, at::kFloat);
+      weights[size_t(i)] = consumer.scheme == nullptr ? w_OI : rounded({w_OI, grid_spec(*consumer.scheme->weights, consumer.stored_dtype)}, s_I);
+    });
+    error.push_back(task.output_error(weights));
+  }
+  return error;
 }
 
 // Mean over all rows of all consumers of |W| / (largest |W| in its group + 1e-6).
@@ -66,6 +97,8 @@ Awq::Awq(AwqConfig config, const std::string& source) : config_(std::move(config
   SWAGE_CHECK(config_.n_grid >= 1 && config_.n_grid <= 1000, InvalidArgument, source, ": n_grid ", config_.n_grid, ": expected a number from 1 to 1000");
   const Json& duo = config_.duo_scaling;
   SWAGE_CHECK(duo.is_bool() || (duo.is_string() && duo.as_string() == "both"), InvalidArgument, source, ": duo_scaling: expected true, false or both");
+  SWAGE_CHECK(config_.objective == "gram" || config_.objective == "parent", InvalidArgument, source, ": objective \"", config_.objective,
+              "\": expected gram or parent");
 }
 
 Json Awq::config() const { return write_fields(config_); }
@@ -89,21 +122,9 @@ std::vector<at::Tensor> Awq::candidates(const RescaleTask& task) const {
 }
 
 at::Tensor Awq::scales(const RescaleTask& task) const {
-  std::vector<Sample> samples;
-  for (const LinearTask& consumer : task.consumers) {
-    if (consumer.scheme != nullptr) samples.push_back(sample_of(consumer));
-  }
   const std::vector<at::Tensor> tried = candidates(task);
-  const at::Tensor gram_II = task.statistics.gram_II.to(at::kCPU, at::kFloat);
-  std::vector<double> error(tried.size(), 0.0);
-  ops::parallel_tasks(int64_t(tried.size()), [] { return 0; }, [&](int64_t i, int) {
-    for (const Sample& sample : samples) error[size_t(i)] += error_of(sample, tried[size_t(i)], gram_II);
-  });
-  size_t best = 0;
-  for (size_t i = 1; i < error.size(); ++i) {
-    if (error[i] < error[best]) best = i;
-  }
-  return tried[best];
+  const std::vector<double> error = task.output_error ? errors_by_output(task, tried) : errors_by_gram(task, tried);
+  return tried[size_t(std::min_element(error.begin(), error.end()) - error.begin())];
 }
 
 Cost Awq::cost(std::span<const LinearShape> linears, const CostSetting& setting) const {

@@ -112,6 +112,7 @@ struct AwqConfig {
   std::vector<std::string> ignore;
   Json duo_scaling = true;  // true, false or "both"
   int64_t n_grid = 20;
+  std::string objective = "gram";
 
   template <class V>
   void visit(V& v) {
@@ -119,6 +120,7 @@ struct AwqConfig {
     v("ignore", ignore, "smooth layers to leave as they are");
     v("duo_scaling", duo_scaling, "true: scales from activations and weights; false: from activations; both: the better one");
     v("n_grid", n_grid, "scales that are tried for each pair");
+    v("objective", objective, "what judges them: gram: the error of the linears' own outputs; parent: that of the attention's or MLP's output, by running it, which takes much longer");
   }
 };
 

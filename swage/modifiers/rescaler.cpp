@@ -24,6 +24,10 @@ Mapping parse_mapping(const Json& mapping, const std::string& where) {
   if (mapping.is_object()) {
     smooth = mapping.find("smooth_layer");
     balance = mapping.find("balance_layers");
+    for (const auto& [name, value] : mapping.as_object()) {  // LLM Compressor's hook says where it measures, not what it does
+      SWAGE_CHECK(name == "smooth_layer" || name == "balance_layers" || name == "activation_hook_target", InvalidArgument, where, ": ", name,
+                  ": expected smooth_layer, balance_layers or activation_hook_target");
+    }
   } else if (mapping.is_array() && mapping.as_array().size() == 2) {
     balance = &mapping.as_array()[0];
     smooth = &mapping.as_array()[1];

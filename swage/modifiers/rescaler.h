@@ -1,6 +1,7 @@
 // Modifiers that move magnitude from the activations into the weights before these are rounded: the outputs of a layer are divided by
 // s, the columns of the linears that read them multiplied. Which layers may do so is the architecture's knowledge (model/smoothing.h).
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,12 +15,16 @@ struct Mapping {
   std::vector<std::string> balance;  // linears that read them
 };
 
+// Squared change of what the module above the consumers (attention, MLP) makes, if these weights, one for each consumer, took the place of theirs.
+using OutputError = std::function<double(const std::vector<at::Tensor>& weights_OI)>;
+
 // Linears that read one input, which is to be rescaled.
 struct RescaleTask {
   std::vector<LinearTask> consumers;  // scheme: null for one that stays float
   ColumnStatistics columns;
   Statistics statistics;              // of the same input; empty unless needs_gram()
   int64_t run = 1, repeats = 1;       // s must repeat: see model::SmoothingPair
+  OutputError output_error = {};      // empty unless outputs_tried(), and where there is one consumer, whose output the Gram matrix judges exactly
 };
 
 class Rescaler : public Modifier {
@@ -31,6 +36,8 @@ class Rescaler : public Modifier {
   virtual bool follows_linears() const = 0;
   virtual bool needs_gram() const = 0;
   virtual bool needs_mean() const = 0;  // ColumnStatistics::mean_abs_I, undefined without
+  // How often it calls RescaleTask::output_error for a pair; 0: not at all, and it may be empty.
+  virtual int64_t outputs_tried() const { return 0; }
   // s [I], f32, positive.
   virtual at::Tensor scales(const RescaleTask& task) const = 0;
 };

@@ -100,6 +100,30 @@ TEST(Awq, PicksTheCandidateWithTheLeastOutputError) {
   }
 }
 
+// The module above squares the first consumer's outputs and does not look at the second's.
+TEST(Awq, PicksByTheOutputOfTheModuleAbove) {
+  Problem p;
+  const at::Tensor out_TO = p.x_TI.mm(p.first_OI.t()).square();
+  int calls = 0;
+  double least = 1e30, first = 0;
+  p.task.output_error = [&](const std::vector<at::Tensor>& weights_OI) {
+    const double error = p.x_TI.mm(weights_OI[0].t()).square_().sub_(out_TO).square().sum(at::kDouble).item<double>();
+    if (calls++ == 0) first = error;
+    least = std::min(least, error);
+    return error;
+  };
+  AwqConfig config;
+  config.objective = "parent";
+  const Awq awq(config, "test");
+  const at::Tensor s_I = awq.scales(p.task);
+  EXPECT_EQ(calls, awq.outputs_tried());
+  EXPECT_LT(least, first) << "some scales must be better than none";
+  const double found = p.x_TI.mm((rounded(p.first_OI * s_I) / s_I).t()).square_().sub_(out_TO).square().sum(at::kDouble).item<double>();
+  EXPECT_NEAR(found, least, 1e-3 * least);  // rounding in f32: a code on the edge of two
+  p.task.output_error = {};
+  EXPECT_FALSE(awq.scales(p.task).allclose(s_I)) << "the Gram matrix judges both consumers";
+}
+
 TEST(Rescaler, RepeatsShareOneNumber) {
   const at::Tensor s_I = at::tensor({1.0f, 2.0f, 4.0f, 8.0f, 3.0f, 3.0f, 27.0f, 3.0f});  // runs of 2, each read twice
   EXPECT_TRUE(share_over_repeats(s_I, 2, 2).allclose(at::tensor({2.0f, 4.0f, 2.0f, 4.0f, 9.0f, 3.0f, 9.0f, 3.0f})));

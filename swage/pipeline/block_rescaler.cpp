@@ -3,6 +3,9 @@
 #include <ATen/ops/ones_like.h>
 
 #include <algorithm>
+#include <optional>
+
+#include "swage/pipeline/parent_output.h"
 
 namespace swage::pipeline {
 namespace {
@@ -36,16 +39,19 @@ void BlockRescaler::rescale(Block& block, int64_t b, const model::Stage& stage) 
     const std::vector<Linear*> consumers = consumers_of(rescaling.pair, block, stage);
     if (consumers.empty()) continue;
     const auto timed = run_.clock.time("rescale");
-    rescale(block, rescaling, consumers);
+    rescale(block, size_t(&stage - block.stages.data()), rescaling, consumers);
   }
 }
 
-void BlockRescaler::rescale(Block& block, const Rescaling& rescaling, const std::vector<Linear*>& consumers) {
+void BlockRescaler::rescale(Block& block, size_t stage, const Rescaling& rescaling, const std::vector<Linear*>& consumers) {
   const model::SmoothingPair& pair = rescaling.pair;
   const bool wants_mean = std::any_of(rescaling.by.begin(), rescaling.by.end(), [](const modifiers::Rescaler* by) { return by->needs_mean(); });
-  modifiers::RescaleTask task{{}, inputs_.columns(wants_mean), {}, pair.run, pair.repeats};
+  modifiers::RescaleTask task{{}, inputs_.columns(wants_mean), {}, pair.run, pair.repeats, {}};
   const at::Tensor one_I = at::ones_like(task.columns.low_I);
   at::Tensor total_I = one_I, norm_I;
+  std::optional<ParentOutput> parent;
+  const bool wants_output = std::any_of(rescaling.by.begin(), rescaling.by.end(), [](const modifiers::Rescaler* by) { return by->outputs_tried() > 0; });
+  if (wants_output && consumers.size() > 1) parent.emplace(block, stage, inputs_.activations());
   if (pair.norm) norm_I = run_.weights.load(pair.producer + ".weight");
   for (const modifiers::Rescaler* by : rescaling.by) {
     task.consumers.clear();
@@ -54,7 +60,14 @@ void BlockRescaler::rescale(Block& block, const Rescaling& rescaling, const std:
     }
     std::string unused;  // all tokens count
     if (by->needs_gram() && !task.statistics.gram_II.defined()) task.statistics = inputs_.statistics(consumers[0]->columns, -1, {}, unused);
+    if (parent && by->outputs_tried() > 0) {
+      task.output_error = [&](std::vector<at::Tensor> weights_OI) {  // which belong to inputs that were divided by total_I; those at hand were not
+        for (at::Tensor& w_OI : weights_OI) w_OI = w_OI.div(total_I);
+        return parent->error(consumers, weights_OI);
+      };
+    }
     at::Tensor s_I = by->scales(task);
+    task.output_error = {};
     if (pair.norm) {
       const at::ScalarType stored = checkpoint::scalar_type_of(run_.reader.find(pair.producer + ".weight")->dtype);
       norm_I = divide_norm(norm_I, stored, s_I).to(at::kFloat);

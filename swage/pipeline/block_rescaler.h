@@ -17,7 +17,7 @@ class BlockRescaler {
   void rescale(model::Block& block, int64_t b, const model::Stage& stage);
 
  private:
-  void rescale(model::Block& block, const Rescaling& rescaling, const std::vector<model::Linear*>& consumers);
+  void rescale(model::Block& block, size_t stage, const Rescaling& rescaling, const std::vector<model::Linear*>& consumers);
   void divide_producer(model::Block& block, const model::SmoothingPair& pair, const at::Tensor& norm_I, const at::Tensor& s_O);
 
   const Run& run_;

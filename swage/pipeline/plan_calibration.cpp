@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "swage/base/error.h"
+#include "swage/pipeline/parent_output.h"
 #include "swage/pipeline/plan_memory.h"
 
 namespace swage::pipeline {
@@ -33,6 +34,7 @@ class Calibration {
       rescales_ = true;
       follows_ = follows_ || rescaler->follows_linears();
       rescaler_gram_ = rescaler_gram_ || rescaler->needs_gram();
+      rescaler_output_ = std::max(rescaler_output_, double(rescaler->outputs_tried()));
     }
   }
 
@@ -99,7 +101,7 @@ class Calibration {
     gram_ = 0;
     measured_ = 0;
     const Stage& stage = block.stages[s];
-    if (rescales_) rescale(block, stage);
+    if (rescales_) rescale(block, s);
     for (const InputGroup& group : stage.groups) {
       prune(block, group);
       solve(block, group, stage.into_residual);
@@ -138,7 +140,8 @@ class Calibration {
   }
 
   // An upper bound: as if all linears of the stage belonged to one pair.
-  void rescale(const BlockShape& block, const Stage& stage) {
+  void rescale(const BlockShape& block, size_t s) {
+    const Stage& stage = block.stages[s];
     InputGroup all;
     for (const InputGroup& group : stage.groups) all.linears.insert(all.linears.end(), group.linears.begin(), group.linears.end());
     const std::vector<LinearShape> linears = shapes_of(block, all, true);
@@ -154,6 +157,29 @@ class Calibration {
     keep_larger(out_.stage, resident().host("solver", scratch), at_);
     kept_ = std::max(kept_, kept_by_forward_ + small);
     keep_larger(out_.stage, resident().moves("Gram matrices", gram_), at_);  // divided by the scales into a second one
+    if (linears.size() > 1 && rescaler_output_ > 0) run_parents(block, s, linears);
+  }
+
+  // The module above the linears, run for every candidate (pipeline/parent_output): its outputs, the weights tried, and what a row takes in each thread.
+  void run_parents(const BlockShape& block, size_t s, const std::vector<LinearShape>& linears) {
+    const modifiers::GroupSize size = modifiers::size_of(linears);
+    const double length = double(in_.row_tokens), rows = std::min(double(in_.rows), std::max(1.0, double(ParentOutput::kTokens) / length));
+    double widest = 0, parameters = 0;
+    for (size_t i = s; i < block.stages.size() && (i == s || !block.stages[i - 1].into_residual); ++i) {
+      for (const InputGroup& group : block.stages[i].groups) {
+        double outputs = 0;
+        for (const int index : group.linears) {
+          const ModuleInfo& linear = block.linears[size_t(index)];
+          outputs += double(linear.rows) + double(linear.columns);
+          parameters += double(linear.parameters());
+        }
+        widest = std::max(widest, outputs);
+      }
+    }
+    work().solve_flops += (rescaler_output_ + 1) * 2 * rows * length * parameters;
+    const double a_row = kFloat * length * (2 * hidden_ + 2 * widest);
+    keep_larger(out_.stage, resident().moves("outputs of modules", kFloat * rows * length * hidden_).moves("forward pass", in_.threads * a_row)
+                                .host("solver", kFloat * 2 * size.all + in_.threads * 3 * kFloat * size.largest), at_);
   }
 
   void prune(const BlockShape& block, const InputGroup& group) {
@@ -289,6 +315,7 @@ class Calibration {
   const PlanInput& in_;
   const double tokens_, hidden_;
   bool corrects_ = false, rescales_ = false, follows_ = false, rescaler_gram_ = false;
+  double rescaler_output_ = 0;  // how often modules are run to judge scales
   CalibrationPlan out_;
   std::string at_;
   // Bytes that are there now.

@@ -45,6 +45,8 @@ class StageInputs {
   std::vector<solvers::CorrectedTarget> correct(const modifiers::Quantizer& quantizer, const std::optional<model::ActivationQuantization>& input,
                                                 std::vector<modifiers::LinearTask>& tasks, modifiers::Statistics& statistics);
 
+  const Activations& activations() const { return activations_; }
+
   // `mean` as in column_statistics().
   modifiers::ColumnStatistics columns(bool mean) const;
   // Multiplies the inputs by factor_I (f32); `mlp` as in Activations. `after`: the statistics of the outcome, if known.

@@ -97,6 +97,28 @@ class Rescale(EndToEnd):
         rounding = channel_rounding(4)
         self.assertGreater(self.divergence(model, rounding), 1.5 * self.divergence(model, ("AWQModifier", {}), rounding))
 
+    def test_awq_judges_by_the_module_above_if_asked(self):
+        """The same pairs in attention, MLP and experts; the bytes do not depend on the number of threads."""
+        for name in ("llama32_tied", "mixtral"):
+            model = self.with_outliers(self.model()) if name == "llama32_tied" else self.model(name)
+            rounding, awq = channel_rounding(4), ("AWQModifier", {"objective": "parent", "n_grid": 8})
+            with self.subTest(name):
+                self.assertLess(self.divergence(model, awq, rounding), self.divergence(model, rounding))
+        recipe = self.folder / "recipe.yaml"
+        recipe.write_text(json.dumps({"default_stage": {"default_modifiers": dict([awq, rounding])}}))
+        files = []
+        for threads in (1, 2):
+            out = self.folder / f"threads{threads}"
+            self.assert_succeeds(self.compress(model, "--recipe", recipe, "-d", self.text, "--num-calibration-samples", 8, "--max-seq-length", 32,
+                                               "--no-check", out=out, threads=threads))
+            files.append((out / "model.safetensors").read_bytes())
+        self.assertEqual(files[0], files[1])
+
+    def test_a_mapping_may_name_the_hook_of_llm_compressor(self):
+        mapping = {"smooth_layer": "re:.*input_layernorm", "balance_layers": ["re:.*q_proj", "re:.*k_proj", "re:.*v_proj"], "activation_hook_target": None}
+        result = self.compress_with(self.model(), ("AWQModifier", {"mappings": [mapping]}), channel_rounding(4), out=self.out)
+        self.assert_succeeds(result)
+
     def test_refusals(self):
         model = self.model()
         gptq = ("GPTQModifier", {"scheme": "W4A16", "group_size": 16, "ignore": ["lm_head"]})
@@ -109,6 +131,8 @@ class Rescale(EndToEnd):
             ((("SmoothQuantModifier", {"smoothing_strength": 2}), gptq), ("smoothing_strength",)),
             ((("AWQModifier", {"duo_scaling": "twice"}), gptq), ("duo_scaling",)),
             ((("AWQModifier", {"n_grid": 0}), gptq), ("n_grid",)),
+            ((("AWQModifier", {"objective": "hessian"}), gptq), ("objective", "gram or parent")),
+            ((("AWQModifier", {"mappings": [{"smooth_layer": "re:.*norm", "balance_layers": ["re:.*"], "hook": "x"}]}), gptq), ("mappings", "hook")),
         ]
         for modifiers, parts in bad:
             with self.subTest(parts):
