@@ -85,6 +85,15 @@ constexpr std::array kTable = {
     ModifierRow{"WandaPruningModifier", "wanda", make<Wanda, WandaConfig>},
 };
 
+// Modifiers of LLM Compressor that swage has under another name or not at all, and what to use.
+struct Elsewhere {
+  std::string_view name, instead;
+};
+constexpr std::array kElsewhere = {
+    Elsewhere{"AutoRoundModifier", "GPTQModifier with quality: best spends the time on better codes, too"},
+    Elsewhere{"IMatrixGatherer", "weight_observer: imatrix_mse of the modifier that rounds gathers what it needs"},
+};
+
 }  // namespace
 
 std::span<const ModifierRow> modifier_table() { return kTable; }
@@ -104,6 +113,9 @@ std::unique_ptr<Modifier> make_modifier(std::string_view name, const Json& field
     if (row.name == name || row.method == name) return row.make(fields, cat(source, ": ", row.name));
     names.emplace_back(row.name);
     names.emplace_back(row.method);
+  }
+  for (const Elsewhere& row : kElsewhere) {
+    SWAGE_CHECK(row.name != name, Unsupported, source, ": swage has no ", name, "; ", row.instead);
   }
   const std::string near = nearest_name(name, names);
   throw Error(ErrorKind::InvalidArgument,

@@ -5,42 +5,12 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-
-#include "swage/checkpoint/reader.h"
-#include "swage/format/weight_source.h"
-#include "swage/model/model.h"
+#include "swage/pipeline/stopped_test_support.h"
 
 namespace swage::pipeline {
 namespace {
 
 using model::Linear;
-
-struct Stopped {
-  checkpoint::Reader reader;
-  format::CheckpointWeights weights{reader};
-  std::unique_ptr<model::Model> model = model::make_model(reader.config(), weights);
-  std::unique_ptr<model::Block> block;
-  std::optional<Activations> activations;
-
-  // The first block of a tiny model with four rows of 24 tokens at the inputs of stage s.
-  Stopped(const char* name, int s) : reader(std::filesystem::path(SWAGE_TEST_DATA) / "model" / name) {
-    model->load_ends(weights);
-    activations.emplace(*model, at::arange(4 * 24).remainder(model->vocabulary_size()).view({4, 24}), "");
-    block = model->load_block(0, weights);
-    for (const Linear& linear : block->linears) activations->make_room(linear.columns);
-    activations->advance([&](model::Flow& flow) { block->begin(flow); });
-    for (int i = 0; i < s; ++i) activations->advance([&](model::Flow& flow) { block->step(i, flow); });
-  }
-
-  std::vector<Linear*> linears_of(size_t s) const {
-    std::vector<Linear*> out;
-    for (const model::InputGroup& group : block->stages[s].groups) {
-      for (const int index : group.linears) out.push_back(&block->linears[size_t(index)]);
-    }
-    return out;
-  }
-};
 
 at::Tensor changed(const at::Tensor& w_OI) { return w_OI.to(at::kFloat8_e4m3fn).to(at::kFloat); }
 

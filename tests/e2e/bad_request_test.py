@@ -163,6 +163,7 @@ class Requests(EndToEnd):
         model, recipe = self.model(), self.folder / "recipe.yaml"
         self.assert_refused(self.compress(model, "--recipe", recipe), 1, r"recipe\.yaml")
         for text, parts in (("quant_stage: {quant_modifiers: {GPTQModifier: {scheme: W4A16, dampning_frac: 0.1}}}", ("dampning_frac", "did you mean \"dampening_frac\"")),
+                            ("quant_stage: {quant_modifiers: {AutoRoundModifier: {scheme: W4A16}}}", ("AutoRoundModifier", "quality: best")),
                             ("quant_stage: {quant_modifiers: {GPTQModifer: {scheme: W4A16}}}", ("GPTQModifer", "did you mean \"GPTQModifier\"")),
                             ("quant_stage: {quant_modifiers: {GPTQModifier: {scheme: W4A16, dampening_frac: much}}}", ("dampening_frac",)),
                             ("quant_stage: {quant_modifiers: {GPTQModifier: {}}}", ("scheme",)),
