@@ -44,6 +44,7 @@ void print_summary(const CompressOptions& options, const Json& report) {
     return;
   }
   if (const Json* budget = report.find("bit_budget")) rows.emplace_back("schemes", schemes_text(*budget));
+  if (const Json* pruning = report.find("expert_pruning")) rows.emplace_back("experts", cat(pruning->get_int("stay", 0), " of ", pruning->get_int("experts", 0), " in each of ", pruning->at("layers").as_array().size(), " layers"));
   rows.emplace_back("time", seconds_text(report.get_double("seconds", 0)));
   rows.emplace_back("peak memory", bytes_text(report.get_int("peak_rss_bytes", 0)));
   if (const Json* check = report.find("check")) {
@@ -69,6 +70,7 @@ int run(Request& request, const Common& common) {
   options.method = request.recipe.method;
   options.method_fields = request.recipe.fields();
   options.rotate = request.recipe.rotate;
+  options.prune_experts = request.recipe.prune_experts;
   const Context context = make_context(common);
   const Json report = library().compress(options, context);
   end_progress();

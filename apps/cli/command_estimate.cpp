@@ -100,6 +100,7 @@ int run(Request& request, const Common& common) {
   options.method = request.recipe.method;
   options.method_fields = request.recipe.fields();
   options.rotate = request.recipe.rotate;
+  options.prune_experts = request.recipe.prune_experts;
   if (!request.max_memory.empty()) options.max_memory_bytes = parse_max_memory(request.max_memory);
   const Json report = library().estimate(options, make_context(common));
   if (common.json) {

@@ -83,9 +83,10 @@ std::string flag_of(std::string field) {
 
 void RecipeOptions::add_to(CLI::App& command) {
   command.add_option("--recipe", recipe_file, "YAML or JSON recipe; LLM Compressor's are read as they are")->type_name("FILE");
-  command.add_option("--method", method, "gptq, or rtn (round to nearest, needs no data); or to prune: sparsegpt, wanda, magnitude (needs no data)")->capture_default_str()->type_name("");
+  command.add_option("--method", method, "gptq, or rtn (round to nearest, needs no data); or to prune: sparsegpt, wanda, magnitude (needs no data); or to take whole experts out: reap")->capture_default_str()->type_name("");
   command.add_option("--rotate", rotate, "R1,R2: rotations folded into the weights first, which spread outliers: R1 of the residual stream, R2 of the values of each head (recipes: SpinQuantModifier)")
       ->delimiter(',')->allow_extra_args(false)->type_name("");
+  command.add_option("--prune-experts", prune_experts, "share of the experts of each layer that go first, between 0 and 1: those that matter least on the calibration text (REAP)")->type_name("");
   modifiers::GptqConfig gptq;
   OptionMaker of_gptq(*this, "gptq");
   gptq.visit(of_gptq);
@@ -101,6 +102,9 @@ void RecipeOptions::add_to(CLI::App& command) {
   modifiers::MagnitudePruningConfig magnitude;
   OptionMaker of_magnitude(*this, "magnitude");
   magnitude.visit(of_magnitude);
+  modifiers::ReapConfig reap;
+  OptionMaker of_reap(*this, "reap");
+  reap.visit(of_reap);
   for (const std::string& name : order) {
     FieldOption& field = by_name[name];
     const std::string flag = flag_of(name);
@@ -142,7 +146,7 @@ Json RecipeOptions::fields() const {
   const bool quantizes = method == "gptq" || method == "rtn";
   const bool has_budget = out.find("target_bits") != nullptr || out.find("target_size") != nullptr;
   if (quantizes && !has_budget && out.find("scheme") == nullptr) out.set("scheme", kDefaultScheme);
-  if (out.find("ignore") == nullptr) {
+  if (out.find("ignore") == nullptr && method != "reap") {  // it names layers, not modules
     Json ignore = Json::array();
     ignore.push_back(kDefaultIgnore);
     out.set("ignore", std::move(ignore));

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,6 +26,7 @@ struct RecipeOptions {
   std::string recipe_file;  // empty: method and fields
   std::string method = "gptq";
   std::vector<std::string> rotate;
+  std::optional<double> prune_experts;
   std::vector<std::string> order;
   std::map<std::string, FieldOption> by_name;
 

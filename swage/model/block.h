@@ -92,6 +92,14 @@ class Block {
 
   // begin() and all steps.
   void forward(Flow& flow) const;
+
+  // Of a block with a mixture of experts, else Error(Internal).
+  // What expert `expert` makes of x [T, D], before it is weighted: [T, D].
+  virtual at::Tensor expert_output(int expert, const at::Tensor& x_TD) const = 0;
+  // Leaves the experts with these numbers, ascending, and renumbers them 0, 1, ...: in linears with their names, stages and router.
+  virtual void keep_experts(const std::vector<int64_t>& kept) = 0;
+  // Routes a flow that is at the MLP's input once more: after keep_experts().
+  virtual void route_again(Flow& flow) const = 0;
 };
 
 }  // namespace swage::model

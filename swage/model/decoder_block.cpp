@@ -1,5 +1,8 @@
 #include "swage/model/decoder_block.h"
 
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/tensor.h>
+
 #include "swage/base/error.h"
 #include "swage/model/activation_quantization.h"
 #include "swage/model/attention.h"
@@ -187,6 +190,42 @@ void DecoderBlock::enter_expert(int expert, Flow& flow) const {
     return;
   }
   flow.input_TI = inner(expert, flow.mlp_input_TD.index_select(0, rows));
+}
+
+const MoeDescription& DecoderBlock::mixture() const {
+  SWAGE_CHECK(moe_ != nullptr, Internal, description_.mlp_norm.name, ": its block has no experts");
+  return *moe_;
+}
+
+at::Tensor DecoderBlock::expert_output(int expert, const at::Tensor& x_TD) const {
+  SWAGE_CHECK(expert >= 0 && expert < static_cast<int>(mixture().experts.size()), Internal, "expert ", expert, " of ", mixture().experts.size());
+  return linears[kMlp + 3 * expert + 2](inner(expert, x_TD));
+}
+
+void DecoderBlock::keep_experts(const std::vector<int64_t>& kept) {
+  const int64_t experts = static_cast<int64_t>(mixture().experts.size());
+  for (size_t i = 0; i < kept.size(); ++i) {
+    SWAGE_CHECK(kept[i] >= 0 && kept[i] < experts && (i == 0 || kept[i - 1] < kept[i]), Internal, "expert ", kept[i], " is to be kept of ", experts);
+  }
+  const auto place = [](int64_t expert) { return size_t{kMlp} + 3 * static_cast<size_t>(expert); };
+  for (size_t i = 0; i < kept.size(); ++i) {
+    for (size_t j = 0; j < 3; ++j) {
+      Linear& linear = linears[place(int64_t(i)) + j];
+      std::string name = linear.name;
+      if (kept[i] != int64_t(i)) linear = std::move(linears[place(kept[i]) + j]);  // experts move down only
+      linear.name = std::move(name);
+    }
+  }
+  linears.resize(place(int64_t(kept.size())));
+  moe_->experts.resize(kept.size());
+  moe_->router.rows = static_cast<int64_t>(kept.size());
+  router_ED_ = router_ED_.index_select(0, at::tensor(kept, at::kLong).to(router_ED_.device()));
+  stages = stages_of(description_);
+}
+
+void DecoderBlock::route_again(Flow& flow) const {
+  SWAGE_CHECK(flow.mlp_input_TD.defined(), Internal, "a flow that is not at the MLP's input was to be routed");
+  route(flow, router_ED_, mixture().top_k, mixture().renormalise);
 }
 
 void DecoderBlock::finish_experts(Flow& flow) const {

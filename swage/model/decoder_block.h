@@ -19,6 +19,9 @@ class DecoderBlock : public Block {
   DecoderBlock(const BlockDescription& description, const checkpoint::WeightSource& weights, std::shared_ptr<const Rope> rope);
   void begin(Flow& flow) const override;
   void step(int s, Flow& flow) const override;
+  at::Tensor expert_output(int expert, const at::Tensor& x_TD) const override;
+  void keep_experts(const std::vector<int64_t>& kept) override;
+  void route_again(Flow& flow) const override;
 
  private:
   void load_mlp(const MlpDescription& mlp, const checkpoint::WeightSource& weights);
@@ -31,8 +34,10 @@ class DecoderBlock : public Block {
   void enter_expert(int expert, Flow& flow) const;
   void finish_experts(Flow& flow) const;
 
-  const BlockDescription description_;
-  const MoeDescription* moe_ = nullptr;  // into description_
+  const MoeDescription& mixture() const;
+
+  BlockDescription description_;
+  MoeDescription* moe_ = nullptr;  // into description_
   Activation activation_ = Activation::Silu;
   bool gated_ = true;
   std::shared_ptr<const Rope> rope_;

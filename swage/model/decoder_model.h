@@ -21,6 +21,7 @@ class DecoderModel : public Model {
   ModelShape shape() const override { return shape_of(description_); }
   std::vector<io::TensorSpec> required_tensors() const override;
   std::vector<std::string> tensors_of_block(int64_t index) const override;
+  const MoeDescription* mixture(int64_t index) const override { return std::get_if<MoeDescription>(&block_at(index).mlp); }
   std::vector<SmoothingPair> smoothing_pairs(int64_t index) const override;
   RotatedTensors rotated_tensors(bool stream, bool heads) const override { return model::rotated_tensors(description_, stream, heads); }
   std::unique_ptr<Block> load_block(int64_t index, const checkpoint::WeightSource& weights) const override;

@@ -11,6 +11,7 @@
 #include "swage/checkpoint/weight_source.h"
 #include "swage/io/tensor_spec.h"
 #include "swage/model/block.h"
+#include "swage/model/description.h"
 #include "swage/model/kv_cache.h"
 #include "swage/model/rotation.h"
 #include "swage/model/shape.h"
@@ -38,6 +39,8 @@ class Model {
   // Names of the tensors of block `index`, for prefetching and copying.
   virtual std::vector<std::string> tensors_of_block(int64_t index) const = 0;
 
+  // The mixture of experts of block `index`; null if it has none.
+  virtual const MoeDescription* mixture(int64_t index) const = 0;
   // What can be rescaled in block `index`.
   virtual std::vector<SmoothingPair> smoothing_pairs(int64_t index) const = 0;
   // What R1 (`stream`) and R2 (`heads`) change; errors as there.

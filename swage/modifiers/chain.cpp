@@ -5,6 +5,7 @@
 namespace swage::modifiers {
 
 const Modifier* Chain::calibrating() const {
+  if (expert_pruner != nullptr) return expert_pruner;
   if (!rescalers.empty()) return rescalers[0];
   for (const Sparsifier* sparsifier : sparsifiers) {
     if (sparsifier->needs_calibration()) return sparsifier;
@@ -21,14 +22,29 @@ std::string Chain::text() const {
   return out;
 }
 
+namespace {
+
+void check_no_experts_go_with_rotations(const Modifier* other) {
+  SWAGE_CHECK(other == nullptr, Unsupported, "rotations and pruned experts in one run are not supported: prune the experts first, then rotate the checkpoint that comes out");
+}
+
+}  // namespace
+
 Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers) {
   Chain out;
   for (const auto& modifier : modifiers) {
     out.names.emplace_back(modifier->name());
     if (const auto* rotator = dynamic_cast<const Rotator*>(modifier.get())) {
+      check_no_experts_go_with_rotations(out.expert_pruner);
       SWAGE_CHECK(out.names.size() == 1, InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],
                   ": weights are rotated once, before anything else is done to them; put it first");
       out.rotator = rotator;
+    }
+    if (const auto* pruner = dynamic_cast<const ExpertPruner*>(modifier.get())) {
+      check_no_experts_go_with_rotations(out.rotator);
+      SWAGE_CHECK(out.names.size() == 1, InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],
+                  ": experts go once, before anything is done to those that stay; put it first");
+      out.expert_pruner = pruner;
     }
     const auto* sparsifier = dynamic_cast<const Sparsifier*>(modifier.get());
     if (sparsifier != nullptr) {
@@ -43,7 +59,7 @@ Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers) {
     }
     if (const auto* quantizer = dynamic_cast<const Quantizer*>(modifier.get())) out.quantizers.push_back(quantizer);
   }
-  SWAGE_CHECK(!out.quantizers.empty() || !out.sparsifiers.empty(), InvalidArgument, out.text(), ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
+  SWAGE_CHECK(!out.quantizers.empty() || !out.sparsifiers.empty() || out.expert_pruner != nullptr, InvalidArgument, out.text(), ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "swage/modifiers/expert_pruner.h"
 #include "swage/modifiers/modifier.h"
 #include "swage/modifiers/rescaler.h"
 #include "swage/modifiers/rotator.h"
@@ -14,6 +15,7 @@ namespace swage::modifiers {
 // In the order they run within a kind. Points into the recipe, which must live longer.
 struct Chain {
   const Rotator* rotator = nullptr;
+  const ExpertPruner* expert_pruner = nullptr;
   std::vector<const Rescaler*> rescalers;
   std::vector<const Sparsifier*> sparsifiers;
   std::vector<const Quantizer*> quantizers;
@@ -26,7 +28,7 @@ struct Chain {
 };
 
 // Error(InvalidArgument) for a recipe that neither prunes nor rounds, or that would rescale or prune weights after it has rounded some,
-// or rotate them after it has done anything else to them.
+// or rotate them or take experts out after it has done anything else to them. Error(Unsupported) for rotations and experts taken out in one run.
 Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers);
 
 }  // namespace swage::modifiers

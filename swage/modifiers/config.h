@@ -256,6 +256,20 @@ struct MagnitudePruningConfig {
   }
 };
 
+// REAP (REAPPruningModifier).
+struct ReapConfig {
+  std::optional<double> sparsity;
+  std::vector<std::string> ignore;
+  std::optional<std::string> report_path;
+
+  template <class V>
+  void visit(V& v) {
+    v("sparsity", sparsity, "share of the experts of each layer that go, between 0 and 1, rounded down to whole experts");
+    v("ignore", ignore, "regular expressions: layers whose experts all stay, which config.json can say of all layers with experts only");
+    v("report_path", report_path, "a JSON file for the scores of all experts and which of them stayed; swage_report.json has them too");
+  }
+};
+
 // ConstantPruning (ConstantPruningModifier).
 struct ConstantPruningConfig {
   std::vector<std::string> targets = {"Linear"};

@@ -8,6 +8,7 @@
 #include "swage/modifiers/gptq.h"
 #include "swage/modifiers/magnitude_pruning.h"
 #include "swage/modifiers/modifier.h"
+#include "swage/modifiers/reap.h"
 #include "swage/modifiers/round_to_nearest.h"
 #include "swage/modifiers/smooth_quant.h"
 #include "swage/modifiers/sparse_gpt.h"
@@ -79,6 +80,7 @@ constexpr std::array kTable = {
     ModifierRow{"MagnitudePruningModifier", "magnitude", make<MagnitudePruning, MagnitudePruningConfig>},
     ModifierRow{"QuantizationModifier", "rtn", make<RoundToNearest, QuantizationConfig>},
     ModifierRow{"QuIPModifier", "quip", make_quip_of_recipe},
+    ModifierRow{"REAPPruningModifier", "reap", make<Reap, ReapConfig>},
     ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>},
     ModifierRow{"SparseGPTModifier", "sparsegpt", make<SparseGpt, SparseGptConfig>},
     ModifierRow{"SpinQuantModifier", "spinquant", make<SpinQuant, SpinQuantConfig>},

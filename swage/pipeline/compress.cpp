@@ -19,6 +19,7 @@
 #include "swage/pipeline/bit_budget.h"
 #include "swage/pipeline/bit_sensitivity.h"
 #include "swage/pipeline/data_free.h"
+#include "swage/pipeline/expert_report.h"
 #include "swage/pipeline/html_report.h"
 #include "swage/pipeline/identity.h"
 #include "swage/pipeline/journaled_run.h"
@@ -27,6 +28,7 @@
 #include "swage/pipeline/output.h"
 #include "swage/pipeline/owl.h"
 #include "swage/pipeline/placement.h"
+#include "swage/pipeline/pruned_experts.h"
 #include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/rotated_weights.h"
 #include "swage/pipeline/self_check.h"
@@ -85,11 +87,13 @@ class Compression {
         model_(source_model_) {
     check_shapes(reader_, weights_, *model_);
     if (job.chain.rotator != nullptr) rotate(*job.chain.rotator);
+    if (job.chain.expert_pruner != nullptr) prune_experts(*job.chain.expert_pruner);
     assignment_ = assign_schemes_of(job, *model_, reader_.config());
     check_requantization(weights_, assignment_, context);
     const int64_t positions = model_->max_positions();
     SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument, "max-seq-length ", job.max_seq_length,
                 ": the model takes ", positions, " tokens");
+    SWAGE_CHECK(!assignment_.budget || !experts_, Unsupported, job.chain.text(), ": a bit budget is measured on the model as it is; prune its experts in a run before");
     if (assignment_.budget) {  // refuses what cannot be reached before any text is read
       units_ = budget_units(assignment_, model_->modules(), [&](const std::string& module) { return stored_dtype(reader_, module); });
       costs_ = costs_of_shapes(assignment_, units_);
@@ -122,13 +126,34 @@ class Compression {
     model_ = model::make_model(config(), *rotated_, ops::to_torch(context_.device));
   }
 
+  // From here on the model is the one with fewer experts.
+  void prune_experts(const modifiers::ExpertPruner& pruner) {
+    check_prunable(weights_.encoded_modules(), job_.source.string());
+    if (pruner.report_path()) check_report_place(*pruner.report_path());
+    experts_ = std::make_unique<PrunedExperts>(weights_, *source_model_, pruner);
+    experts_->check(reader_);
+    model_ = model::make_model(config(), *experts_, ops::to_torch(context_.device));
+  }
+
   // The model's weights and config.
-  const checkpoint::WeightSource& values() const { return rotated_ ? static_cast<const checkpoint::WeightSource&>(*rotated_) : weights_; }
-  Json config() const { return rotated_ ? config_of_rotated(reader_.config(), *rotated_) : reader_.config(); }
+  const checkpoint::WeightSource& values() const {
+    if (experts_) return *experts_;
+    return rotated_ ? static_cast<const checkpoint::WeightSource&>(*rotated_) : weights_;
+  }
+  Json config() const {
+    if (experts_) return config_of_pruned(reader_.config(), *experts_);
+    return rotated_ ? config_of_rotated(reader_.config(), *rotated_) : reader_.config();
+  }
 
   OutputLayout layout_of(const Assignment& assignment) const {
     std::set<std::string> rewritten = rescalings_.rewritten;
     rewritten.insert(sparsity_.rewritten.begin(), sparsity_.rewritten.end());
+    if (experts_) {
+      rewritten.merge(experts_->rewritten());
+      OutputLayout layout = output_layout(reader_, weights_, *model_, assignment, rewritten);
+      experts_->lay_out(layout);
+      return layout;
+    }
     if (!rotated_) return output_layout(reader_, weights_, *model_, assignment, rewritten);
     std::vector<io::TensorSpec> fresh;  // the head of a model that was tied
     for (const auto& [name, spec] : dense_rotated(reader_, *rotated_, assignment)) {
@@ -149,6 +174,7 @@ class Compression {
   void lay_out() {
     rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_);
     sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
+    SWAGE_CHECK(!experts_ || !needs_owl(sparsity_), Unsupported, job_.chain.text(), ": owl looks at the model as it is; prune its experts in a run before");
     layout_ = layout_of(assignment_);
     if (rotated_) rotated_->round_to(rotated_types());
   }
@@ -218,7 +244,7 @@ class Compression {
       const auto timed = clock_.time("owl");
       find_owl_shares(*model_, values(), text.ids_NL, context_, offload_folder(writer), sparsity_);
     }
-    const Run run{context_, reader_, values(), *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps, memory_, rotated_.get()};
+    const Run run{context_, reader_, values(), *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps, memory_, rotated_.get(), experts_.get()};
     if (!steps.finished(kCopied)) {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
@@ -246,6 +272,7 @@ class Compression {
     writer.add_file("swage_report.html", html_report(out, job_.recipe_yaml));
     check_source_unchanged(job_, source_);
     writer.finish();
+    if (experts_ && experts_->by().report_path()) write_expert_report(*experts_->by().report_path(), out.at("expert_pruning"));
     return out;
   }
 
@@ -280,13 +307,14 @@ class Compression {
 
   void plan(const Text& text) {
     const bool calibrated = text.ids_NL.defined();
-    const model::ModelShape shape = model_->shape();
+    const model::ModelShape shape = model_->shape(), whole = source_model_->shape();
     PlanInput in{.shape = shape, .assignment = assignment_, .sparsity = sparsity_, .chain = job_.chain};
     fill_sizes(in);
     in.rows = calibrated ? text.ids_NL.size(0) : 0;
     in.row_tokens = calibrated ? text.ids_NL.size(1) : 0;
     in.moe_routed = job_.moe_routed;
     in.rotates = rotated_ != nullptr;
+    in.whole = experts_ ? &whole : nullptr;
     in.keeps_activations = job_.resume;
     in.check_tokens = job_.check && text.windows_NL.defined() ? text.windows_NL.numel() : 0;
     in.threads = at::get_num_threads();
@@ -313,6 +341,13 @@ class Compression {
     for (const std::string& name : layout_.copied) add_copied(io::data_bytes(*reader_.find(name)));
     const double dense = double(io::data_bytes({"", dense_dtype(reader_), {1}}));  // what the source holds quantized is smaller
     in.bytes_per_weight = std::min(dense, double(in.source_bytes) / double(source_model_->shape().parameters()));
+    if (experts_) {  // slices and renumbered ones are copied too, though later
+      const std::set<std::string> moved = experts_->rewritten();
+      for (const io::TensorSpec& spec : layout_.tensors) {
+        const bool quantized = assignment_.find(spec.name.substr(0, spec.name.rfind('.'))) != nullptr;
+        if (moved.contains(spec.name) && !quantized) add_copied(io::data_bytes(spec));
+      }
+    }
     if (!rotated_) return;
     const auto types = rotated_types();
     for (const io::TensorSpec& spec : layout_.tensors) {
@@ -332,7 +367,7 @@ class Compression {
       event.stage = "checking";
       context_.progress(event);
     };
-    const double most_nats = sparsity_.of_module.empty() ? kCorruptionNats : std::numeric_limits<double>::infinity();
+    const double most_nats = sparsity_.of_module.empty() && !experts_ ? kCorruptionNats : std::numeric_limits<double>::infinity();
     check_ = check_perplexity(*source_model_, weights_, writer.temporary(), text.windows_NL, quiet, most_nats);
     check_.set("held_out", text.held_out);
   }
@@ -355,11 +390,12 @@ class Compression {
     out.set("peak_rss_bytes", peak_rss_bytes());
     if (!check_.is_null()) out.set("check", check_);
     if (assignment_.budget) out.set("bit_budget", budget_report(assignment_, units_, costs_, outcome_));
+    if (experts_) out.set("expert_pruning", expert_report(*experts_, modules_));
     Json modules = Json::array(), warnings = Json::array();
     for (const std::string& warning : rescalings_.warnings) warnings.push_back(warning);
     for (const std::string& warning : memory_.warnings()) warnings.push_back(warning);
     for (const ModuleReport& module : modules_) {
-      modules.push_back(module.to_json());
+      if (!module.experts) modules.push_back(module.to_json());
       for (const std::string& warning : module.warnings) warnings.push_back(cat(module.name, ": ", warning));
     }
     out.set("warnings", std::move(warnings));
@@ -374,7 +410,8 @@ class Compression {
   const format::CheckpointWeights weights_;
   const std::shared_ptr<model::Model> source_model_;
   std::unique_ptr<RotatedWeights> rotated_;  // of a recipe with rotations
-  std::shared_ptr<model::Model> model_;      // what is compressed: the source's, or the same rotated
+  std::unique_ptr<PrunedExperts> experts_;   // of a recipe that takes some out
+  std::shared_ptr<model::Model> model_;      // what is compressed: the source's, or the same rotated, or with fewer experts
   Assignment assignment_;
   std::vector<BudgetUnit> units_;  // of its bit budget
   BudgetCosts costs_;

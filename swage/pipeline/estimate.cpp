@@ -20,6 +20,7 @@
 #include "swage/pipeline/make_plan.h"
 #include "swage/pipeline/output.h"
 #include "swage/pipeline/placement.h"
+#include "swage/pipeline/pruned_experts.h"
 #include "swage/pipeline/quantized_source.h"
 #include "swage/pipeline/rescaling.h"
 #include "swage/pipeline/rotated_weights.h"
@@ -134,6 +135,13 @@ class Estimate {
         const RotatedWeights rotated(source, *model_, job_.chain.rotator->request(), context_.seed);
         model_ = model::make_model(config_of_rotated(config_, rotated), source);
       }
+      if (job_.chain.expert_pruner != nullptr) {
+        if (weights_) check_prunable(weights_->encoded_modules(), folder_.string());
+        whole_ = model_->shape();
+        const PrunedExperts experts(source, *model_, *job_.chain.expert_pruner);
+        if (reader_) experts.check(*reader_);
+        model_ = model::make_model(config_of_pruned(config_, experts), experts);
+      }
       shape_ = model_->shape();
       return;
     }
@@ -143,6 +151,7 @@ class Estimate {
     SWAGE_CHECK(sized.has_value(), Unsupported, "model_type \"", model_type, "\": the sizes of this architecture are not known; known are ", joined(known),
                 ". A run with --model-free needs no architecture");
     SWAGE_CHECK(job_.chain.rotator == nullptr, Unsupported, "rotations: model_type \"", model_type, "\" is known by its sizes only, not by what reads and writes its residual stream");
+    SWAGE_CHECK(job_.chain.expert_pruner == nullptr, Unsupported, job_.chain.text(), ": model_type \"", model_type, "\" is known by its sizes only, and experts are scored by running them");
     shape_ = std::move(*sized);
     source_parameters_ = shape_.parameters();
     warnings_.push_back(cat("swage cannot run calibration text through ", model_type, " (", shape_.not_run,
@@ -156,6 +165,7 @@ class Estimate {
       if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
       throw;
     }
+    SWAGE_CHECK(!assignment_.budget || !whole_, Unsupported, job_.chain.text(), ": a bit budget is measured on the model as it is; prune its experts in a run before");
     if (assignment_.budget) keep_to_budget_of_shapes();
     if (model_) {
       const Rescalings rescalings = resolve_rescalings(job_.chain, *model_, assignment_);
@@ -189,6 +199,7 @@ class Estimate {
     in.row_tokens = calibrated ? job_.max_seq_length : 0;
     in.moe_routed = job_.moe_routed;
     in.rotates = job_.chain.rotator != nullptr;
+    in.whole = whole_ ? &*whole_ : nullptr;
     in.keeps_activations = true;
     in.check_tokens = calibrated && job_.check ? kCheckTokens : 0;
     in.threads = at::get_num_threads();
@@ -228,6 +239,7 @@ class Estimate {
   Json config_;
   std::unique_ptr<model::Model> model_;                 // null: known by its sizes only
   model::ModelShape shape_;
+  std::optional<model::ModelShape> whole_;              // before experts go
   Assignment assignment_;
   Sparsity sparsity_;
   std::vector<std::string> warnings_;

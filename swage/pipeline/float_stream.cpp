@@ -36,6 +36,11 @@ void FloatStream::step(int s) {
   activations_.advance([&](model::Flow& flow) { block_->step(s, flow); });
 }
 
+void FloatStream::keep_experts(const std::vector<int64_t>& kept) {
+  block_->keep_experts(kept);
+  activations_.advance([&](model::Flow& flow) { block_->route_again(flow); });
+}
+
 void FloatStream::pass_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights) {
   begin_block(model, index, weights);
   for (size_t s = 0; s < block_->stages.size(); ++s) step(int(s));

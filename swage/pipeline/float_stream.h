@@ -18,6 +18,8 @@ class FloatStream {
   void begin_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights);
   // Goes on to the input of stage s + 1.
   void step(int s);
+  // Takes the other experts out of the block, at the input of its MLP.
+  void keep_experts(const std::vector<int64_t>& kept);
   void end_block() { block_.reset(); }
   // All of it at once, for a block that was quantized by an earlier run.
   void pass_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights);

@@ -7,6 +7,7 @@
 
 #include "swage/base/error.h"
 #include "swage/pipeline/html_budget.h"
+#include "swage/pipeline/html_experts.h"
 #include "swage/pipeline/html_parts.h"
 
 namespace swage::pipeline {
@@ -140,6 +141,7 @@ std::string html_report(const Json& report, std::string_view recipe_yaml) {
     out += "</ul>";
   }
   if (const Json* budget = report.find("bit_budget")) out += html::budget_part(*budget);
+  if (const Json* experts = report.find("expert_pruning")) out += html::experts_part(*experts);
   if (const Json* modules = report.find("modules")) out += modules_part(modules->as_array());
   if (const Json* stages = report.find("stage_seconds")) {
     std::vector<std::pair<std::string, double>> seconds;

@@ -98,7 +98,7 @@ PlanStage quantize_stage(const PlanInput& in) {
 PlanStage check_stage(const PlanInput& in) {
   PlanStage stage{.name = "check", .at = {}, .parts = {}, .work = {}};
   double largest = 0, layer = 0, parameters = 0;
-  for (const model::BlockShape& block : in.shape.blocks) {
+  for (const model::BlockShape& block : (in.whole != nullptr ? *in.whole : in.shape).blocks) {
     layer = std::max(layer, double(block.parameters()));
     parameters += double(block.parameters());
     for (const ModuleInfo& linear : block.linears) largest = std::max(largest, double(linear.parameters()));

@@ -13,6 +13,7 @@ struct PlanInput {
   const Assignment& assignment;
   const Sparsity& sparsity;
   const modifiers::Chain& chain;
+  const model::ModelShape* whole = nullptr;                       // of the source, if `shape` has fewer experts
   uint64_t source_bytes = 0, output_bytes = 0, copied_bytes = 0;  // tensor data; what is taken over as it is, or rotated
   uint64_t largest_copied_bytes = 0;                              // one tensor of these
   double bytes_per_weight = 2;                                    // in the source

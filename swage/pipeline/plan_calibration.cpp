@@ -50,7 +50,8 @@ class Calibration {
   bool is_solved(const ModuleInfo& module) const { return in_.assignment.find(module.name) != nullptr || in_.sparsity.find(module.name) != nullptr; }
 
   void run_block(const BlockShape& block, int64_t index, bool last) {
-    const double parameters = double(block.parameters());
+    const BlockShape& whole = in_.whole != nullptr ? in_.whole->blocks[size_t(index)] : block;  // what is loaded, and gone when the layer is
+    const double parameters = double(whole.parameters());
     weights_ = kFloat * parameters;
     float_weights_ = corrects_ ? kFloat * parameters : 0;
     solved_bytes_ = 0;
@@ -62,11 +63,26 @@ class Calibration {
     work().read_bytes += uint64_t(streams() * in_.bytes_per_weight * parameters);
     for (size_t s = 0; s < block.stages.size(); ++s) {
       at_ = cat("layer ", index, ", ", block.stages[s].name);
+      if (in_.whole != nullptr && block.experts > 0 && block.stages[s].name == "mlp input") measure_experts(whole);
       run_stage(block, s);
       const bool nothing_reads_it = last && s + 1 == block.stages.size() && !head_is_solved();
       if (!nothing_reads_it) forward(block, s);
     }
     if (in_.keeps_activations && rescales_) work().written_bytes += uint64_t(kFloat * tokens_ * hidden_);
+  }
+
+  // A forward pass through all experts for the tokens that are routed to them. Each may get all tokens of a row: its input, what is inside, its output.
+  void measure_experts(const BlockShape& whole) {
+    double an_expert = 0, inside = 0;
+    for (const int index : whole.stages[2].groups.front().linears) {
+      const ModuleInfo& linear = whole.linears[size_t(index)];
+      an_expert += double(linear.parameters());
+      inside += double(linear.rows);
+    }
+    an_expert += double(whole.linears[size_t(whole.stages[3].groups.front().linears.front())].parameters());
+    work().linear_flops += 2 * tokens_ * double(whole.top_k) * an_expert;
+    work().moved_bytes += kForwardPasses * kFloat * tokens_ * double(whole.top_k) * (inside + 2 * hidden_);
+    keep_larger(out_.stage, resident().moves("forward pass", in_.threads * kFloat * double(in_.row_tokens) * (inside + 2 * hidden_)), at_);
   }
 
   // Of a forward pass in one thread: outputs of the linears and their inputs as integers, of one expert; norms, attention.

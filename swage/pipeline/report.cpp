@@ -14,8 +14,8 @@ namespace {
 // What a stage waits for. Packing and writing is neither: what it writes has spans of its own.
 Trace::Kind kind_of(std::string_view stage) {
   constexpr std::array<std::string_view, 8> kDisk = {"read weights", "read back", "save activations", "journal", "sync", "copy untouched", "read text", "check files"};
-  constexpr std::array<std::string_view, 12> kCompute = {"embed", "forward",         "float forward", "gram",             "input scales", "solve",
-                                                         "prune", "correct targets", "rescale",       "check perplexity", "measure errors",
+  constexpr std::array<std::string_view, 13> kCompute = {"embed", "forward",         "float forward", "gram",             "input scales", "solve",
+                                                         "prune", "prune experts", "correct targets", "rescale",       "check perplexity", "measure errors",
                                                          "measure divergences"};
   if (std::find(kDisk.begin(), kDisk.end(), stage) != kDisk.end()) return Trace::Kind::Disk;
   return std::find(kCompute.begin(), kCompute.end(), stage) != kCompute.end() ? Trace::Kind::Compute : Trace::Kind::Other;
@@ -47,6 +47,34 @@ Json StageClock::to_json() const {
   return out;
 }
 
+Json ExpertReport::to_json() const {
+  Json out = Json::object(), retained = Json::array(), list = Json::array();
+  for (const int64_t expert : kept) retained.push_back(expert);
+  for (size_t e = 0; e < scores.size(); ++e) {
+    Json expert = Json::object();
+    expert.set("expert", int64_t(e));
+    expert.set("score", scores[e]);
+    expert.set("tokens", tokens[e]);
+    expert.set("kept", std::binary_search(kept.begin(), kept.end(), int64_t(e)));
+    list.push_back(std::move(expert));
+  }
+  out.set("retained", std::move(retained));
+  out.set("lost_share", lost_share);
+  out.set("experts", std::move(list));
+  return out;
+}
+
+ExpertReport ExpertReport::from_json(const Json& json) {
+  ExpertReport out;
+  for (const Json& expert : json.at("retained").as_array()) out.kept.push_back(expert.as_int());
+  out.lost_share = json.get_double("lost_share", 0);
+  for (const Json& expert : json.at("experts").as_array()) {
+    out.scores.push_back(expert.get_double("score", 0));
+    out.tokens.push_back(expert.get_int("tokens", 0));
+  }
+  return out;
+}
+
 Json ModuleReport::to_json() const {
   Json out = Json::object();
   out.set("name", name);
@@ -62,6 +90,7 @@ Json ModuleReport::to_json() const {
     correction.set("held_out", target->held_out);
     out.set("target", std::move(correction));
   }
+  if (experts) out.set("experts", experts->to_json());
   if (!warnings.empty()) {
     Json list = Json::array();
     for (const std::string& warning : warnings) list.push_back(warning);
@@ -90,6 +119,7 @@ ModuleReport ModuleReport::from_journal(const Json& json) {
   }
   out.sparsity = json.get_double("sparsity", 0);
   out.dense = json.get_bool("dense", false);
+  if (const Json* experts = json.find("experts")) out.experts = ExpertReport::from_json(*experts);
   if (const Json* correction = json.find("target")) {
     out.target = modifiers::TargetReport{correction->get_double("ridge", 0), correction->get_double("fitted", 0), correction->get_double("held_out", 0)};
   }

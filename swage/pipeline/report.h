@@ -46,6 +46,17 @@ class StageClock {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+// What was found of the experts of a mixture, by their numbers in the source.
+struct ExpertReport {
+  std::vector<double> scores;
+  std::vector<int64_t> tokens;  // routed to each
+  std::vector<int64_t> kept;    // ascending
+  double lost_share = 0;        // of the sum of all weighted norms, that of the experts that went
+
+  Json to_json() const;
+  static ExpertReport from_json(const Json& json);
+};
+
 struct ModuleReport {
   std::string name;
   std::string scheme;
@@ -55,6 +66,7 @@ struct ModuleReport {
   std::vector<std::string> warnings;
   std::optional<modifiers::TargetReport> target;
   double sparsity = 0;              // share of zeros, of a module that was pruned
+  std::optional<ExpertReport> experts;  // of a router, whose mixture was pruned: no module that was compressed itself
   bool dense = false;               // stored as a plain weight
   uint64_t fingerprint = 0;         // of codes, scales and zero points as solved, or of the plain weight; checked against the files
 

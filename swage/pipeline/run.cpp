@@ -113,9 +113,10 @@ void tell_progress(const Run& run, const std::string& stage, int64_t layer, doub
   if (done > 0) event.eta_seconds = event.elapsed_seconds / done * (total - done);
   if (tokens_done > 0) event.tokens_per_second = double(tokens_done) / event.elapsed_seconds;
   event.rss_bytes = current_rss_bytes();
-  if (!run.modules.empty()) {
-    event.module = run.modules.back().name;
-    event.loss = run.modules.back().relative_error;
+  const auto last = std::find_if(run.modules.rbegin(), run.modules.rend(), [](const ModuleReport& module) { return !module.experts; });
+  if (last != run.modules.rend()) {
+    event.module = last->name;
+    event.loss = last->relative_error;
   }
   run.context.progress(event);
 }

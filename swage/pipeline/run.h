@@ -12,6 +12,7 @@
 #include "swage/modifiers/modifier.h"
 #include "swage/pipeline/assignment.h"
 #include "swage/pipeline/memory_guard.h"
+#include "swage/pipeline/pruned_experts.h"
 #include "swage/pipeline/report.h"
 #include "swage/pipeline/rescaling.h"
 #include "swage/pipeline/rotated_weights.h"
@@ -34,6 +35,7 @@ struct Run {
   Steps& steps;
   MemoryGuard& memory;
   const RotatedWeights* rotated = nullptr;  // what `weights` is, if rotations are folded into it: tensors of `reader` are not the model's then
+  PrunedExperts* experts = nullptr;         // the same, if experts go
 };
 
 // Writes a solved linear; what there is to say of it. Thread-safe.

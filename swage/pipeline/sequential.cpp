@@ -7,6 +7,7 @@
 #include "swage/base/memory.h"
 #include "swage/pipeline/activation_scales.h"
 #include "swage/pipeline/activations.h"
+#include "swage/pipeline/block_expert_pruner.h"
 #include "swage/pipeline/block_rescaler.h"
 #include "swage/pipeline/float_stream.h"
 #include "swage/pipeline/group_solver.h"
@@ -51,6 +52,10 @@ class Sequential {
     if (std::any_of(quantizers.begin(), quantizers.end(), looks_back)) float_.emplace(run_.model, ids_NL_, options_.offload_folder);
     inputs_.emplace(run_, *activations_, float_ ? &*float_ : nullptr, options_.moe_routed);
     solver_.emplace(run_, *inputs_);
+    if (run_.experts != nullptr) {
+      experts_.emplace(run_, *activations_, float_ ? &*float_ : nullptr);
+      experts_->restore();
+    }
     run_.model.drop_ends();
     release_free_memory();
   }
@@ -70,15 +75,17 @@ class Sequential {
     std::unique_ptr<Block> block;
     {
       const auto timed = run_.clock.time("read weights");
-      if (b + 1 < run_.model.blocks()) run_.weights.prefetch(run_.model.tensors_of_block(b + 1));
-      block = run_.model.load_block(b, run_.weights);
+      if (b + 1 < run_.model.blocks()) weights_of(b + 1).prefetch(model_of(b + 1).tensors_of_block(b + 1));
+      block = model_of(b).load_block(b, weights_of(b));
     }
     if (finished) restore(*block);
     for (const Linear& linear : block->linears) activations_->make_room(linear.columns);
     forward([&](Flow& flow) { block->begin(flow); });
-    if (float_) step_float([&] { float_->begin_block(run_.model, b, run_.weights); });
+    if (float_) step_float([&] { float_->begin_block(model_of(b), b, weights_of(b)); });
+    const bool prunes = !finished && run_.experts != nullptr && run_.model.mixture(b) != nullptr;
     for (size_t s = 0; s < block->stages.size(); ++s) {
       run_.context.check_cancelled();
+      if (prunes && block->stages[s].name == "mlp input") experts_->prune(*block, b);
       inputs_->begin(&block->stages[s]);
       if (!finished) solve_stage(*block, b, block->stages[s]);
       if (last_block && s + 1 == block->stages.size() && !head_is_quantized()) break;  // nothing reads the last output
@@ -91,7 +98,8 @@ class Sequential {
     }
     if (float_) float_->end_block();
     if (!finished) solver_->finish(*block);
-    drop_block(run_.reader, run_.model, b);
+    if (prunes) experts_->finish(b);
+    drop_block(run_.reader, run_.experts != nullptr ? run_.experts->source_model() : run_.model, b);
     block.reset();
     release_free_memory();
     if (finished) return;
@@ -99,6 +107,10 @@ class Sequential {
     finish_step(block_step(b));
     run_.memory.check();
   }
+
+  // What block b is loaded from: if experts go, all of them until it is known which.
+  const model::Model& model_of(int64_t b) const { return experts_ ? experts_->model_of(b) : run_.model; }
+  const checkpoint::WeightSource& weights_of(int64_t b) const { return experts_ ? experts_->weights_of(b) : run_.weights; }
 
   bool rescales() const { return !run_.rescalings.of_block.empty(); }
 
@@ -231,6 +243,7 @@ class Sequential {
   std::optional<FloatStream> float_;  // if some weights are to make up for earlier layers
   std::optional<StageInputs> inputs_;
   std::optional<GroupSolver> solver_;
+  std::optional<BlockExpertPruner> experts_;  // if some go
 };
 
 }  // namespace

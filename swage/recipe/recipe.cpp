@@ -64,8 +64,13 @@ Recipe single_modifier(std::string_view method, const Json& fields, const std::s
   return out;
 }
 
-Recipe recipe_of_method(std::string_view method, const Json& fields, const std::vector<std::string>& rotations) {
+Recipe recipe_of_method(std::string_view method, const Json& fields, const std::vector<std::string>& rotations, std::optional<double> prune_experts) {
   Recipe out = single_modifier(method, fields, "--method");
+  if (prune_experts) {
+    Json of_reap = Json::object();
+    of_reap.set("sparsity", *prune_experts);
+    out.modifiers.insert(out.modifiers.begin(), modifiers::make_modifier("reap", of_reap, "--prune-experts"));
+  }
   if (rotations.empty()) return out;
   Json names = Json::array();
   for (const std::string& rotation : rotations) names.push_back(rotation);
