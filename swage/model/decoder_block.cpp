@@ -208,12 +208,13 @@ void DecoderBlock::keep_experts(const std::vector<int64_t>& kept) {
     SWAGE_CHECK(kept[i] >= 0 && kept[i] < experts && (i == 0 || kept[i - 1] < kept[i]), Internal, "expert ", kept[i], " is to be kept of ", experts);
   }
   const auto place = [](int64_t expert) { return size_t{kMlp} + 3 * static_cast<size_t>(expert); };
+  std::vector<std::string> names;
+  for (const Linear& linear : linears) names.push_back(linear.name);
   for (size_t i = 0; i < kept.size(); ++i) {
-    for (size_t j = 0; j < 3; ++j) {
-      Linear& linear = linears[place(int64_t(i)) + j];
-      std::string name = linear.name;
-      if (kept[i] != int64_t(i)) linear = std::move(linears[place(kept[i]) + j]);  // experts move down only
-      linear.name = std::move(name);
+    const size_t to = place(int64_t(i)), from = place(kept[i]);  // experts move down only
+    for (size_t j = 0; j < 3 && to != from; ++j) {
+      linears[to + j] = std::move(linears[from + j]);
+      linears[to + j].name = names[to + j];
     }
   }
   linears.resize(place(int64_t(kept.size())));

@@ -268,7 +268,7 @@ Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model
   for (const model::ModuleInfo& module : modules) {
     if (module.class_name == "Linear" && out.find(module.name) == nullptr) out.ignore.push_back(module.name);
   }
-  SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache || !chain.sparsifiers.empty(), InvalidArgument, "ignore leaves nothing to quantize");
+  SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache || !chain.sparsifiers.empty() || chain.quantizers.empty(), InvalidArgument, "ignore leaves nothing to quantize");
   if (out.budget) check_candidates(out, modules);
   else check_group_sizes(out, modules);
   return out;

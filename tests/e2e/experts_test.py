@@ -227,7 +227,7 @@ class Experts(Resumed):
                 (mixtral, (*data, "--prune-experts", "0"), 2, "--prune-experts: REAPPruningModifier: sparsity 0"),
                 (mixtral, (*data, "--prune-experts", "0.75"), 2, "leaves 1 of 4 experts, but the router sends each token to 2"),
                 (mixtral, (*data, "--prune-experts", "0.1"), 2, "takes none of 4 experts"),
-                (mixtral, ("--method", "rtn", "--prune-experts", "0.25"), 2, "REAPPruningModifier needs calibration text"),
+                (mixtral, ("--method", "rtn", "--prune-experts", "0.25", *GROUPS), 2, "REAPPruningModifier needs calibration text"),
                 (mixtral, ("--method", "rtn", "--prune-experts", "0.25", "--model-free"), 1, "REAPPruningModifier: needs data and a model"),
                 (mixtral, (*data, "--prune-experts", "0.25", "--rotate", "R1"), 1, "rotations and pruned experts in one run"),
                 (mixtral, (*data, "--prune-experts", "0.25", "--target-bits", "4.5", *GROUPS), 1, "a bit budget is measured on the model as it is"),
