@@ -66,7 +66,7 @@ struct ModuleReport {
   std::vector<std::string> warnings;
   std::optional<modifiers::TargetReport> target;
   double sparsity = 0;              // share of zeros, of a module that was pruned
-  std::optional<ExpertReport> experts;  // of a router, whose mixture was pruned: no module that was compressed itself
+  std::optional<ExpertReport> experts = {};  // of a router, whose mixture was pruned: no module that was compressed itself
   bool dense = false;               // stored as a plain weight
   uint64_t fingerprint = 0;         // of codes, scales and zero points as solved, or of the plain weight; checked against the files
 
