@@ -1,11 +1,13 @@
 # -O1 compiles in four fifths of the time of -O2.
 set(SWAGE_COLD $<$<CONFIG:Release>:-O1>)
 
-# swage_folder(NAME [TORCH] [COLD] [DEPS folder...] [LINK target...])
+# swage_folder(NAME [TORCH] [COLD] [UNITY] [DEPS folder...] [LINK target...])
 # makes library swage_NAME of swage/NAME/**.cpp and, from the *_test.cpp beside them, one test program NAME_test. COLD: no loop over
 # numbers of its own, so that optimizing it would only cost time.
+# UNITY: eight files are compiled as one, since every file pays two seconds for the templates of ATen's headers, precompiled or not; names in their unnamed
+# namespaces have to differ. -DSWAGE_UNITY=OFF compiles them one by one.
 function(swage_folder name)
-  cmake_parse_arguments(ARG "TORCH;COLD" "" "DEPS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;COLD;UNITY" "" "DEPS;LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/swage/${name}/*.cpp)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
@@ -15,6 +17,9 @@ function(swage_folder name)
   endif()
   add_library(swage_${name} STATIC ${sources})
   target_include_directories(swage_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  if(ARG_UNITY AND SWAGE_UNITY)
+    set_target_properties(swage_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  endif()
   if(ARG_COLD)
     target_compile_options(swage_${name} PRIVATE ${SWAGE_COLD})
   endif()

@@ -3,26 +3,17 @@
 #include <cstring>
 
 namespace swage {
-namespace {
-
-uint64_t mix(uint64_t hash, uint64_t value) {
-  hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
-  return hash ^ (hash >> 29);
-}
-
-}  // namespace
-
 uint64_t checksum(std::string_view bytes, uint64_t seed) {
-  uint64_t hash = mix(seed, bytes.size());
+  uint64_t hash = mix_hash(seed, bytes.size());
   size_t at = 0;
   for (; at + 8 <= bytes.size(); at += 8) {
     uint64_t word;
     std::memcpy(&word, bytes.data() + at, 8);
-    hash = mix(hash, word);
+    hash = mix_hash(hash, word);
   }
   uint64_t rest = 0;
   std::memcpy(&rest, bytes.data() + at, bytes.size() - at);
-  return mix(hash, rest);
+  return mix_hash(hash, rest);
 }
 
 std::string hex64(uint64_t value) {

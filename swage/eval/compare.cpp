@@ -16,7 +16,7 @@
 namespace swage::eval {
 namespace {
 
-constexpr int64_t kRowsOfLogits = 64;  // of both models at once
+constexpr int64_t kRowsCompared = 64;  // of both models at once
 
 struct WindowResult {
   double baseline_nll = 0, model_nll = 0;
@@ -28,8 +28,8 @@ WindowResult compare_window(const model::Model& baseline, const model::Model& mo
                             const at::Tensor& ids_T) {
   WindowResult out;
   const int64_t predicted = ids_T.size(0) - 1;
-  for (int64_t first = 0; first < predicted; first += kRowsOfLogits) {
-    const int64_t rows = std::min(kRowsOfLogits, predicted - first);
+  for (int64_t first = 0; first < predicted; first += kRowsCompared) {
+    const int64_t rows = std::min(kRowsCompared, predicted - first);
     const at::Tensor p_TV = at::log_softmax(baseline.logits(baseline_TD.narrow(0, first, rows)), -1);
     const at::Tensor q_TV = at::log_softmax(model.logits(model_TD.narrow(0, first, rows)), -1);
     const at::Tensor target_T1 = ids_T.narrow(0, first + 1, rows).unsqueeze(1).to(p_TV.device());

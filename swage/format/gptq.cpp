@@ -292,12 +292,12 @@ constexpr Format row(std::string_view name) {
           .unpack_before_0_18 = unpack<variant>};
 }
 
-constexpr std::array<Format, 3> kFormats = {row<Variant::V1>("gptq"), row<Variant::V2>("gptq_v2"), row<Variant::Planar>("gptq_p")};
+constexpr std::array<Format, 3> kVariants = {row<Variant::V1>("gptq"), row<Variant::V2>("gptq_v2"), row<Variant::Planar>("gptq_p")};
 
 }  // namespace
 
 const Format& gptq_format(std::string_view name) {
-  for (const Format& format : kFormats) {
+  for (const Format& format : kVariants) {
     if (format.name == name) return format;
   }
   throw Error(ErrorKind::Unsupported, cat("GPTQ format \"", name, "\" is not supported; supported: gptq, gptq_v2, gptq_p"));

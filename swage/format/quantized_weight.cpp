@@ -19,8 +19,6 @@ constexpr std::array<float, 16> kE2M1 = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0f, -0.5
 
 bool is_integer(at::ScalarType codes) { return codes == at::kChar || codes == at::kShort; }
 
-int64_t parts(int64_t whole, int64_t part) { return whole / part + (whole % part != 0); }
-
 // What one scale spans. Every way of sharing scales is a matrix of tiles: rows x all columns for one scale in all.
 struct Tile {
   int64_t rows, columns;
@@ -39,8 +37,8 @@ bool scales_fit(const QuantizedWeight& weight) {
   if (!scale.defined() || (weight.block_rows > 0) != (weight.block_columns > 0)) return false;
   if (weight.block_rows > 0) {
     const bool apart = !weight.zero_point_OG.defined() || is_integer(weight.codes_OI.scalar_type());
-    return apart && !weight.g_idx_I.defined() && scale.dim() == 2 && scale.size(0) == parts(rows, weight.block_rows) &&
-           scale.size(1) == parts(columns, weight.block_columns);
+    return apart && !weight.g_idx_I.defined() && scale.dim() == 2 && scale.size(0) == tiles_over(rows, weight.block_rows) &&
+           scale.size(1) == tiles_over(columns, weight.block_columns);
   }
   if (scale.numel() == 1) return true;
   return scale.dim() == 2 && scale.size(0) == rows && scale.size(1) > 0 && (columns % scale.size(1) == 0 || weight.g_idx_I.defined());

@@ -11,8 +11,6 @@ namespace {
 using scheme::NumberType;
 using scheme::Strategy;
 
-int64_t parts(int64_t whole, int64_t part) { return whole / part + (whole % part != 0); }
-
 // The shape a scale must have in a file; Error(CorruptData) if the groups do not divide the columns.
 std::vector<int64_t> stored_scale_shape(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns) {
   if (args.strategy == Strategy::Group || args.strategy == Strategy::TensorGroup) {
@@ -62,7 +60,7 @@ std::vector<int64_t> scale_shape(const scheme::QuantizationArgs& args, int64_t r
   if (args.strategy == Strategy::Tensor) return {1};
   if (args.strategy != Strategy::Block) return {rows, columns / columns_per_scale(args, columns)};
   SWAGE_CHECK(args.block_structure, InvalidArgument, "strategy block without block_structure");
-  return {parts(rows, args.block_structure->first), parts(columns, args.block_structure->second)};
+  return {tiles_over(rows, args.block_structure->first), tiles_over(columns, args.block_structure->second)};
 }
 
 at::Tensor stored_scale(const scheme::QuantizationArgs& args, const TensorLookup& lookup, int64_t rows, int64_t columns,

@@ -14,9 +14,6 @@
 namespace swage::model {
 namespace {
 
-// Linears 0 to 3; the MLP's or the experts' follow, each [gate] up down.
-enum Index { kQuery, kKey, kValue, kOutput, kMlp };
-
 Linear without_weights(const LinearDescription& description, const checkpoint::WeightSource& weights) {
   Linear linear{.name = description.name, .rows = description.rows, .columns = description.columns};
   linear.input_quantization = load_input_quantization(description.name, weights);

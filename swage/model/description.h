@@ -54,6 +54,9 @@ struct MoeDescription {
   std::string fused;
 };
 
+// Where the linears of a block stand in Block::linears: these, then the MLP's or the experts', each [gate] up down.
+enum LinearIndex { kQuery, kKey, kValue, kOutput, kMlp };
+
 struct BlockDescription {
   NormDescription attention_norm, mlp_norm;
   bool norm_after = false;  // h = norm(h + f(h)) instead of h = h + f(norm(h))

@@ -7,9 +7,6 @@
 namespace swage::model {
 namespace {
 
-// Linears 0 to 3 are query, key, value and output; the MLP's or the experts' follow, each [gate] up down.
-enum Index { kQuery, kKey, kValue, kOutput, kMlp };
-
 int64_t count_of(const std::vector<int64_t>& shape) {
   int64_t count = 1;
   for (const int64_t size : shape) count *= size;

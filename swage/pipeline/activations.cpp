@@ -10,6 +10,7 @@
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
 #include "swage/io/file_descriptor.h"
+#include "swage/ops/tensor_bytes.h"
 
 namespace swage::pipeline {
 
@@ -72,8 +73,6 @@ namespace {
 
 constexpr size_t kHeaderBytes = 128;
 
-std::string_view bytes_of(const at::Tensor& tensor) { return {static_cast<const char*>(tensor.const_data_ptr()), size_t(tensor.nbytes())}; }
-
 }  // namespace
 
 std::string Activations::file_header(int64_t block, uint64_t sum) const {
@@ -87,8 +86,8 @@ void Activations::save(const std::filesystem::path& file, int64_t block) const {
   uint64_t sum = 0, offset = kHeaderBytes;
   for (size_t row = 0; row < flows_.size(); ++row) {
     const at::Tensor hidden_TD = hidden_of(int64_t(row)).cpu();
-    sum = checksum(bytes_of(hidden_TD), sum);
-    out.write_at(bytes_of(hidden_TD), offset);
+    sum = checksum(ops::bytes_of(hidden_TD), sum);
+    out.write_at(ops::bytes_of(hidden_TD), offset);
     offset += hidden_TD.nbytes();
     release(row);
   }
@@ -102,7 +101,7 @@ void Activations::load(const std::filesystem::path& file, int64_t block) {
   for (size_t row = 0; row < flows_.size(); ++row) {
     const at::Tensor hidden_TD = at::empty({tokens_, width_}, options_.device(at::kCPU));
     in.read_at(static_cast<char*>(hidden_TD.mutable_data_ptr()), hidden_TD.nbytes(), offset);
-    sum = checksum(bytes_of(hidden_TD), sum);
+    sum = checksum(ops::bytes_of(hidden_TD), sum);
     offset += hidden_TD.nbytes();
     hidden_of(int64_t(row)).copy_(hidden_TD);
     release(row);

@@ -28,7 +28,7 @@ namespace {
 using model::Block, model::Flow, model::Linear;
 
 constexpr int64_t kErrorTokens = 16384;
-constexpr int64_t kLogitRows = 64;   // that a thread compares at once
+constexpr int64_t kRowsCompared = 64;   // that a thread compares at once
 
 // Residual streams [T, D] of the probes' sequences.
 using Streams = std::vector<at::Tensor>;
@@ -67,11 +67,11 @@ class SensitivityPass {
   std::vector<double> divergences() {
     const auto timed = job_.clock.time("measure divergences");
     job_.model.load_ends(job_.weights);
-    const int64_t tokens = base_[0].size(0), pieces = (tokens + kLogitRows - 1) / kLogitRows;
+    const int64_t tokens = base_[0].size(0), pieces = (tokens + kRowsCompared - 1) / kRowsCompared;
     std::vector<std::vector<double>> sums(base_.size() * size_t(pieces));
     eval::for_each_parallel(int64_t(sums.size()), [&](int64_t i) {
-      const int64_t first = i % pieces * kLogitRows;
-      sums[size_t(i)] = compare(size_t(i / pieces), first, std::min(kLogitRows, tokens - first));
+      const int64_t first = i % pieces * kRowsCompared;
+      sums[size_t(i)] = compare(size_t(i / pieces), first, std::min(kRowsCompared, tokens - first));
     });
     job_.model.drop_ends();
     std::vector<double> out(job_.units.size());

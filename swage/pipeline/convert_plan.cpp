@@ -26,7 +26,7 @@ constexpr std::array kActivations = {"input_scale",  "input_zero_point",  "input
 
 bool is_gptq(const std::string& to) { return to == "gptq" || to == "gptq_v2"; }
 
-bool is_float(io::Dtype dtype) {
+bool holds_floats(io::Dtype dtype) {
   return dtype == io::Dtype::F16 || dtype == io::Dtype::BF16 || dtype == io::Dtype::F32 || dtype == io::Dtype::F64;
 }
 
@@ -42,7 +42,7 @@ bool is_embedding(const std::string& module) {
   return module.find("embed") != std::string::npos || module.ends_with("wte") || module.ends_with("wpe");
 }
 
-std::optional<io::Dtype> dtype_called(const std::string& name) {
+std::optional<io::Dtype> dtype_of_option(const std::string& name) {
   if (name == "bf16") return io::Dtype::BF16;
   if (name == "f16") return io::Dtype::F16;
   if (name == "f32") return io::Dtype::F32;
@@ -76,7 +76,7 @@ class Planner {
     SWAGE_CHECK(known, InvalidArgument, "--to ", job_.to, ": expected pack-quantized, gptq, gptq_v2, awq or dense");
     SWAGE_CHECK(job_.dtype.empty() || job_.to == "dense", InvalidArgument, "--dtype ", job_.dtype, ": only --to dense takes it; ", job_.to,
                 job_.to == "pack-quantized" ? " keeps the scales' type" : " stores scales in f16");
-    SWAGE_CHECK(job_.dtype.empty() || dtype_called(job_.dtype), InvalidArgument, "--dtype ", job_.dtype, ": expected bf16, f16 or f32");
+    SWAGE_CHECK(job_.dtype.empty() || dtype_of_option(job_.dtype), InvalidArgument, "--dtype ", job_.dtype, ": expected bf16, f16 or f32");
     SWAGE_CHECK(!weights_.quantized_modules().empty(), InvalidArgument, job_.source.string(),
                 ": holds no quantized weights, so there is nothing to convert; swage compress quantizes a model");
     const auto& config = weights_.quantization_config();
@@ -181,7 +181,7 @@ class Planner {
   const io::TensorSpec& scale_of(const std::string& module) const {
     const io::TensorSpec* spec = reader_.find(module + ".weight_scale");
     if (spec == nullptr) spec = reader_.find(module + ".scales");
-    SWAGE_CHECK(spec != nullptr && is_float(spec->dtype), CorruptData, module, ": weight_scale or scales of floats is missing");
+    SWAGE_CHECK(spec != nullptr && holds_floats(spec->dtype), CorruptData, module, ": weight_scale or scales of floats is missing");
     return *spec;
   }
 
@@ -215,7 +215,7 @@ class Planner {
   std::optional<io::Dtype> model_dtype() const {
     std::map<io::Dtype, int64_t> count;
     for (const io::TensorSpec& spec : reader_.tensors()) {
-      if (is_float(spec.dtype) && spec.name.ends_with(".weight")) ++count[spec.dtype];
+      if (holds_floats(spec.dtype) && spec.name.ends_with(".weight")) ++count[spec.dtype];
     }
     const auto most = std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
     return most == count.end() ? std::nullopt : std::optional(most->first);
@@ -224,7 +224,7 @@ class Planner {
   void choose_dtypes() {
     const std::optional<io::Dtype> model = model_dtype();
     if (job_.to == "dense") {
-      const std::optional<io::Dtype> asked = dtype_called(job_.dtype);
+      const std::optional<io::Dtype> asked = dtype_of_option(job_.dtype);
       for (ConvertedModule& module : plan_.modules) module.dtype = asked ? *asked : model.value_or(scale_of_any(module.name));
       return;
     }
@@ -240,7 +240,7 @@ class Planner {
   io::Dtype scale_of_any(const std::string& name) const {
     for (const char* suffix : {".weight_scale", ".scales"}) {
       const io::TensorSpec* spec = reader_.find(name + suffix);
-      if (spec != nullptr && is_float(spec->dtype)) return spec->dtype;
+      if (spec != nullptr && holds_floats(spec->dtype)) return spec->dtype;
     }
     return io::Dtype::F32;
   }
@@ -285,7 +285,7 @@ class Planner {
       if (activation && job_.to == "dense") continue;
       plan_.tensors.push_back(spec);
       plan_.copied.push_back(spec.name);
-      if (suffix == "weight" && spec.shape.size() == 2 && is_float(spec.dtype) && !is_embedding(module)) plan_.unquantized.push_back(module);
+      if (suffix == "weight" && spec.shape.size() == 2 && holds_floats(spec.dtype) && !is_embedding(module)) plan_.unquantized.push_back(module);
     }
     for (const io::TensorSpec& spec : plan_.tensors) plan_.output_bytes += io::data_bytes(spec);
   }

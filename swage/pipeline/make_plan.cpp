@@ -14,7 +14,6 @@ namespace {
 
 using model::ModuleInfo;
 
-constexpr double kFloat = 4;
 constexpr double kLogitRows = 128;      // of the perplexity check, at once in a thread, twice
 constexpr double kCheckPasses = 6;      // over float32 weights: both models are read and converted
 constexpr double kFingerprintPasses = 1.5;

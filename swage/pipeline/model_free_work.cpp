@@ -15,6 +15,7 @@
 #include "swage/io/mmap_file.h"
 #include "swage/io/safetensors.h"
 #include "swage/ops/parallel_tasks.h"
+#include "swage/ops/tensor_bytes.h"
 
 namespace swage::pipeline {
 namespace {
@@ -24,11 +25,6 @@ constexpr double kSecondsBetweenEvents = 0.2;
 // Between two entries of the journal: a quarter of the run so far, at most this.
 constexpr double kSecondsBetweenEntries = 5;
 
-uint64_t mix(uint64_t hash, uint64_t value) {
-  hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
-  return hash ^ (hash >> 29);
-}
-
 // Of bytes at a place; independent chains keep the multiplier busy.
 uint64_t digest(std::string_view bytes, uint64_t offset) {
   constexpr size_t kWords = 8, kStep = 8 * kWords;
@@ -37,16 +33,14 @@ uint64_t digest(std::string_view bytes, uint64_t offset) {
   for (; at + kStep <= bytes.size(); at += kStep) {
     uint64_t words[kWords];
     std::memcpy(words, bytes.data() + at, kStep);
-    for (size_t k = 0; k < kWords; ++k) lanes[k] = mix(lanes[k], words[k]);
+    for (size_t k = 0; k < kWords; ++k) lanes[k] = mix_hash(lanes[k], words[k]);
   }
   uint64_t rest[kWords] = {};
   std::memcpy(rest, bytes.data() + at, bytes.size() - at);
-  uint64_t hash = mix(offset, bytes.size());
-  for (size_t k = 0; k < kWords; ++k) hash = mix(mix(hash, lanes[k]), rest[k]);
+  uint64_t hash = mix_hash(offset, bytes.size());
+  for (size_t k = 0; k < kWords; ++k) hash = mix_hash(mix_hash(hash, lanes[k]), rest[k]);
   return hash;
 }
-
-std::string_view bytes_of(const at::Tensor& tensor) { return {static_cast<const char*>(tensor.const_data_ptr()), size_t(tensor.nbytes())}; }
 
 // The first rows of a quantized weight: one in kErrorRows, or one row of blocks.
 format::QuantizedWeight first_rows(const format::QuantizedWeight& weight) {
@@ -169,7 +163,7 @@ void FreeWork::write_quantized(const FreeItem& item, int64_t chunk, Scratch& scr
       const int64_t shape[2] = {item.rows, module.info.columns};
       put(item, i, chunk, {reinterpret_cast<const char*>(shape), sizeof shape}, writer);
     } else {
-      put(item, i, chunk, bytes_of(packed[i].second.contiguous()), writer);
+      put(item, i, chunk, ops::bytes_of(packed[i].second.contiguous()), writer);
     }
   }
   measure_error(w_OI, solved.weight, errors_[size_t(chunk)]);

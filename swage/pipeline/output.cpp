@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "swage/base/checksum.h"
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
 #include "swage/format/format.h"
@@ -19,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kCopyBytes = size_t{4} << 20;  // that one thread copies at a time
+constexpr size_t kCopiedAtOnce = size_t{4} << 20;  // that one thread copies at a time
 
 // Weights in other containers and files about the source's weights are not taken along.
 bool belongs_to_weights(const fs::path& file) {
@@ -68,26 +69,21 @@ void append_cache(const checkpoint::Reader& reader, const model::ModuleInfo& mod
   }
 }
 
-uint64_t mix(uint64_t hash, uint64_t value) {
-  hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
-  return hash ^ (hash >> 29);
-}
-
 void digest(const at::Tensor& tensor, uint64_t& hash) {
   if (!tensor.defined()) return;
   const at::Tensor flat = tensor.contiguous();
   const char* data = static_cast<const char*>(flat.const_data_ptr());
   const size_t bytes = size_t(flat.nbytes());
-  hash = mix(hash, bytes);
+  hash = mix_hash(hash, bytes);
   size_t at = 0;
   for (; at + 8 <= bytes; at += 8) {
     uint64_t word;
     std::memcpy(&word, data + at, 8);
-    hash = mix(hash, word);
+    hash = mix_hash(hash, word);
   }
   uint64_t rest = 0;
   std::memcpy(&rest, data + at, bytes - at);
-  hash = mix(hash, rest);
+  hash = mix_hash(hash, rest);
 }
 
 }  // namespace
@@ -172,11 +168,11 @@ void put_quantized(checkpoint::Writer& writer, const std::string& module, const 
 void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout, checkpoint::Writer& writer) {
   for (const std::string& name : layout.copied) {
     const std::string_view bytes = reader.bytes(name);
-    if (bytes.size() <= kCopyBytes) {
+    if (bytes.size() <= kCopiedAtOnce) {
       writer.put_bytes(name, bytes);
     } else {
-      eval::for_each_parallel(int64_t((bytes.size() + kCopyBytes - 1) / kCopyBytes), [&](int64_t i) {
-        writer.put_part(name, size_t(i) * kCopyBytes, bytes.substr(size_t(i) * kCopyBytes, kCopyBytes));
+      eval::for_each_parallel(int64_t((bytes.size() + kCopiedAtOnce - 1) / kCopiedAtOnce), [&](int64_t i) {
+        writer.put_part(name, size_t(i) * kCopiedAtOnce, bytes.substr(size_t(i) * kCopiedAtOnce, kCopiedAtOnce));
       });
     }
     reader.drop(name);

@@ -14,7 +14,6 @@ namespace {
 
 using model::BlockShape, model::ModuleInfo;
 
-constexpr double kFloat = 4;
 constexpr double kStoredBytes = 1.1;   // of a weight's codes with their scales
 constexpr double kLogits = 3 * 64;     // rows of them in a thread
 

@@ -12,7 +12,7 @@ namespace {
 using model::BlockShape, model::InputGroup, model::ModuleInfo, model::Stage;
 using modifiers::Cost, modifiers::kKeptBelow, modifiers::LinearShape;
 
-constexpr double kFloat = 4, kDouble = 8, kCode16 = 2;
+constexpr double kDouble = 8, kCode16 = 2;
 constexpr double kScoreRows = 256;       // of attention, at once in a thread
 constexpr double kQuantizedAtOnce = 8;   // sequences whose inputs are looked at, and copied if they are quantized, for a Gram matrix
 constexpr double kMomentsAtOnce = 8;     // sequences of a correction's sums

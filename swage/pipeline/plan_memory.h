@@ -8,6 +8,7 @@
 
 namespace swage::pipeline {
 
+inline constexpr double kFloat = 4;  // bytes of a float32
 // The process before any work: code, libtorch's tables and threads. Measured, see docs/performance.md.
 inline constexpr double kProcessBytes = double(uint64_t{165} << 20);
 

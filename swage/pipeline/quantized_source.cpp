@@ -14,7 +14,7 @@
 namespace swage::pipeline {
 namespace {
 
-std::optional<io::Dtype> dtype_called(const std::string& name) {
+std::optional<io::Dtype> dtype_of_config(const std::string& name) {
   if (name == "bfloat16") return io::Dtype::BF16;
   if (name == "float16") return io::Dtype::F16;
   if (name == "float32") return io::Dtype::F32;
@@ -40,7 +40,7 @@ bool is_plain_float(io::Dtype dtype) {
 
 io::Dtype dense_dtype(const checkpoint::Reader& reader) {
   const Json& config = reader.config();
-  if (const auto named = dtype_called(config.get_string("dtype", config.get_string("torch_dtype", "")))) return *named;
+  if (const auto named = dtype_of_config(config.get_string("dtype", config.get_string("torch_dtype", "")))) return *named;
   std::map<io::Dtype, int64_t> count;
   for (const io::TensorSpec& spec : reader.tensors()) {
     if (is_plain_float(spec.dtype) && spec.name.ends_with(".weight")) ++count[spec.dtype];

@@ -7,26 +7,12 @@
 #include <sstream>
 
 #include "swage/base/error.h"
+#include "swage/scheme/parse_support.h"
 
 namespace swage::scheme {
 namespace {
 
 constexpr int64_t kMostGroupSize = int64_t{1} << 31;
-
-template <class Read>
-auto within(std::string_view where, Read read) {
-  try {
-    return read();
-  } catch (Error& error) {
-    error.add_context(where);
-    throw;
-  }
-}
-
-std::string lower_case(std::string text) {
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c;
-  return text;
-}
 
 bool is_set(const Json& json, std::string_view key) {
   const Json* value = json.find(key);

@@ -4,21 +4,11 @@
 
 #include "swage/base/error.h"
 #include "swage/scheme/config_json.h"
+#include "swage/scheme/parse_support.h"
 #include "swage/scheme/presets.h"
 
 namespace swage::scheme {
 namespace {
-
-// Runs `read` and puts `where` before what it complains of.
-template <class Read>
-auto within(std::string_view where, Read read) {
-  try {
-    return read();
-  } catch (Error& error) {
-    error.add_context(where);
-    throw;
-  }
-}
 
 const Json* find_set(const Json& object, std::string_view key) {
   const Json* value = object.find(key);
@@ -29,11 +19,6 @@ void check_keys(const Json& object, std::initializer_list<std::string_view> know
   for (const auto& [key, value] : object.as_object()) {
     SWAGE_CHECK(std::find(known.begin(), known.end(), key) != known.end(), CorruptData, "unknown key \"", key, "\"");
   }
-}
-
-std::string lower_case(std::string text) {
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c;
-  return text;
 }
 
 std::optional<std::string> get_text(const Json& object, std::string_view key) {
