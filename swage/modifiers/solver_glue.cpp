@@ -2,6 +2,7 @@
 
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/log2.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sum.h>
@@ -79,9 +80,11 @@ SolvedLinear round_to_nearest(const LinearTask& task, const solvers::Grid& grid)
 double quadratic_form(const at::Tensor& a_OI, const at::Tensor& gram_II) {
   constexpr int64_t kBlocks = 8, kLeastColumns = 128;  // thinner products are slower than what they save
   const int64_t columns = gram_II.size(0), step = std::max(kLeastColumns, (columns + kBlocks - 1) / kBlocks);
+  const at::Tensor scratch = at::empty({a_OI.size(0) * columns}, a_OI.options());  // one size for all products: the allocator keeps what it gives
   const auto product = [&](const at::Tensor& rows_OB, int64_t row, int64_t first, int64_t end) {
     const at::Tensor part_BJ = gram_II.narrow(0, row, rows_OB.size(1)).narrow(1, first, end - first);
-    return at::mm(rows_OB, part_BJ).mul_(a_OI.narrow(1, first, end - first)).sum(at::kDouble).item<double>();
+    at::Tensor out_OJ = scratch.narrow(0, 0, a_OI.size(0) * (end - first)).view({a_OI.size(0), end - first});
+    return at::mm_out(out_OJ, rows_OB, part_BJ).mul_(a_OI.narrow(1, first, end - first)).sum(at::kDouble).item<double>();
   };
   double sum = 0;
   for (int64_t row = 0; row < columns; row += step) {
