@@ -32,6 +32,18 @@ void print_modules(const Json& modules) {
   }
 }
 
+// "v (random-hadamard) on input of Linear, R3 (hadamard) on q_attn of re:.*self_attn$"
+std::string transforms_text(const Json& transforms) {
+  std::string out;
+  for (const Json& one : transforms.as_array()) {
+    out += cat(out.empty() ? "" : ", ", one.get_string("group", ""), " (", one.get_string("type", ""), ") on ", one.get_string("location", ""), " of ");
+    std::string targets;
+    for (const Json& target : one.at("targets").as_array()) targets += (targets.empty() ? "" : " ") + target.as_string();
+    out += targets;
+  }
+  return out;
+}
+
 int run(const Request& request, const Common& common) {
   const bool local = std::filesystem::exists(request.model);
   const Json result = inspect(local ? request.model : library().resolve_model(request.model, hub_settings()));
@@ -49,6 +61,7 @@ int run(const Request& request, const Common& common) {
     rows.emplace_back("quantized", cat(count_text(totals.get_int("quantized_parameters", 0)), " parameters at ",
                                        number_text(totals.get_double("quantized_bits_per_weight", 0), 2), " bits (", result.get_string("format", ""), ")"));
   }
+  if (const Json* transforms = result.find("transforms")) rows.emplace_back("computed", transforms_text(*transforms));
   std::fputs(("\n" + two_columns(rows)).c_str(), stdout);
   return 0;
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -23,6 +24,7 @@ struct Module {
   std::vector<int64_t> shape;                     // of the weight
   uint64_t bytes = 0;
   std::string scheme = "float";
+  bool is_transform = false;  // a matrix for activations, which is no weight of the model
 };
 
 Json read_json(const fs::path& path) {
@@ -109,8 +111,9 @@ struct Totals {
   uint64_t bytes = 0, quantized_bytes = 0;
 
   void add(const Module& module) {
-    parameters += count_of(module.shape);
     bytes += module.bytes;
+    if (module.is_transform) return;
+    parameters += count_of(module.shape);
     if (module.scheme == "float") return;
     quantized_parameters += count_of(module.shape);
     quantized_bytes += module.bytes;
@@ -128,6 +131,28 @@ struct Totals {
   }
 };
 
+// What the reader of the checkpoint multiplies while the model runs.
+Json transforms_json(const scheme::TransformGroups& groups) {
+  Json out = Json::array();
+  for (const auto& [name, scheme] : groups) {
+    for (const scheme::TransformArgs& args : scheme.apply) {
+      if (!scheme::is_online(args.location)) continue;
+      Json one = Json::object(), targets = Json::array();
+      for (const std::string& target : args.targets) targets.push_back(target);
+      one.set("group", name);
+      one.set("type", scheme.type);
+      one.set("location", scheme::name_of(args.location));
+      one.set("targets", std::move(targets));
+      out.push_back(std::move(one));
+    }
+  }
+  return out;
+}
+
+bool ends_with_one_of(const std::string& name, const std::vector<std::string>& suffixes) {
+  return std::any_of(suffixes.begin(), suffixes.end(), [&](const std::string& suffix) { return name.ends_with("." + suffix); });
+}
+
 }  // namespace
 
 Json inspect(const std::string& model_folder) {
@@ -135,6 +160,7 @@ Json inspect(const std::string& model_folder) {
   const io::CheckpointFiles files(folder);
   const Json config = read_json(folder / "config.json");
   std::optional<scheme::SchemeMatcher> matcher;
+  std::vector<std::string> transform_suffixes;
   Json out = Json::object();
   out.set("model", model_folder);
   out.set("model_type", config.get_string("model_type", ""));
@@ -150,6 +176,8 @@ Json inspect(const std::string& model_folder) {
   } else if (quantization) {
     const scheme::QuantizationConfig parsed = scheme::parse_quantization_config(*quantization);
     matcher.emplace(parsed.groups, parsed.ignore);
+    transform_suffixes = scheme::TransformMatcher(parsed.transforms).stored_suffixes();
+    if (!transform_suffixes.empty()) out.set("transforms", transforms_json(parsed.transforms));
     out.set("quant_method", quantization->get_string("quant_method", ""));
     out.set("format", quantization->get_string("format", ""));
   }
@@ -166,6 +194,8 @@ Json inspect(const std::string& model_folder) {
       const scheme::Scheme* scheme = matcher ? matcher->find_by_name(name) : nullptr;
       module.shape = weight_shape(name, module, files, scheme);
       const bool quantized = module.tensors.contains("weight_scale") || module.tensors.contains("scale_packed");
+      module.is_transform = ends_with_one_of(name, transform_suffixes);
+      if (module.is_transform) module.scheme = "transform";
       if (scheme != nullptr && quantized) module.scheme = scheme::describe(*scheme);
     }
     totals.add(module);

@@ -71,6 +71,8 @@ CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, at::Devic
       return;
     }
     config_ = scheme::parse_quantization_config(*json);
+    auto transforms = std::make_unique<const StoredTransforms>(config_->transforms, reader);
+    if (!transforms->empty()) transforms_ = std::move(transforms);
     find_quantized_modules(scheme::SchemeMatcher(config_->groups, config_->ignore));
   } catch (Error& error) {
     error.add_context(reader.folder().string());
@@ -258,6 +260,10 @@ std::optional<scheme::QuantizationArgs> CheckpointWeights::input_quantization(co
 
 std::optional<scheme::QuantizationArgs> CheckpointWeights::kv_cache_quantization() const {
   return config_ && !options_.weights_only ? config_->kv_cache_scheme : std::nullopt;
+}
+
+std::shared_ptr<const ops::Transform> CheckpointWeights::transform(const scheme::ModuleName& module, scheme::TransformLocation location, int64_t columns) const {
+  return transforms_ ? transforms_->find(module, location, columns) : nullptr;
 }
 
 void CheckpointWeights::prefetch(const std::vector<std::string>& names) const {

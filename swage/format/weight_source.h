@@ -10,6 +10,7 @@
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/weight_source.h"
 #include "swage/format/format.h"
+#include "swage/format/stored_transforms.h"
 #include "swage/scheme/config_json.h"
 #include "swage/scheme/matching.h"
 
@@ -43,10 +44,13 @@ class CheckpointWeights : public checkpoint::WeightSource {
   // tensors that load() gives: MODULE.input_scale, .input_zero_point, .input_global_scale, .q_scale, .k_scale, .v_scale.
   std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override;
   std::optional<scheme::QuantizationArgs> kv_cache_quantization() const override;
+  std::shared_ptr<const ops::Transform> transform(const scheme::ModuleName& module, scheme::TransformLocation location, int64_t columns) const override;
   void prefetch(const std::vector<std::string>& names) const override;
 
   // None for a dense checkpoint, and for the methods gptq and awq.
   const std::optional<scheme::QuantizationConfig>& quantization_config() const { return config_; }
+  // Whether the reader has to multiply activations: what it computes with the weights alone is not the model then.
+  bool has_transforms() const { return transforms_ != nullptr; }
   std::vector<std::string> quantized_modules() const;  // sorted
   // Modules whose weight is not stored as plain numbers: quantized ones and those stored without their zeros. Sorted.
   std::vector<std::string> encoded_modules() const;
@@ -87,6 +91,7 @@ class CheckpointWeights : public checkpoint::WeightSource {
   at::Device device_;
   CheckpointWeightsOptions options_;
   std::optional<scheme::QuantizationConfig> config_;
+  std::unique_ptr<const StoredTransforms> transforms_;           // of a checkpoint that asks for some
   std::map<std::string, Stored> modules_;                        // the quantized ones
   std::map<std::string, scheme::QuantizationArgs> inputs_only_;  // modules with activations quantized and a dense weight
 };

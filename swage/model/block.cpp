@@ -8,14 +8,23 @@
 namespace swage::model {
 namespace {
 
+// The input as the linear's weight meets it, but for its quantization.
+at::Tensor transformed_input(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared) {
+  if (shared != nullptr && shared->transform != linear.input_transform.get()) *shared = {.transform = linear.input_transform.get()};
+  if (!linear.input_transform) return x_TI;
+  if (shared == nullptr) return linear.input_transform->columns(x_TI);
+  if (!shared->seen_TI.defined()) shared->seen_TI = linear.input_transform->columns(x_TI);
+  return shared->seen_TI;
+}
+
 at::Tensor quantized_input(const Linear& linear, const at::Tensor& x_TI) {
   return linear.input_quantization ? fake_quantize(x_TI, *linear.input_quantization) : x_TI;
 }
 
 void multiply(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared, at::Tensor& out_TO, bool add) {
   const ops::IntegerLinear& weight = *linear.integer_weight;
-  SharedInput own;
-  SharedInput& input = shared == nullptr || linear.input_quantization ? own : *shared;
+  std::optional<ops::IntegerInput> own;
+  std::optional<ops::IntegerInput>& input = shared == nullptr || linear.input_quantization ? own : shared->integers;
   if (!input || input->block != weight.block()) input = ops::IntegerLinear::quantize(quantized_input(linear, x_TI).contiguous(), weight.block());
   weight.multiply(*input, out_TO, add);
 }
@@ -23,18 +32,28 @@ void multiply(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared,
 }  // namespace
 
 at::Tensor Linear::operator()(const at::Tensor& x_TI, SharedInput* shared) const {
-  if (!integer_weight) return at::linear(quantized_input(*this, x_TI), weight_OI, bias_O);
-  at::Tensor out_TO = at::empty({x_TI.size(0), rows}, x_TI.options());
-  multiply(*this, x_TI, shared, out_TO, false);
-  if (bias_O.defined()) out_TO.add_(bias_O);
-  return out_TO;
+  const at::Tensor seen_TI = transformed_input(*this, x_TI, shared);
+  at::Tensor out_TO;
+  if (integer_weight) {
+    out_TO = at::empty({x_TI.size(0), rows}, x_TI.options());
+    multiply(*this, seen_TI, shared, out_TO, false);
+    if (bias_O.defined()) out_TO.add_(bias_O);
+  } else {
+    out_TO = at::linear(quantized_input(*this, seen_TI), weight_OI, bias_O);
+  }
+  return output_transform ? output_transform->columns(out_TO) : out_TO;
 }
 
 void Linear::add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const {
+  if (output_transform) {
+    out_TO.add_((*this)(x_TI));
+    return;
+  }
+  const at::Tensor seen_TI = transformed_input(*this, x_TI, nullptr);
   if (integer_weight) {
-    multiply(*this, x_TI, nullptr, out_TO, true);
+    multiply(*this, seen_TI, nullptr, out_TO, true);
   } else {
-    out_TO.addmm_(quantized_input(*this, x_TI), weight_OI.t());
+    out_TO.addmm_(quantized_input(*this, seen_TI), weight_OI.t());
   }
   if (bias_O.defined()) out_TO.add_(bias_O);
 }

@@ -12,11 +12,16 @@
 
 #include "swage/model/activation_quantization.h"
 #include "swage/ops/integer_linear.h"
+#include "swage/ops/transform.h"
 
 namespace swage::model {
 
-// The integer form of an input that several linears read, made by the first one that needs it. For one tensor only.
-using SharedInput = std::optional<ops::IntegerInput>;
+// What several linears make of one input that they read, made by the first one that needs it. For one tensor only.
+struct SharedInput {
+  const ops::Transform* transform = nullptr;           // that they multiply it with; null: none
+  at::Tensor seen_TI = {};                             // the product, if there is one
+  std::optional<ops::IntegerInput> integers = {};      // of that
+};
 
 // One linear layer of the model. The weight is float32 on the model's device, or, where `integer_weight` is set, its codes.
 struct Linear {
@@ -26,7 +31,9 @@ struct Linear {
   at::Tensor weight_OI = {};                                        // undefined where integer_weight is set
   std::optional<ops::IntegerLinear> integer_weight = {};
   at::Tensor bias_O = {};                                           // undefined if there is none
+  std::shared_ptr<const ops::Transform> input_transform = {};     // the input is multiplied with it first; null: none
   std::optional<ActivationQuantization> input_quantization = {};  // applied to the input
+  std::shared_ptr<const ops::Transform> output_transform = {};    // what comes out, with the bias, is multiplied with it
   // x [T, I] -> [T, O]
   at::Tensor operator()(const at::Tensor& x_TI, SharedInput* shared = nullptr) const;
   // out [T, O] += (*this)(x), without a tensor in between.

@@ -12,13 +12,31 @@
 #include "swage/model/shape.h"
 
 namespace swage::model {
+
+using scheme::TransformLocation;
+
 namespace {
 
 Linear without_weights(const LinearDescription& description, const checkpoint::WeightSource& weights) {
   Linear linear{.name = description.name, .rows = description.rows, .columns = description.columns};
   linear.input_quantization = load_input_quantization(description.name, weights);
+  load_transforms(linear, weights);
   return linear;
 }
+
+// Routers choose by what they read as it is.
+void check_no_transforms(const LinearDescription& router, const checkpoint::WeightSource& weights) {
+  const scheme::ModuleName name{router.name, "Router"};
+  for (const TransformLocation location : {TransformLocation::Input, TransformLocation::Output}) {
+    SWAGE_CHECK(!weights.transform(name, location, location == TransformLocation::Input ? router.columns : router.rows), Unsupported, "transform_config: ", router.name,
+                ": transforms of routers are not supported");
+  }
+}
+
+// heads x_TGE, each multiplied with the transform, if there is one.
+at::Tensor transformed_heads(const at::Tensor& x_TGE, const std::shared_ptr<const ops::Transform>& transform) { return transform ? transform->columns(x_TGE) : x_TGE; }
+
+constexpr const char* kAttentionClass = "Attention";  // of any architecture
 
 // "model.layers.0.self_attn" out of "model.layers.0.self_attn.q_proj"
 std::string module_above(const std::string& name) { return name.substr(0, name.rfind('.')); }
@@ -32,6 +50,11 @@ at::Tensor quantized_heads(const at::Tensor& x_TGE, const std::optional<Activati
 }
 
 }  // namespace
+
+void load_transforms(Linear& linear, const checkpoint::WeightSource& weights) {
+  linear.input_transform = weights.transform({linear.name}, TransformLocation::Input, linear.columns);
+  linear.output_transform = weights.transform({linear.name}, TransformLocation::Output, linear.rows);
+}
 
 Linear load_linear(const LinearDescription& description, const checkpoint::WeightSource& weights) {
   Linear linear = without_weights(description, weights);
@@ -56,6 +79,8 @@ DecoderBlock::DecoderBlock(const BlockDescription& description, const checkpoint
   query_quantization_ = load_head_quantization(weights.input_quantization(name), name + ".q_scale", attention.heads, weights);
   key_quantization_ = load_head_quantization(weights.kv_cache_quantization(), name + ".k_scale", attention.kv_heads, weights);
   value_quantization_ = load_head_quantization(weights.kv_cache_quantization(), name + ".v_scale", attention.kv_heads, weights);
+  query_transform_ = weights.transform({name, kAttentionClass}, TransformLocation::Queries, attention.head_size);
+  key_transform_ = weights.transform({name, kAttentionClass}, TransformLocation::KeyCache, attention.head_size);
   stages = stages_of(description_);
   if (moe_) {
     load_experts(*moe_, weights);
@@ -74,6 +99,7 @@ void DecoderBlock::load_mlp(const MlpDescription& mlp, const checkpoint::WeightS
 
 void DecoderBlock::load_experts(const MoeDescription& moe, const checkpoint::WeightSource& weights) {
   activation_ = moe.experts.front().activation;
+  check_no_transforms(moe.router, weights);
   router_ED_ = load_shaped(weights, moe.router.name + ".weight", {moe.router.rows, moe.router.columns});
   const int64_t experts = static_cast<int64_t>(moe.experts.size());
   const int64_t inner_size = moe.experts.front().up.rows, hidden_size = moe.experts.front().up.columns;
@@ -128,7 +154,7 @@ void DecoderBlock::attend_heads(Flow& flow) const {
   at::Tensor q_THE = linears[kQuery](flow.input_TI, &input).view({tokens, attention.heads, size});
   at::Tensor k_TGE = linears[kKey](flow.input_TI, &input).view({tokens, attention.kv_heads, size});
   at::Tensor v_TGE = linears[kValue](flow.input_TI, &input).view({tokens, attention.kv_heads, size});
-  input.reset();
+  input = {};
   if (attention.query_norm) query_norm_.apply_(q_THE);
   if (attention.key_norm) key_norm_.apply_(k_TGE);
   if (attention.rope) {
@@ -136,6 +162,8 @@ void DecoderBlock::attend_heads(Flow& flow) const {
     rotate_(q_THE, table);
     rotate_(k_TGE, table);
   }
+  q_THE = transformed_heads(q_THE, query_transform_);
+  k_TGE = transformed_heads(k_TGE, key_transform_);
   if (flow.attention_states != nullptr) *flow.attention_states = {q_THE.transpose(0, 1), k_TGE.transpose(0, 1), v_TGE.transpose(0, 1)};
   q_THE = quantized_heads(q_THE, query_quantization_);
   k_TGE = quantized_heads(k_TGE, key_quantization_);

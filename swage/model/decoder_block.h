@@ -13,6 +13,9 @@ namespace swage::model {
 // A linear with its weights. Error(CorruptData) for absent tensors or other shapes.
 Linear load_linear(const LinearDescription& description, const checkpoint::WeightSource& weights);
 
+// What the checkpoint has it multiply its input and output with.
+void load_transforms(Linear& linear, const checkpoint::WeightSource& weights);
+
 class DecoderBlock : public Block {
  public:
   // `rope` may be null for blocks without rotary embedding.
@@ -43,6 +46,7 @@ class DecoderBlock : public Block {
   std::shared_ptr<const Rope> rope_;
   Norm attention_norm_, mlp_norm_, query_norm_, key_norm_;
   at::Tensor router_ED_;
+  std::shared_ptr<const ops::Transform> query_transform_, key_transform_;  // null: none
   std::optional<ActivationQuantization> query_quantization_, key_quantization_, value_quantization_;
 };
 

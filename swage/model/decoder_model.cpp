@@ -5,6 +5,16 @@
 #include "swage/base/error.h"
 
 namespace swage::model {
+namespace {
+
+void check_no_transforms(const EmbeddingDescription& embedding, const checkpoint::WeightSource& weights) {
+  for (const auto location : {scheme::TransformLocation::Input, scheme::TransformLocation::Output}) {
+    SWAGE_CHECK(!weights.transform({embedding.name, "Embedding"}, location, embedding.columns), Unsupported, "transform_config: ", embedding.name,
+                ": transforms of embeddings while the model runs are not supported");
+  }
+}
+
+}  // namespace
 
 DecoderModel::DecoderModel(ModelDescription description, at::Device device) : description_(std::move(description)), device_(device) {
   if (description_.rope) rope_ = std::make_shared<const Rope>(*description_.rope, device_);
@@ -58,6 +68,7 @@ std::unique_ptr<Block> DecoderModel::load_block(int64_t index, const checkpoint:
 
 void DecoderModel::load_ends(const checkpoint::WeightSource& weights) {
   const EmbeddingDescription& embedding = description_.embedding;
+  check_no_transforms(embedding, weights);
   embedding_VD_ = load_shaped(weights, embedding.name + ".weight", {embedding.rows, embedding.columns});
   if (const auto& positions = description_.positions) {
     positions_PD_ = load_shaped(weights, positions->name + ".weight", {positions->rows, positions->columns});
@@ -72,6 +83,7 @@ void DecoderModel::load_ends(const checkpoint::WeightSource& weights) {
   const LinearDescription& head = description_.head;
   head_ = Linear{.name = head.name, .rows = head.rows, .columns = head.columns};
   head_->weight_OI = embedding_VD_;
+  load_transforms(*head_, weights);
 }
 
 void DecoderModel::drop_ends() {

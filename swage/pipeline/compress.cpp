@@ -85,6 +85,7 @@ class Compression {
         weights_(reader_, ops::to_torch(context.device), {.weights_only = true}),
         source_model_(model::make_model(reader_.config(), weights_, ops::to_torch(context.device))),
         model_(source_model_) {
+    check_no_transforms(weights_, job.source, "compress");
     check_shapes(reader_, weights_, *model_);
     if (job.chain.rotator != nullptr) rotate(*job.chain.rotator);
     if (job.chain.expert_pruner != nullptr) prune_experts(*job.chain.expert_pruner);

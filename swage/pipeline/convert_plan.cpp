@@ -79,6 +79,7 @@ class Planner {
     SWAGE_CHECK(job_.dtype.empty() || dtype_of_option(job_.dtype), InvalidArgument, "--dtype ", job_.dtype, ": expected bf16, f16 or f32");
     SWAGE_CHECK(!weights_.quantized_modules().empty(), InvalidArgument, job_.source.string(),
                 ": holds no quantized weights, so there is nothing to convert; swage compress quantizes a model");
+    check_no_transforms(weights_, job_.source, "convert");
     const auto& config = weights_.quantization_config();
     SWAGE_CHECK(!config || !config->kv_cache_scheme || job_.to == "dense" || job_.to == "pack-quantized", InvalidArgument, job_.source.string(),
                 ": its quantization_config has a kv_cache_scheme, which ", job_.to, " cannot say; convert to pack-quantized or dense");

@@ -96,6 +96,7 @@ class Estimate {
     if (!is_file_ && holds_weights(folder_)) {
       reader_.emplace(folder_);
       weights_ = std::make_unique<format::CheckpointWeights>(*reader_, at::kCPU, format::CheckpointWeightsOptions{.weights_only = true});
+      check_no_transforms(*weights_, folder_, "compress");
       for (const io::TensorSpec& spec : reader_->tensors()) source_bytes_ += io::data_bytes(spec);
     }
     config_ = reader_ ? reader_->config() : read_config(is_file_ ? job.source : folder_ / "config.json");

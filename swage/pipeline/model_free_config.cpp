@@ -27,7 +27,11 @@ std::optional<scheme::QuantizationConfig> existing_quantization(const checkpoint
   const Json* json = scheme::find_quantization_config(reader.config());
   if (json == nullptr) return {};
   try {
-    return scheme::parse_quantization_config(*json);
+    const scheme::QuantizationConfig config = scheme::parse_quantization_config(*json);
+    const auto online = [](const auto& group) { return group.second.has_online(); };
+    SWAGE_CHECK(std::none_of(config.transforms.begin(), config.transforms.end(), online), Unsupported,
+                "its transform_config has activations multiplied with matrices while the model runs, which a model-free run does not carry over");
+    return config;
   } catch (Error& e) {
     e.add_context(reader.folder().string());
     throw;

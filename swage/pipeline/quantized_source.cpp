@@ -81,6 +81,11 @@ void check_requantization(const format::CheckpointWeights& source, const Assignm
   context.log(Severity::Warning, cat("the source is quantized already (", names, "): its weights are dequantized, and the error of their first rounding stays"));
 }
 
+void check_no_transforms(const format::CheckpointWeights& weights, const std::filesystem::path& source, std::string_view does) {
+  SWAGE_CHECK(!weights.has_transforms(), Unsupported, source.string(), ": its transform_config has activations multiplied with matrices while the model runs, which ", does,
+              " does not carry over; start from the model that it was made of");
+}
+
 void write_dequantized(const checkpoint::Reader& reader, const format::CheckpointWeights& source, const OutputLayout& layout, checkpoint::Writer& writer) {
   for (const std::string& name : layout.dequantized) {
     const at::Tensor values_OI = source.load(name);  // refuses NaN and infinity

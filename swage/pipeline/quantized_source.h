@@ -1,6 +1,9 @@
 // A source that is quantized already: compress takes the values of its weights, which are dequantized on the fly, and leaves behind what
 // else it says of quantization.
 #pragma once
+#include <filesystem>
+#include <string_view>
+
 #include "swage/base/context.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/writer.h"
@@ -21,6 +24,8 @@ Json without_old_keys(const Json& config);
 // Error(InvalidArgument) if the source holds everything as the assignment wants it; otherwise tells the log that the error of the first
 // rounding stays.
 void check_requantization(const format::CheckpointWeights& source, const Assignment& assignment, const Context& context);
+// Error(Unsupported) for a source whose reader multiplies activations with matrices (transform_config): `does` ("compress") knows weights alone.
+void check_no_transforms(const format::CheckpointWeights& weights, const std::filesystem::path& source, std::string_view does);
 // Writes layout.dequantized in their dtype. Error(Numerical) naming a weight that f16 cannot hold.
 void write_dequantized(const checkpoint::Reader& reader, const format::CheckpointWeights& source, const OutputLayout& layout, checkpoint::Writer& writer);
 

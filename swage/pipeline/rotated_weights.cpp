@@ -10,11 +10,11 @@ namespace {
 
 using model::Basis;
 
-solvers::Rotation make_rotation(const char* name, const modifiers::RotationRequest& request, int64_t size, uint64_t seed) {
+ops::Transform make_rotation(const char* name, const modifiers::RotationRequest& request, int64_t size, uint64_t seed) {
   const int64_t block = request.block_size.value_or(size);
   SWAGE_CHECK(size > 0 && size % block == 0, InvalidArgument, "rotation ", name, ": ", size, " columns do not split into blocks of ", block);
   try {
-    return solvers::Rotation(request.kind, block, seed);
+    return solvers::rotation(request.kind, block, seed);
   } catch (Error& e) {
     e.add_context(cat("rotation ", name, " of ", block, " columns; transform_type random-matrix takes any size"));
     throw;
@@ -40,7 +40,7 @@ const model::RotatedTensor* RotatedWeights::find(const std::string& name) const 
   return found == index_of_.end() ? nullptr : &tensors_.tensors[found->second];
 }
 
-const solvers::Rotation& RotatedWeights::rotation_of(Basis basis, int64_t block) const {
+const ops::Transform& RotatedWeights::rotation_of(Basis basis, int64_t block) const {
   if (basis == Basis::Stream) return stream_.front();
   return heads_.size() == 1 ? heads_.front() : heads_[size_t(block)];
 }

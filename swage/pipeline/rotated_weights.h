@@ -40,13 +40,13 @@ class RotatedWeights : public checkpoint::WeightSource {
 
  private:
   const model::RotatedTensor* find(const std::string& name) const;
-  const solvers::Rotation& rotation_of(model::Basis basis, int64_t block) const;
+  const ops::Transform& rotation_of(model::Basis basis, int64_t block) const;
 
   const checkpoint::WeightSource& source_;
   const model::RotatedTensors tensors_;
   std::map<std::string, size_t> index_of_;
-  std::vector<solvers::Rotation> stream_;  // one or none
-  std::vector<solvers::Rotation> heads_;   // one for each layer, one for all, or none
+  std::vector<ops::Transform> stream_;  // one or none
+  std::vector<ops::Transform> heads_;   // one for each layer, one for all, or none
   std::map<std::string, at::ScalarType> types_;
 };
 

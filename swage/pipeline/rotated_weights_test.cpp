@@ -107,7 +107,7 @@ TEST(RotatedWeights, ChangeWhatTheySay) {
   EXPECT_FALSE(config_of_rotated(golden.config, both).get_bool("tie_word_embeddings", true));
   EXPECT_TRUE(config_of_rotated(golden.config, heads).get_bool("tie_word_embeddings", false));
   EXPECT_EQ(both.shape(head), golden.shape(embedding));
-  const solvers::Rotation rotation(solvers::RotationKind::Hadamard, 32, 0);
+  const ops::Transform rotation = solvers::rotation(solvers::RotationKind::Hadamard, 32, 0);
   EXPECT_TRUE(both.load(embedding).equal(rotation.columns(golden.load(embedding))));
   EXPECT_TRUE(both.load(head).equal(rotation.columns(golden.load(embedding) * golden.load("model.norm.weight"))));
 }

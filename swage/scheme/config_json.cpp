@@ -80,7 +80,7 @@ Json to_json(const QuantizationConfig& config) {
   json.set("quant_method", "compressed-tensors");
   json.set("quantization_status", config.quantization_status);
   json.set("sparsity_config", Json::object());
-  json.set("transform_config", Json::object());
+  json.set("transform_config", to_json(config.transforms));
   json.set("version", config.version);
   return json.sorted();
 }

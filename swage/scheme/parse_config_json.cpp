@@ -173,13 +173,6 @@ void check_supported(const Json& json) {
   const std::string method = json.get_string("quant_method", json.find("config_groups") ? "compressed-tensors" : "");
   SWAGE_CHECK(!method.empty(), CorruptData, "missing key \"quant_method\"");
   SWAGE_CHECK(method == "compressed-tensors", Unsupported, "quant_method \"", method, "\": only compressed-tensors is supported");
-  if (const Json* transform = find_set(json, "transform_config")) {
-    within("transform_config", [&] {
-      const Json* groups = find_set(*transform, "config_groups");
-      const bool empty = transform->as_object().empty() || (groups && groups->as_object().empty());
-      SWAGE_CHECK(empty, Unsupported, "checkpoints with transforms are not supported");
-    });
-  }
   if (const Json* sparsity = find_set(json, "sparsity_config")) {
     within("sparsity_config", [&] {
       sparsity->as_object();
@@ -205,8 +198,13 @@ QuantizationConfig parse_quantization_config(const Json& json) {
     SWAGE_CHECK(json.is_object(), CorruptData, "expected an object, found ", json.dump().substr(0, 60));
     check_supported(json);
     QuantizationConfig config;
+    if (const Json* transforms = find_set(json, "transform_config")) {
+      config.transforms = within("transform_config", [&] { return parse_transform_config(*transforms); });
+    }
+    const bool only_transforms = !config.transforms.empty() && find_set(json, "config_groups") == nullptr;
+    const Json no_groups = Json::object();
     within("config_groups", [&] {
-      for (const auto& [name, group] : json.at("config_groups").as_object()) {
+      for (const auto& [name, group] : (only_transforms ? no_groups : json.at("config_groups")).as_object()) {
         config.groups.emplace_back(name, within(name, [&, &name = name, &group = group] { return parse_group(name, group); }));
       }
     });

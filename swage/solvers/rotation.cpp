@@ -1,12 +1,8 @@
 #include "swage/solvers/rotation.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/eye.h>
 #include <ATen/ops/linalg_qr.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/mm.h>
 
-#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -16,8 +12,6 @@
 
 namespace swage::solvers {
 namespace {
-
-constexpr int64_t kPieceNumbers = int64_t{1} << 18;  // that one task rotates: a MiB
 
 // splitmix64 (Steele, Lea, Flood 2014), so that a seed means the same matrix everywhere.
 class Random {
@@ -73,38 +67,15 @@ at::Tensor normalised(const at::Tensor& hadamard) { return hadamard.div(std::sqr
 
 }  // namespace
 
-Rotation::Rotation(RotationKind kind, int64_t n, uint64_t seed) : size_(n) {
+ops::Transform rotation(RotationKind kind, int64_t n, uint64_t seed) {
   SWAGE_CHECK(n > 0, InvalidArgument, "a rotation of ", n, " columns");
-  if (kind == RotationKind::RandomMatrix) {
-    inner_BB = random_orthogonal(n, seed).to(at::kFloat);
-    return;
-  }
+  if (kind == RotationKind::RandomMatrix) return {{}, {}, random_orthogonal(n, seed).to(at::kFloat)};
   SWAGE_CHECK(hadamard_core(n) > 0, InvalidArgument, "no Hadamard matrix of order ", n, " is known here");
   const int64_t inner = inner_size(n);
-  inner_BB = normalised(hadamard(inner));
+  at::Tensor signs_N, outer_AA;
   if (inner < n) outer_AA = normalised(hadamard(n / inner));
   if (kind == RotationKind::RandomHadamard) signs_N = random_signs(n, seed);
+  return {signs_N, outer_AA, normalised(hadamard(inner))};
 }
-
-at::Tensor Rotation::columns(const at::Tensor& x) const {
-  SWAGE_CHECK(x.dim() > 0 && x.size(-1) % size_ == 0 && x.scalar_type() == at::kFloat, InvalidArgument, "rotation: ", x.sizes().back(),
-              " columns are not runs of ", size_);
-  const at::Tensor in_RN = x.cpu().contiguous().view({-1, size_});
-  at::Tensor out_RN = at::empty(in_RN.sizes(), at::kFloat);
-  const int64_t rows = in_RN.size(0), piece = std::max<int64_t>(1, kPieceNumbers / size_), inner = inner_BB.size(0);
-  ops::parallel_tasks((rows + piece - 1) / piece, [] { return 0; }, [&](int64_t task, int) {
-    const int64_t first = task * piece, count = std::min(piece, rows - first);
-    at::Tensor part = in_RN.narrow(0, first, count);
-    if (signs_N.defined()) part = part.mul(signs_N);
-    part = at::mm(part.reshape({-1, inner}), inner_BB);
-    if (outer_AA.defined()) part = at::matmul(outer_AA.t(), part.view({count, size_ / inner, inner}));
-    out_RN.narrow(0, first, count).copy_(part.view({count, size_}));
-  });
-  return out_RN.view(x.sizes());
-}
-
-at::Tensor Rotation::rows(const at::Tensor& x) const { return columns(x.transpose(-1, -2).contiguous()).transpose(-1, -2).contiguous(); }
-
-at::Tensor Rotation::matrix() const { return columns(at::eye(size_, at::kFloat)); }
 
 }  // namespace swage::solvers

@@ -62,28 +62,28 @@ TEST(Rotation, IsOrthogonalAndTheSameForColumnsAndRows) {
   at::manual_seed(3);
   for (const RotationKind kind : kKinds) {
     for (const int64_t n : {1, 2, 8, 36, 64, 288}) {
-      const Rotation rotation(kind, n, 5);
-      const at::Tensor r = rotation.matrix(), identity = at::eye(n, at::kFloat);
+      const ops::Transform turned = rotation(kind, n, 5);
+      const at::Tensor r = turned.matrix(), identity = at::eye(n, at::kFloat);
       const double bound = double(n) * 0x1p-23;
       EXPECT_LE((at::mm(r, r.t()) - identity).abs().max().item<double>(), bound) << n;
       const at::Tensor x = at::randn({5, 3 * n}), blocks = at::block_diag({r, r, r});
-      EXPECT_LE((rotation.columns(x) - at::mm(x, blocks)).abs().max().item<double>(), 8 * bound) << n;
-      EXPECT_LE((rotation.rows(x.t()) - at::mm(blocks.t(), x.t())).abs().max().item<double>(), 8 * bound) << n;
+      EXPECT_LE((turned.columns(x) - at::mm(x, blocks)).abs().max().item<double>(), 8 * bound) << n;
+      EXPECT_LE((turned.rows(x.t()) - at::mm(blocks.t(), x.t())).abs().max().item<double>(), 8 * bound) << n;
       const at::Tensor experts = at::randn({2, n, 3});
-      EXPECT_LE((rotation.rows(experts)[1] - rotation.rows(experts[1])).abs().max().item<double>(), 8 * bound) << n;
+      EXPECT_LE((turned.rows(experts)[1] - turned.rows(experts[1])).abs().max().item<double>(), 8 * bound) << n;
     }
   }
 }
 
 TEST(Rotation, PlainHadamardIsTheMatrixItself) {
   const at::Tensor expected = hadamard(72) / std::sqrt(72.0);
-  EXPECT_LE((Rotation(RotationKind::Hadamard, 72, 1).matrix() - expected).abs().max().item<double>(), 0x1p-23);
+  EXPECT_LE((rotation(RotationKind::Hadamard, 72, 1).matrix() - expected).abs().max().item<double>(), 0x1p-23);
 }
 
 // The first bits of splitmix64 with seed 7, from an independent Python version.
 TEST(Rotation, SignsAreThoseOfTheSeed) {
   const std::string signs = "--++-------++++++-+++---";
-  const at::Tensor plain = Rotation(RotationKind::Hadamard, 24, 7).matrix(), signed_rows = Rotation(RotationKind::RandomHadamard, 24, 7).matrix();
+  const at::Tensor plain = rotation(RotationKind::Hadamard, 24, 7).matrix(), signed_rows = rotation(RotationKind::RandomHadamard, 24, 7).matrix();
   for (int i = 0; i < 24; ++i) EXPECT_TRUE(signed_rows[i].equal(signs[size_t(i)] == '+' ? plain[i] : -plain[i])) << i;
 }
 
@@ -93,25 +93,25 @@ TEST(Rotation, SeedsDifferAndThreadsDoNot) {
   const at::Tensor x = at::randn({3000, 288});
   for (const RotationKind kind : {RotationKind::RandomHadamard, RotationKind::RandomMatrix}) {
     at::set_num_threads(1);
-    const at::Tensor alone = Rotation(kind, 288, 5).columns(x);
+    const at::Tensor alone = rotation(kind, 288, 5).columns(x);
     at::set_num_threads(3);
-    EXPECT_TRUE(Rotation(kind, 288, 5).columns(x).equal(alone));
-    EXPECT_FALSE(Rotation(kind, 288, 6).columns(x).equal(alone));
+    EXPECT_TRUE(rotation(kind, 288, 5).columns(x).equal(alone));
+    EXPECT_FALSE(rotation(kind, 288, 6).columns(x).equal(alone));
   }
   at::set_num_threads(threads);
 }
 
 TEST(Rotation, SizesThatDoNotFitAreRefused) {
   try {
-    Rotation(RotationKind::RandomHadamard, 92, 1);
+    rotation(RotationKind::RandomHadamard, 92, 1);
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::InvalidArgument);
     EXPECT_THAT(e.what(), HasSubstr("no Hadamard matrix of order 92 is known here"));
   }
-  EXPECT_NO_THROW(Rotation(RotationKind::RandomMatrix, 92, 1));
-  EXPECT_THROW(Rotation(RotationKind::Hadamard, 0, 1), Error);
-  EXPECT_THROW(Rotation(RotationKind::Hadamard, 8, 1).columns(at::zeros({2, 12})), Error);
+  EXPECT_NO_THROW(rotation(RotationKind::RandomMatrix, 92, 1));
+  EXPECT_THROW(rotation(RotationKind::Hadamard, 0, 1), Error);
+  EXPECT_THROW(rotation(RotationKind::Hadamard, 8, 1).columns(at::zeros({2, 12})), Error);
 }
 
 }  // namespace
