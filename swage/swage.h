@@ -37,7 +37,7 @@ struct CompressOptions {
   std::string recipe_file;
   std::string method = "gptq";
   Json method_fields = Json::object();
-  std::vector<std::string> rotate;  // before the method: R1, R2; see SpinQuantModifier
+  std::vector<std::string> rotate;  // before the method: R1 to R4; see SpinQuantModifier
   std::optional<double> prune_experts;  // before the method: the share of the experts of each layer that goes; see REAPPruningModifier
 
   TextSource data;
@@ -70,7 +70,7 @@ struct EstimateOptions {
   std::string recipe_file;
   std::string method = "gptq";
   Json method_fields = Json::object();
-  std::vector<std::string> rotate;  // before the method: R1, R2; see SpinQuantModifier
+  std::vector<std::string> rotate;  // before the method: R1 to R4; see SpinQuantModifier
   std::optional<double> prune_experts;  // before the method: the share of the experts of each layer that goes; see REAPPruningModifier
   int64_t num_calibration_samples = 512;
   int64_t max_seq_length = 2048;

@@ -84,7 +84,7 @@ std::string flag_of(std::string field) {
 void RecipeOptions::add_to(CLI::App& command) {
   command.add_option("--recipe", recipe_file, "YAML or JSON recipe; LLM Compressor's are read as they are")->type_name("FILE");
   command.add_option("--method", method, "gptq, or rtn (round to nearest, needs no data); or to prune: sparsegpt, wanda, magnitude (needs no data); or to take whole experts out: reap")->capture_default_str()->type_name("");
-  command.add_option("--rotate", rotate, "R1,R2: rotations folded into the weights first, which spread outliers: R1 of the residual stream, R2 of the values of each head (recipes: SpinQuantModifier)")
+  command.add_option("--rotate", rotate, "R1,R2: rotations folded into the weights first, which spread outliers: R1 of the residual stream, R2 of the values of each head. R3 (queries and keys) and R4 (input of down_proj) are computed by the reader: vLLM, swage (recipes: SpinQuantModifier, QuIPModifier)")
       ->delimiter(',')->allow_extra_args(false)->type_name("");
   command.add_option("--prune-experts", prune_experts, "share of the experts of each layer that go first, between 0 and 1: those that matter least on the calibration text (REAP)")->type_name("");
   modifiers::GptqConfig gptq;

@@ -114,6 +114,7 @@ struct Totals {
     bytes += module.bytes;
     if (module.is_transform) return;
     parameters += count_of(module.shape);
+    if (const auto bias = module.tensors.find("bias"); bias != module.tensors.end()) parameters += count_of(bias->second.shape);
     if (module.scheme == "float") return;
     quantized_parameters += count_of(module.shape);
     quantized_bytes += module.bytes;

@@ -23,7 +23,8 @@ class DecoderModel : public Model {
   std::vector<std::string> tensors_of_block(int64_t index) const override;
   const MoeDescription* mixture(int64_t index) const override { return std::get_if<MoeDescription>(&block_at(index).mlp); }
   std::vector<SmoothingPair> smoothing_pairs(int64_t index) const override;
-  RotatedTensors rotated_tensors(bool stream, bool heads) const override { return model::rotated_tensors(description_, stream, heads); }
+  RotatedTensors rotated_tensors(const RotatedSpaces& spaces) const override { return model::rotated_tensors(description_, spaces); }
+  RotationSites rotation_sites() const override { return model::rotation_sites(description_); }
   std::unique_ptr<Block> load_block(int64_t index, const checkpoint::WeightSource& weights) const override;
   void load_ends(const checkpoint::WeightSource& weights) override;
   void drop_ends() override;

@@ -43,8 +43,9 @@ class Model {
   virtual const MoeDescription* mixture(int64_t index) const = 0;
   // What can be rescaled in block `index`.
   virtual std::vector<SmoothingPair> smoothing_pairs(int64_t index) const = 0;
-  // What R1 (`stream`) and R2 (`heads`) change; errors as there.
-  virtual RotatedTensors rotated_tensors(bool stream, bool heads) const = 0;
+  // What turning these spaces changes, and where R3 and R4 are; errors as there.
+  virtual RotatedTensors rotated_tensors(const RotatedSpaces& spaces) const = 0;
+  virtual RotationSites rotation_sites() const = 0;
 
   virtual std::unique_ptr<Block> load_block(int64_t index, const checkpoint::WeightSource& weights) const = 0;
   // Loads embedding and head weights; call before embed() or logits(). The head of a tied model is the embedding.

@@ -124,54 +124,57 @@ struct AwqConfig {
   }
 };
 
-// Rotations folded into the weights (SpinQuantModifier).
+// Rotations (SpinQuantModifier).
 struct SpinQuantConfig {
   std::vector<std::string> rotations = {"R1", "R2"};
   std::string transform_type = "hadamard";
   bool randomize = false;
   bool learnable = false;
-  std::string precision = "float64";
+  std::string precision = "float32";
   std::optional<int64_t> transform_block_size;
   std::optional<int64_t> seed;
   Json mappings, norm_mappings, transform_config;
 
   template <class V>
   void visit(V& v) {
-    v("rotations", rotations, "R1: the residual stream; R2: the values of each head; R3 and R4, which a reader has to compute, are not supported");
+    v("rotations", rotations, "folded into the weights: R1, the residual stream; R2, the values of each head; computed by the reader: R3, queries and keys; R4, the input of down_proj");
     v("transform_type", transform_type, "hadamard; random-hadamard: with random signs; random-matrix: any orthogonal matrix, for sizes that have no Hadamard matrix");
     v("randomize", randomize, "whether every layer gets an R2 of its own; of the random types");
     v("learnable", learnable, "trained rotations: not supported");
-    v("precision", precision, "accepted for LLM Compressor's recipes: matrices are made in float64 and applied in float32");
-    v("transform_block_size", transform_block_size, "columns that are rotated together; unset: all of the residual stream, and a head");
+    v("precision", precision, "float32 or float64: of R3 and R4 in the file and in the reader; here matrices are made in float64 and applied in float32");
+    v("transform_block_size", transform_block_size, "columns that are rotated together by R1, R2 and R4; unset: all of them, and a head");
     v("seed", seed, "of the random types; unset: the run's seed");
     v("mappings", mappings, "not supported: the architecture is known");
     v("norm_mappings", norm_mappings, "not supported: the architecture is known");
-    v("transform_config", transform_config, "not supported: it describes what a reader computes");
+    v("transform_config", transform_config, "not supported: rotations says what it would say");
   }
 };
 
-// QuIP (QuIPModifier): read to be refused with a reason.
+// Rotations of what linears read and make, computed by the reader (QuIPModifier).
 struct QuipConfig {
   std::vector<std::string> rotations = {"v"};
   std::string transform_type = "random-hadamard";
-  Json targets, ignore;  // pattern or list
+  std::vector<std::string> targets = {"Linear"};
+  std::vector<std::string> ignore = {"lm_head"};
   bool randomize = false;
   bool learnable = false;
-  std::string precision = "float64";
+  std::string precision = "float32";
   std::optional<int64_t> transform_block_size;
+  std::optional<int64_t> seed;
   Json transform_config;
 
   template <class V>
   void visit(V& v) {
     v("rotations", rotations, "v: what a linear reads; u: what it makes");
-    v("transform_type", transform_type, "hadamard, random-hadamard or random-matrix");
-    v("targets", targets, "linears that are rotated");
-    v("ignore", ignore, "linears that are not");
-    v("randomize", randomize, "whether every linear gets matrices of its own");
+    v("transform_type", transform_type, "hadamard: powers of two only; random-hadamard: with random signs; random-matrix: any orthogonal matrix");
+    v("targets", targets, "linears that are rotated: a class (Linear), an exact name, or re: and a regular expression");
+    v("ignore", ignore, "linears that are not, written like targets");
+    v("randomize", randomize, "matrices of its own for every linear: not supported");
     v("learnable", learnable, "trained rotations: not supported");
-    v("precision", precision, "of the matrices");
-    v("transform_block_size", transform_block_size, "columns that are rotated together");
-    v("transform_config", transform_config, "not supported: it describes what a reader computes");
+    v("precision", precision, "float32 or float64: of the matrices in the file and in the reader; here they are applied in float32");
+    v("transform_block_size", transform_block_size, "columns that are rotated together; unset: all of them");
+    v("seed", seed, "of the random types; unset: the run's seed");
+    v("transform_config", transform_config, "not supported: the other fields say what it would say");
   }
 };
 

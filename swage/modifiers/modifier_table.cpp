@@ -8,6 +8,7 @@
 #include "swage/modifiers/gptq.h"
 #include "swage/modifiers/magnitude_pruning.h"
 #include "swage/modifiers/modifier.h"
+#include "swage/modifiers/quip.h"
 #include "swage/modifiers/reap.h"
 #include "swage/modifiers/round_to_nearest.h"
 #include "swage/modifiers/smooth_quant.h"
@@ -70,8 +71,6 @@ std::unique_ptr<Modifier> make_log_equalization(const Json& fields, const std::s
   return make<SmoothQuant, SmoothQuantConfig>(with_algorithm, source);
 }
 
-std::unique_ptr<Modifier> make_quip_of_recipe(const Json& fields, const std::string& source) { return make_quip(what_is_asked(fields, source), source); }
-
 constexpr std::array kTable = {
     ModifierRow{"AWQModifier", "awq", make<Awq, AwqConfig>},
     ModifierRow{"ConstantPruningModifier", "constant", make<ConstantPruning, ConstantPruningConfig>},
@@ -79,7 +78,7 @@ constexpr std::array kTable = {
     ModifierRow{"LogarithmicEqualizationModifier", "logequalization", make_log_equalization},
     ModifierRow{"MagnitudePruningModifier", "magnitude", make<MagnitudePruning, MagnitudePruningConfig>},
     ModifierRow{"QuantizationModifier", "rtn", make<RoundToNearest, QuantizationConfig>},
-    ModifierRow{"QuIPModifier", "quip", make_quip_of_recipe},
+    ModifierRow{"QuIPModifier", "quip", make<Quip, QuipConfig>},
     ModifierRow{"REAPPruningModifier", "reap", make<Reap, ReapConfig>},
     ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>},
     ModifierRow{"SparseGPTModifier", "sparsegpt", make<SparseGpt, SparseGptConfig>},

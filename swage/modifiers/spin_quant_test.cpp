@@ -40,10 +40,8 @@ TEST(SpinQuant, FieldsAndDefaultsAreLlmCompressors) {
 
 TEST(SpinQuant, WhatCannotBeIsRefused) {
   const char* const name = "SpinQuantModifier";
-  expect_refused(name, R"({"rotations": ["R1", "R5"]})", ErrorKind::InvalidArgument, "rotations: \"R5\": expected R1 or R2");
-  expect_refused(name, R"({"rotations": []})", ErrorKind::InvalidArgument, "rotations: expected R1, R2 or both");
-  expect_refused(name, R"({"rotations": ["R1", "R3"]})", ErrorKind::Unsupported, "R3 is computed on the activations while the model runs");
-  expect_refused(name, R"({"rotations": ["r4"]})", ErrorKind::Unsupported, "transform_config");
+  expect_refused(name, R"({"rotations": ["R1", "R5"]})", ErrorKind::InvalidArgument, "rotations: \"R5\": expected R1, R2, R3 or R4");
+  expect_refused(name, R"({"rotations": []})", ErrorKind::InvalidArgument, "rotations: expected some of R1, R2, R3 and R4");
   expect_refused(name, R"({"transform_type": "fourier"})", ErrorKind::InvalidArgument, "transform_type \"fourier\": expected hadamard, random-hadamard or random-matrix");
   expect_refused(name, R"({"randomize": true})", ErrorKind::InvalidArgument, "use transform_type random-hadamard");
   expect_refused(name, R"({"learnable": true})", ErrorKind::Unsupported, "learnable");
@@ -52,16 +50,43 @@ TEST(SpinQuant, WhatCannotBeIsRefused) {
   expect_refused(name, R"({"seed": -1})", ErrorKind::InvalidArgument, "seed -1");
   expect_refused(name, R"({"mappings": {"embedding": "x"}})", ErrorKind::Unsupported, "mappings");
   expect_refused(name, R"({"norm_mappings": []})", ErrorKind::Unsupported, "norm_mappings");
-  expect_refused(name, R"({"transform_config": {"config_groups": {}}})", ErrorKind::Unsupported, "transform_config: rotations that a reader computes");
+  expect_refused(name, R"({"transform_config": {"config_groups": {}}})", ErrorKind::Unsupported, "transform_config: matrices at places of one's own choice are not written");
   expect_refused(name, R"({"rotation": ["R1"]})", ErrorKind::InvalidArgument, "rotations");
 }
 
-TEST(Quip, SaysWhyItsRotationsCannotBeFolded) {
-  expect_refused("QuIPModifier", "{}", ErrorKind::Unsupported, "rotations v turn what each linear reads or makes while the model runs");
-  expect_refused("QuIPModifier", R"({"rotations": ["v", "u"], "targets": "Linear", "ignore": ["lm_head"]})", ErrorKind::Unsupported, "rotations v, u");
-  expect_refused("QuIPModifier", R"({"rotations": ["w"]})", ErrorKind::InvalidArgument, "rotations: \"w\": expected u or v");
-  expect_refused("QuIPModifier", R"({"transform_type": "x"})", ErrorKind::InvalidArgument, "transform_type \"x\"");
-  expect_refused("QuIPModifier", R"({"learnable": true})", ErrorKind::Unsupported, "learnable");
+TEST(SpinQuant, OnlineRotationsAreAskedFor) {
+  const RotationRequest all = request_of(R"({"rotations": ["R1", "R2", "r3", "R4"], "precision": "torch.float64"})");
+  EXPECT_TRUE(all.stream && all.heads && all.keys && all.inner && all.is_online() && !all.inputs && !all.outputs);
+  EXPECT_EQ(all.precision, "float64");
+  EXPECT_FALSE(request_of("{}").is_online());
+}
+
+TEST(Quip, FieldsAndDefaultsAreLlmCompressors) {
+  const auto make = [](const char* fields) { return make_modifier("QuIPModifier", parse_json(fields, "fields"), "test"); };
+  const auto plain = make("{}"), both = make(R"({"rotations": ["V", "u"], "targets": "re:.*q_proj$", "ignore": [], "transform_type": "hadamard", "transform_block_size": 64, "seed": 9})");
+  const RotationRequest &v = dynamic_cast<const Rotator&>(*plain).request(), &vu = dynamic_cast<const Rotator&>(*both).request();
+  EXPECT_TRUE(v.inputs && !v.outputs && !v.stream && !v.heads && !v.keys && !v.inner && v.is_online());
+  EXPECT_EQ(v.kind, solvers::RotationKind::RandomHadamard);
+  EXPECT_EQ(v.targets, std::vector<std::string>{"Linear"});
+  EXPECT_EQ(v.ignore, std::vector<std::string>{"lm_head"});
+  EXPECT_TRUE(vu.inputs && vu.outputs && vu.ignore.empty());
+  EXPECT_EQ(vu.kind, solvers::RotationKind::Hadamard);
+  EXPECT_EQ(vu.targets, std::vector<std::string>{"re:.*q_proj$"});
+  EXPECT_EQ(vu.block_size, 64);
+  EXPECT_EQ(vu.seed, 9u);
+  const auto again = make_modifier(both->name(), both->config(), "test");  // as a recipe that was written is read
+  EXPECT_EQ(dynamic_cast<const Rotator&>(*again).request().targets, vu.targets);
+}
+
+TEST(Quip, WhatCannotBeIsRefused) {
+  const char* const name = "QuIPModifier";
+  expect_refused(name, R"({"rotations": ["w"]})", ErrorKind::InvalidArgument, "rotations: \"w\": expected u or v");
+  expect_refused(name, R"({"rotations": []})", ErrorKind::InvalidArgument, "rotations: expected v, u or both");
+  expect_refused(name, R"({"targets": []})", ErrorKind::InvalidArgument, "targets: expected linears");
+  expect_refused(name, R"({"transform_type": "x"})", ErrorKind::InvalidArgument, "transform_type \"x\"");
+  expect_refused(name, R"({"learnable": true})", ErrorKind::Unsupported, "learnable");
+  expect_refused(name, R"({"randomize": true})", ErrorKind::Unsupported, "randomize: matrices of its own for every linear are not made");
+  expect_refused(name, R"({"transform_config": {"config_groups": {}}})", ErrorKind::Unsupported, "transform_config");
 }
 
 TEST(Chain, RotationsComeFirstAndOnce) {

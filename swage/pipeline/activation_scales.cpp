@@ -32,15 +32,16 @@ io::Dtype scale_dtype_of(const QuantizationArgs& args, io::Dtype stored) {
 bool needs_range(const QuantizationArgs& activations) { return activations.dynamic != Dynamic::Yes; }
 
 std::unique_ptr<observers::Observer> observe_inputs(const QuantizationArgs& activations, const std::vector<model::Flow>& flows, int expert,
-                                                    const std::function<void(size_t)>& done) {
+                                                    const std::shared_ptr<const ops::Transform>& transform, const std::function<void(size_t)>& done) {
   auto observer = observers::make_observer("", activations, observers::Role::Activation);
   std::vector<observers::BatchRange> ranges(flows.size());
   eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) {
-    ranges[size_t(i)] = observer->range_of(seen_by(flows[size_t(i)], expert));
+    const at::Tensor x_TI = seen_by(flows[size_t(i)], expert);
+    ranges[size_t(i)] = observer->range_of(transform ? transform->columns(x_TI) : x_TI);
     done(size_t(i));
   });
   for (const observers::BatchRange& range : ranges) observer->add(range);
-  return observer->has_range() || expert < 0 ? std::move(observer) : observe_inputs(activations, flows, -1, done);
+  return observer->has_range() || expert < 0 ? std::move(observer) : observe_inputs(activations, flows, -1, transform, done);
 }
 
 model::ActivationQuantization input_quantization(const QuantizationArgs& args, const observers::Observer* observed, at::ScalarType stored) {

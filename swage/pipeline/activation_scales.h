@@ -23,10 +23,11 @@ io::Dtype scale_dtype_of(const scheme::QuantizationArgs& args, io::Dtype stored)
 // Whether the activations' scale, or a part of it, has to come from calibration.
 bool needs_range(const scheme::QuantizationArgs& activations);
 
-// The observer that `activations` name, after what all flows' linears are about to read, one flow a batch and in their order; or the
-// rows routed to `expert` if that is not negative and any are. `done`: told of each flow that is not needed any more, in any thread.
+// The observer that `activations` name, after what all flows' linears are about to read, multiplied with `transform` if there is one, one flow a
+// batch and in their order; or the rows routed to `expert` if that is not negative and any are. `done`: told of each flow that is not needed any more, in any thread.
 // Error(Numerical) for NaN or infinity.
 std::unique_ptr<observers::Observer> observe_inputs(const scheme::QuantizationArgs& activations, const std::vector<model::Flow>& flows, int expert,
+                                                    const std::shared_ptr<const ops::Transform>& transform = nullptr,
                                                     const std::function<void(size_t)>& done = [](size_t) {});
 
 // The quantization of a linear's input with the scale of the observed range, rounded to the type it is stored in (static scales:

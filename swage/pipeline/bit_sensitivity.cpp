@@ -106,10 +106,16 @@ class SensitivityPass {
     }
     if (linears.empty()) return;
     const int64_t columns = block.linears[size_t(linears[0])].columns;
+    const LinearInput input{block.linears[size_t(linears[0])].input_transform};
+    for (const int index : linears) {
+      const Linear& linear = block.linears[size_t(index)];
+      SWAGE_CHECK(linear.input_transform == input.transform, Unsupported, linear.name, ": a bit budget needs linears that read one input to be rotated alike");
+    }
     modifiers::Statistics routed;
-    if (job_.moe_routed && group.expert >= 0) routed = input_statistics(activations, columns, group.expert, {}, scratch_);
+    if (job_.moe_routed && group.expert >= 0) routed = input_statistics(activations, columns, group.expert, input, scratch_);
     const bool own = routed.gram_II.defined() && routed.tokens >= columns;
-    if (!own && !shared.gram_II.defined()) shared = input_statistics(activations, columns, -1, {}, scratch_);
+    if (!own && (!shared.gram_II.defined() || shared_with_ != input.transform)) shared = input_statistics(activations, columns, -1, input, scratch_);
+    if (!own) shared_with_ = input.transform;
     measure_linears(block, linears, own ? routed : shared);
   }
 
@@ -201,6 +207,7 @@ class SensitivityPass {
   std::map<int, at::Tensor> probe_weights_;  // of the current block's linears
   Streams base_;                             // of the float model
   std::vector<Streams> streams_;             // by unit
+  std::shared_ptr<const ops::Transform> shared_with_;  // what the inputs of the stage's statistics were multiplied with
   at::Tensor scratch_;
 };
 

@@ -136,6 +136,8 @@ class Compression {
     model_ = model::make_model(config(), *experts_, ops::to_torch(context_.device));
   }
 
+  const OnlineRotations* online() const { return rotated_ ? &rotated_->online() : nullptr; }
+
   // The model's weights and config.
   const checkpoint::WeightSource& values() const {
     if (experts_) return *experts_;
@@ -163,6 +165,7 @@ class Compression {
       if (is_new) fresh.push_back(spec);
       else rewritten.insert(name);
     }
+    fresh.insert(fresh.end(), online()->tensors().begin(), online()->tensors().end());
     OutputLayout layout = output_layout(reader_, weights_, *model_, assignment, rewritten);
     for (io::TensorSpec& spec : fresh) {
       layout.bytes += io::data_bytes(spec);
@@ -173,7 +176,7 @@ class Compression {
 
   // What follows from the assignment.
   void lay_out() {
-    rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_);
+    rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_, online());
     sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
     SWAGE_CHECK(!experts_ || !needs_owl(sparsity_), Unsupported, job_.chain.text(), ": owl looks at the model as it is; prune its experts in a run before");
     layout_ = layout_of(assignment_);
@@ -255,6 +258,7 @@ class Compression {
     if (rotated_ && !steps.finished(kRotated)) {
       const auto timed = clock_.time("rotate");
       for (const auto& [name, type] : rotated_types()) writer.put(name, rotated_->load(name).to(at::kCPU, type));
+      online()->write(writer);
       steps.finish(kRotated);
     }
     if (calibrates()) {
@@ -262,7 +266,7 @@ class Compression {
     } else {
       run_data_free(run);
     }
-    write_side_files(reader_, config(), assignment_, job_.recipe_yaml, writer);
+    write_side_files(reader_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(), job_.recipe_yaml, writer);
     {
       const auto timed = clock_.time("sync");
       writer.close_shards();
@@ -329,7 +333,16 @@ class Compression {
     if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds));
     release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
-    for (const std::string& warning : rescalings_.warnings) context_.log(Severity::Warning, warning);
+    for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
+  }
+
+  // Of what was asked for.
+  std::vector<std::string> warnings() const {
+    std::vector<std::string> out = rescalings_.warnings;
+    if (!rotated_) return out;
+    const std::vector<std::string> of_readers = online()->warnings();
+    out.insert(out.end(), of_readers.begin(), of_readers.end());
+    return out;
   }
 
   void fill_sizes(PlanInput& in) const {
@@ -354,6 +367,9 @@ class Compression {
     for (const io::TensorSpec& spec : layout_.tensors) {
       if (types.contains(spec.name)) add_copied(io::data_bytes(spec));
     }
+    in.copied_bytes += online()->bytes();
+    in.rotated_inputs = online()->inputs();
+    in.rotated_outputs = online()->outputs();
   }
 
   void check(const Text& text, const checkpoint::Writer& writer) {
@@ -393,7 +409,7 @@ class Compression {
     if (assignment_.budget) out.set("bit_budget", budget_report(assignment_, units_, costs_, outcome_));
     if (experts_) out.set("expert_pruning", expert_report(*experts_, modules_));
     Json modules = Json::array(), warnings = Json::array();
-    for (const std::string& warning : rescalings_.warnings) warnings.push_back(warning);
+    for (const std::string& warning : this->warnings()) warnings.push_back(warning);
     for (const std::string& warning : memory_.warnings()) warnings.push_back(warning);
     for (const ModuleReport& module : modules_) {
       if (!module.experts) modules.push_back(module.to_json());

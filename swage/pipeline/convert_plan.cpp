@@ -12,6 +12,7 @@
 #include "swage/format/awq.h"
 #include "swage/format/gptq.h"
 #include "swage/format/stored_tensors.h"
+#include "swage/pipeline/quantized_source.h"
 
 namespace swage::pipeline {
 namespace {

@@ -135,6 +135,7 @@ class Estimate {
         if (weights_) check_rotatable(weights_->encoded_modules(), folder_.string());
         const RotatedWeights rotated(source, *model_, job_.chain.rotator->request(), context_.seed);
         model_ = model::make_model(config_of_rotated(config_, rotated), source);
+        rotations_ = std::make_unique<OnlineRotations>(rotated.online());
       }
       if (job_.chain.expert_pruner != nullptr) {
         if (weights_) check_prunable(weights_->encoded_modules(), folder_.string());
@@ -169,8 +170,10 @@ class Estimate {
     SWAGE_CHECK(!assignment_.budget || !whole_, Unsupported, job_.chain.text(), ": a bit budget is measured on the model as it is; prune its experts in a run before");
     if (assignment_.budget) keep_to_budget_of_shapes();
     if (model_) {
-      const Rescalings rescalings = resolve_rescalings(job_.chain, *model_, assignment_);
+      const Rescalings rescalings = resolve_rescalings(job_.chain, *model_, assignment_, rotations_.get());
       warnings_.insert(warnings_.end(), rescalings.warnings.begin(), rescalings.warnings.end());
+      const std::vector<std::string> of_readers = rotations_ ? rotations_->warnings() : std::vector<std::string>();
+      warnings_.insert(warnings_.end(), of_readers.begin(), of_readers.end());
       sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
       return;
     }
@@ -201,6 +204,12 @@ class Estimate {
     in.moe_routed = job_.moe_routed;
     in.rotates = job_.chain.rotator != nullptr;
     in.whole = whole_ ? &*whole_ : nullptr;
+    if (rotations_) {
+      in.copied_bytes += rotations_->bytes();
+      in.output_bytes += rotations_->bytes();
+      in.rotated_inputs = rotations_->inputs();
+      in.rotated_outputs = rotations_->outputs();
+    }
     in.keeps_activations = true;
     in.check_tokens = calibrated && job_.check ? kCheckTokens : 0;
     in.threads = at::get_num_threads();
@@ -241,6 +250,7 @@ class Estimate {
   std::unique_ptr<model::Model> model_;                 // null: known by its sizes only
   model::ModelShape shape_;
   std::optional<model::ModelShape> whole_;              // before experts go
+  std::unique_ptr<const OnlineRotations> rotations_;    // of a recipe with rotations
   Assignment assignment_;
   Sparsity sparsity_;
   std::vector<std::string> warnings_;

@@ -3,8 +3,8 @@
 #include <memory>
 #include <optional>
 
-#include "swage/model/activation_quantization.h"
 #include "swage/pipeline/activations.h"
+#include "swage/pipeline/linear_input.h"
 #include "swage/solvers/target.h"
 
 namespace swage::pipeline {
@@ -26,10 +26,9 @@ class FloatStream {
   // What the quantized stream's inputs were multiplied with since the last step: for the moments, this stream's count as multiplied too.
   void scale_inputs(const at::Tensor& factor_I);
 
-  // Moments of the current stage between this stream and `quantized`, whose inputs count as quantized by `input`. With `residual` also those of
+  // Moments of the current stage between this stream and `quantized`, whose inputs count as `input` has them seen; this one's as multiplied. With `residual` also those of
   // what the residual stream lacks. `held_out`: those of every kHeldOut-th sequence; else those of the others.
-  solvers::TargetMoments moments(const Activations& quantized, const std::optional<model::ActivationQuantization>& input, bool residual,
-                                 bool held_out) const;
+  solvers::TargetMoments moments(const Activations& quantized, const LinearInput& input, bool residual, bool held_out) const;
 
  private:
   static constexpr size_t kHeldOut = 8;

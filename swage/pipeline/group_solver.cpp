@@ -41,7 +41,7 @@ void GroupSolver::solve(const std::vector<Linear*>& group, int expert) {
   std::vector<std::vector<Linear*>> parts;  // that one modifier solves at once, for inputs that are quantized alike
   for (Linear* linear : group) {
     if (run_.assignment.find(linear->name) == nullptr) continue;
-    const auto goes_with = [&](const std::vector<Linear*>& part) { return are_solved_alike(part[0]->name, linear->name); };
+    const auto goes_with = [&](const std::vector<Linear*>& part) { return are_solved_alike(*part[0], *linear); };
     const auto part = std::find_if(parts.begin(), parts.end(), goes_with);
     if (part != parts.end()) part->push_back(linear);
     else parts.push_back({linear});
@@ -63,9 +63,10 @@ void GroupSolver::prune(const std::vector<Linear*>& group, int expert) {
   }
   while (!left.empty()) {
     const Sparsity::Choice choice = *run_.sparsity.find(left[0]->name);
+    const std::shared_ptr<const ops::Transform> transform = left[0]->input_transform;
     const auto is_pruned_alike = [&](const Linear* linear) {
       const Sparsity::Choice& other = *run_.sparsity.find(linear->name);
-      return other.by == choice.by && other.pattern.sparsity == choice.pattern.sparsity;
+      return linear->input_transform == transform && other.by == choice.by && other.pattern.sparsity == choice.pattern.sparsity;
     };
     const auto rest = std::stable_partition(left.begin(), left.end(), is_pruned_alike);
     prune(choice, {left.begin(), rest}, expert);
@@ -78,7 +79,7 @@ void GroupSolver::prune(const Sparsity::Choice& choice, const std::vector<Linear
   for (const Linear* linear : linears) tasks.push_back({linear->name, linear->weight_OI, stored_type(run_, linear->name)});
   std::string warning;
   modifiers::Statistics statistics;
-  if (choice.by->needs_calibration()) statistics = inputs_.statistics(linears[0]->columns, expert, {}, warning);
+  if (choice.by->needs_calibration()) statistics = inputs_.statistics(linears[0]->columns, expert, {linears[0]->input_transform}, warning);
   std::vector<modifiers::SparsifiedLinear> pruned;
   {
     const auto timed = run_.clock.time("prune", names_of(linears));
@@ -95,9 +96,9 @@ void GroupSolver::prune(const Sparsity::Choice& choice, const std::vector<Linear
   }
 }
 
-bool GroupSolver::are_solved_alike(const std::string& a, const std::string& b) const {
-  return &run_.assignment.quantizer_of(a) == &run_.assignment.quantizer_of(b) &&
-         run_.assignment.find(a)->input_activations == run_.assignment.find(b)->input_activations;
+bool GroupSolver::are_solved_alike(const Linear& a, const Linear& b) const {
+  return a.input_transform == b.input_transform && &run_.assignment.quantizer_of(a.name) == &run_.assignment.quantizer_of(b.name) &&
+         run_.assignment.find(a.name)->input_activations == run_.assignment.find(b.name)->input_activations;
 }
 
 void GroupSolver::quantize(const modifiers::Quantizer& quantizer, const std::vector<Linear*>& linears, int expert) {
@@ -108,7 +109,8 @@ void GroupSolver::quantize(const modifiers::Quantizer& quantizer, const std::vec
     tasks.back().keep_zeros = run_.sparsity.find(linear->name) != nullptr;
     pruned = pruned || tasks.back().keep_zeros;
   }
-  const std::optional<model::ActivationQuantization> input = inputs_.quantization(tasks[0], expert);
+  const std::shared_ptr<const ops::Transform> transform = linears[0]->input_transform;
+  const LinearInput input{transform, inputs_.quantization(tasks[0], expert, transform)};
   std::string warning;
   modifiers::Statistics statistics;
   std::vector<solvers::CorrectedTarget> targets;
@@ -126,8 +128,8 @@ void GroupSolver::quantize(const modifiers::Quantizer& quantizer, const std::vec
   for (size_t i = 0; i < linears.size(); ++i) {
     if (!warning.empty()) solved[i].warnings.push_back(warning);
     if (!targets.empty()) solved[i].target = {targets[i].ridge, targets[i].fitted, targets[i].held_out};
-    linears[i]->input_quantization = input;
-    if (input) put_input(run_.writer, linears[i]->name, *input, tasks[i].stored_dtype);
+    linears[i]->input_quantization = input.quantization;
+    if (input.quantization) put_input(run_.writer, linears[i]->name, *input.quantization, tasks[i].stored_dtype);
     put(*linears[i], std::move(solved[i]), statistics.tokens);
   }
 }

@@ -47,7 +47,7 @@ class GroupSolver {
 
   void prune(const std::vector<model::Linear*>& group, int expert);
   void prune(const Sparsity::Choice& choice, const std::vector<model::Linear*>& linears, int expert);
-  bool are_solved_alike(const std::string& a, const std::string& b) const;
+  bool are_solved_alike(const model::Linear& a, const model::Linear& b) const;
   void quantize(const modifiers::Quantizer& quantizer, const std::vector<model::Linear*>& linears, int expert);
   void put(model::Linear& linear, modifiers::SolvedLinear solved, int64_t tokens);
 

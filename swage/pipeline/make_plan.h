@@ -1,5 +1,8 @@
 // The plan of a run from the shapes of its model.
 #pragma once
+#include <set>
+#include <string>
+
 #include "swage/model/shape.h"
 #include "swage/modifiers/chain.h"
 #include "swage/pipeline/assignment.h"
@@ -21,6 +24,7 @@ struct PlanInput {
   bool moe_routed = false;
   bool keeps_activations = false;  // saves those of each layer, to be gone on from
   bool rotates = false;            // weights are turned as they are read
+  std::set<std::string> rotated_inputs = {}, rotated_outputs = {};  // linears at which activations are turned
   int64_t check_tokens = 0;        // of the perplexity check; 0 without
   int threads = 1;
   bool offloads = false;           // activations lie in a file

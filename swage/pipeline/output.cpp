@@ -179,9 +179,10 @@ void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout
   }
 }
 
-void write_side_files(const checkpoint::Reader& reader, const Json& config, const Assignment& assignment, const std::string& recipe_yaml,
-                      checkpoint::Writer& writer) {
+void write_side_files(const checkpoint::Reader& reader, const Json& config, const Assignment& assignment, const scheme::TransformGroups& transforms,
+                      const std::string& recipe_yaml, checkpoint::Writer& writer) {
   scheme::QuantizationConfig quantization;
+  quantization.transforms = transforms;
   for (const scheme::Scheme& scheme : assignment.schemes) {  // one that leaves its modules unquantized has served its purpose, as has a candidate that no module got
     if (scheme.weights && !scheme.targets.empty()) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), scheme);
   }
@@ -194,7 +195,7 @@ void write_side_files(const checkpoint::Reader& reader, const Json& config, cons
 void write_side_files(const checkpoint::Reader& reader, const Json& source_config, const scheme::QuantizationConfig& quantization,
                       const std::string& recipe_yaml, checkpoint::Writer& writer) {
   Json config = without_old_keys(source_config);
-  const bool quantized = !quantization.groups.empty() || quantization.kv_cache_scheme;
+  const bool quantized = !quantization.groups.empty() || quantization.kv_cache_scheme || !quantization.transforms.empty();
   if (quantized || config.find("quantization_config") != nullptr) {
     config.set("quantization_config", quantized ? scheme::to_json(quantization) : Json());
   }

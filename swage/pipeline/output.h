@@ -38,10 +38,10 @@ uint64_t stored_bytes(const scheme::Scheme& scheme, const model::ModuleInfo& mod
 void put_quantized(checkpoint::Writer& writer, const std::string& module, const scheme::Scheme& scheme, const format::QuantizedWeight& weight);
 // Copies the tensors named in `layout.copied`, and drops their pages.
 void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout, checkpoint::Writer& writer);
-// `config` (that of the source, as the output needs it) with its quantization_config, and every tokenizer, template, code and licence file of
+// `config` (that of the source, as the output needs it) with its quantization_config, `transforms` in it, and every tokenizer, template, code and licence file of
 // the source folder.
-void write_side_files(const checkpoint::Reader& reader, const Json& config, const Assignment& assignment, const std::string& recipe_yaml,
-                      checkpoint::Writer& writer);
+void write_side_files(const checkpoint::Reader& reader, const Json& config, const Assignment& assignment, const scheme::TransformGroups& transforms,
+                      const std::string& recipe_yaml, checkpoint::Writer& writer);
 
 // The same with a quantization_config that is given.
 void write_side_files(const checkpoint::Reader& reader, const Json& source_config, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,

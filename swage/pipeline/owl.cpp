@@ -9,6 +9,7 @@
 #include "swage/base/memory.h"
 #include "swage/eval/forward.h"
 #include "swage/pipeline/activations.h"
+#include "swage/pipeline/linear_input.h"
 #include "swage/solvers/owl.h"
 
 namespace swage::pipeline {
@@ -19,11 +20,11 @@ using model::Block, model::Flow, modifiers::Sparsifier;
 bool asks_for_owl(const Sparsifier& sparsifier) { return sparsifier.rules().owl_m > 0; }
 
 // Sum over the sequences of the norms of the input's columns.
-at::Tensor column_norms(const Activations& activations) {
+at::Tensor column_norms(const Activations& activations, const LinearInput& input) {
   const std::vector<Flow>& flows = activations.flows();
   std::vector<at::Tensor> norms(flows.size());
   eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) {
-    norms[size_t(i)] = flows[size_t(i)].input_TI.square().sum(0).sqrt_();
+    norms[size_t(i)] = input.transformed(flows[size_t(i)].input_TI).square().sum(0).sqrt_();
     activations.release(size_t(i));
   });
   at::Tensor sum_I = at::zeros_like(norms[0]);
@@ -60,12 +61,16 @@ class OwlPass {
     std::vector<solvers::OwlLinear> layer;
     for (size_t s = 0; s < block->stages.size(); ++s) {
       at::Tensor norm_I;  // one input for the whole stage
+      LinearInput measured;
       for (const model::InputGroup& group : block->stages[s].groups) {
         for (const int index : group.linears) {
           const model::Linear& linear = block->linears[size_t(index)];
           const Sparsity::Choice* choice = sparsity_.find(linear.name);
           if (choice == nullptr || choice->by != &by_) continue;
-          if (!norm_I.defined()) norm_I = column_norms(activations);
+          if (!norm_I.defined() || measured.transform != linear.input_transform) {
+            measured = {linear.input_transform};
+            norm_I = column_norms(activations, measured);
+          }
           layer.push_back({linear.weight_OI, norm_I});
         }
       }

@@ -226,7 +226,7 @@ class Calibration {
     if (first == nullptr) return;
     const std::vector<LinearShape> linears = shapes_of(block, group, true);
     const modifiers::Quantizer& by = in_.assignment.quantizer_of(first->name);
-    const bool quantized_input = in_.assignment.find(first->name)->input_activations.has_value();
+    const bool quantized_input = in_.assignment.find(first->name)->input_activations.has_value() || in_.rotated_inputs.contains(first->name);
     const double columns = double(first->columns), row_bytes = double(in_.row_tokens) * columns * kFloat;
     const double copies = quantized_input ? (std::min(kQuantizedAtOnce, double(in_.rows)) + 2 * in_.threads) * row_bytes : 0;
     double corrected = 0;
@@ -276,10 +276,11 @@ class Calibration {
     const Stage& stage = block.stages[s];
     double largest = 0;
     for (const InputGroup& group : stage.groups) {
-      double rows = 0, columns = 0;
+      double rows = 0, columns = 0, turned = 0;
       for (const int index : group.linears) {
         const ModuleInfo& linear = block.linears[size_t(index)];
-        rows += double(linear.rows);
+        rows += double(linear.rows) * (in_.rotated_outputs.contains(linear.name) ? 2 : 1);
+        if (in_.rotated_inputs.contains(linear.name)) turned = kFloat * double(linear.columns);
         columns = double(linear.columns);
         const bool routed = stage.name.starts_with("expert ") && block.experts > 0;
         const double tokens = routed ? tokens_ * double(block.top_k) / double(block.experts) : tokens_;
@@ -287,7 +288,7 @@ class Calibration {
         if (corrects_) work().linear_flops += 2 * tokens * double(linear.parameters());
       }
       work().moved_bytes += streams() * kForwardPasses * kFloat * tokens_ * (rows + columns);
-      largest = std::max(largest, kFloat * rows + kCode16 * columns);
+      largest = std::max(largest, kFloat * rows + kCode16 * columns + turned);
     }
     double a_thread = double(in_.row_tokens) * largest;
     if (s == 0) a_thread += attention(block);

@@ -62,8 +62,11 @@ bool quantizes(const Assignment& assignment, const SmoothingPair& pair) {
   return std::any_of(pair.consumers.begin(), pair.consumers.end(), [&](const std::string& name) { return assignment.find(name) != nullptr; });
 }
 
-// Why a linear cannot be divided after it was solved; empty if it can.
-std::string obstacle_to(const SmoothingPair& pair, const Assignment& assignment) {
+// Why a pair is left alone; empty if it need not be.
+std::string obstacle_to(const SmoothingPair& pair, const Assignment& assignment, const OnlineRotations* rotations) {
+  const auto is_rotated = [&](const std::string& consumer) { return rotations->inputs().contains(consumer); };
+  const bool rotated = rotations != nullptr && (rotations->outputs().contains(pair.producer) || std::any_of(pair.consumers.begin(), pair.consumers.end(), is_rotated));
+  if (rotated) return "the reader rotates what is between them";
   const scheme::Scheme* producer = assignment.find(pair.producer);
   if (producer != nullptr && !scales_divide(*producer->weights)) return "the producer's scheme has no float scale for each row";
   if (pair.cached && assignment.kv_cache) return "the scales of the KV cache are those of the values as they are";
@@ -82,7 +85,7 @@ void note_rewritten(const Rescaling& rescaling, const Assignment& assignment, Re
 
 }  // namespace
 
-Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model& model, const Assignment& assignment) {
+Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model& model, const Assignment& assignment, const OnlineRotations* rotations) {
   Rescalings out;
   if (chain.rescalers.empty()) return out;
   std::vector<Selection> selections;
@@ -95,7 +98,7 @@ Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model&
         if (selections[i].takes(rescaling.pair)) rescaling.by.push_back(chain.rescalers[i]);
       }
       if (rescaling.by.empty() || !quantizes(assignment, rescaling.pair)) continue;
-      const std::string obstacle = obstacle_to(rescaling.pair, assignment);
+      const std::string obstacle = obstacle_to(rescaling.pair, assignment, rotations);
       if (!obstacle.empty()) {
         out.warnings.push_back(cat(rescaling.pair.producer, " -> ", rescaling.pair.consumers[0], ": not rescaled, as ", obstacle));
         continue;

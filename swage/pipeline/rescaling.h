@@ -7,6 +7,7 @@
 #include "swage/model/model.h"
 #include "swage/modifiers/chain.h"
 #include "swage/pipeline/assignment.h"
+#include "swage/pipeline/online_rotations.h"
 
 namespace swage::pipeline {
 
@@ -25,9 +26,9 @@ struct Rescalings {
 };
 
 // A pair takes part if one of its consumers is quantized, and if its producer, where that is a quantized linear, has one float scale
-// or more to a row, which can be divided later. Error(InvalidArgument) naming a mapping of the recipe that matches nothing, or that is
+// or more to a row, which can be divided later. One between whose layers the reader rotates (`rotations`, may be null) does not. Error(InvalidArgument) naming a mapping of the recipe that matches nothing, or that is
 // no identity for this architecture.
-Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model& model, const Assignment& assignment);
+Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model& model, const Assignment& assignment, const OnlineRotations* rotations = nullptr);
 
 // w / s as the producer of a pair will be stored: s_I is changed a little so that it is exactly the quotient of the old and the new
 // values, where these are not 0. w_I f32, `stored` the type of the stored tensor.

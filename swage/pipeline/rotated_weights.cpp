@@ -27,7 +27,7 @@ uint64_t seed_of(uint64_t seed, uint64_t use) { return seed * 0x9e3779b97f4a7c15
 }  // namespace
 
 RotatedWeights::RotatedWeights(const checkpoint::WeightSource& source, const model::Model& model, const modifiers::RotationRequest& request, uint64_t seed)
-    : source_(source), tensors_(model.rotated_tensors(request.stream, request.heads)) {
+    : source_(source), online_(model, request, seed), tensors_(model.rotated_tensors({request.stream, request.heads, online_.inputs(), online_.outputs()})) {
   for (size_t i = 0; i < tensors_.tensors.size(); ++i) index_of_[tensors_.tensors[i].name] = i;
   seed = request.seed.value_or(seed);
   if (request.stream) stream_.push_back(make_rotation("R1", request, tensors_.stream_size, seed_of(seed, 1)));
@@ -40,9 +40,11 @@ const model::RotatedTensor* RotatedWeights::find(const std::string& name) const 
   return found == index_of_.end() ? nullptr : &tensors_.tensors[found->second];
 }
 
-const ops::Transform& RotatedWeights::rotation_of(Basis basis, int64_t block) const {
+const ops::Transform& RotatedWeights::rotation_of(Basis basis, const model::RotatedTensor& tensor) const {
+  if (basis == Basis::Input) return online_.folded(scheme::TransformLocation::Input, tensor.reads);
+  if (basis == Basis::Output) return online_.folded(scheme::TransformLocation::Output, tensor.makes);
   if (basis == Basis::Stream) return stream_.front();
-  return heads_.size() == 1 ? heads_.front() : heads_[size_t(block)];
+  return heads_.size() == 1 ? heads_.front() : heads_[size_t(tensor.block)];
 }
 
 std::vector<int64_t> RotatedWeights::shape(const std::string& name) const {
@@ -56,8 +58,8 @@ at::Tensor RotatedWeights::rotate(const std::string& name, const at::Tensor& val
   if (tensor->ones) return at::ones(value.sizes(), at::kFloat);
   at::Tensor out = value.to(at::kCPU, at::kFloat);
   if (tensor->norm) out = out.mul(source_.load(*tensor->norm).cpu());
-  if (tensor->columns != Basis::Other) out = rotation_of(tensor->columns, tensor->block).columns(out);
-  if (tensor->rows != Basis::Other) out = rotation_of(tensor->rows, tensor->block).rows(out);
+  if (tensor->columns != Basis::Other) out = rotation_of(tensor->columns, *tensor).columns(out);
+  if (tensor->rows != Basis::Other) out = rotation_of(tensor->rows, *tensor).rows(out);
   return out;
 }
 

@@ -11,12 +11,13 @@
 #include "swage/model/model.h"
 #include "swage/modifiers/rotator.h"
 #include "swage/pipeline/assignment.h"
-#include "swage/solvers/rotation.h"
+#include "swage/pipeline/online_rotations.h"
 
 namespace swage::pipeline {
 
 // With h the residual stream and R orthogonal, h R stands for h: embedding rows and what is added to the stream become y R, weights that
 // read it W diag(g) R with g the norm in between, which becomes ones, since rms(h R) = rms(h). R2 the same for the values of every head.
+// What a linear reads or makes is rotated by whoever runs the model, transform() here; its weight is W T, or T^T W.
 // Const calls may come from several threads. Everything is f32.
 class RotatedWeights : public checkpoint::WeightSource {
  public:
@@ -28,6 +29,9 @@ class RotatedWeights : public checkpoint::WeightSource {
   at::Tensor load(const std::string& name) const override;
   std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override { return source_.input_quantization(module); }
   std::optional<scheme::QuantizationArgs> kv_cache_quantization() const override { return source_.kv_cache_quantization(); }
+  std::shared_ptr<const ops::Transform> transform(const scheme::ModuleName& module, scheme::TransformLocation location, int64_t columns) const override {
+    return online_.find(module.name, location, columns);
+  }
   void prefetch(const std::vector<std::string>& names) const override;
 
   // `value` as load() would turn it: tensor `name` of the source, or one expert's part of it. On the CPU.
@@ -37,12 +41,14 @@ class RotatedWeights : public checkpoint::WeightSource {
 
   const std::vector<model::RotatedTensor>& tensors() const { return tensors_.tensors; }
   bool unties_head() const { return tensors_.unties_head; }
+  const OnlineRotations& online() const { return online_; }
 
  private:
   const model::RotatedTensor* find(const std::string& name) const;
-  const ops::Transform& rotation_of(model::Basis basis, int64_t block) const;
+  const ops::Transform& rotation_of(model::Basis basis, const model::RotatedTensor& tensor) const;
 
   const checkpoint::WeightSource& source_;
+  const OnlineRotations online_;
   const model::RotatedTensors tensors_;
   std::map<std::string, size_t> index_of_;
   std::vector<ops::Transform> stream_;  // one or none

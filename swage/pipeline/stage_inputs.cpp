@@ -18,8 +18,7 @@ constexpr size_t kAtOnce = 8;  // sequences whose inputs are chosen and quantize
 
 }  // namespace
 
-modifiers::Statistics input_statistics(const Activations& activations, int64_t columns, int expert, const std::optional<model::ActivationQuantization>& input,
-                                       at::Tensor& scratch) {
+modifiers::Statistics input_statistics(const Activations& activations, int64_t columns, int expert, const LinearInput& input, at::Tensor& scratch) {
   modifiers::Statistics out;
   const std::vector<model::Flow>& flows = activations.flows();
   out.gram_II = at::zeros({columns, columns}, flows[0].input_TI.options().dtype(at::kDouble));
@@ -30,7 +29,7 @@ modifiers::Statistics input_statistics(const Activations& activations, int64_t c
       const model::Flow& flow = flows[first + size_t(i)];
       at::Tensor& x_TI = inputs[size_t(i)];
       x_TI = expert < 0 ? flow.input_TI : flow.input_TI.index_select(0, flow.routed_rows_of(expert));
-      if (input) x_TI = model::fake_quantize(x_TI, *input);
+      x_TI = input.seen(x_TI);
     });
     for (size_t i = 0; i < inputs.size(); ++i) {
       out.tokens += inputs[i].size(0);
@@ -48,15 +47,15 @@ void StageInputs::begin(const model::Stage* stage) {
   shared_ = {};
 }
 
-std::optional<model::ActivationQuantization> StageInputs::quantization(const modifiers::LinearTask& task, int expert) {
+std::optional<model::ActivationQuantization> StageInputs::quantization(const modifiers::LinearTask& task, int expert, const std::shared_ptr<const ops::Transform>& transform) {
   if (!task.scheme->input_activations) return {};
   const auto timed = run_.clock.time("input scales");
   const scheme::QuantizationArgs& args = *task.scheme->input_activations;
-  const auto observed = needs_range(args) ? observe_inputs(args, activations_.flows(), moe_routed_ ? expert : -1, release_) : nullptr;
+  const auto observed = needs_range(args) ? observe_inputs(args, activations_.flows(), moe_routed_ ? expert : -1, transform, release_) : nullptr;
   return input_quantization(args, observed.get(), task.stored_dtype);
 }
 
-modifiers::Statistics StageInputs::statistics(int64_t columns, int expert, const std::optional<model::ActivationQuantization>& input, std::string& warning) {
+modifiers::Statistics StageInputs::statistics(int64_t columns, int expert, const LinearInput& input, std::string& warning) {
   const auto timed = run_.clock.time("gram");
   if (expert >= 0 && moe_routed_) {
     modifiers::Statistics routed = gram(columns, expert, input);
@@ -64,13 +63,14 @@ modifiers::Statistics StageInputs::statistics(int64_t columns, int expert, const
     warning = cat("expert ", expert, " saw ", routed.tokens, " tokens, fewer than its ", columns, " inputs: solved with the statistics of all tokens");
   }
   std::optional<scheme::QuantizationArgs> wanted_for;
-  if (input) wanted_for = input->args;
-  if (!shared_.gram_II.defined() || shared_for_ != wanted_for) shared_ = gram(columns, -1, input);
+  if (input.quantization) wanted_for = input.quantization->args;
+  if (!shared_.gram_II.defined() || shared_for_ != wanted_for || shared_with_ != input.transform) shared_ = gram(columns, -1, input);
   shared_for_ = wanted_for;
+  shared_with_ = input.transform;
   return shared_;
 }
 
-modifiers::Statistics StageInputs::gram(int64_t columns, int expert, const std::optional<model::ActivationQuantization>& input) {
+modifiers::Statistics StageInputs::gram(int64_t columns, int expert, const LinearInput& input) {
   return input_statistics(activations_, columns, expert, input, scratch_);
 }
 
@@ -78,7 +78,7 @@ bool StageInputs::can_correct(const modifiers::Quantizer& quantizer, int expert)
   return float_ != nullptr && stage_ != nullptr && quantizer.target() != modifiers::Target::Weights && !(moe_routed_ && expert >= 0);
 }
 
-std::vector<solvers::CorrectedTarget> StageInputs::correct(const modifiers::Quantizer& quantizer, const std::optional<model::ActivationQuantization>& input,
+std::vector<solvers::CorrectedTarget> StageInputs::correct(const modifiers::Quantizer& quantizer, const LinearInput& input,
                                                            std::vector<modifiers::LinearTask>& tasks, modifiers::Statistics& statistics) {
   const bool residual = stage_->into_residual && quantizer.target() == modifiers::Target::Residual;
   std::vector<at::Tensor> weights;
@@ -103,6 +103,7 @@ void StageInputs::scale(const at::Tensor& factor_I, bool mlp, const modifiers::S
   if (float_ != nullptr) float_->scale_inputs(factor_I);
   shared_ = after;
   shared_for_.reset();
+  shared_with_.reset();
 }
 
 }  // namespace swage::pipeline

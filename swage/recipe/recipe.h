@@ -21,7 +21,7 @@ struct Recipe {
 Recipe parse_recipe(std::string_view text, const std::string& source);
 // One modifier by its short or recipe name.
 Recipe single_modifier(std::string_view method, const Json& fields, const std::string& source);
-// The same after these rotations (R1, R2), as the command line asks for them; none if empty. Before them REAP with `prune_experts` as its
+// The same after these rotations (R1 to R4), as the command line asks for them; none if empty. Before them REAP with `prune_experts` as its
 // sparsity, if there is one.
 Recipe recipe_of_method(std::string_view method, const Json& fields, const std::vector<std::string>& rotations, std::optional<double> prune_experts);
 // As parse_recipe() reads it back.
