@@ -13,6 +13,7 @@ namespace swage {
 namespace {
 
 constexpr int kMaxDepth = 100;
+constexpr size_t kLongestKey = 1000;  // readers look for a key's colon in 1024 bytes; longer keys are marked
 constexpr int64_t kMaxNodes = 1'000'000;  // aliases could otherwise multiply a small text without end
 
 Json plain_scalar(const std::string& text) {
@@ -84,7 +85,8 @@ void write(const Json& value, int level, std::string& out) {
   const std::string indent(size_t(level) * 2, ' ');
   if (value.is_object()) {
     for (const auto& [key, member] : value.as_object()) {
-      out += indent + scalar_text(Json(key)) + ":";
+      const std::string text = scalar_text(Json(key));
+      out += text.size() > kLongestKey ? cat(indent, "? ", text, "\n", indent, ":") : cat(indent, text, ":");
       if (is_leaf(member)) {
         out += " " + scalar_text(member) + "\n";
       } else {

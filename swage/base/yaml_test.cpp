@@ -77,5 +77,15 @@ TEST(Yaml, ControlCharactersSurvive) {
   EXPECT_EQ(parse_yaml(dump_yaml(json), "again"), json) << dump_yaml(json);
 }
 
+// Readers look for the colon of a plain key in its first 1024 bytes; control characters take six each.
+TEST(Yaml, LongKeysSurvive) {
+  for (const std::string& key : {std::string(5000, 'k'), std::string(400, '\x01')}) {
+    Json inner, json;
+    inner.set(key, Json(1));
+    json.set(key, inner);
+    EXPECT_EQ(parse_yaml(dump_yaml(json), "again"), json);
+  }
+}
+
 }  // namespace
 }  // namespace swage
