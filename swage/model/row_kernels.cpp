@@ -125,6 +125,21 @@ SWAGE_ROWS float absmax(const float* x, int64_t count) {
   return largest;
 }
 
+// A column with a NaN has NaN for both ends.
+SWAGE_ROWS void column_ranges(const float* x, int64_t rows, int64_t size, float* __restrict low, float* __restrict high, double* __restrict sum) {
+  for (int64_t row = 0; row < rows; ++row, x += size) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < size; ++i) {
+      const float v = x[i];
+      low[i] = (v < low[i]) | (v != v) ? v : low[i];
+      high[i] = (v > high[i]) | (v != v) ? v : high[i];
+    }
+    if (sum == nullptr) continue;
+#pragma GCC ivdep
+    for (int64_t i = 0; i < size; ++i) sum[i] += double(__builtin_fabsf(x[i]));
+  }
+}
+
 SWAGE_ROWS void round_to_integers(const float* __restrict x, int64_t count, float scale, float zero_point, float low, float high,
                                   float* __restrict out) {
   for (int64_t i = 0; i < count; ++i) {

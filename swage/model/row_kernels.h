@@ -20,6 +20,8 @@ struct VisibleKeys {
 void softmax(float* scores, int64_t rows, int64_t keys, float scale, const VisibleKeys& visible);
 // Largest |x| of `count` values.
 float absmax(const float* x, int64_t count);
+// Least, largest and sum of |x| of each column of x [rows, size], on top of what `low`, `high` and `sum` hold. NaN where a column holds one. sum: null if it is not wanted.
+void column_ranges(const float* x, int64_t rows, int64_t size, float* low, float* high, double* sum);
 // out = clamp(round(x / scale + zero_point), low, high), minus zero_point, times scale
 void round_to_integers(const float* x, int64_t count, float scale, float zero_point, float low, float high, float* out);
 // out = float8_e4m3(clamp(x / scale, -448, 448)) * scale

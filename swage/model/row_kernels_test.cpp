@@ -61,6 +61,22 @@ TEST_P(RowKernels, AbsmaxFindsEveryPlace) {
   }
 }
 
+TEST_P(RowKernels, ColumnRangesGoOnFromWhatIsThere) {
+  at::manual_seed(5);
+  const int64_t size = GetParam();
+  const at::Tensor x = at::randn({11, size});
+  for (const bool wanted : {false, true}) {
+    at::Tensor low = at::full({size}, 0.5f), high = at::full({size}, 0.25f), sum = at::full({size}, 2.0, at::kDouble);
+    rows::column_ranges(x.const_data_ptr<float>(), 11, size, low.mutable_data_ptr<float>(), high.mutable_data_ptr<float>(), wanted ? sum.mutable_data_ptr<double>() : nullptr);
+    EXPECT_TRUE(low.equal(x.amin(0).clamp_max(0.5f)) && high.equal(x.amax(0).clamp_min(0.25f)));
+    at::Tensor broken = x.clone();
+    broken.select(0, 3).fill_(std::numeric_limits<float>::quiet_NaN());
+    rows::column_ranges(broken.const_data_ptr<float>(), 11, size, low.mutable_data_ptr<float>(), high.mutable_data_ptr<float>(), nullptr);
+    EXPECT_TRUE(low.isnan().all().item<bool>() && high.isnan().all().item<bool>());
+    EXPECT_TRUE(at::allclose(sum, wanted ? x.to(at::kDouble).abs().sum(0) + 2 : at::full({size}, 2.0, at::kDouble), 1e-14, 0));
+  }
+}
+
 TEST_P(RowKernels, SoftmaxOverVisibleKeys) {
   at::manual_seed(4);
   const int64_t keys = GetParam() + 3, window = 5;

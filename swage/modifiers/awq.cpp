@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "swage/base/error.h"
 #include "swage/base/fields.h"
@@ -18,17 +19,25 @@ namespace {
 
 constexpr solvers::ScaleSearch kAbsmax{.kind = solvers::ScaleSearch::Kind::Absmax};
 
-// A consumer as the search sees it: some of its rows, and its grid.
+// Parts of the sampled rows. All candidates are tried on the first part, the best of them and s = 1 on the others too. A part is scaled, rounded and
+// multiplied at once: what that takes stays in a core's cache.
+constexpr int64_t kParts = 4, kFinalists = 6;
+
+// Some rows of a consumer, and their grid.
 struct Sample {
   at::Tensor weight_OI;  // f32
   solvers::GridSpec spec;
 };
 
-Sample sample_of(const LinearTask& task) {
-  const int64_t rows = task.weight_OI.size(0), most = Awq::kSampledRows;
-  Sample out{task.weight_OI.to(at::kCPU, at::kFloat), grid_spec(*task.scheme->weights, task.stored_dtype)};
-  if (out.spec.group_rows == 1 && rows > most) {  // rows have scales of their own
-    out.weight_OI = out.weight_OI.index_select(0, at::arange(most).mul_(rows).floor_divide_(most));
+// The parts of a consumer, each with rows from everywhere in it. Rows that share scales stay together, in one part.
+std::vector<Sample> sampled_parts(const LinearTask& task) {
+  const at::Tensor w_OI = task.weight_OI.to(at::kCPU, at::kFloat);
+  const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
+  if (spec.group_rows != 1) return {{w_OI, spec}};
+  const int64_t rows = w_OI.size(0), most = std::min(rows, Awq::kSampledRows);
+  std::vector<Sample> out;
+  for (int64_t part = 0; part < std::min(kParts, most); ++part) {
+    out.push_back({w_OI.index_select(0, at::arange(part, most, kParts).mul_(rows).floor_divide_(most)), spec});
   }
   return out;
 }
@@ -40,19 +49,35 @@ at::Tensor rounded(const Sample& sample, const at::Tensor& s_I) {
   return solvers::dequantize_from_grid(solvers::quantize_to_grid(scaled_OI, grid), grid).div_(s_I);
 }
 
-// tr((Q(W s) / s - W) H (...)^T) of each candidate, summed over the consumers.
+// Adds tr((Q(W s) / s - W) H (...)^T) of these weights to the errors of these candidates.
+void add_errors(const std::vector<Sample>& samples, const at::Tensor& gram_II, const std::vector<at::Tensor>& tried, const std::vector<int64_t>& candidates,
+                std::vector<double>& error) {
+  ops::parallel_tasks(int64_t(candidates.size()), [] { return 0; }, [&](int64_t i, int) {
+    const size_t candidate = size_t(candidates[size_t(i)]);
+    for (const Sample& sample : samples) {
+      error[candidate] += quadratic_form(rounded(sample, tried[candidate]).sub_(sample.weight_OI), gram_II);
+    }
+  });
+}
+
+// The error of each candidate, summed over the consumers; infinite for those that the first part of the rows ruled out.
 std::vector<double> errors_by_gram(const RescaleTask& task, const std::vector<at::Tensor>& tried) {
-  std::vector<Sample> samples;
+  std::vector<Sample> first, others;
   for (const LinearTask& consumer : task.consumers) {
-    if (consumer.scheme != nullptr) samples.push_back(sample_of(consumer));
+    if (consumer.scheme == nullptr) continue;
+    const std::vector<Sample> parts = sampled_parts(consumer);
+    first.push_back(parts[0]);
+    others.insert(others.end(), parts.begin() + 1, parts.end());
   }
   const at::Tensor gram_II = task.statistics.gram_II.to(at::kCPU, at::kFloat);
   std::vector<double> error(tried.size(), 0.0);
-  ops::parallel_tasks(int64_t(tried.size()), [] { return 0; }, [&](int64_t i, int) {
-    for (const Sample& sample : samples) {
-      error[size_t(i)] += quadratic_form(rounded(sample, tried[size_t(i)]).sub_(sample.weight_OI), gram_II);
-    }
-  });
+  std::vector<int64_t> order(tried.size());
+  std::iota(order.begin(), order.end(), 0);
+  add_errors(first, gram_II, tried, order, error);
+  std::stable_sort(order.begin() + 1, order.end(), [&](int64_t a, int64_t b) { return error[size_t(a)] < error[size_t(b)]; });
+  for (size_t i = 1 + kFinalists; i < order.size(); ++i) error[size_t(order[i])] = std::numeric_limits<double>::infinity();
+  order.resize(std::min<size_t>(order.size(), 1 + kFinalists));
+  add_errors(others, gram_II, tried, order, error);
   return error;
 }
 
@@ -129,20 +154,21 @@ at::Tensor Awq::scales(const RescaleTask& task) const {
 
 Cost Awq::cost(std::span<const LinearShape> linears, const CostSetting& setting) const {
   const GroupSize size = size_of(linears);
-  const double tried = double(config_.n_grid) + 1;
-  double sampled = 0, largest = 0;
+  const double tried = double(config_.n_grid) + 1, finalists = std::min(tried, double(1 + kFinalists));
+  const double times = (tried + (kParts - 1) * finalists) / kParts;  // that a sampled weight is tried
+  double sampled = 0, part = 0;
   for (const LinearShape& linear : linears) {
-    const double rows = double(std::min(linear.rows, kSampledRows)), weights = rows * double(linear.columns);
+    const double weights = double(std::min(linear.rows, kSampledRows)) * double(linear.columns);
     sampled += weights;
-    largest = std::max(largest, weights);
+    part = std::max(part, weights / kParts);
   }
   Cost out;
-  // Shares of a consumer's weights; or the Gram matrix in f32 and, on each thread, a candidate scaled, rounded and multiplied.
-  const double shares = 12 * size.largest, trying = 4 * size.columns * size.columns + 4 * sampled + setting.threads * 16 * largest;
+  // Shares of a consumer's weights; or the Gram matrix in f32 and, on each thread, a part scaled, rounded and multiplied.
+  const double shares = 12 * size.largest, trying = 4 * size.columns * size.columns + 4 * sampled + setting.threads * 16 * part;
   out.scratch_bytes = uint64_t(std::max(shares, trying));
-  if (4 * largest < kKeptBelow) out.small_bytes = uint64_t(setting.threads * 24 * largest);
-  out.flops = tried * 2 * sampled * size.columns;
-  out.passes = size.all * 12 + tried * sampled * 14;
+  if (4 * part < kKeptBelow) out.small_bytes = uint64_t(setting.threads * 24 * part);
+  out.flops = times * 2 * sampled * size.columns;
+  out.passes = size.all * 12 + times * sampled * 14;
   return out;
 }
 

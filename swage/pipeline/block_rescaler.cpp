@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <optional>
 
-#include "swage/base/memory.h"
 #include "swage/pipeline/parent_output.h"
 
 namespace swage::pipeline {
@@ -69,7 +68,6 @@ void BlockRescaler::rescale(Block& block, size_t stage, const Rescaling& rescali
     }
     at::Tensor s_I = by->scales(task);
     task.output_error = {};
-    if (by->needs_gram()) release_free_memory();  // of the candidates, in each thread
     if (pair.norm) {
       const at::ScalarType stored = checkpoint::scalar_type_of(run_.reader.find(pair.producer + ".weight")->dtype);
       norm_I = divide_norm(norm_I, stored, s_I).to(at::kFloat);

@@ -46,8 +46,8 @@ void for_each_row(const Grid& grid, int64_t rows, int64_t columns, float no_zero
 }
 
 // Codes of one row as values: `table` has those of float codes.
-void decode_row(const uint8_t* codes, CodeType type, const std::vector<float>& table, const float* scale_I, const float* zero_I, int64_t columns,
-                float* to) {
+void decode_row(const uint8_t* __restrict codes, CodeType type, const std::vector<float>& table, const float* __restrict scale_I,
+                const float* __restrict zero_I, int64_t columns, float* __restrict to) {
   if (type == CodeType::Int) {
     for (int64_t i = 0; i < columns; ++i) to[i] = (static_cast<float>(static_cast<int8_t>(codes[i])) - zero_I[i]) * scale_I[i];
     return;
