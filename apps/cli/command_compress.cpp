@@ -103,9 +103,9 @@ void add_compress(Program& program) {
   command->add_flag("--no-pack", request->no_pack, "one document a row, cut to the length, shorter ones skipped")->group(calibration);
   command->add_flag("--shuffle", o.shuffle, "take the documents in an order drawn from --seed")->group(calibration);
   command->add_flag("--moe-routed", o.moe_routed, "calibrate experts on the tokens routed to them, not on all")->group(calibration);
-  command->add_option("--device-map", o.device_map, "auto: everything the run keeps stays in memory; auto_offload: activations go to disk if memory is short; cpu; cuda")->type_name("MAP")->group(calibration);
-  command->add_option("--max-memory", request->max_memory, "stay inside this much of the host's memory: activations go to a file if the plan asks for it, and what cannot fit is refused")->type_name("cpu=SIZE")->group(calibration);
-  command->add_option("--offload-folder", o.offload_folder, "keep activations in a file in this folder instead of memory; nothing stays there")->type_name("DIR")->group(calibration);
+  command->add_option("--device-map", o.device_map, "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to disk; cpu; cuda")->type_name("MAP")->group(calibration);
+  command->add_option("--max-memory", request->max_memory, "stay inside this much of the host's memory: activations that have no room go to a file, and what cannot fit is refused")->type_name("cpu=SIZE")->group(calibration);
+  command->add_option("--offload-folder", o.offload_folder, "keep activations in a file in this folder instead of memory, with --max-memory those that have no room; nothing stays there")->type_name("DIR")->group(calibration);
   const std::string output = "Output";
   command->add_option("--max-shard-size", request->shard_gib, "most GiB of weights in one file")->capture_default_str()->type_name("GiB")->group(output);
   command->add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete")->group(output);

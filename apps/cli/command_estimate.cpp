@@ -130,7 +130,7 @@ void add_estimate(Program& program) {
   command->add_option("--max-seq-length", o.max_seq_length, "tokens in a row")->capture_default_str()->type_name("")->check(at_least(1))->group(calibration);
   command->add_flag("--moe-routed", o.moe_routed, "experts calibrated on the tokens routed to them, not on all")->group(calibration);
   command->add_flag("--no-check", request->no_check, "without the perplexity check of a calibrated run")->group(calibration);
-  command->add_option("--device-map", o.device_map, "auto: everything the run keeps stays in memory; auto_offload: activations go to disk if memory is short; cpu; cuda")->type_name("MAP");
+  command->add_option("--device-map", o.device_map, "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to disk; cpu; cuda")->type_name("MAP");
   command->add_option("--max-memory", request->max_memory, "fail if the plan takes more of the host's memory; says what would do")->type_name("cpu=SIZE");
   command->add_option("--rates", o.rates, "rates of another machine, a second: gemm= FLOP of f32 products, copy= bytes in memory, disk= bytes of files; with K, M, G or T. What is left out is measured here")->type_name("gemm=60T,...");
   add_compute(*command, program.common);

@@ -91,7 +91,7 @@ TEST(ChatTemplate, AllocatesWithinBounds) {
 TEST(ChatTemplate, CannotReadFiles) {
   const TemporaryFolder folder;
   const std::string file = folder.write("secret.jinja", "secret").string();
-  for (const std::string tag : {"include '" + file + "'", "import '" + file + "' as x", "extends '" + file + "'", "from '" + file + "' import x"}) {
+  for (const std::string& tag : {"include '" + file + "'", "import '" + file + "' as x", "extends '" + file + "'", "from '" + file + "' import x"}) {
     const Error error = error_of([&] { render("{% " + tag + " %}"); });
     EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument) << tag;
     EXPECT_THAT(error.what(), HasSubstr("template not found")) << tag;

@@ -108,7 +108,7 @@ TEST(StoredTransforms, MeetCompressedTensors) {
   const fs::path file = golden::roots().back() / "ct-0.20.0" / "transform_hadamard.safetensors";
   if (!fs::exists(file)) GTEST_SKIP() << "a part of the full set";
   const golden::Tensors tensors = golden::read_safetensors(file);
-  for (const std::string& type : {"hadamard", "random_hadamard"}) {
+  for (const std::string type : {"hadamard", "random_hadamard"}) {
     const auto stored = [&](const std::string& name) { return tensors.at(cat(type, ".", name)); };
     const ops::Transform input = ops::Transform::of_matrix(stored("after.a.R_input.weight"), 1.0 / 8);
     EXPECT_TRUE(input.is_factored());

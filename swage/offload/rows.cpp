@@ -8,6 +8,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -29,22 +30,21 @@ io::FileDescriptor unnamed_file(const fs::path& folder) {
 
 }  // namespace
 
-Rows::Rows(int64_t rows, int64_t numbers, const at::TensorOptions& options, const fs::path& folder) : rows_(rows), numbers_(numbers) {
-  if (folder.empty() || !options.device().is_cpu() || rows * numbers == 0) {
-    data_NF_ = at::empty({rows, numbers}, options);
-    return;
-  }
+Rows::Rows(int64_t rows, int64_t numbers, const at::TensorOptions& options, const Tiers& tiers) : rows_(rows), numbers_(numbers) {
+  if (!tiers.folder.empty() && options.device().is_cpu() && numbers > 0) in_file_ = std::max<int64_t>(0, rows - tiers.rows_in_memory);
+  data_MF_ = at::empty({rows - in_file_, numbers}, options);
+  if (in_file_ == 0) return;
   const uint64_t page = uint64_t(::sysconf(_SC_PAGESIZE));
   stride_bytes_ = (uint64_t(numbers) * sizeof(float) + page - 1) / page * page;
-  file_ = unnamed_file(folder);
-  file_.reserve(stride_bytes_ * uint64_t(rows));
-  void* at = ::mmap(nullptr, stride_bytes_ * uint64_t(rows), PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
+  file_ = unnamed_file(tiers.folder);
+  file_.reserve(stride_bytes_ * uint64_t(in_file_));
+  void* at = ::mmap(nullptr, stride_bytes_ * uint64_t(in_file_), PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
   if (at == MAP_FAILED) io::throw_io_error(file_.path(), "map");
   mapped_ = static_cast<char*>(at);
 }
 
 Rows::~Rows() {
-  if (mapped_ != nullptr) ::munmap(mapped_, stride_bytes_ * uint64_t(rows_));
+  if (mapped_ != nullptr) ::munmap(mapped_, stride_bytes_ * uint64_t(in_file_));
 }
 
 Rows::Rows(Rows&& other) noexcept { *this = std::move(other); }
@@ -52,26 +52,27 @@ Rows::Rows(Rows&& other) noexcept { *this = std::move(other); }
 Rows& Rows::operator=(Rows&& other) noexcept {
   std::swap(rows_, other.rows_);
   std::swap(numbers_, other.numbers_);
+  std::swap(in_file_, other.in_file_);
   std::swap(stride_bytes_, other.stride_bytes_);
-  std::swap(data_NF_, other.data_NF_);
+  std::swap(data_MF_, other.data_MF_);
   std::swap(file_, other.file_);
   std::swap(mapped_, other.mapped_);
   return *this;
 }
 
 at::Tensor Rows::row(int64_t row) const {
-  if (mapped_ == nullptr) return data_NF_[row];
-  return at::from_blob(mapped_ + stride_bytes_ * uint64_t(row), {numbers_}, at::TensorOptions(at::kFloat));
+  if (!in_file(row)) return data_MF_[row - filed_before(row)];
+  return at::from_blob(mapped(row), {numbers_}, at::TensorOptions(at::kFloat));
 }
 
 void Rows::prefetch(int64_t row) const {
-  if (mapped_ != nullptr && row < rows_) (void)::madvise(mapped_ + stride_bytes_ * uint64_t(row), stride_bytes_, MADV_WILLNEED);
+  if (row < rows_ && in_file(row)) (void)::madvise(mapped(row), stride_bytes_, MADV_WILLNEED);
 }
 
 void Rows::release(int64_t row) const {
-  if (mapped_ == nullptr) return;
-  file_.start_writeback(stride_bytes_ * uint64_t(row), stride_bytes_);
-  (void)::madvise(mapped_ + stride_bytes_ * uint64_t(row), stride_bytes_, MADV_DONTNEED);  // a shared mapping: the file keeps what was written
+  if (!in_file(row)) return;
+  file_.start_writeback(stride_bytes_ * uint64_t(filed_before(row)), stride_bytes_);
+  (void)::madvise(mapped(row), stride_bytes_, MADV_DONTNEED);  // a shared mapping: the file keeps what was written
 }
 
 void check_folder(const fs::path& folder) {

@@ -32,9 +32,10 @@ int64_t resident_bytes() {
 
 TEST(Rows, KeepWhatWasWrittenOverRelease) {
   const Folder folder;
-  for (const fs::path& where : {fs::path(), folder.path}) {
-    Rows rows(5, 1025, kOptions, where);  // no multiple of a page
-    EXPECT_EQ(rows.in_file(), !where.empty());
+  for (const int64_t in_memory : {0, 1, 2, 4, 5, 9, -1}) {
+    const Tiers tiers = in_memory < 0 ? Tiers() : Tiers{folder.path, in_memory};
+    Rows rows(5, 1025, kOptions, tiers);  // no multiple of a page
+    EXPECT_EQ(rows.rows_in_file(), in_memory < 0 ? 0 : std::max<int64_t>(0, 5 - in_memory));
     at::manual_seed(1);
     std::vector<at::Tensor> expected;
     for (int64_t r = 0; r < 5; ++r) {
@@ -55,7 +56,7 @@ TEST(Rows, KeepWhatWasWrittenOverRelease) {
 TEST(Rows, InAFileTakeMemoryForTheRowInUseAlone) {
   const Folder folder;
   constexpr int64_t kRows = 64, kNumbers = 256 << 10;  // 64 MiB
-  const Rows rows(kRows, kNumbers, kOptions, folder.path);
+  const Rows rows(kRows, kNumbers, kOptions, {folder.path});
   const int64_t before = resident_bytes();
   int64_t most = 0;
   for (int64_t r = 0; r < kRows; ++r) {
@@ -65,6 +66,24 @@ TEST(Rows, InAFileTakeMemoryForTheRowInUseAlone) {
   }
   EXPECT_LT(most, 16 << 20);  // a row is 1 MiB; the rest is what the process needs on the way
   for (int64_t r = 0; r < kRows; ++r) EXPECT_EQ(rows.row(r)[kNumbers - 1].item<float>(), float(r));
+}
+
+// Of rows that are partly in memory, those of the file are spread evenly: never more than one apart from their share of the rows so far.
+TEST(Rows, OfTheFileLieEvenlyBetweenTheOthers) {
+  const Folder folder;
+  constexpr int64_t kRows = 48, kNumbers = 256 << 10;
+  for (const int64_t in_memory : {16, 24, 40}) {
+    const Rows rows(kRows, kNumbers, kOptions, {folder.path, in_memory});
+    EXPECT_EQ(rows.rows_in_file(), kRows - in_memory);
+    const int64_t before = resident_bytes();
+    for (int64_t r = 0; r < kRows; ++r) {
+      rows.row(r).fill_(float(r));
+      rows.release(r);
+      const int64_t kept = resident_bytes() - before, share = (r + 1) * in_memory / kRows;
+      EXPECT_NEAR(double(kept) / double(1 << 20), double(share), 4) << in_memory << " " << r;
+    }
+    for (int64_t r = 0; r < kRows; ++r) EXPECT_EQ(rows.row(r)[0].item<float>(), float(r));
+  }
 }
 
 TEST(Rows, SayWhatKeepsThemFromTheDisk) {
@@ -77,7 +96,7 @@ TEST(Rows, SayWhatKeepsThemFromTheDisk) {
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
   std::string message;
   try {
-    const Rows rows(4, 1 << 16, kOptions, folder.path);
+    const Rows rows(4, 1 << 16, kOptions, {folder.path});
   } catch (const Error& e) {
     message = e.what();
   }

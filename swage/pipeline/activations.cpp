@@ -14,15 +14,15 @@
 
 namespace swage::pipeline {
 
-Activations::Activations(const model::Model& model, const at::Tensor& ids_NT, const std::filesystem::path& folder, Trace* trace)
-    : trace_(trace), flows_(size_t(ids_NT.size(0))), folder_(folder), tokens_(ids_NT.size(1)) {
+Activations::Activations(const model::Model& model, const at::Tensor& ids_NT, const offload::Tiers& tiers, Trace* trace)
+    : trace_(trace), flows_(size_t(ids_NT.size(0))), tiers_(tiers), tokens_(ids_NT.size(1)) {
   const int64_t rows = ids_NT.size(0);
   {
     const at::Tensor first_TD = model.embed(ids_NT[0], 0);
     width_ = first_TD.size(1);
     options_ = first_TD.options();
   }
-  hidden_ = offload::Rows(rows, tokens_ * width_, options_, folder_);
+  hidden_ = offload::Rows(rows, tokens_ * width_, options_, tiers_);
   eval::for_each_parallel(rows, [&](int64_t row) {
     model::Flow& flow = flows_[size_t(row)];
     flow.hidden_TD = model.embed(ids_NT[row], 0);
@@ -36,7 +36,7 @@ void Activations::make_room(int64_t columns) {
   if (!inputs_.empty() && inputs_.numbers() >= tokens_ * columns) return;
   for (model::Flow& flow : flows_) flow.input_TI = at::Tensor();
   inputs_ = offload::Rows();  // freed before the larger one is taken
-  inputs_ = offload::Rows(int64_t(flows_.size()), tokens_ * columns, options_, folder_);
+  inputs_ = offload::Rows(int64_t(flows_.size()), tokens_ * columns, options_, tiers_);
 }
 
 void Activations::advance(const std::function<void(model::Flow&)>& work, int64_t block) {

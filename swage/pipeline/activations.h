@@ -1,6 +1,6 @@
 // The calibration set on its way through the model: one flow a row, their tensors in two blocks of memory that are
 // allocated once. Activations left to the allocator would come and go in many sizes, and what it cannot reuse adds up to
-// gigabytes over the layers of a model. Both blocks can lie on disk; then rows take memory while they are worked on.
+// gigabytes over the layers of a model. Rows of both blocks can lie on disk; then they take memory while they are worked on.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -18,8 +18,8 @@ namespace swage::pipeline {
 // N rows, T tokens a row, D hidden size, I the widest input of any linear so far.
 class Activations {
  public:
-  // Embeds ids_NT (int64); the model's ends must be loaded. `folder`: where the blocks lie as files; empty: in memory.
-  Activations(const model::Model& model, const at::Tensor& ids_NT, const std::filesystem::path& folder, Trace* trace = nullptr);
+  // Embeds ids_NT (int64); the model's ends must be loaded.
+  Activations(const model::Model& model, const at::Tensor& ids_NT, const offload::Tiers& tiers, Trace* trace = nullptr);
 
   // Makes room for inputs of `columns`; call between blocks, when no flow has an input.
   void make_room(int64_t columns);
@@ -46,7 +46,7 @@ class Activations {
 
   Trace* trace_;
   std::vector<model::Flow> flows_;
-  std::filesystem::path folder_;
+  offload::Tiers tiers_;
   int64_t tokens_, width_ = 0;  // T, D
   at::TensorOptions options_;
   offload::Rows hidden_;  // T * D numbers a row

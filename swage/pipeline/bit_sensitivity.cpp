@@ -44,7 +44,7 @@ class SensitivityPass {
 
   void run(const at::Tensor& ids_NL) {
     job_.model.load_ends(job_.weights);
-    Activations activations(job_.model, ids_NL, job_.offload_folder, job_.context.trace);
+    Activations activations(job_.model, ids_NL, job_.tiers, job_.context.trace);
     for (const Flow& flow : eval::embed_rows(job_.model, probe_ids(ids_NL))) base_.push_back(flow.hidden_TD);
     job_.model.drop_ends();
     const int64_t blocks = job_.model.blocks();

@@ -7,13 +7,13 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <filesystem>
 #include <vector>
 
 #include "swage/base/context.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/weight_source.h"
 #include "swage/model/model.h"
+#include "swage/offload/rows.h"
 #include "swage/pipeline/bit_budget.h"
 #include "swage/pipeline/report.h"
 
@@ -32,7 +32,7 @@ struct SensitivityJob {
   const std::vector<BudgetUnit>& units;
   const Context& context;
   StageClock& clock;
-  std::filesystem::path offload_folder;  // as in Activations
+  offload::Tiers tiers = {};  // as in Activations
   bool moe_routed = false;
 };
 

@@ -216,7 +216,7 @@ class Compression {
     if (const std::optional<BudgetCosts> kept = kept_costs(text)) {
       costs_ = *kept;
     } else {
-      const SensitivityJob job{*model_, reader_, values(), assignment_, units_, context_, clock_, measuring_folder(), job_.moe_routed};
+      const SensitivityJob job{*model_, reader_, values(), assignment_, units_, context_, clock_, tiers(measuring_folder()), job_.moe_routed};
       costs_ = measure_costs(job, text.ids_NL, probed_candidate(units_, outcome_.budget_bytes));
     }
     choose_bits();
@@ -229,24 +229,26 @@ class Compression {
 
   // The same before there is an output folder: beside where it will be.
   std::filesystem::path measuring_folder() const {
-    if (!plan_.offloads || !job_.offload_folder.empty()) return job_.offload_folder;
+    if (plan_.rows_in_file == 0 || !job_.offload_folder.empty()) return job_.offload_folder;
     std::filesystem::path folder = std::filesystem::absolute(job_.target).parent_path();
     while (!std::filesystem::is_directory(folder) && folder.has_relative_path()) folder = folder.parent_path();
     offload::check_folder(folder);
     return folder;
   }
 
-  // Where activations lie as files; empty: in memory.
+  // Where activations that lie in a file do.
   std::filesystem::path offload_folder(const checkpoint::Writer& writer) const {
-    if (!plan_.offloads || !job_.offload_folder.empty()) return job_.offload_folder;
+    if (plan_.rows_in_file == 0 || !job_.offload_folder.empty()) return job_.offload_folder;
     offload::check_folder(writer.work());
     return writer.work();
   }
 
+  offload::Tiers tiers(const std::filesystem::path& folder) const { return {folder, plan_.rows - plan_.rows_in_file}; }
+
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
     if (needs_owl(sparsity_)) {
       const auto timed = clock_.time("owl");
-      find_owl_shares(*model_, values(), text.ids_NL, context_, offload_folder(writer), sparsity_);
+      find_owl_shares(*model_, values(), text.ids_NL, context_, tiers(offload_folder(writer)), sparsity_);
     }
     const Run run{context_, reader_, values(), *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps, memory_, rotated_.get(), experts_.get()};
     if (!steps.finished(kCopied)) {
@@ -262,7 +264,7 @@ class Compression {
       steps.finish(kRotated);
     }
     if (calibrates()) {
-      run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed, .offload_folder = offload_folder(writer)});
+      run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed, .tiers = tiers(offload_folder(writer))});
     } else {
       run_data_free(run);
     }
@@ -324,7 +326,7 @@ class Compression {
     in.check_tokens = job_.check && text.windows_NL.defined() ? text.windows_NL.numel() : 0;
     in.threads = at::get_num_threads();
     in.on_device = !ops::to_torch(context_.device).is_cpu();
-    in.offloads = !job_.offload_folder.empty();
+    if (!job_.offload_folder.empty() && (job_.max_memory_bytes == 0 || !may_offload(job_.device_map))) in.rows_in_memory = 0;
     const Placement placement(job_.device_map, job_.max_memory_bytes);
     plan_ = placement.plan(in);
     context_.log(Severity::Info, plan_.summary());

@@ -12,7 +12,7 @@ namespace swage::pipeline {
 class FloatStream {
  public:
   // As Activations.
-  FloatStream(const model::Model& model, const at::Tensor& ids_NT, const std::filesystem::path& folder) : activations_(model, ids_NT, folder) {}
+  FloatStream(const model::Model& model, const at::Tensor& ids_NT, const offload::Tiers& tiers) : activations_(model, ids_NT, tiers) {}
 
   // Loads block `index` from the float checkpoint and computes the input of its first stage.
   void begin_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights);

@@ -131,7 +131,7 @@ Plan make_plan(const PlanInput& in) {
   Plan plan;
   plan.rows = in.rows;
   plan.row_tokens = in.row_tokens;
-  plan.offloads = in.offloads && in.rows > 0;
+  plan.rows_in_file = std::max<int64_t>(0, in.rows - in.rows_in_memory);
   plan.source_bytes = in.source_bytes;
   plan.output_bytes = in.output_bytes;
   count_modules(in, plan);
@@ -156,8 +156,20 @@ Plan make_plan(const PlanInput& in) {
 
 Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes) {
   Plan plan = make_plan(input);
-  if (max_memory_bytes == 0 || plan.peak_bytes <= max_memory_bytes || input.rows == 0 || input.offloads || !input.may_offload || input.on_device) return plan;
-  input.offloads = true;
+  if (max_memory_bytes == 0 || plan.peak_bytes <= max_memory_bytes || input.rows == 0 || !input.may_offload || input.on_device) return plan;
+  const auto peak_with = [&](int64_t rows_in_memory) {
+    input.rows_in_memory = rows_in_memory;
+    return make_plan(input).peak_bytes;
+  };
+  const uint64_t without = peak_with(0);
+  if (without > max_memory_bytes) return make_plan(input);  // refused with what would do
+  const uint64_t limit = std::max(max_memory_bytes / 10 * 9, without + (max_memory_bytes - without) / 2);
+  int64_t fits = 0, too_many = input.rows;
+  while (fits + 1 < too_many) {
+    const int64_t middle = (fits + too_many) / 2;
+    (peak_with(middle) <= limit ? fits : too_many) = middle;
+  }
+  input.rows_in_memory = fits;
   return make_plan(input);
 }
 

@@ -1,5 +1,6 @@
 // The plan of a run from the shapes of its model.
 #pragma once
+#include <limits>
 #include <set>
 #include <string>
 
@@ -10,6 +11,8 @@
 #include "swage/pipeline/sparsity.h"
 
 namespace swage::pipeline {
+
+inline constexpr int64_t kAllRows = std::numeric_limits<int64_t>::max();
 
 struct PlanInput {
   const model::ModelShape& shape;
@@ -27,13 +30,14 @@ struct PlanInput {
   std::set<std::string> rotated_inputs = {}, rotated_outputs = {};  // linears at which activations are turned
   int64_t check_tokens = 0;        // of the perplexity check; 0 without
   int threads = 1;
-  bool offloads = false;           // activations lie in a file
+  int64_t rows_in_memory = kAllRows;  // activations of the others lie in a file
   bool may_offload = true;         // make_plan_within() may send them there
   bool on_device = false;          // a GPU takes weights, activations and Gram matrices; solvers stay on the host
 };
 
 Plan make_plan(const PlanInput& input);
-// The same; if they may, activations that are to stay in memory go to a file if the peak exceeds `max_memory_bytes` (0: no limit) with them.
+// The same; if they may, activations go to a file if the peak exceeds `max_memory_bytes` (0: no limit) with all of them in memory: those of as few rows as leave a tenth of it free, or half of what
+// is left without any.
 Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes);
 
 }  // namespace swage::pipeline

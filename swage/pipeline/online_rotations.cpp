@@ -166,6 +166,9 @@ std::vector<std::string> OnlineRotations::warnings() const {
     out.push_back(cat(request_.inner ? "R4" : request_.inputs && request_.outputs ? "v and u" : request_.inputs ? "v" : "u",
                       " is computed by the reader (transform_config): swage and vLLM do; transformers 5 loads the weights, leaves it out, and its outputs are wrong"));
   }
+  if (request_.kind == RotationKind::RandomMatrix && (request_.inner || request_.inputs || request_.outputs)) {
+    out.push_back("transform_type random-matrix: vLLM 0.32 divides these matrices by the square root of their size, which only Hadamard matrices are stored for, so that its outputs are wrong");
+  }
   if (request_.keys) out.push_back("R3 is computed by the reader (transform_config): swage does; vLLM and transformers 5 leave it out, which changes nothing but what scales of a KV cache fit");
   return out;
 }

@@ -36,12 +36,12 @@ at::Tensor column_norms(const Activations& activations, const LinearInput& input
 class OwlPass {
  public:
   OwlPass(model::Model& model, const checkpoint::WeightSource& weights, const Context& context, const Sparsity& sparsity, const Sparsifier& by,
-          const std::filesystem::path& offload_folder)
-      : model_(model), weights_(weights), context_(context), sparsity_(sparsity), by_(by), offload_folder_(offload_folder) {}
+          const offload::Tiers& tiers)
+      : model_(model), weights_(weights), context_(context), sparsity_(sparsity), by_(by), tiers_(tiers) {}
 
   std::vector<double> run(const at::Tensor& ids_NL) {
     model_.load_ends(weights_);
-    Activations activations(model_, ids_NL, offload_folder_);
+    Activations activations(model_, ids_NL, tiers_);
     model_.drop_ends();
     std::vector<double> out;
     for (int64_t b = 0; b < model_.blocks(); ++b) {
@@ -84,7 +84,7 @@ class OwlPass {
   const Context& context_;
   const Sparsity& sparsity_;
   const Sparsifier& by_;
-  const std::filesystem::path& offload_folder_;
+  const offload::Tiers& tiers_;
 };
 
 void set_shares(const model::Model& model, const std::vector<double>& percents, const Sparsifier& by, Sparsity& sparsity) {
@@ -111,12 +111,12 @@ bool needs_owl(const Sparsity& sparsity) {
 }
 
 void find_owl_shares(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, const Context& context,
-                     const std::filesystem::path& offload_folder, Sparsity& sparsity) {
+                     const offload::Tiers& tiers, Sparsity& sparsity) {
   std::vector<const Sparsifier*> all;
   for (const auto& [name, choice] : sparsity.of_module) {
     if (asks_for_owl(*choice.by) && std::find(all.begin(), all.end(), choice.by) == all.end()) all.push_back(choice.by);
   }
-  for (const Sparsifier* by : all) set_shares(model, OwlPass(model, weights, context, sparsity, *by, offload_folder).run(ids_NL), *by, sparsity);
+  for (const Sparsifier* by : all) set_shares(model, OwlPass(model, weights, context, sparsity, *by, tiers).run(ids_NL), *by, sparsity);
 }
 
 }  // namespace swage::pipeline

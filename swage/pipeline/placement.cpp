@@ -27,7 +27,7 @@ void Placement::check(const Plan& plan, const PlanInput& input) const {
     plan.check_budget(budget_);
   } catch (Error& e) {
     PlanInput in = input;
-    in.offloads = !in.on_device;
+    if (!in.on_device) in.rows_in_memory = 0;
     const uint64_t offloaded = make_plan(in).peak_bytes;
     if (!may_offload(map_) && offloaded < plan.peak_bytes) {
       e.add_context(cat("device-map ", to_string(map_), " keeps activations in memory; with auto_offload cpu=", budget_text(offloaded), " would do"));
@@ -38,7 +38,7 @@ void Placement::check(const Plan& plan, const PlanInput& input) const {
 
 std::string Placement::text(const Plan& plan, bool on_device) const {
   std::string out = cat("device map ", to_string(map_), ": computed on ", on_device ? "the GPU" : "the CPU", "; weights one layer at a time, from and to mapped files");
-  if (plan.rows > 0) out += cat("; activations ", plan.offloads ? "in a file" : on_device ? "on the GPU" : "in memory", " (", budget_text(plan.activation_bytes), ")");
+  if (plan.rows > 0) out += cat("; activations ", on_device ? cat("on the GPU (", budget_text(plan.activation_bytes), ")") : plan.where_activations_are());
   out += cat("; host memory ", budget_text(plan.peak_bytes), " at most");
   if (budget_ > 0) out += cat(" of ", budget_text(budget_));
   if (on_device) out += cat(", device memory ", budget_text(plan.device_peak_bytes));

@@ -119,9 +119,16 @@ std::string Plan::memory_summary() const {
     out += cat(separator, part.name, " ", mebibytes(part.host));
     separator = ", ";
   }
-  if (offloads) out += cat("; ", mebibytes(activation_bytes), " of activations in a file");
+  if (rows_in_file > 0) out += cat("; activations ", where_activations_are());
   if (seconds > 0) out += cat("; about ", int64_t(std::ceil(seconds)), " s");
   return out;
+}
+
+std::string Plan::where_activations_are() const {
+  const std::string size = budget_text(activation_bytes);
+  if (rows_in_file == 0) return cat("in memory (", size, ")");
+  if (rows_in_file == rows) return cat("in a file (", size, ")");
+  return cat("of ", rows_in_file, " of ", rows, " rows in a file, of the others in memory (", size, " in all)");
 }
 
 void Plan::check_budget(uint64_t max_memory_bytes) const {
@@ -146,7 +153,8 @@ Json Plan::to_json() const {
   out.set("read_bytes", work.read_bytes);
   out.set("written_bytes", work.written_bytes);
   out.set("activation_bytes", activation_bytes);
-  out.set("activations_in_file", offloads);
+  out.set("activations_in_file", rows_in_file > 0);
+  out.set("rows_in_file", rows_in_file);
   out.set("peak_bytes", peak_bytes);
   out.set("device_peak_bytes", device_peak_bytes);
   if (seconds > 0) out.set("seconds", seconds);

@@ -46,7 +46,7 @@ struct Plan {
   int64_t quantized_modules = 0, quantized_parameters = 0;
   double bits_per_weight = 0;            // of the quantized modules, scales included
   uint64_t activation_bytes = 0;         // at their largest; they grow with `rows`
-  bool offloads = false;                 // activations lie in a file
+  int64_t rows_in_file = 0;              // whose activations lie in a file
   uint64_t peak_bytes = 0, device_peak_bytes = 0;  // of the process, on the host; estimates
   std::vector<PlanStage> stages;         // in order; empty for a run that works from the shards alone
   double seconds = 0;                    // about, all stages; 0: not estimated
@@ -62,6 +62,7 @@ struct Plan {
   Json to_json() const;
   std::string summary() const;           // one line for people
   std::string memory_summary() const;    // another one: what the peak is made of; empty without stages
+  std::string where_activations_are() const;
 };
 
 }  // namespace swage::pipeline

@@ -354,8 +354,8 @@ double bytes_of_ends(const model::ModelShape& shape) {
 }
 
 double share_in_memory(const PlanInput& input) {
-  if (!input.offloads) return 1;
-  return std::min(1.0, (kQuantizedAtOnce + 2 * input.threads) / std::max(1.0, double(input.rows)));
+  if (input.rows_in_memory >= input.rows) return 1;
+  return std::min(1.0, (double(input.rows_in_memory) + kQuantizedAtOnce + 2 * input.threads) / double(input.rows));
 }
 
 double gram_scratch_bytes(double columns, double tokens) {

@@ -46,10 +46,10 @@ class Sequential {
   void embed() {
     const auto timed = run_.clock.time("embed");
     run_.model.load_ends(run_.weights);
-    activations_.emplace(run_.model, ids_NL_, options_.offload_folder, run_.context.trace);
+    activations_.emplace(run_.model, ids_NL_, options_.tiers, run_.context.trace);
     const std::vector<const modifiers::Quantizer*>& quantizers = run_.assignment.quantizers;
     const auto looks_back = [](const modifiers::Quantizer* quantizer) { return quantizer->target() != modifiers::Target::Weights; };
-    if (std::any_of(quantizers.begin(), quantizers.end(), looks_back)) float_.emplace(run_.model, ids_NL_, options_.offload_folder);
+    if (std::any_of(quantizers.begin(), quantizers.end(), looks_back)) float_.emplace(run_.model, ids_NL_, options_.tiers);
     inputs_.emplace(run_, *activations_, float_ ? &*float_ : nullptr, options_.moe_routed);
     solver_.emplace(run_, *inputs_);
     if (run_.experts != nullptr) {

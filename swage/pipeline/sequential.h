@@ -4,15 +4,14 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <filesystem>
-
+#include "swage/offload/rows.h"
 #include "swage/pipeline/run.h"
 
 namespace swage::pipeline {
 
 struct SequentialOptions {
   bool moe_routed = false;  // experts' statistics from the tokens routed to them, not from all
-  std::filesystem::path offload_folder;  // where activations lie as files; empty: in memory
+  offload::Tiers tiers = {};  // where activations are
 };
 
 // ids_NL int64 [rows, tokens]. The model's ends are loaded and dropped here.

@@ -24,7 +24,7 @@ struct Stopped {
 
   Stopped(const char* name, int s) : reader(std::filesystem::path(SWAGE_TEST_DATA) / "model" / name) {
     model->load_ends(weights);
-    activations.emplace(*model, at::arange(4 * 24).remainder(model->vocabulary_size()).view({4, 24}), "");
+    activations.emplace(*model, at::arange(4 * 24).remainder(model->vocabulary_size()).view({4, 24}), offload::Tiers());
     block = model->load_block(0, weights);
     for (const model::Linear& linear : block->linears) activations->make_room(linear.columns);
     activations->advance([&](model::Flow& flow) { block->begin(flow); });

@@ -30,10 +30,10 @@ struct TransformArgs {
 
 struct TransformScheme {
   std::string type;                        // hadamard, random-hadamard: T = stored / sqrt(n); random-matrix: T = stored
-  std::vector<TransformArgs> apply;
+  std::vector<TransformArgs> apply = {};
   bool randomize = false;                  // rows and columns of a matrix are permuted, by a stored "perm"
   bool requires_grad = false;
-  std::optional<int64_t> head_dim;         // n of blocks on the diagonal; unset: all columns
+  std::optional<int64_t> head_dim = {};    // n of blocks on the diagonal; unset: all columns
   std::string precision = "torch.float32"; // of the product and the stored matrix
   bool operator==(const TransformScheme&) const = default;
 

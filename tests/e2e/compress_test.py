@@ -166,6 +166,7 @@ class Folder(EndToEnd):
         self.assert_succeeds(self.compress(self.model(), *rows, "--max-memory", f"cpu={budget}"))
         report = read_json(self.out / "swage_report.json")
         self.assertTrue(report["plan"]["activations_in_file"])
+        self.assertTrue(0 < report["plan"]["rows_in_file"] < 64, report["plan"]["rows_in_file"])
         self.assertLessEqual(report["plan"]["peak_bytes"], budget)
         self.assertEqual(read_checkpoint(self.folder / "free"), read_checkpoint(self.out))
 
@@ -175,7 +176,7 @@ class Folder(EndToEnd):
         plan = read_json(self.folder / "plain" / "swage_report.json")["plan"]
         budget = plan["peak_bytes"] - plan["activation_bytes"] // 4
         for name, more, said in (("auto", (), "activations in memory"), ("cpu", (), "activations in memory"), ("auto_offload", (), "activations in memory .* at most of "),
-                                 ("auto_offload", ("--max-memory", f"cpu={budget}"), "activations in a file .* at most of ")):
+                                 ("auto_offload", ("--max-memory", f"cpu={budget}"), r"activations of \d+ of 64 rows in a file, of the others in memory .* at most of ")):
             with self.subTest(map=name, more=more):
                 result = self.assert_succeeds(self.compress(self.model(), *rows, "--device-map", name, *more, "--overwrite"))
                 self.assertRegex(result.stderr, f"device map {name}: computed on the CPU; weights one layer at a time, from and to mapped files; {said}")

@@ -127,6 +127,12 @@ class Writes(EndToEnd):
         self.assert_succeeds(self.compress(model, "--recipe", self.out / "recipe.yaml", "-d", self.text, "--num-calibration-samples", 8, "--max-seq-length", 32, out=again))
         self.assertEqual(contents(again), contents(self.out))
 
+    def test_a_matrix_that_a_reader_gets_wrong_is_warned_of(self):
+        for kind, warned in (("random-hadamard", False), ("random-matrix", True)):
+            self.assert_succeeds(self.compress_with(self.model(), quip(transform_type=kind), channel_rounding(8)))
+            self.assertEqual(any("transform_type random-matrix: vLLM" in warning for warning in read_json(self.out / "swage_report.json")["warnings"]), warned, kind)
+            shutil.rmtree(self.out)
+
     def test_precision_is_the_type_of_the_file(self):
         self.assert_succeeds(self.compress_with(self.model(), quip(precision="torch.float64"), channel_rounding(8)))
         out, config = read_checkpoint(self.out), read_json(self.out / "config.json")
