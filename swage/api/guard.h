@@ -14,7 +14,7 @@ namespace swage::api {
 template <class F>
 auto guard(const Context& context, F work) -> decltype(work()) {
   try {
-    if (context.threads > 0) at::set_num_threads(context.threads);
+    at::set_num_threads(context.threads > 0 ? context.threads : at::get_num_threads());  // also of the machine's own number: MKL takes it as a wish until it is set
     return work();
   } catch (const Error&) {
     throw;
