@@ -37,7 +37,7 @@ class Rows {
   void release(int64_t row) const;   // starts to write it, and gives its memory back
 
  private:
-  bool in_file(int64_t row) const { return filed_before(row + 1) > filed_before(row); }
+  bool in_file(int64_t row) const { return in_file_ > 0 && filed_before(row + 1) > filed_before(row); }
   int64_t filed_before(int64_t row) const { return row * in_file_ / rows_; }  // rows of the file among the first `row`
   char* mapped(int64_t row) const { return mapped_ + stride_bytes_ * uint64_t(filed_before(row)); }
 
