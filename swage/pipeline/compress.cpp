@@ -326,7 +326,8 @@ class Compression {
     in.check_tokens = job_.check && text.windows_NL.defined() ? text.windows_NL.numel() : 0;
     in.threads = at::get_num_threads();
     in.on_device = !ops::to_torch(context_.device).is_cpu();
-    if (!job_.offload_folder.empty() && (job_.max_memory_bytes == 0 || !may_offload(job_.device_map))) in.rows_in_memory = 0;
+    const bool all_in_file = !job_.offload_folder.empty() && (job_.max_memory_bytes == 0 || !may_offload(job_.device_map));
+    if (all_in_file && !in.on_device) in.rows_in_memory = 0;
     const Placement placement(job_.device_map, job_.max_memory_bytes);
     plan_ = placement.plan(in);
     context_.log(Severity::Info, plan_.summary());
