@@ -113,6 +113,8 @@ void write(const Json& value, int level, std::string& out) {
 Json parse_yaml(std::string_view text, std::string_view source) {
   const size_t valid = valid_utf8_prefix(text);  // the parser would take other bytes for characters
   SWAGE_CHECK(valid == text.size(), CorruptData, source, ": not UTF-8 at byte ", valid);
+  const auto control = std::find_if(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 && c != '\t' && c != '\n' && c != '\r'; });
+  SWAGE_CHECK(control == text.end(), CorruptData, source, ": a control character at byte ", control - text.begin(), ", which YAML has only as an escape between double quotes");
   try {
     return Converter(source).convert(YAML::Load(std::string(text)), 0);
   } catch (const YAML::Exception& e) {

@@ -44,6 +44,7 @@ TEST(Yaml, BadTextIsCorruptData) {
   EXPECT_THAT(error_of("a: \"x"), testing::StartsWith("bad.yaml: not valid YAML at line "));
   EXPECT_THAT(error_of("\t- a: b: c"), testing::StartsWith("bad.yaml: not valid YAML at line "));
   EXPECT_EQ(error_of("a: {\"b\xFF\": 1}"), "bad.yaml: not UTF-8 at byte 6");
+  EXPECT_EQ(error_of(std::string("a: [b\0c]", 9)), "bad.yaml: a control character at byte 5, which YAML has only as an escape between double quotes");
   EXPECT_EQ(error_of("a: 1\na: 2"), "bad.yaml: key \"a\" appears twice");
   EXPECT_EQ(error_of("? [x]\n: 1"), "bad.yaml: a key on line 1 is not a plain word");
 }
