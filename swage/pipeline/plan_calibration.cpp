@@ -21,6 +21,7 @@ constexpr int kRidges = 6;               // that a correction tries
 constexpr double kForwardPasses = 1.5;   // of copying, over what enters and leaves the linears of a stage
 constexpr double kLoadPasses = 3;        // over a block's float32 weights while they are read and converted
 constexpr double kFragments = 2.5;       // room that these pieces take, of their sum
+constexpr int kAllocatorThreads = 2;     // one thread leaves as much with the allocator as two do: measured, docs/performance.md
 
 double square(double x) { return x * x; }
 
@@ -56,7 +57,7 @@ class Calibration {
     float_weights_ = corrects_ ? kFloat * parameters : 0;
     solved_bytes_ = 0;
     for (const ModuleInfo& linear : block.linears) widest_ = std::max(widest_, double(linear.columns));
-    kept_ = kept_by_forward_ = in_.on_device ? 0 : in_.threads * kFragments * small_temporaries(block);
+    kept_ = kept_by_forward_ = in_.on_device ? 0 : std::max(in_.threads, kAllocatorThreads) * kFragments * small_temporaries(block);
     routing_ = block.experts > 0 ? tokens_ * (2 * kFloat * hidden_ + 24 * double(block.top_k)) : 0;
     out_.activation_bytes = std::max(out_.activation_bytes, uint64_t(activation_bytes()));
     work().moved_bytes += streams() * kLoadPasses * kFloat * parameters;
