@@ -1,7 +1,6 @@
-// Shared by the tests of this folder: where data lies, SHA-256 of token ids, a temporary folder.
+// Shared by the tests of this folder: where data lies, SHA-256 of token ids.
 #pragma once
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <array>
 #include <bit>
@@ -16,6 +15,7 @@
 
 #include "swage/base/error.h"
 #include "swage/base/json.h"
+#include "swage/io/test_files.h"
 
 namespace swage::data {
 
@@ -44,25 +44,7 @@ inline std::optional<std::filesystem::path> test_model() {
   return folder;
 }
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "swage-data-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path write(const std::string& name, std::string_view text) const {
-    std::filesystem::create_directories((path_ / name).parent_path());
-    std::ofstream(path_ / name, std::ios::binary) << text;
-    return path_ / name;
-  }
-
- private:
-  std::filesystem::path path_;
-};
+using TemporaryFolder = io::test::TempFolder;
 
 // First 16 hex digits of SHA-256 (FIPS 180-4) of the ids as little-endian int32.
 inline std::string sha_of_ids(const int64_t* ids, size_t count) {

@@ -37,7 +37,7 @@ TEST_F(Dataset, ParquetEqualsJsonLines) {
 }
 
 TEST_F(Dataset, ParquetEqualsJsonLinesOnTheFullData) {
-  if (!full_data()) GTEST_SKIP() << "needs the full data";
+  if (!full_data()) GTEST_SKIP() << "calib.jsonl and calib.parquet, too large for the clone, do not lie in ../shared/data";
   std::cout << "full set: calib.parquet against calib.jsonl" << std::endl;
   const Documents lines = read_documents(*full_data() / "calib.jsonl", tokenizer_);
   EXPECT_EQ(lines.texts.size(), 472u);
@@ -269,7 +269,7 @@ TEST_F(Dataset, WindowsEqualThePythonProtocol) {
 }
 
 TEST_F(Dataset, SmolLm2RowsAndWindowsEqualThePythonProtocol) {
-  if (!full_data() || !test_model()) GTEST_SKIP() << "needs the full data and SWAGE_TEST_MODEL";
+  if (!full_data() || !test_model()) GTEST_SKIP() << "needs ../shared/data, too large for the clone, and in SWAGE_TEST_MODEL the folder of SmolLM2-135M-Instruct";
   std::cout << "full set: SmolLM2 calibration rows and held-out windows" << std::endl;
   const Tokenizer tokenizer(*test_model());
   const Json oracle = read_json(test_data() / "smollm2_oracle.json");

@@ -161,7 +161,7 @@ TEST(Tokenizer, DocumentsEqualThoseOfHuggingFace) {
 }
 
 TEST(Tokenizer, SmolLm2EqualsHuggingFaceOnTheFullData) {
-  if (!full_data() || !test_model()) GTEST_SKIP() << "needs the full data and SWAGE_TEST_MODEL";
+  if (!full_data() || !test_model()) GTEST_SKIP() << "needs ../shared/data, too large for the clone, and in SWAGE_TEST_MODEL the folder of SmolLM2-135M-Instruct";
   std::cout << "full set: SmolLM2 token ids of calib.jsonl and heldout.jsonl" << std::endl;
   const Tokenizer tokenizer(*test_model());
   const Json oracle = read_json(test_data() / "smollm2_oracle.json");

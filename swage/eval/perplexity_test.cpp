@@ -10,6 +10,7 @@
 #include "swage/base/error.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/format/weight_source.h"
+#include "swage/io/test_files.h"
 #include "swage/model/model.h"
 
 namespace swage::eval {
@@ -25,16 +26,12 @@ struct Golden {
 
   explicit Golden(const fs::path& folder) : reader(folder), weights(reader), model(model::make_model(reader.config(), weights)) {
     // The golden tensors, read as a checkpoint of their own.
-    std::string name = (fs::temp_directory_path() / "swage-eval-XXXXXX").string();
-    const fs::path copy = ::mkdtemp(name.data());
+    const io::test::TempFolder copy;
     fs::copy_file(folder / "io.safetensors", copy / "model.safetensors");
     fs::copy_file(folder / "config.json", copy / "config.json");
-    {
-      const checkpoint::Reader io(copy);
-      ids_NL = io.read("input_ids").to(at::kLong);
-      logits_NLV = io.read("logits").to(at::kDouble);
-    }
-    fs::remove_all(copy);
+    const checkpoint::Reader io(copy.path());
+    ids_NL = io.read("input_ids").to(at::kLong);
+    logits_NLV = io.read("logits").to(at::kDouble);
   }
 };
 

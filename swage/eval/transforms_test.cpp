@@ -9,6 +9,7 @@
 #include "swage/base/error.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/format/weight_source.h"
+#include "swage/io/test_files.h"
 #include "swage/model/model.h"
 
 namespace swage::eval {
@@ -17,13 +18,10 @@ namespace {
 namespace fs = std::filesystem;
 
 at::Tensor golden(const fs::path& folder, const std::string& name) {
-  std::string copy = (fs::temp_directory_path() / "swage-transforms-XXXXXX").string();
-  const fs::path at = ::mkdtemp(copy.data());
-  fs::copy_file(folder / "io.safetensors", at / "model.safetensors");
-  fs::copy_file(folder / "config.json", at / "config.json");
-  const at::Tensor out = checkpoint::Reader(at).read(name);
-  fs::remove_all(at);
-  return out;
+  const io::test::TempFolder copy;
+  fs::copy_file(folder / "io.safetensors", copy / "model.safetensors");
+  fs::copy_file(folder / "config.json", copy / "config.json");
+  return checkpoint::Reader(copy.path()).read(name);
 }
 
 struct Loaded {

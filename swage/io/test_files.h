@@ -35,8 +35,9 @@ class TempFolder {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
-  // Writes a file with these bytes and returns its path.
+  // Writes a file with these bytes, in a folder that is made if need be, and returns its path.
   std::filesystem::path write(std::string_view name, std::string_view bytes) const {
+    std::filesystem::create_directories((path_ / name).parent_path());
     std::ofstream(path_ / name, std::ios::binary).write(bytes.data(), std::streamsize(bytes.size()));
     return path_ / name;
   }

@@ -12,6 +12,7 @@
 
 namespace swage::pipeline {
 
+// PlanInput::rows_in_memory of a run that puts none into a file.
 inline constexpr int64_t kAllRows = std::numeric_limits<int64_t>::max();
 
 struct PlanInput {
@@ -36,8 +37,8 @@ struct PlanInput {
 };
 
 Plan make_plan(const PlanInput& input);
-// The same; if they may, activations go to a file if the peak exceeds `max_memory_bytes` (0: no limit) with all of them in memory: those of as few rows as leave a tenth of it free, or half of what
-// is left without any.
+// The same; if they may, activations go to a file if the peak exceeds `max_memory_bytes` (0: no limit) with all of them in memory: those of as
+// few rows as leave a tenth of it free, or half of what the run leaves without any in memory.
 Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes);
 
 }  // namespace swage::pipeline

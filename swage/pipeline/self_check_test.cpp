@@ -10,6 +10,7 @@
 #include "swage/base/error.h"
 #include "swage/checkpoint/writer.h"
 #include "swage/format/format.h"
+#include "swage/io/test_files.h"
 #include "swage/pipeline/output.h"
 #include "swage/scheme/config_json.h"
 #include "swage/scheme/presets.h"
@@ -21,12 +22,6 @@ namespace fs = std::filesystem;
 
 class SelfCheck : public testing::Test {
  protected:
-  SelfCheck() {
-    std::string name = (fs::temp_directory_path() / "swage-check-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~SelfCheck() override { fs::remove_all(folder_); }
-
   // Two linears of W4A16 in one file.
   void write() {
     const scheme::Scheme scheme = scheme::with_group_size(scheme::preset("W4A16"), 32);
@@ -43,7 +38,7 @@ class SelfCheck : public testing::Test {
         layout.push_back(spec);
       }
       for (auto& [suffix, tensor] : format.pack(*scheme.weights, weight)) tensors.emplace_back(module + "." + suffix, tensor);
-      modules_.push_back({.name = module, .scheme = {}, .warnings = {}, .fingerprint = fingerprint(weight)});
+      modules_.push_back({.name = module, .scheme = {}, .warnings = {}, .fingerprint = fingerprint(weight), .target = {}});
     }
     checkpoint::Writer writer(folder_ / "model", layout);
     for (const auto& [name, tensor] : tensors) writer.put(name, tensor);
@@ -54,7 +49,7 @@ class SelfCheck : public testing::Test {
     writer.finish();
   }
 
-  fs::path folder_;
+  const io::test::TempFolder folder_;
   std::vector<ModuleReport> modules_;
 };
 
