@@ -9,6 +9,7 @@ find_package(spdlog 1.10 REQUIRED)
 find_package(GTest 1.12 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 
 # --- libtorch: the CPU half only. libtorch.so would pull in libtorch_cuda and gigabytes of CUDA libraries.
 if(Torch_DIR)

@@ -1,7 +1,11 @@
 #include "swage/scheme/matching.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
 #include <algorithm>
-#include <regex>
+#include <array>
+#include <new>
 
 #include "swage/base/error.h"
 
@@ -9,37 +13,63 @@ namespace swage::scheme {
 namespace {
 
 constexpr std::string_view kRegexPrefix = "re:";
-// Bounds on what comes from a file: std::regex recurses into the expression.
-constexpr size_t kMaxExpression = 1000, kMaxName = 4096;
+// Steps of matching one name, some tenths of a second: an expression that backtracks without end is an error, and hangs no run.
+constexpr uint32_t kMaxSteps = 5'000'000;
 
 bool is_regex(std::string_view text) { return text.substr(0, kRegexPrefix.size()) == kRegexPrefix; }
 
-std::regex compile(const std::string& text) {
-  SWAGE_CHECK(text.size() <= kMaxExpression, InvalidArgument, "pattern of ", text.size(), " characters, at most ", kMaxExpression, ": ",
-              text.substr(0, 60), "...");
-  try {
-#ifdef __GLIBCXX__
-    // Matching time stays a product of the lengths of name and expression: no expression can hang a run.
-    return std::regex(text.substr(kRegexPrefix.size()), std::regex::ECMAScript | std::regex_constants::__polynomial);
-#else
-    return std::regex(text.substr(kRegexPrefix.size()), std::regex::ECMAScript);
-#endif
-  } catch (const std::regex_error& error) {
-    throw Error(ErrorKind::InvalidArgument, cat("pattern \"", text, "\" is not a regular expression: ", error.what()));
-  }
+std::string message_of(int error) {
+  std::array<PCRE2_UCHAR, 256> text{};
+  pcre2_get_error_message(error, text.data(), text.size());
+  return reinterpret_cast<const char*>(text.data());
 }
 
 }  // namespace
 
+// "re:" and an expression.
+class Regex {
+ public:
+  explicit Regex(std::string text) : text_(std::move(text)) {
+    int error = 0;
+    size_t at = 0;
+    const std::string_view expression = std::string_view(text_).substr(kRegexPrefix.size());
+    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
+                              PCRE2_ANCHORED | PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &error, &at, nullptr));
+    SWAGE_CHECK(code_ != nullptr, InvalidArgument, "pattern \"", shown(), "\" is not a regular expression: ", message_of(error), " (at character ", at + 1, " of it)");
+  }
+
+  // Whether it matches from the start of the name on.
+  bool matches(const std::string& name) const {
+    const std::unique_ptr<pcre2_match_data, Free> data(pcre2_match_data_create(1, nullptr));
+    const std::unique_ptr<pcre2_match_context, Free> context(pcre2_match_context_create(nullptr));
+    if (data == nullptr || context == nullptr) throw std::bad_alloc();
+    pcre2_set_match_limit(context.get(), kMaxSteps);
+    const int result = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data.get(), context.get());
+    SWAGE_CHECK(result >= 0 || result == PCRE2_ERROR_NOMATCH, InvalidArgument, "pattern \"", shown(), "\" on \"", name.substr(0, kShown), "\": ", message_of(result),
+                "; write it without repetitions inside of repetitions");
+    return result >= 0;
+  }
+
+ private:
+  struct Free {
+    void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+    void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+    void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+  };
+
+  static constexpr size_t kShown = 200;
+  std::string shown() const { return text_.size() <= kShown ? text_ : text_.substr(0, kShown) + "..."; }
+
+  std::string text_;
+  std::unique_ptr<pcre2_code, Free> code_;
+};
+
 struct Patterns::State {
   struct Pattern {
     std::string text;
-    std::unique_ptr<const std::regex> regex;  // none: an exact or a class name
+    std::unique_ptr<const Regex> regex;  // none: an exact or a class name
 
-    bool matches_name(const std::string& name) const {
-      if (!regex) return text == name;
-      return name.size() <= kMaxName && std::regex_search(name, *regex, std::regex_constants::match_continuous);
-    }
+    bool matches_name(const std::string& name) const { return regex ? regex->matches(name) : text == name; }
   };
   std::vector<std::string> texts;  // as given
   std::vector<Pattern> patterns;   // sorted: names and classes, then expressions, alphabetically
@@ -48,7 +78,7 @@ struct Patterns::State {
 Patterns::Patterns(std::vector<std::string> texts) {
   auto state = std::make_unique<State>();
   for (const std::string& text : texts) {
-    state->patterns.push_back({text, is_regex(text) ? std::make_unique<const std::regex>(compile(text)) : nullptr});
+    state->patterns.push_back({text, is_regex(text) ? std::make_unique<const Regex>(text) : nullptr});
   }
   std::stable_sort(state->patterns.begin(), state->patterns.end(), [](const State::Pattern& a, const State::Pattern& b) {
     return std::pair(bool(a.regex), std::string_view(a.text)) < std::pair(bool(b.regex), std::string_view(b.text));

@@ -19,12 +19,13 @@ struct ModuleName {
 // Strings compiled once, matched often. Thread-safe after construction.
 class Patterns {
  public:
-  // Error(InvalidArgument) naming an expression that does not compile. Expressions are ECMAScript, which agrees with
-  // Python's on all but lookbehind, named groups and inline flags; back references are refused.
+  // Error(InvalidArgument) naming an expression that does not compile. Expressions are Perl's (PCRE2), which Python's agree with in all that names of
+  // modules ask for: lookahead and lookbehind, named groups, inline flags, back references.
   explicit Patterns(std::vector<std::string> texts);
   ~Patterns();
   Patterns(Patterns&&) noexcept;
 
+  // This and the next two: Error(InvalidArgument) for an expression that takes too long for a name.
   bool match(const ModuleName& module) const;
   // The string that counts where several match: exact names first, then expressions, then classes, each in alphabetic
   // order, as in compressed-tensors. Empty if none does.
