@@ -17,7 +17,7 @@
 namespace swage::modifiers {
 namespace {
 
-constexpr solvers::ScaleSearch kAbsmax{.kind = solvers::ScaleSearch::Kind::Absmax};
+const solvers::ScaleSearch kAbsmax{.kind = solvers::ScaleSearch::Kind::Absmax};
 
 // Parts of the sampled rows. All candidates are tried on the first part, the best of them and s = 1 on the others too. A part is scaled, rounded and
 // multiplied at once: what that takes stays in a core's cache.

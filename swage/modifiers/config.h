@@ -52,13 +52,13 @@ struct QuantizationFields {
 struct QuantizationConfig {
   QuantizationFields quantization;
   std::optional<std::string> scale_search;  // absmax
-  double norm = 2.4;
+  std::optional<double> norm;
 
   template <class V>
   void visit(V& v) {
     quantization.visit(v);
-    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; unset: the scheme's observer, else pnorm (gptq), absmax (rtn)");
-    v("norm", norm, "exponent p of pnorm's error sum |w - q|^p");
+    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
+    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2 (imatrix), 2.4 (pnorm)");
   }
 };
 
@@ -67,8 +67,8 @@ struct GptqConfig {
   QuantizationFields quantization;
   double dampening_frac = 0.01;
   std::optional<std::string> actorder;  // static
-  std::optional<std::string> scale_search;  // pnorm
-  double norm = 2.4;
+  std::optional<std::string> scale_search;  // imatrix
+  std::optional<double> norm;
   std::string quality = "balanced";
   std::optional<int64_t> sweeps;
   bool refit_scales = true;
@@ -80,8 +80,8 @@ struct GptqConfig {
     quantization.visit(v);
     v("dampening_frac", dampening_frac, "share of the mean of the Hessian's diagonal added to it");
     v("actorder", actorder, "order of the columns: static (by activation, groups stay), none, group (needs g_idx); unset: the scheme's, else static");
-    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; unset: the scheme's observer, else pnorm (gptq), absmax (rtn)");
-    v("norm", norm, "exponent p of pnorm's error sum |w - q|^p");
+    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
+    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2 (imatrix), 2.4 (pnorm)");
     v("quality", quality, "fast: plain GPTQ; balanced: refined codes and scales; best: also a target that takes up the error of earlier layers, in four to six times the time");
     v("sweeps", sweeps, "passes of coordinate descent over the solved codes, in place of the quality's (0; 2 or, up to 3 bits, 3; 4)");
     v("refit_scales", refit_scales, "whether each sweep also refits the scales to the codes");

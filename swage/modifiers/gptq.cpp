@@ -38,7 +38,7 @@ Gptq::Gptq(GptqConfig config, const std::string& source) : config_(std::move(con
               config_.dampening_frac, ": expected a number from 0 to 1");
   options_.dampening = config_.dampening_frac;
   options_.act_order = act_order_named(config_.actorder.value_or("static"), source);
-  scales_ = scale_choice(config_.scale_search, "pnorm", config_.norm, source);
+  scales_ = scale_choice(config_.scale_search, "imatrix", config_.norm, source);
   apply_quality(config_, source);
   SWAGE_CHECK(!config_.sweeps || (*config_.sweeps >= 0 && *config_.sweeps <= 100), InvalidArgument, source, ": sweeps ", *config_.sweeps,
               ": expected a number from 0 to 100");

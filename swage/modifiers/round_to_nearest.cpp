@@ -10,7 +10,7 @@ RoundToNearest::RoundToNearest(QuantizationConfig config, const std::string& sou
 
 Json RoundToNearest::config() const { return write_fields(config_); }
 
-bool RoundToNearest::needs_calibration() const { return !scales_.asked && names_importance_observer(config_.quantization); }
+bool RoundToNearest::needs_calibration() const { return scales_.by_inputs || (!scales_.asked && names_importance_observer(config_.quantization)); }
 
 std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const {
   const WeightGrids grids(tasks, scales_, statistics);

@@ -28,6 +28,13 @@ std::unique_ptr<observers::Observer> observed(const LinearTask& task, const Stat
   return observer;
 }
 
+// Of each column: the mean square of its input, in units of all columns' mean, and a hundredth of that: what calibration did not see may come.
+at::Tensor importance(const at::Tensor& gram_II) {
+  const at::Tensor diagonal_I = gram_II.diagonal().to(at::kCPU, at::kDouble);
+  const double mean = diagonal_I.mean().item<double>();
+  return mean > 0 ? diagonal_I.div(mean).add(0.01).to(at::kFloat).contiguous() : at::Tensor();
+}
+
 // Of the linears that share one: from the ranges that observers found, for the others from that of the weight.
 at::Tensor shared_scale(std::span<const LinearTask> tasks, const std::vector<std::unique_ptr<observers::Observer>>& observers) {
   double absmax = 0;
@@ -48,14 +55,16 @@ at::Tensor shared_scale(std::span<const LinearTask> tasks, const std::vector<std
 
 }  // namespace
 
-ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, double norm, const std::string& source) {
+ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, std::optional<double> norm, const std::string& source) {
   using Kind = solvers::ScaleSearch::Kind;
   const std::string wanted = name.value_or(otherwise);
-  SWAGE_CHECK(wanted == "absmax" || wanted == "pnorm", InvalidArgument, source, ": scale_search \"", wanted, "\": expected absmax or pnorm");
-  SWAGE_CHECK(norm >= 1 && norm <= 8, InvalidArgument, source, ": norm ", norm, ": expected a number from 1 to 8");
+  SWAGE_CHECK(wanted == "absmax" || wanted == "pnorm" || wanted == "imatrix", InvalidArgument, source, ": scale_search \"", wanted,
+              "\": expected absmax, pnorm or imatrix");
+  SWAGE_CHECK(!norm || (*norm >= 1 && *norm <= 8), InvalidArgument, source, ": norm ", *norm, ": expected a number from 1 to 8");
   ScaleChoice out;
   out.search.kind = wanted == "absmax" ? Kind::Absmax : Kind::PNorm;
-  out.search.norm = norm;
+  out.by_inputs = wanted == "imatrix";
+  out.search.norm = norm.value_or(out.by_inputs ? 2.0 : 2.4);
   out.asked = name.has_value();
   return out;
 }
@@ -73,11 +82,13 @@ bool names_importance_observer(const QuantizationFields& fields) {
 }
 
 WeightGrids::WeightGrids(std::span<const LinearTask> tasks, const ScaleChoice& choice, const Statistics& statistics) : tasks_(tasks) {
+  const at::Tensor importance_I = choice.by_inputs && statistics.gram_II.defined() ? importance(statistics.gram_II) : at::Tensor();
   bool any = false;
   for (const LinearTask& task : tasks) {
     const QuantizationArgs& args = *task.scheme->weights;
     const bool by_scheme = args.observer && !choice.asked, by_range = by_scheme && observers::is_min_max(args, observers::Role::Weight);
     searches_.push_back(choice.search);
+    searches_.back().importance_I = importance_I;
     if (by_range) searches_.back().kind = solvers::ScaleSearch::Kind::Absmax;  // the same formulas
     observers_.push_back(by_scheme && !by_range ? observed(task, statistics) : nullptr);
     any = any || (observers_.back() != nullptr && args.strategy == Strategy::TensorGroup);

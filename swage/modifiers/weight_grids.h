@@ -15,11 +15,12 @@ namespace swage::modifiers {
 // How a config wants scales chosen: by `search`, but where that was not asked for by the observer of the scheme, if it names one.
 struct ScaleChoice {
   solvers::ScaleSearch search;
+  bool by_inputs = false;  // the errors of a column count as much as the mean square of its input, where inputs are known
   bool asked = false;
 };
-// `name` as a recipe gives it: "absmax" or "pnorm"; unset: `otherwise`. Error(InvalidArgument) naming `source` for another one and for
-// a norm that makes no sense.
-ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, double norm, const std::string& source);
+// `name` as a recipe gives it: "absmax", "pnorm" or "imatrix"; unset: `otherwise`. `norm` unset: 2 for imatrix, 2.4 for pnorm.
+// Error(InvalidArgument) naming `source` for another name and for a norm that makes no sense.
+ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, std::optional<double> norm, const std::string& source);
 
 // Whether the observers that a recipe's fields name for weights want to know the inputs (imatrix_mse).
 bool names_importance_observer(const QuantizationFields& fields);

@@ -58,6 +58,21 @@ TEST(WeightGrids, ImportanceIsTheDiagonalOfTheGramMatrix) {
   EXPECT_THROW(scale_of(scheme, unset, w_OI), Error);
 }
 
+// The same of the search that a quantizer makes; without inputs all columns count alike.
+TEST(WeightGrids, TheSearchWeighsColumnsByTheirInputs) {
+  at::manual_seed(44);
+  at::Tensor w_OI = at::randn({4, 32}), x_NI = at::randn({50, 32});
+  w_OI.select(1, 3).fill_(3);
+  x_NI.select(1, 3).zero_();
+  const scheme::Scheme scheme = observed_by("W4A16", nullptr);
+  const ScaleChoice pnorm = scale_choice("pnorm", "absmax", 2.4, "test"), imatrix = scale_choice("imatrix", "absmax", 2.4, "test");
+  const at::Tensor plain = scale_of(scheme, pnorm, w_OI, statistics_of(x_NI));
+  EXPECT_TRUE((scale_of(scheme, imatrix, w_OI, statistics_of(x_NI)) < plain).all().item<bool>());
+  EXPECT_TRUE(scale_of(scheme, imatrix, w_OI).equal(plain));
+  EXPECT_TRUE(scale_of(scheme, imatrix, w_OI, statistics_of(at::zeros({50, 32}))).equal(plain));
+  EXPECT_TRUE(scale_of(scheme, imatrix, w_OI, statistics_of(at::eye(32))).equal(plain));
+}
+
 TEST(WeightGrids, LinearsOfOneGlobalScaleTakeItFromTheLargestObservedRange) {
   at::manual_seed(43);
   const scheme::Scheme expanded = observed_by("NVFP4A16", "nvfp4_expanded_mse"), plain = observed_by("NVFP4A16", nullptr);

@@ -72,6 +72,15 @@ at::Tensor in_group_order(const at::Tensor& w_OI, const at::Tensor& g_idx_I, con
   return w_OI.index_select(1, order_I).contiguous();
 }
 
+// The search's, in the order of the weight's columns there.
+at::Tensor importance_of(const ScaleSearch& search, int64_t columns, const at::Tensor& g_idx_I, const GridSpec& spec) {
+  const at::Tensor& given_I = search.importance_I;
+  if (!given_I.defined()) return {};
+  SWAGE_CHECK(given_I.dim() == 1 && given_I.size(0) == columns && given_I.is_cpu() && given_I.scalar_type() == at::kFloat, InvalidArgument,
+              "find_grid: importance must be f32 [", columns, "] on the CPU, got ", given_I.scalar_type(), " ", given_I.sizes());
+  return g_idx_I.defined() ? in_group_order(given_I.unsqueeze(0), g_idx_I, spec).squeeze(0) : given_I.contiguous();
+}
+
 float absmax_of(const at::Tensor& weight) {
   const at::Tensor flat = weight.contiguous().view({1, -1});
   const GridSpec whole{.group_rows = 0};
@@ -198,9 +207,14 @@ Grid find_grid(const at::Tensor& w_OI, const GridSpec& spec, const ScaleSearch& 
   if (!spec.symmetric) grid.zero_point_OG = at::empty(weight.tiles.scale_shape, at::kFloat);
   float* scale = grid.scale_OG.mutable_data_ptr<float>();
   float* zero = spec.symmetric ? nullptr : grid.zero_point_OG.mutable_data_ptr<float>();
-  if (search.kind == ScaleSearch::Kind::PNorm) search_scales(weight, formula, search, scale, zero);
-  else if (weight.tiles.tile_rows == 1) absmax_of_rows(weight, formula, scale, zero);
-  else absmax_of_tiles(weight, formula, scale, zero);
+  if (search.kind == ScaleSearch::Kind::PNorm) {
+    const at::Tensor importance_I = importance_of(search, w_OI.size(1), g_idx_I, spec);
+    search_scales(weight, formula, search, importance_I.defined() ? importance_I.const_data_ptr<float>() : nullptr, scale, zero);
+  } else if (weight.tiles.tile_rows == 1) {
+    absmax_of_rows(weight, formula, scale, zero);
+  } else {
+    absmax_of_tiles(weight, formula, scale, zero);
+  }
   return grid;
 }
 

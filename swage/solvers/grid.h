@@ -37,6 +37,7 @@ struct ScaleSearch {
   double largest = 1.15;  // first factor tried
   double step = 0.015;    // between factors
   int steps = 46;         // factors tried; of equally good ones the first wins
+  at::Tensor importance_I = {};  // f32 [I]: factors of the columns' errors in PNorm's sum; undefined: 1
 };
 
 // Scales (and zero points) for w_OI: f32, bf16 or f16 [O, I] on the CPU. Formulas of compressed-tensors: symmetric

@@ -53,7 +53,8 @@ Range range_of(const TiledWeight& weight, int64_t row, int64_t column, int64_t c
 // Of every tile, row of tiles after row of tiles.
 std::vector<Range> ranges_of_tiles(const TiledWeight& weight);
 
-// Scales, and zero points unless `zero` is null, [down * across], that minimize the p-norm of the error.
-void search_scales(const TiledWeight& weight, const Formula& formula, const ScaleSearch& search, float* scale, float* zero);
+// Scales, and zero points unless `zero` is null, [down * across], that minimize the p-norm of the error, column i's times
+// importance[i] unless that is null.
+void search_scales(const TiledWeight& weight, const Formula& formula, const ScaleSearch& search, const float* importance, float* scale, float* zero);
 
 }  // namespace swage::solvers

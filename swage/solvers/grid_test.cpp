@@ -26,9 +26,10 @@ GridSpec make_spec(bool fp8, bool symmetric, int64_t group_size, at::ScalarType 
   return spec;
 }
 
-// Sum of |w - q|^norm for each group of consecutive columns.
-at::Tensor group_errors(const at::Tensor& w_OI, const Grid& grid, double norm) {
-  const at::Tensor error_OI = (dequantize_from_grid(quantize_to_grid(w_OI, grid), grid) - w_OI.to(at::kFloat)).to(at::kDouble).abs().pow(norm);
+// Sum of |w - q|^norm for each group of consecutive columns, times the columns' importance.
+at::Tensor group_errors(const at::Tensor& w_OI, const Grid& grid, double norm, const at::Tensor& importance_I = {}) {
+  at::Tensor error_OI = (dequantize_from_grid(quantize_to_grid(w_OI, grid), grid) - w_OI.to(at::kFloat)).to(at::kDouble).abs().pow(norm);
+  if (importance_I.defined()) error_OI.mul_(importance_I);
   return error_OI.view({w_OI.size(0), grid.scale_OG.size(1), -1}).sum(-1);
 }
 
@@ -40,7 +41,9 @@ at::Tensor searched_scales(const at::Tensor& w_OI, int64_t group_size, const Sca
   for (int i = 0; i < search.steps; ++i) {
     const at::Tensor candidate_OG = (absmax_OG * (search.largest - search.step * i) / 7.5).to(at::kBFloat16).to(at::kFloat);
     const at::Tensor s = candidate_OG.unsqueeze(-1);
-    const at::Tensor error_OG = ((groups_OGC / s).round().clamp(-8, 7) * s - groups_OGC).to(at::kDouble).abs().pow(search.norm).sum(-1);
+    at::Tensor error_OGC = ((groups_OGC / s).round().clamp(-8, 7) * s - groups_OGC).to(at::kDouble).abs().pow(search.norm);
+    if (search.importance_I.defined()) error_OGC.mul_(search.importance_I.view({-1, group_size}));
+    const at::Tensor error_OG = error_OGC.sum(-1);
     const at::Tensor better_OG = error_OG < best_OG;
     best_OG = at::where(better_OG, error_OG, best_OG);
     scale_OG = at::where(better_OG, candidate_OG, scale_OG);
@@ -51,13 +54,20 @@ at::Tensor searched_scales(const at::Tensor& w_OI, int64_t group_size, const Sca
 TEST(FindGrid, SearchFindsTheBestCandidate) {
   at::manual_seed(1);
   const at::Tensor w_OI = at::randn({70, 256}) * 0.03;
-  const Grid grid = find_grid(w_OI, make_spec(false, true, 32, at::kBFloat16), {});
-  const at::Tensor want_OG = searched_scales(w_OI, 32, {});
-  // The kernel's power is good to 1e-5: where two candidates are closer than that, it may take the other one.
-  EXPECT_GE((grid.scale_OG == want_OG).to(at::kDouble).mean().item<double>(), 0.995);
-  Grid best = grid;
-  best.scale_OG = want_OG;
-  EXPECT_TRUE((group_errors(w_OI, grid, 2.4) <= group_errors(w_OI, best, 2.4) * (1 + 5e-5)).all().item<bool>());
+  std::vector<at::Tensor> found;
+  for (const at::Tensor& importance_I : {at::Tensor(), at::randn({256}).exp()}) {
+    ScaleSearch search;
+    search.importance_I = importance_I;
+    const Grid grid = find_grid(w_OI, make_spec(false, true, 32, at::kBFloat16), search);
+    const at::Tensor want_OG = searched_scales(w_OI, 32, search);
+    // The kernel's power is good to 1e-5: where two candidates are closer than that, it may take the other one.
+    EXPECT_GE((grid.scale_OG == want_OG).to(at::kDouble).mean().item<double>(), 0.995);
+    Grid best = grid;
+    best.scale_OG = want_OG;
+    EXPECT_TRUE((group_errors(w_OI, grid, 2.4, importance_I) <= group_errors(w_OI, best, 2.4, importance_I) * (1 + 5e-5)).all().item<bool>());
+    found.push_back(grid.scale_OG);
+  }
+  EXPECT_LT((found[0] == found[1]).to(at::kDouble).mean().item<double>(), 0.5);
 }
 
 // Factor 1 is among the candidates (1.15 - 10 * 0.015), so a searched scale cannot be worse than absmax.
@@ -207,9 +217,13 @@ TEST(FindGrid, FollowsGroupIndices) {
   const at::Tensor w_OI = at::randn({17, 48}), order_I = at::randperm(48, at::kLong);
   at::Tensor g_idx_I = at::empty({48}, at::kInt);
   for (int64_t i = 0; i < 48; ++i) g_idx_I[order_I[i].item<int64_t>()] = static_cast<int>(i / 12);
-  for (const ScaleSearch& search : {absmax(), ScaleSearch{}}) {
+  ScaleSearch weighed;
+  weighed.importance_I = at::randn({48}).exp();
+  for (const ScaleSearch& search : {absmax(), ScaleSearch{}, weighed}) {
     const Grid scattered = find_grid(w_OI, make_spec(false, false, 12), search, g_idx_I);
-    const Grid ordered = find_grid(w_OI.index_select(1, order_I), make_spec(false, false, 12), search);
+    ScaleSearch in_order = search;
+    if (search.importance_I.defined()) in_order.importance_I = search.importance_I.index_select(0, order_I);
+    const Grid ordered = find_grid(w_OI.index_select(1, order_I), make_spec(false, false, 12), in_order);
     // The order of columns inside a group differs, so equal candidates may be summed to another last bit.
     EXPECT_GE((scattered.scale_OG == ordered.scale_OG).to(at::kDouble).mean().item<double>(), 0.98);
     const at::Tensor codes_OI = quantize_to_grid(w_OI, scattered);
@@ -270,6 +284,9 @@ TEST(Grid, RefusesWhatDoesNotFit) {
   ScaleSearch negative;
   negative.steps = 100;
   EXPECT_THROW(find_grid(w_OI, make_spec(false, true, 10), negative), Error);
+  ScaleSearch short_of_columns;
+  short_of_columns.importance_I = at::ones({19});
+  EXPECT_THROW(find_grid(w_OI, make_spec(false, true, 10), short_of_columns), Error);
   Grid grid = find_grid(w_OI, make_spec(false, true, 10), {});
   EXPECT_THROW(quantize_to_grid(at::randn({5, 20}), grid), Error);
   grid.g_idx_I = at::full({20}, 2, at::kInt);

@@ -212,9 +212,9 @@ void search_all(const Search& search, Outcome& out) {
 
 }  // namespace
 
-void search_scales(const TiledWeight& weight, const Formula& formula, const ScaleSearch& search, float* scale, float* zero) {
+void search_scales(const TiledWeight& weight, const Formula& formula, const ScaleSearch& search, const float* importance, float* scale, float* zero) {
   Outcome out{scale, zero, nullptr, {}};
-  search_all({weight, formula, factors_of(search, formula.rule.format), static_cast<float>(search.norm), nullptr}, out);
+  search_all({weight, formula, factors_of(search, formula.rule.format), static_cast<float>(search.norm), importance}, out);
 }
 
 namespace {
