@@ -58,7 +58,7 @@ struct QuantizationConfig {
   void visit(V& v) {
     quantization.visit(v);
     v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
-    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2 (imatrix), 2.4 (pnorm)");
+    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2");
   }
 };
 
@@ -81,8 +81,8 @@ struct GptqConfig {
     v("dampening_frac", dampening_frac, "share of the mean of the Hessian's diagonal added to it");
     v("actorder", actorder, "order of the columns: static (by activation, groups stay), none, group (needs g_idx); unset: the scheme's, else static");
     v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
-    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2 (imatrix), 2.4 (pnorm)");
-    v("quality", quality, "fast: plain GPTQ; balanced: refined codes and scales; best: also a target that takes up the error of earlier layers, in four to six times the time");
+    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2");
+    v("quality", quality, "fast: plain GPTQ; balanced: refined codes and scales; best: also a target that takes up the error of earlier layers, in two and a half to six times the time");
     v("sweeps", sweeps, "passes of coordinate descent over the solved codes, in place of the quality's (0; 2 or, up to 3 bits, 3; 4)");
     v("refit_scales", refit_scales, "whether each sweep also refits the scales to the codes");
     v("target", target, "weights: what they were; inputs: the float outputs on the quantized inputs; residual: those plus the residual stream's error; in place of the quality's");

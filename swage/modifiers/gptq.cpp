@@ -116,7 +116,7 @@ SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFacto
 Cost Gptq::cost(std::span<const LinearShape> linears, const CostSetting& setting) const {
   const GroupSize size = size_of(linears);
   const double n = size.columns, square = n * n;
-  Cost out = rounding_cost(linears, scales_.search.kind == solvers::ScaleSearch::Kind::PNorm, setting);
+  Cost out = rounding_cost(linears, scales_.kind == solvers::ScaleSearch::Kind::PNorm, setting);
   if (!setting.calibrated) return out;
   // The Gram matrix in f32. With it the triangle that is factored in f64 and what is unpacked from it; or that, packed; or that and, when codes
   // are refined, a weight's errors twice. Codes are there with the last two.

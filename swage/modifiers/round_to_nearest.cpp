@@ -20,7 +20,7 @@ std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> t
 }
 
 Cost RoundToNearest::cost(std::span<const LinearShape> linears, const CostSetting& setting) const {
-  return rounding_cost(linears, scales_.search.kind == solvers::ScaleSearch::Kind::PNorm, setting);
+  return rounding_cost(linears, scales_.kind == solvers::ScaleSearch::Kind::PNorm, setting);
 }
 
 }  // namespace swage::modifiers

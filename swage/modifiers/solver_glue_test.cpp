@@ -68,7 +68,7 @@ TEST(SolverGlue, StoredScalesAreThoseOfTheGrid) {
   for (const scheme::QuantizationArgs& args : all_kinds()) {
     SCOPED_TRACE(testing::Message() << name_of(args.type) << args.num_bits << " " << name_of(args.strategy) << (args.symmetric ? "" : " asymmetric"));
     for (const char* search : {"absmax", "pnorm"}) {
-      const solvers::Grid grid = solvers::find_grid(w_OI, grid_spec(args, at::kBFloat16), scale_choice(search, "absmax", 2.4, "test").search);
+      const solvers::Grid grid = solvers::find_grid(w_OI, grid_spec(args, at::kBFloat16), scale_choice(search, "absmax", {}, "test").search_for(args));
       const at::Tensor codes_OI = solvers::quantize_to_grid(w_OI, grid);
       const format::QuantizedWeight stored = to_stored(codes_OI, grid);
       const at::Tensor values_OI = solvers::dequantize_from_grid(codes_OI, grid);

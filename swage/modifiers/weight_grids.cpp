@@ -55,6 +55,13 @@ at::Tensor shared_scale(std::span<const LinearTask> tasks, const std::vector<std
 
 }  // namespace
 
+solvers::ScaleSearch ScaleChoice::search_for(const QuantizationArgs& args) const {
+  solvers::ScaleSearch out;
+  out.kind = kind;
+  out.norm = norm.value_or(by_inputs && args.num_bits > 3 ? 2.0 : 2.4);
+  return out;
+}
+
 ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, std::optional<double> norm, const std::string& source) {
   using Kind = solvers::ScaleSearch::Kind;
   const std::string wanted = name.value_or(otherwise);
@@ -62,9 +69,9 @@ ScaleChoice scale_choice(const std::optional<std::string>& name, const std::stri
               "\": expected absmax, pnorm or imatrix");
   SWAGE_CHECK(!norm || (*norm >= 1 && *norm <= 8), InvalidArgument, source, ": norm ", *norm, ": expected a number from 1 to 8");
   ScaleChoice out;
-  out.search.kind = wanted == "absmax" ? Kind::Absmax : Kind::PNorm;
+  out.kind = wanted == "absmax" ? Kind::Absmax : Kind::PNorm;
+  out.norm = norm;
   out.by_inputs = wanted == "imatrix";
-  out.search.norm = norm.value_or(out.by_inputs ? 2.0 : 2.4);
   out.asked = name.has_value();
   return out;
 }
@@ -87,7 +94,7 @@ WeightGrids::WeightGrids(std::span<const LinearTask> tasks, const ScaleChoice& c
   for (const LinearTask& task : tasks) {
     const QuantizationArgs& args = *task.scheme->weights;
     const bool by_scheme = args.observer && !choice.asked, by_range = by_scheme && observers::is_min_max(args, observers::Role::Weight);
-    searches_.push_back(choice.search);
+    searches_.push_back(choice.search_for(args));
     searches_.back().importance_I = importance_I;
     if (by_range) searches_.back().kind = solvers::ScaleSearch::Kind::Absmax;  // the same formulas
     observers_.push_back(by_scheme && !by_range ? observed(task, statistics) : nullptr);

@@ -12,13 +12,17 @@
 
 namespace swage::modifiers {
 
-// How a config wants scales chosen: by `search`, but where that was not asked for by the observer of the scheme, if it names one.
+// How a config wants scales chosen: by a search, but where that was not asked for by the observer of the scheme, if it names one.
 struct ScaleChoice {
-  solvers::ScaleSearch search;
+  // For weights in `args`. Norm, unless given: 2.4; of a search by inputs 2, but 2.4 for grids of up to 3 bits, whose clipped values lie far off.
+  solvers::ScaleSearch search_for(const scheme::QuantizationArgs& args) const;
+
+  solvers::ScaleSearch::Kind kind = solvers::ScaleSearch::Kind::PNorm;
+  std::optional<double> norm;
   bool by_inputs = false;  // the errors of a column count as much as the mean square of its input, where inputs are known
   bool asked = false;
 };
-// `name` as a recipe gives it: "absmax", "pnorm" or "imatrix"; unset: `otherwise`. `norm` unset: 2 for imatrix, 2.4 for pnorm.
+// `name` as a recipe gives it: "absmax", "pnorm" or "imatrix"; unset: `otherwise`.
 // Error(InvalidArgument) naming `source` for another name and for a norm that makes no sense.
 ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, std::optional<double> norm, const std::string& source);
 

@@ -73,6 +73,19 @@ TEST(WeightGrids, TheSearchWeighsColumnsByTheirInputs) {
   EXPECT_TRUE(scale_of(scheme, imatrix, w_OI, statistics_of(at::eye(32))).equal(plain));
 }
 
+TEST(WeightGrids, TheUnsetNormGoesByTheSearchAndTheBits) {
+  const auto norm = [](const char* search, std::optional<double> given, int64_t bits) {
+    scheme::QuantizationArgs args;
+    args.num_bits = bits;
+    return scale_choice(search, "absmax", given, "test").search_for(args).norm;
+  };
+  EXPECT_EQ(norm("imatrix", {}, 4), 2);
+  EXPECT_EQ(norm("imatrix", {}, 3), 2.4);
+  EXPECT_EQ(norm("pnorm", {}, 4), 2.4);
+  EXPECT_EQ(norm("imatrix", 3.0, 3), 3);
+  EXPECT_EQ(norm("pnorm", 3.0, 4), 3);
+}
+
 TEST(WeightGrids, LinearsOfOneGlobalScaleTakeItFromTheLargestObservedRange) {
   at::manual_seed(43);
   const scheme::Scheme expanded = observed_by("NVFP4A16", "nvfp4_expanded_mse"), plain = observed_by("NVFP4A16", nullptr);
