@@ -15,7 +15,7 @@ namespace swage::pipeline {
 // Files of a model's folder that a run reads or copies. Weights are known by size, time and header; the others by their bytes.
 Json source_identity(const std::filesystem::path& folder);
 
-// Version, libtorch and processor: what the arithmetic depends on.
+// This build of swage, libtorch and the processor: what the arithmetic depends on.
 Json program_identity();
 
 // Digest of a tensor's bytes and shape, "none" if it is undefined; of names, types and shapes.

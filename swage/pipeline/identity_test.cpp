@@ -1,6 +1,7 @@
 #include "swage/pipeline/identity.h"
 
 #include <ATen/ATen.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "swage/io/test_files.h"
@@ -24,6 +25,9 @@ TEST(Identity, DifferencesAreNamed) {
   EXPECT_EQ(difference(before, object({{"seed", 43}, {"recipe", recipe + "x"}, {"source", object({{"a", "1"}, {"c", "3"}})}})),
             "seed (was 42, is 43); recipe; source: c (is new); b (is gone)");
 }
+
+// A build that calculates otherwise may bear the same version: the linker's digest of the code tells them apart.
+TEST(Identity, KnowsItsBuild) { EXPECT_THAT(program_identity().at("build").as_string(), testing::MatchesRegex("[0-9a-f]{16}")); }
 
 // Every kind of change to a folder's files shows, by the file's name.
 TEST(Identity, SeesChangesOfTheSource) {
