@@ -2,15 +2,13 @@
 
 #include <ATen/Version.h>
 #include <fcntl.h>
-#include <link.h>
 #include <sys/stat.h>
 #include <torch/headeronly/version.h>
 
 #include <algorithm>
 #include <cstring>
-#include <span>
-#include <string_view>
 
+#include "swage/base/build_id.h"
 #include "swage/base/checksum.h"
 #include "swage/base/error.h"
 #include "swage/io/mmap_file.h"
@@ -30,43 +28,6 @@ std::string header_digest(const fs::path& path) {
   std::string header(std::min(length, size - std::min<uint64_t>(size, sizeof length)), 0);
   file.read_at(header.data(), header.size(), sizeof length);
   return hex64(checksum(header));
-}
-
-// Notes follow each other: header, name and description, both padded to four bytes.
-std::string build_id_note(std::string_view notes) {
-  const auto padded = [](size_t size) { return (size + 3) / 4 * 4; };
-  ElfW(Nhdr) note;
-  while (notes.size() >= sizeof note) {
-    std::memcpy(&note, notes.data(), sizeof note);
-    const size_t at = sizeof note + padded(note.n_namesz);
-    if (at + note.n_descsz > notes.size()) break;
-    if (note.n_type == NT_GNU_BUILD_ID && notes.substr(sizeof note, note.n_namesz) == std::string_view("GNU", 4)) return hex64(checksum(notes.substr(at, note.n_descsz)));
-    notes.remove_prefix(std::min(notes.size(), at + padded(note.n_descsz)));
-  }
-  return {};
-}
-
-// What the linker noted in the file that this function was loaded from (GNU build id): a digest of the code. Empty if it noted nothing.
-std::string build_id() {
-  struct Search {
-    uintptr_t inside;
-    std::string found;
-  } search{reinterpret_cast<uintptr_t>(&build_id), {}};
-  dl_iterate_phdr(
-      [](dl_phdr_info* object, size_t, void* data) {
-        Search& search = *static_cast<Search*>(data);
-        const std::span<const ElfW(Phdr)> segments(object->dlpi_phdr, object->dlpi_phnum);
-        const bool ours = std::any_of(segments.begin(), segments.end(), [&](const ElfW(Phdr) & segment) {
-          return segment.p_type == PT_LOAD && search.inside - (object->dlpi_addr + segment.p_vaddr) < segment.p_memsz;
-        });
-        if (!ours) return 0;
-        for (const ElfW(Phdr) & segment : segments) {
-          if (segment.p_type == PT_NOTE) search.found += build_id_note({reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr), segment.p_memsz});
-        }
-        return 1;
-      },
-      &search);
-  return search.found;
 }
 
 constexpr off_t kSmallFile = 64 << 20;  // larger ones are weights of some kind
