@@ -76,6 +76,7 @@ struct EstimateOptions {
   int64_t max_seq_length = 2048;
   bool moe_routed = false;
   bool check = true;              // as of CompressOptions
+  bool model_free = false;        // as of CompressOptions; needs the shards
   std::string device_map;         // as of CompressOptions; a GPU need not be here
   uint64_t max_memory_bytes = 0;  // as of CompressOptions
   std::string rates;              // "gemm=250G,copy=8G,disk=1.2G", a second; what is left out is measured in at most two seconds

@@ -81,9 +81,8 @@ void print(const Json& report) {
   const Json& plan = report.at("plan");
   const bool on_device = report.get_string("device", "cpu") != "cpu";
   const int64_t rows = plan.get_int("calibration_rows", 0), layers = report.get_int("layers", 0);
-  std::printf("%s, %s parameters, %lld layers of up to %s (%s)\n%s, %s\n", report.at("model_type").as_string().c_str(),
-              count_text(report.get_int("parameters", 0)).c_str(), static_cast<long long>(layers), count_text(report.get_int("layer_parameters", 0)).c_str(),
-              report.at("from").as_string().c_str(), report.at("modifier").as_string().c_str(),
+  std::printf("%s, %s parameters%s (%s)\n%s, %s\n", report.at("model_type").as_string().c_str(), count_text(report.get_int("parameters", 0)).c_str(),
+              layers > 0 ? cat(", ", layers, " layers of up to ", count_text(report.get_int("layer_parameters", 0))).c_str() : "", report.at("from").as_string().c_str(), report.at("modifier").as_string().c_str(),
               rows > 0 ? cat(rows, " rows of ", plan.get_int("tokens_per_row", 0), " tokens").c_str() : "no calibration");
   for (const Json& warning : report.at("warnings").as_array()) std::printf("note: %s\n", warning.as_string().c_str());
   if (const Json* placement = report.find("placement")) std::printf("%s\n", placement->as_string().c_str());
@@ -121,6 +120,7 @@ void add_estimate(Program& program) {
                   "number and the length of the rows. The time is a guess from a short measurement of this machine, or from --rates of another one.\n\n"
                   "Examples:\n  swage estimate ./Llama-3-8B --scheme W4A16 --num-calibration-samples 256 --max-seq-length 512\n"
                   "  swage estimate ./config.json --method rtn --scheme FP8_DYNAMIC              nothing but a config is needed\n"
+                  "  swage estimate ./Unknown-1B --method rtn --scheme W4A16 --model-free        an architecture that swage does not know\n"
                   "  swage estimate ./Llama-3-8B --quality best --max-memory cpu=24GiB           refused, with what would do, if it does not fit\n"
                   "  swage estimate ./Llama-3-8B --device cuda --rates gemm=60T,copy=1T,disk=2G  on a machine that is not this one");
   command->add_option("model", o.model, "folder of a Hugging Face checkpoint, its config.json alone, or a hub id")->required()->type_name("MODEL");
@@ -130,6 +130,7 @@ void add_estimate(Program& program) {
   command->add_option("--max-seq-length", o.max_seq_length, "tokens in a row")->capture_default_str()->type_name("")->check(at_least(1))->group(calibration);
   command->add_flag("--moe-routed", o.moe_routed, "experts calibrated on the tokens routed to them, not on all")->group(calibration);
   command->add_flag("--no-check", request->no_check, "without the perplexity check of a calibrated run")->group(calibration);
+  command->add_flag("--model-free", o.model_free, "from the shards alone, for any architecture (methods without data only)");
   command->add_option("--device-map", o.device_map, "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to disk; cpu; cuda")->type_name("MAP");
   command->add_option("--max-memory", request->max_memory, "fail if the plan takes more of the host's memory; says what would do")->type_name("cpu=SIZE");
   command->add_option("--rates", o.rates, "rates of another machine, a second: gemm= FLOP of f32 products, copy= bytes in memory, disk= bytes of files; with K, M, G or T. What is left out is measured here")->type_name("gemm=60T,...");

@@ -19,6 +19,7 @@ Json estimate(const EstimateOptions& options, const Context& context) {
     job.num_calibration_samples = options.num_calibration_samples;
     job.max_seq_length = options.max_seq_length;
     job.moe_routed = options.moe_routed;
+    job.model_free = options.model_free;
     job.check = options.check;
     job.device_map = parse_device_map(options.device_map);
     job.max_memory_bytes = options.max_memory_bytes;

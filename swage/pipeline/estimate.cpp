@@ -18,6 +18,7 @@
 #include "swage/model/model.h"
 #include "swage/pipeline/bit_budget.h"
 #include "swage/pipeline/make_plan.h"
+#include "swage/pipeline/model_free.h"
 #include "swage/pipeline/output.h"
 #include "swage/pipeline/placement.h"
 #include "swage/pipeline/pruned_experts.h"
@@ -88,6 +89,51 @@ Sizes sizes_of(const model::ModelShape& shape, const Assignment& assignment, con
   return out;
 }
 
+void estimate_time(const EstimateJob& job, const fs::path& folder, Plan& plan, Rates& rates) {
+  const bool all_given = job.given.gemm > 0 && job.given.copy > 0 && job.given.disk > 0;
+  rates = job.given;
+  if (!all_given && job.measure_seconds > 0) rates = measure_rates(folder, rates, job.measure_seconds);
+  if (rates.gemm > 0 && rates.copy > 0 && rates.disk > 0) plan.estimate_time(rates);
+}
+
+Json texts(const std::vector<std::string>& list) {
+  Json out = Json::array();
+  for (const std::string& text : list) out.push_back(text);
+  return out;
+}
+
+// The run that this is an estimate of, as far as a model-free run looks at it.
+CompressJob model_free_job(const EstimateJob& job) {
+  CompressJob out;
+  out.source = job.source;
+  out.chain = job.chain;
+  out.recipe_file = job.recipe_file;
+  out.model_free = job.model_free;
+  return out;
+}
+
+Json estimate_model_free(const EstimateJob& job, const Context& context) {
+  SWAGE_CHECK(holds_weights(job.source), InvalidArgument, job.source.string(), ": model-free runs are told by the headers of the shards, and there are none; without --model-free a config.json is enough");
+  ModelFreePlan found = plan_model_free(model_free_job(job), context);
+  Rates rates;
+  estimate_time(job, job.source, found.plan, rates);
+  Json out = Json::object();
+  out.set("swage", kVersion);
+  out.set("model_type", found.model_type);
+  out.set("model_free", true);
+  out.set("parameters", found.parameters);
+  out.set("from", "headers of the shards, model-free");
+  out.set("runs", true);
+  out.set("modifier", job.chain.text());
+  out.set("device", "cpu");
+  out.set("threads", int64_t(at::get_num_threads()));
+  out.set("plan", found.plan.to_json());
+  out.set("rates", rates.to_json());
+  out.set("warnings", texts(found.warnings));
+  found.plan.check_budget(job.max_memory_bytes);
+  return out;
+}
+
 // The model as far as it is there.
 class Estimate {
  public:
@@ -112,10 +158,8 @@ class Estimate {
     const PlanInput in = input(calibrated);
     const Placement placement(job_.device_map, job_.max_memory_bytes);
     Plan plan = placement.plan(in);
-    const bool all_given = job_.given.gemm > 0 && job_.given.copy > 0 && job_.given.disk > 0;
-    Rates rates = job_.given;
-    if (!all_given && job_.measure_seconds > 0) rates = measure_rates(folder_, rates, job_.measure_seconds);
-    if (rates.gemm > 0 && rates.copy > 0 && rates.disk > 0) plan.estimate_time(rates);
+    Rates rates;
+    estimate_time(job_, folder_, plan, rates);
     Json out = report(plan, rates);
     if (job_.device_map != DeviceMap::None) out.set("placement", placement.text(plan, in.on_device));
     placement.check(plan, in);
@@ -220,7 +264,7 @@ class Estimate {
   Json report(const Plan& plan, const Rates& rates) const {
     int64_t layer = 0;
     for (const model::BlockShape& block : shape_.blocks) layer = std::max(layer, block.parameters());
-    Json out = Json::object(), warnings = Json::array();
+    Json out = Json::object();
     out.set("swage", kVersion);
     out.set("model_type", config_.get_string("model_type", ""));
     out.set("parameters", shape_.parameters());
@@ -233,8 +277,7 @@ class Estimate {
     out.set("threads", int64_t(at::get_num_threads()));
     out.set("plan", plan.to_json());
     out.set("rates", rates.to_json());
-    for (const std::string& warning : warnings_) warnings.push_back(warning);
-    out.set("warnings", std::move(warnings));
+    out.set("warnings", texts(warnings_));
     return out;
   }
 
@@ -258,6 +301,10 @@ class Estimate {
 
 }  // namespace
 
-Json run_estimate(const EstimateJob& job, const Context& context) { return Estimate(job, context).run(); }
+Json run_estimate(const EstimateJob& job, const Context& context) {
+  const bool shards = fs::is_directory(job.source) && holds_weights(job.source);
+  if (job.model_free || (shards && runs_model_free(model_free_job(job)))) return estimate_model_free(job, context);
+  return Estimate(job, context).run();
+}
 
 }  // namespace swage::pipeline

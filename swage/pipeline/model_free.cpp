@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <functional>
+#include <numeric>
 #include <thread>
 
 #include "swage/base/error.h"
@@ -68,6 +70,7 @@ class ModelFree {
 
   Json run() {
     context_.log(Severity::Info, plan_.summary());
+    context_.log(Severity::Info, plan_.memory_summary());
     plan_.check_budget(job_.max_memory_bytes);
     for (const std::string& warning : modules_.warnings) context_.log(Severity::Warning, warning);
     if (job_.dry_run) return report(nullptr);
@@ -78,6 +81,12 @@ class ModelFree {
     identity.set("output layout", digest_of(tensors));
     std::vector<ModuleReport> modules;
     return JournaledRun(job_, context_).run(identity, tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(writer, steps); }, modules);
+  }
+
+  ModelFreePlan plan() const {
+    ModelFreePlan out{.plan = plan_, .model_type = reader_.config().get_string("model_type", ""), .parameters = 0, .warnings = modules_.warnings};
+    for (const io::TensorSpec& spec : reader_.tensors()) out.parameters += std::accumulate(spec.shape.begin(), spec.shape.end(), int64_t{1}, std::multiplies<>());
+    return out;
   }
 
  private:
@@ -138,18 +147,27 @@ class ModelFree {
     SWAGE_CHECK(output.tensors().size() == layout_.tensors().size(), Internal, "self-check: the output has ", output.tensors().size(), " tensors");
   }
 
+  // One stage: what is read, quantized and written, and what is read back of it, goes on at the same time.
   void make_plan() {
+    PlanStage stage{.name = "quantize", .at = {}, .parts = {}, .work = {}};
     plan_.source_bytes = layout_.source_bytes;
     plan_.output_bytes = layout_.output_bytes;
     size_t tensors = reader_.tensors().size();
     for (const FreeItem& item : layout_.items) {
       tensors += item.outputs.size();
       if (item.scheme == nullptr) continue;
+      const model::ModuleInfo& module = item.module->info;
+      const modifiers::LinearShape shape{module.rows, module.columns, item.scheme->weights ? &*item.scheme->weights : nullptr};
+      stage.work.moved_bytes += sizeof(float) * assignment_.quantizer_of(module.name).cost({&shape, 1}, {}).passes;
       ++plan_.quantized_modules;
-      plan_.quantized_parameters += item.module->info.rows * item.module->info.columns;
+      plan_.quantized_parameters += module.rows * module.columns;
     }
     plan_.bits_per_weight = 8.0 * double(layout_.quantized_bytes) / double(std::max<int64_t>(1, plan_.quantized_parameters));
-    plan_.peak_bytes = kBaseBytes + tensors * kBytesPerTensor + uint64_t(at::get_num_threads()) * kBuffers * layout_.largest_chunk_bytes;
+    stage.parts = {{"process", kBaseBytes}, {"names and shapes", tensors * kBytesPerTensor}, {"buffers", uint64_t(at::get_num_threads()) * kBuffers * layout_.largest_chunk_bytes}};
+    stage.work.read_bytes = layout_.source_bytes + layout_.output_bytes;
+    stage.work.written_bytes = layout_.output_bytes;
+    plan_.peak_bytes = stage.host_bytes();
+    plan_.stages = {std::move(stage)};
   }
 
   // `work` is null for a dry run.
@@ -208,6 +226,8 @@ bool runs_model_free(const CompressJob& job) {
   const std::vector<std::string> known = model::supported_model_types();
   return !std::binary_search(known.begin(), known.end(), type);
 }
+
+ModelFreePlan plan_model_free(const CompressJob& job, const Context& context) { return ModelFree(job, context).plan(); }
 
 Json run_model_free(const CompressJob& job, const Context& context) { return ModelFree(job, context).run(); }
 

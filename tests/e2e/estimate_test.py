@@ -1,9 +1,10 @@
 """swage estimate: what a run would take, from a config or from headers, as text and as JSON; and what it refuses."""
 import json
+import math
 import shutil
 import unittest
 
-from support import EndToEnd, ROOT, edit_json, make_llama, quoted, read_json, run
+from support import EndToEnd, ROOT, edit_json, make_llama, quoted, read_json, read_safetensors, run
 
 CONFIGS = ROOT / "tests" / "data" / "pipeline"
 RATES = ("--rates", "gemm=100G,copy=10G,disk=1G")
@@ -80,6 +81,32 @@ class Estimate(EndToEnd):
         calibrate = report["plan"]["stages"][2]
         self.assertGreater(calibrate["gram_flops"], 0)
         self.assertGreater(calibrate["written_bytes"], 32 * 16 * 64 * 4096 * 4)  # the residual stream is saved after each layer
+
+    def test_a_model_free_run_is_planned_as_it_is_done(self):
+        model = self.model()
+        options = ("--method", "rtn", "--group-size", 16)
+        edit_json(model / "config.json", model_type="gizmo")
+        self.assert_refused(run("estimate", model, *options, "--max-memory", "cpu=1MiB", *RATES), 2, "the smallest that would do is cpu=")
+        self.assert_refused(run("estimate", model, "--model-free", *RATES), 1, "GPTQModifier", "cannot run model-free")
+        self.assert_refused(run("estimate", CONFIGS / "llama3_8b", *options, "--model-free", *RATES), 2, "headers of the shards", "there are none")
+        for chosen in ((), ("--model-free",)):  # by itself, where swage knows no model and no sizes
+            report = self.estimate(model, *options, *chosen, *RATES)
+            self.assertTrue(report["model_free"])
+        plan = report["plan"]
+        done = json.loads(self.assert_succeeds(self.compress(model, *options, "--json")).stdout)["plan"]
+        for key in ("output_bytes", "source_bytes", "quantized_modules", "bits_per_weight", "read_bytes", "written_bytes"):
+            self.assertEqual(plan[key], done[key], key)
+        sizes = {folder: sum(path.stat().st_size for path in folder.glob("*.safetensors")) for folder in (model, self.out)}
+        self.assertLess(sizes[self.out] - plan["written_bytes"], 16384)  # headers
+        self.assertGreaterEqual(sizes[self.out], plan["written_bytes"])
+        self.assertEqual([stage["name"] for stage in plan["stages"]], ["quantize"])
+        self.assertEqual(plan["stages"][0]["host_bytes"], plan["peak_bytes"])
+        disk = (plan["read_bytes"] + plan["written_bytes"]) / 1e9  # seconds, at the rates given
+        self.assertAlmostEqual(plan["seconds"], max(disk, plan["stages"][0]["moved_bytes"] / 10e9), delta=1e-9)
+        numbers = sum(math.prod(shape) for _, shape, _ in read_safetensors(model / "model.safetensors").values())
+        self.assertEqual(report["parameters"], numbers)
+        said = self.assert_succeeds(run("estimate", model, *options, *RATES)).stdout
+        self.assertTrue(said.startswith(f"gizmo, {numbers} parameters (headers of the shards, model-free)\n"), said)
 
     def test_a_device_map_is_planned(self):
         llama = CONFIGS / "llama3_8b"
