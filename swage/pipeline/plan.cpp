@@ -158,7 +158,6 @@ Json Plan::to_json() const {
   out.set("peak_bytes", peak_bytes);
   out.set("device_peak_bytes", device_peak_bytes);
   if (seconds > 0) out.set("seconds", seconds);
-  if (stages.empty()) return out;
   Json list = Json::array();
   for (const PlanStage& stage : stages) list.push_back(stage_json(stage));
   out.set("stages", std::move(list));

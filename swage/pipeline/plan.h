@@ -48,7 +48,7 @@ struct Plan {
   uint64_t activation_bytes = 0;         // at their largest; they grow with `rows`
   int64_t rows_in_file = 0;              // whose activations lie in a file
   uint64_t peak_bytes = 0, device_peak_bytes = 0;  // of the process, on the host; estimates
-  std::vector<PlanStage> stages;         // in order; empty for a run that works from the shards alone
+  std::vector<PlanStage> stages;         // in order
   double seconds = 0;                    // about, all stages; 0: not estimated
 
   // The stage that takes most of the host's memory; nullptr without stages.
