@@ -1,6 +1,6 @@
 #include "swage/api/guard.h"
 #include "swage/data/hub.h"
-#include "swage/pipeline/convert.h"
+#include "swage/convert/convert.h"
 #include "swage/swage.h"
 
 namespace swage {

@@ -7,7 +7,7 @@
 #include "swage/base/device_map.h"
 #include "swage/base/json.h"
 #include "swage/modifiers/chain.h"
-#include "swage/pipeline/rates.h"
+#include "swage/plan/rates.h"
 
 namespace swage::pipeline {
 

@@ -1,0 +1,83 @@
+#include "swage/job/journaled_run.h"
+
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "swage/base/version.h"
+#include "swage/job/identity.h"
+#include "swage/job/journal.h"
+
+namespace swage::pipeline {
+namespace {
+
+// Failures that the same command may overcome. After the others the work is of no use: another recipe or model is needed.
+bool may_be_overcome(ErrorKind kind) { return kind == ErrorKind::Cancelled || kind == ErrorKind::Io; }
+
+}  // namespace
+
+Json job_identity(const CompressJob& job, const Context& context, const Json& source) {
+  Json out = Json::object();
+  out.set("swage", kVersion);
+  out.set("program", program_identity());
+  out.set("model", std::filesystem::absolute(job.source).filename().string());
+  out.set("seed", int64_t(context.seed));
+  out.set("recipe", job.recipe_yaml);
+  out.set("source", source);
+  return out;
+}
+
+std::optional<Json> identity_of_unfinished(const CompressJob& job) {
+  const std::filesystem::path work = checkpoint::OutputFolder::unfinished_work(job.target);
+  if (work.empty() || !job.resume || job.restart) return {};
+  const Journal journal(work / "journal");
+  return journal.begun() ? std::optional(journal.header()) : std::nullopt;
+}
+
+void check_source_unchanged(const CompressJob& job, const Json& source) {
+  const std::string changed = difference(source, source_identity(job.source));
+  SWAGE_CHECK(changed.empty(), Io, job.source.string(), ": the source changed while it was read: ", changed);
+}
+
+checkpoint::OutputFolder JournaledRun::open_folder() const {
+  checkpoint::OutputFolder folder(job_.target, job_.overwrite);
+  if (!folder.holds_unfinished_run()) return folder;
+  if (job_.restart) folder.clear();
+  SWAGE_CHECK(job_.restart || job_.resume, InvalidArgument, job_.target.string(), ": an unfinished run with this output is kept in ",
+              folder.work().string(), "; the same command without --no-resume goes on with it, --restart throws it away");
+  return folder;
+}
+
+void JournaledRun::check_same(const checkpoint::OutputFolder& folder, const Journal& journal, const Json& identity) const {
+  if (!journal.begun()) return;
+  const std::string changed = difference(journal.header(), identity);
+  SWAGE_CHECK(changed.empty(), InvalidArgument, job_.target.string(), ": an unfinished run with this output is kept in ", folder.work().string(),
+              ", but it is not the same: ", changed, "; --restart throws it away, another output folder leaves it alone");
+}
+
+Json JournaledRun::run(const Json& identity, const std::vector<io::TensorSpec>& tensors, const Work& work, std::vector<ModuleReport>& modules) const {
+  checkpoint::OutputFolder folder = open_folder();
+  Journal journal(folder.journal());
+  check_same(folder, journal, identity);
+  checkpoint::Writer writer(std::move(folder), tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite, .resume = journal.begun(), .trace = context_.trace});
+  try {
+    Steps steps(job_.resume ? &journal : nullptr, identity, writer, modules);
+    if (steps.resumed()) context_.log(Severity::Info, cat("an interrupted run is gone on with: ", journal.entries().size(), " steps are finished"));
+    return work(writer, steps);
+  } catch (const Error& e) {
+    if (!may_be_overcome(e.kind())) writer.keep(false);
+    throw;
+  }
+}
+
+void say_what_is_kept(const CompressJob& job, Error& error) {
+  if (!may_be_overcome(error.kind())) return;
+  const std::filesystem::path work = checkpoint::OutputFolder::unfinished_work(job.target);
+  if (!work.empty()) {
+    error.add_context(cat("what is finished is kept in ", work.string(), ": the same command goes on from there"));
+  } else if (error.kind() == ErrorKind::Cancelled) {
+    error.add_context(cat("nothing was kept: ", job.target.string(), " was not made and partial files were removed"));
+  }
+}
+
+}  // namespace swage::pipeline

@@ -1,0 +1,49 @@
+// What every compressing run has around its work: the output folder with its lock, the journal of an earlier run that was
+// interrupted or none, and what is said and kept when it ends before its time.
+#pragma once
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "swage/base/context.h"
+#include "swage/base/error.h"
+#include "swage/base/json.h"
+#include "swage/checkpoint/writer.h"
+#include "swage/job/compress_job.h"
+#include "swage/report/report.h"
+#include "swage/job/steps.h"
+
+namespace swage::pipeline {
+
+// What the job, whatever it does, has for an identity: program, seed, recipe, source.
+Json job_identity(const CompressJob& job, const Context& context, const Json& source);
+
+// The identity of an interrupted run with the job's output, if the job may go on with one and there is one.
+std::optional<Json> identity_of_unfinished(const CompressJob& job);
+
+// Error(Io) naming a file of the source that is not as it was: what was written came from two models.
+void check_source_unchanged(const CompressJob& job, const Json& source);
+
+class JournaledRun {
+ public:
+  using Work = std::function<Json(checkpoint::Writer&, Steps&)>;
+
+  JournaledRun(const CompressJob& job, const Context& context) : job_(job), context_(context) {}
+
+  // Opens the folder, begins or goes on with the journal, does the work; returns what it returned. `modules` are filled with
+  // those of the earlier run. Error(InvalidArgument) if an earlier run of another `identity` left work, or any run if the job
+  // shall not resume.
+  Json run(const Json& identity, const std::vector<io::TensorSpec>& tensors, const Work& work, std::vector<ModuleReport>& modules) const;
+
+ private:
+  checkpoint::OutputFolder open_folder() const;
+  void check_same(const checkpoint::OutputFolder& folder, const Journal& journal, const Json& identity) const;
+
+  const CompressJob& job_;
+  const Context& context_;
+};
+
+// Adds to an interruption or failure of the machine what is kept of the run and how to go on.
+void say_what_is_kept(const CompressJob& job, Error& error);
+
+}  // namespace swage::pipeline

@@ -1,0 +1,176 @@
+#include "swage/plan/make_plan.h"
+
+#include <algorithm>
+#include <map>
+
+#include "swage/base/error.h"
+#include "swage/plan/plan_budget.h"
+#include "swage/plan/plan_calibration.h"
+#include "swage/plan/plan_memory.h"
+#include "swage/scheme/fused_sets.h"
+
+namespace swage::pipeline {
+namespace {
+
+using model::ModuleInfo;
+
+constexpr double kLogitRows = 128;      // of the perplexity check, at once in a thread, twice
+constexpr double kCheckPasses = 6;      // over float32 weights: both models are read and converted
+constexpr double kFingerprintPasses = 1.5;
+constexpr double kRotationBytes = 12;     // of a weight that is rotated: as it was, turned to rows, the result
+
+double largest_end(const model::ModelShape& shape) {
+  double most = 0;
+  for (const ModuleInfo& end : shape.ends) most = std::max(most, double(end.parameters()));
+  return most;
+}
+
+PlanStage copy_stage(const PlanInput& in) {
+  PlanStage stage{.name = "copy", .at = {}, .parts = {}, .work = {}};
+  keep_larger(stage, Moment(in.on_device).host("pages of the source", double(in.largest_copied_bytes)), "");
+  if (in.rotates) {
+    const double weights = double(in.largest_copied_bytes) / in.bytes_per_weight;
+    keep_larger(stage, Moment(in.on_device).host("pages of the source", double(in.largest_copied_bytes)).host("rotation", kRotationBytes * weights), "rotating");
+  }
+  stage.work.read_bytes = stage.work.written_bytes = in.copied_bytes;
+  stage.work.moved_bytes = double(in.copied_bytes);
+  return stage;
+}
+
+PlanStage embed_stage(const PlanInput& in) {
+  PlanStage stage{.name = "embed", .at = {}, .parts = {}, .work = {}};
+  const double tokens = double(in.rows) * double(in.row_tokens), hidden = tokens * double(in.shape.hidden_size) * kFloat * share_in_memory(in);
+  const auto corrects = [](const modifiers::Quantizer* quantizer) { return quantizer->target() != modifiers::Target::Weights; };
+  const bool two = std::any_of(in.assignment.quantizers.begin(), in.assignment.quantizers.end(), corrects);
+  Moment now(in.on_device);
+  now.host("process", 8 * tokens).moves("embedding and head", bytes_of_ends(in.shape)).moves("activations", hidden * (two ? 2 : 1));
+  keep_larger(stage, now, "");
+  // While the largest is converted, it is there in both types.
+  keep_larger(stage, Moment(in.on_device).moves("embedding and head", bytes_of_ends(in.shape)).host("pages of the source", in.bytes_per_weight * largest_end(in.shape)), "loading");
+  stage.work.read_bytes = uint64_t(bytes_of_ends(in.shape) / kFloat * in.bytes_per_weight);
+  stage.work.moved_bytes = 2 * bytes_of_ends(in.shape) + 2 * hidden;
+  return stage;
+}
+
+// Modules of one layer, without data: pages of their weights and the results of all; scratch of one on each thread, or what one is packed into.
+struct LayerWithoutData {
+  double weights = 0, results = 0, scratch = 0, packed = 0;
+};
+
+PlanStage quantize_stage(const PlanInput& in) {
+  PlanStage stage{.name = "quantize", .at = {}, .parts = {}, .work = {}};
+  std::map<int, LayerWithoutData> layers;
+  for (const ModuleInfo& module : in.shape.modules()) {
+    const scheme::Scheme* scheme = in.assignment.find(module.name);
+    const Sparsity::Choice* pruned = in.sparsity.find(module.name);
+    if (scheme == nullptr && pruned == nullptr) continue;
+    const modifiers::LinearShape shape{module.rows, module.columns, scheme != nullptr && scheme->weights ? &*scheme->weights : nullptr};
+    LayerWithoutData& layer = layers[module.block];
+    double scratch = 0;
+    if (pruned != nullptr) {
+      const modifiers::Cost cost = pruned->by->cost({&shape, 1}, {});
+      scratch += double(cost.scratch_bytes);
+      stage.work.moved_bytes += kFloat * cost.passes;
+    }
+    if (scheme != nullptr) {
+      const modifiers::Cost cost = in.assignment.quantizer_of(module.name).cost({&shape, 1}, {});
+      layer.results += double(cost.scratch_bytes);
+      stage.work.moved_bytes += kFloat * cost.passes;
+    }
+    const double parameters = double(module.parameters());
+    if (in.bytes_per_weight < 2) scratch += kFloat * parameters;  // the source holds codes
+    if (in.rotates) scratch += kRotationBytes * parameters;
+    layer.weights += in.bytes_per_weight * parameters;
+    layer.scratch = std::max(layer.scratch, scratch);
+    layer.packed = std::max(layer.packed, parameters);  // at most a byte a weight
+    stage.work.read_bytes += uint64_t(in.bytes_per_weight * parameters);
+  }
+  for (const auto& [index, layer] : layers) {
+    Moment now(in.on_device);
+    now.host("pages of the source", layer.weights).host("solved weights", layer.results).host("solver", std::max(in.threads * layer.scratch, layer.packed));
+    keep_larger(stage, now, index < 0 ? "outside the layers" : cat("layer ", index));
+  }
+  return stage;
+}
+
+// Modules are read back; then, with text, the perplexity of the model before and after.
+PlanStage check_stage(const PlanInput& in) {
+  PlanStage stage{.name = "check", .at = {}, .parts = {}, .work = {}};
+  double largest = 0, layer = 0, parameters = 0;
+  for (const model::BlockShape& block : (in.whole != nullptr ? *in.whole : in.shape).blocks) {
+    layer = std::max(layer, double(block.parameters()));
+    parameters += double(block.parameters());
+    for (const ModuleInfo& linear : block.linears) largest = std::max(largest, double(linear.parameters()));
+  }
+  keep_larger(stage, Moment(in.on_device).host("weights read back", in.threads * 3 * largest), "files");
+  stage.work.read_bytes = in.output_bytes - in.copied_bytes;
+  stage.work.moved_bytes = kFingerprintPasses * double(in.output_bytes - in.copied_bytes);
+  if (in.check_tokens == 0) return stage;
+  const double ends = bytes_of_ends(in.shape), logits = in.threads * 2 * kLogitRows * double(in.shape.vocabulary_size) * kFloat;
+  Moment now(in.on_device);
+  now.moves("embedding and head", ends).moves("weights of a layer", kFloat * (layer + largest)).moves("logits", logits);
+  keep_larger(stage, now, "perplexity");
+  stage.work.linear_flops = 2 * 2 * double(in.check_tokens) * (parameters + double(in.shape.vocabulary_size) * double(in.shape.hidden_size));
+  stage.work.read_bytes += in.source_bytes + in.output_bytes;
+  stage.work.moved_bytes += kCheckPasses * (kFloat * parameters + ends);
+  return stage;
+}
+
+void count_modules(const PlanInput& in, Plan& plan) {
+  for (const ModuleInfo& module : in.shape.modules()) {
+    if (in.assignment.find(module.name) == nullptr) continue;
+    ++plan.quantized_modules;
+    plan.quantized_parameters += module.parameters();
+  }
+  if (plan.quantized_parameters > 0) plan.bits_per_weight = 8.0 * double(in.output_bytes - in.copied_bytes) / double(plan.quantized_parameters);
+}
+
+}  // namespace
+
+Plan make_plan(const PlanInput& in) {
+  Plan plan;
+  plan.rows = in.rows;
+  plan.row_tokens = in.row_tokens;
+  plan.rows_in_file = std::max<int64_t>(0, in.rows - in.rows_in_memory);
+  plan.source_bytes = in.source_bytes;
+  plan.output_bytes = in.output_bytes;
+  count_modules(in, plan);
+  plan.stages.push_back(copy_stage(in));
+  if (in.rows > 0 && in.assignment.budget) plan.stages.push_back(plan_budget(in));
+  if (in.rows > 0 && (in.chain.calibrating() != nullptr || in.assignment.needs_calibration())) {
+    plan.stages.push_back(embed_stage(in));
+    CalibrationPlan calibration = plan_calibration(in);
+    plan.activation_bytes = calibration.activation_bytes;
+    plan.stages.push_back(std::move(calibration.stage));
+  } else {
+    plan.stages.push_back(quantize_stage(in));
+  }
+  plan.stages.back().work.written_bytes += in.output_bytes - in.copied_bytes;
+  plan.stages.push_back(check_stage(in));
+  for (const PlanStage& stage : plan.stages) {
+    plan.peak_bytes = std::max(plan.peak_bytes, stage.host_bytes());
+    plan.device_peak_bytes = std::max(plan.device_peak_bytes, stage.device_bytes());
+  }
+  return plan;
+}
+
+Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes) {
+  Plan plan = make_plan(input);
+  if (max_memory_bytes == 0 || plan.peak_bytes <= max_memory_bytes || input.rows == 0 || !input.may_offload || input.on_device) return plan;
+  const auto peak_with = [&](int64_t rows_in_memory) {
+    input.rows_in_memory = rows_in_memory;
+    return make_plan(input).peak_bytes;
+  };
+  const uint64_t without = peak_with(0);
+  if (without > max_memory_bytes) return make_plan(input);  // refused with what would do
+  const uint64_t limit = std::max(max_memory_bytes / 10 * 9, without + (max_memory_bytes - without) / 2);
+  int64_t fits = 0, too_many = input.rows;
+  while (fits + 1 < too_many) {
+    const int64_t middle = (fits + too_many) / 2;
+    (peak_with(middle) <= limit ? fits : too_many) = middle;
+  }
+  input.rows_in_memory = fits;
+  return make_plan(input);
+}
+
+}  // namespace swage::pipeline

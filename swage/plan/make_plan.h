@@ -1,0 +1,13 @@
+// The plan of a run from the shapes of its model.
+#pragma once
+#include "swage/plan/plan.h"
+#include "swage/plan/plan_input.h"
+
+namespace swage::pipeline {
+
+Plan make_plan(const PlanInput& input);
+// The same; if they may, activations go to a file if the peak exceeds `max_memory_bytes` (0: no limit) with all of them in memory: those of as
+// few rows as leave a tenth of it free, or half of what the run leaves without any in memory.
+Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes);
+
+}  // namespace swage::pipeline

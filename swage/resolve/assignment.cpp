@@ -1,0 +1,277 @@
+#include "swage/resolve/assignment.h"
+
+#include <algorithm>
+
+#include "swage/base/error.h"
+#include "swage/model/activation_quantization.h"
+#include "swage/resolve/activation_scales.h"
+#include "swage/resolve/bit_candidates.h"
+#include "swage/resolve/recipe_observers.h"
+#include "swage/scheme/config_json.h"
+#include "swage/scheme/describe.h"
+#include "swage/scheme/matching.h"
+#include "swage/scheme/presets.h"
+
+namespace swage::pipeline {
+namespace {
+
+using modifiers::QuantizationFields;
+using scheme::Scheme;
+using Groups = std::vector<std::pair<std::string, Scheme>>;
+
+// An order that the scheme spells out counts before a modifier's default; two that were asked for must agree.
+void fill_actorder(const modifiers::Quantizer& modifier, const std::string& group, scheme::QuantizationArgs& weights) {
+  if (weights.strategy != scheme::Strategy::Group) return;
+  const std::string wanted = modifier.actorder();
+  if (!weights.actorder) {
+    if (!wanted.empty()) weights.actorder = wanted;
+    return;
+  }
+  const std::string spelled = scheme::orders_groups(weights) ? "group" : "static";
+  SWAGE_CHECK(!modifier.insists_on_actorder() || spelled == wanted, InvalidArgument, modifier.name(), ": actorder ", wanted.empty() ? "none" : wanted, ", but ",
+              group, " has ", *weights.actorder, "; leave one of them out");
+}
+
+// A group for queries, keys and values: no weights, and the class of the attention for its one target.
+bool is_attention(const Scheme& scheme) {
+  return !scheme.weights && scheme.input_activations && scheme.targets.size() == 1 && !scheme.targets[0].starts_with("re:") && scheme.targets[0].ends_with("Attention");
+}
+
+Groups resolve_groups(const modifiers::Quantizer& modifier) {
+  const QuantizationFields& fields = modifier.quantization();
+  const bool spelled_out = !fields.config_groups.is_null();
+  const bool cache_only = !fields.scheme && !spelled_out && !fields.kv_cache_scheme.is_null();
+  if (cache_only) return {};
+  check_budget_fields(fields, modifier.name());
+  SWAGE_CHECK(fields.has_budget() || fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(), ": give ", spelled_out ? "either a scheme or config_groups, not both" : "a scheme or config_groups");
+  Groups groups;
+  if (fields.has_budget()) {
+    groups = bit_candidates(fields, modifier.name());
+  } else if (spelled_out) {
+    Json config = Json::object();
+    config.set("quant_method", "compressed-tensors");
+    config.set("config_groups", fields.config_groups);
+    groups = scheme::parse_quantization_config(config).groups;
+  } else {
+    groups.emplace_back("group_0", scheme::preset(*fields.scheme));
+    groups[0].second.targets = fields.targets;
+  }
+  for (auto& [name, scheme] : groups) {
+    if (fields.group_size && !fields.has_budget()) scheme = scheme::with_group_size(scheme, *fields.group_size);
+    if (fields.symmetric && !fields.has_budget()) scheme = scheme::with_symmetric(scheme, *fields.symmetric);
+    SWAGE_CHECK(scheme.weights || !scheme.input_activations || is_attention(scheme), Unsupported, name,
+                ": a scheme of activations alone is for attention, with one target such as LlamaAttention; keys and values: kv_cache_scheme");
+    SWAGE_CHECK(!scheme.output_activations, Unsupported, name, ": output_activations: no engine runs quantized outputs of linears; leave them out");
+    if (scheme.weights) fill_actorder(modifier, name, *scheme.weights);
+    choose_observers(fields, modifier.name(), scheme);
+    scheme.format = scheme::format_of(scheme);
+    const bool zeros = scheme.weights && !scheme.weights->symmetric && scheme.format != "pack-quantized";  // packed ones have the codes' bits
+    SWAGE_CHECK(!zeros || scheme.weights->zp_dtype.value_or("torch.int8") == "torch.int8", Unsupported, name, ": zp_dtype ", *scheme.weights->zp_dtype,
+                ": ", scheme.format, " stores zero points as torch.int8");
+  }
+  return groups;
+}
+
+void check_head_args(const scheme::QuantizationArgs& args, const std::string& who) {
+  model::check_activation_quantization(args, who);
+  SWAGE_CHECK(args.symmetric && args.dynamic == scheme::Dynamic::No, Unsupported, who, ": only static symmetric scales can be stored");
+}
+
+// Takes over a group that quantizes queries, keys and values.
+void add_attention(const std::string& name, const Scheme& scheme, const std::string& attention_class, Assignment& out) {
+  const std::string& target = scheme.targets[0];
+  SWAGE_CHECK(attention_class.empty() || target == attention_class, InvalidArgument, name, ": target ", target, " matches no module of this model, whose attention is called ",
+              attention_class);
+  check_head_args(*scheme.input_activations, name);
+  SWAGE_CHECK(!out.attention, InvalidArgument, name, ": the recipe has two groups for attention");
+  SWAGE_CHECK(!out.kv_cache || *out.kv_cache == *scheme.input_activations, InvalidArgument, name,
+              ": quantizes keys and values too, but kv_cache_scheme has them otherwise; leave kv_cache_scheme out");
+  out.attention = scheme;
+  out.kv_cache = scheme.input_activations;
+}
+
+// The arguments of keys and values, read as quantization_config has them.
+scheme::QuantizationArgs cache_args(const Json& fields) {
+  Json config = Json::object();
+  config.set("quant_method", "compressed-tensors");
+  config.set("config_groups", Json::object());
+  config.set("kv_cache_scheme", fields);
+  const scheme::QuantizationArgs args = *scheme::parse_quantization_config(config).kv_cache_scheme;
+  check_head_args(args, "kv_cache_scheme");
+  return args;
+}
+
+std::string join(const std::vector<std::string>& items) {
+  std::string out;
+  for (const std::string& item : items) out += (out.empty() ? "" : ", ") + item;
+  return out;
+}
+
+// A pattern that matches nothing is a typing error, or was written for another model.
+void check_patterns(const std::vector<std::string>& texts, const char* what, const std::vector<scheme::ModuleName>& names) {
+  std::vector<std::string> unmatched;
+  try {
+    unmatched = scheme::Patterns(texts).unmatched(names);
+  } catch (Error& e) {
+    e.add_context(what);
+    throw;
+  }
+  SWAGE_CHECK(unmatched.empty(), InvalidArgument, what, " matches no module of this model: ", join(unmatched), " (modules are called, for example, ",
+              names.empty() ? "-" : names[std::min<size_t>(1, names.size() - 1)].name, ")");
+}
+
+// Group sizes that divide all of `columns`, largest first: a few powers of two.
+std::string sizes_that_fit(const std::vector<int64_t>& columns) {
+  std::vector<std::string> fit;
+  for (const int64_t size : {256, 128, 96, 64, 48, 32, 24, 16, 8}) {
+    if (std::all_of(columns.begin(), columns.end(), [&](int64_t n) { return n % size == 0; })) fit.push_back(cat(size));
+  }
+  fit.push_back("-1 (one scale a row)");
+  return join(fit);
+}
+
+void check_group_sizes(const Assignment& assignment, const std::vector<model::ModuleInfo>& modules) {
+  std::vector<std::string> wrong;
+  std::vector<int64_t> columns;
+  int64_t size = 0;
+  bool fixed = false;  // by the scheme: no other size would do
+  for (const model::ModuleInfo& module : modules) {
+    const Scheme* scheme = assignment.find(module.name);
+    if (scheme == nullptr) continue;
+    columns.push_back(module.columns);
+    const scheme::QuantizationArgs& weights = *scheme->weights;
+    if (!weights.group_size || module.columns % *weights.group_size == 0) continue;
+    size = *weights.group_size;
+    fixed = fixed || weights.type == scheme::NumberType::Float;
+    wrong.push_back(cat(module.name, " (", module.columns, " columns)"));
+  }
+  if (wrong.empty()) return;
+  const size_t count = wrong.size();
+  if (count > 10) wrong.resize(10);
+  throw Error(ErrorKind::InvalidArgument, cat("group size ", size, " does not divide the columns of ", count, " modules: ", join(wrong),
+                                              count > 10 ? ", ..." : "", fixed ? "; the scheme has no other: add them to ignore" : "; sizes that fit all: ",
+                                              fixed ? "" : sizes_that_fit(columns)));
+}
+
+// The same for each candidate of a budget.
+void check_candidates(Assignment& assignment, const std::vector<model::ModuleInfo>& modules) {
+  const BitBudget& budget = *assignment.budget;
+  for (size_t candidate = 0; candidate < budget.count; ++candidate) {
+    for (auto& [name, scheme] : assignment.scheme_of) {
+      if (scheme >= budget.first && scheme < budget.first + budget.count) scheme = budget.first + candidate;
+    }
+    check_group_sizes(assignment, modules);
+  }
+}
+
+// One table serves a tied model twice, and readers expect it as it is.
+void check_quantizable(const model::ModuleInfo& module, const Scheme& scheme, bool tied_embeddings) {
+  const bool is_head = module.block < 0 && module.name.ends_with("lm_head"), is_embedding = module.class_name == "Embedding";
+  SWAGE_CHECK(module.block >= 0 || is_head || is_embedding, Unsupported, module.name, ": quantizing a projection beside the embedding is not supported; add it to ignore");
+  SWAGE_CHECK((!is_head && !is_embedding) || !tied_embeddings, Unsupported, module.name, ": embedding and head of this model share one table, which stays as it is; add it to ignore");
+  SWAGE_CHECK(module.class_name == "Linear" || !scheme.input_activations, Unsupported, module.name, ": an embedding has no activations to quantize");
+  if (scheme.input_activations) model::check_activation_quantization(*scheme.input_activations, module.name);
+}
+
+// What one modifier quantizes: for each module the index of its group, or -1 where it leaves the module alone.
+struct Choice {
+  Groups groups;
+  Groups attention;  // those of `groups` that are for attention, taken out
+  std::vector<int64_t> group_of;
+};
+
+Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, const std::vector<scheme::ModuleName>& names) {
+  Choice out{resolve_groups(quantizer), {}, {}};
+  std::erase_if(out.groups, [&](const auto& group) {
+    if (is_attention(group.second)) out.attention.push_back(group);
+    return is_attention(group.second);
+  });
+  const std::vector<std::string>& ignore = quantizer.quantization().ignore;
+  check_patterns(ignore, "ignore", names);
+  for (const auto& [name, scheme] : out.groups) check_patterns(scheme.targets, "targets", names);
+  const scheme::SchemeMatcher matcher(out.groups, ignore);
+  for (size_t i = 0; i < modules.size(); ++i) {
+    const Scheme* found = modules[i].quantizable ? matcher.find(names[i]) : nullptr;
+    const auto same = [&](const auto& group) { return found != nullptr && found->weights && group.second == *found; };
+    const auto group = std::find_if(out.groups.begin(), out.groups.end(), same);
+    out.group_of.push_back(group == out.groups.end() ? -1 : group - out.groups.begin());
+  }
+  return out;
+}
+
+// Engines have classes of their own for head and embedding ("ParallelLMHead" in vLLM): a group that means them by class names them too.
+void name_end(const model::ModuleInfo& module, Scheme& scheme) {
+  const bool is_end = module.name.ends_with("lm_head") || module.class_name == "Embedding";
+  if (is_end && scheme::Patterns(scheme.targets).best({module.name, module.class_name}) == module.class_name) scheme.targets.push_back(module.name);
+}
+
+// Takes over what a modifier chose; its schemes go behind those that are there.
+void add_choice(const Choice& choice, const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings,
+                Assignment& out) {
+  const int64_t first = int64_t(out.schemes.size());
+  if (quantizer.quantization().has_budget()) {
+    SWAGE_CHECK(!out.budget, InvalidArgument, "two modifiers of the recipe have a bit budget; give one of them a scheme");
+    out.budget = BitBudget{&quantizer, size_t(first), choice.groups.size()};
+  }
+  for (const auto& [name, scheme] : choice.groups) {
+    out.schemes.push_back(scheme);
+    out.scheme_names.push_back(scheme::describe(scheme));
+    out.quantizers.push_back(&quantizer);
+  }
+  for (size_t i = 0; i < modules.size(); ++i) {
+    const int64_t group = choice.group_of[i];
+    if (group < 0) continue;
+    check_quantizable(modules[i], choice.groups[size_t(group)].second, tied_embeddings);
+    const bool fresh = out.scheme_of.emplace(modules[i].name, size_t(first + group)).second;
+    SWAGE_CHECK(fresh, InvalidArgument, modules[i].name, ": two modifiers of the recipe would quantize it; add it to the ignore of one");
+    name_end(modules[i], out.schemes[size_t(first + group)]);
+  }
+}
+
+}  // namespace
+
+const Scheme* Assignment::find(const std::string& module) const {
+  const auto found = scheme_of.find(module);
+  return found == scheme_of.end() ? nullptr : &schemes[found->second];
+}
+
+bool Assignment::needs_calibration() const {
+  const auto on_data = [](const Scheme& scheme) { return scheme.input_activations && needs_range(*scheme.input_activations); };
+  return kv_cache || std::any_of(schemes.begin(), schemes.end(), on_data);
+}
+
+std::string attention_class_of(const Json& config) {
+  constexpr std::string_view kEnd = "ForCausalLM";
+  const Json* architectures = config.find("architectures");
+  if (architectures == nullptr || !architectures->is_array() || architectures->as_array().empty() || !architectures->as_array()[0].is_string()) return {};
+  const std::string& name = architectures->as_array()[0].as_string();
+  return name.ends_with(kEnd) ? name.substr(0, name.size() - kEnd.size()) + "Attention" : std::string();
+}
+
+Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model, const std::string& attention_class) {
+  return assign_schemes(chain, model.modules(), model.tied_embeddings(), attention_class);
+}
+
+Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings,
+                          const std::string& attention_class) {
+  std::vector<scheme::ModuleName> names;
+  for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.class_name});
+  Assignment out;
+  for (const modifiers::Quantizer* quantizer : chain.quantizers) {
+    const Json& cache = quantizer->quantization().kv_cache_scheme;
+    SWAGE_CHECK(cache.is_null() || !out.kv_cache, InvalidArgument, "two modifiers of the recipe have a kv_cache_scheme");
+    if (!cache.is_null()) out.kv_cache = cache_args(cache);
+    const Choice choice = choose(*quantizer, modules, names);
+    for (const auto& [name, scheme] : choice.attention) add_attention(name, scheme, attention_class, out);
+    add_choice(choice, *quantizer, modules, tied_embeddings, out);
+  }
+  for (const model::ModuleInfo& module : modules) {
+    if (module.class_name == "Linear" && out.find(module.name) == nullptr) out.ignore.push_back(module.name);
+  }
+  SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache || !chain.sparsifiers.empty() || chain.quantizers.empty(), InvalidArgument, "ignore leaves nothing to quantize");
+  if (out.budget) check_candidates(out, modules);
+  else check_group_sizes(out, modules);
+  return out;
+}
+
+}  // namespace swage::pipeline

@@ -1,0 +1,239 @@
+#include "swage/resolve/output.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <string_view>
+
+#include "swage/base/checksum.h"
+#include "swage/base/error.h"
+#include "swage/eval/forward.h"
+#include "swage/format/format.h"
+#include "swage/resolve/activation_scales.h"
+#include "swage/resolve/quantized_source.h"
+
+namespace swage::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kCopiedAtOnce = size_t{4} << 20;  // that one thread copies at a time
+
+// Weights in other containers and files about the source's weights are not taken along.
+bool belongs_to_weights(const fs::path& file) {
+  constexpr std::array kEndings = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"};
+  constexpr std::array kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "recipe.yaml", "swage_report.html", "swage_report.json", "quantize_config.json", "quant_config.json"};
+  const std::string name = file.filename().string();
+  return std::any_of(kEndings.begin(), kEndings.end(), [&](const char* end) { return name.ends_with(end); }) ||
+         std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
+// The module whose weight `tensor` is, if that module is quantized; else empty.
+std::string quantized_module(const std::string& tensor, const Assignment& assignment) {
+  constexpr std::string_view kSuffix = ".weight";
+  if (!tensor.ends_with(kSuffix)) return {};
+  std::string module = tensor.substr(0, tensor.size() - kSuffix.size());
+  return assignment.scheme_of.contains(module) ? module : std::string();
+}
+
+void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& module, const Assignment& assignment, OutputLayout& out) {
+  const scheme::Scheme& scheme = *assignment.find(module.name);
+  const format::Format& format = format::format_named(scheme.format);
+  for (io::TensorSpec& spec : format.specs(*scheme.weights, module.rows, module.columns, scale_dtype_of(*scheme.weights, stored_dtype(reader, module.name)))) {
+    spec.name = module.name + "." + spec.name;
+    out.tensors.push_back(std::move(spec));
+  }
+  if (!scheme.input_activations) return;
+  for (io::TensorSpec& spec : input_specs(*scheme.input_activations, stored_dtype(reader, module.name))) {
+    spec.name = module.name + "." + spec.name;
+    out.tensors.push_back(std::move(spec));
+  }
+}
+
+// Scales of the KV cache and of the queries, beside the projections of the keys.
+void append_cache(const checkpoint::Reader& reader, const model::ModuleInfo& module, const Assignment& assignment, OutputLayout& out) {
+  constexpr std::string_view kKey = ".k_proj";
+  if (!assignment.kv_cache || !module.name.ends_with(kKey)) return;
+  const std::string attention = module.name.substr(0, module.name.size() - kKey.size());
+  const int64_t all_heads = reader.config().get_int("num_attention_heads", 1), heads = reader.config().get_int("num_key_value_heads", all_heads);
+  std::vector<io::TensorSpec> specs = head_specs({"k_scale", "v_scale"}, *assignment.kv_cache, heads, stored_dtype(reader, module.name));
+  if (assignment.attention) {
+    specs.push_back(head_specs({"q_scale"}, *assignment.attention->input_activations, all_heads, stored_dtype(reader, module.name))[0]);
+  }
+  for (io::TensorSpec& spec : specs) {
+    spec.name = attention + "." + spec.name;
+    out.tensors.push_back(std::move(spec));
+  }
+}
+
+void digest(const at::Tensor& tensor, uint64_t& hash) {
+  if (!tensor.defined()) return;
+  const at::Tensor flat = tensor.contiguous();
+  const char* data = static_cast<const char*>(flat.const_data_ptr());
+  const size_t bytes = size_t(flat.nbytes());
+  hash = mix_hash(hash, bytes);
+  size_t at = 0;
+  for (; at + 8 <= bytes; at += 8) {
+    uint64_t word;
+    std::memcpy(&word, data + at, 8);
+    hash = mix_hash(hash, word);
+  }
+  uint64_t rest = 0;
+  std::memcpy(&rest, data + at, bytes - at);
+  hash = mix_hash(hash, rest);
+}
+
+}  // namespace
+
+io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module) {
+  const io::TensorSpec* spec = reader.find(module + ".weight");
+  if (spec == nullptr) {  // an expert out of a fused tensor
+    const size_t cut = module.find(".experts.");
+    if (cut != std::string::npos) spec = reader.find(module.substr(0, cut) + ".experts.gate_up_proj");
+  }
+  return spec != nullptr && is_plain_float(spec->dtype) ? spec->dtype : dense_dtype(reader);
+}
+
+OutputLayout output_layout(const checkpoint::Reader& reader, const format::CheckpointWeights& weights, const model::Model& model, const Assignment& assignment,
+                           const std::set<std::string>& rewritten) {
+  const std::vector<std::string> encoded = weights.encoded_modules();
+  for (const std::string& name : rewritten) {
+    SWAGE_CHECK(!weights.describes_quantization(name) && (reader.find(name) != nullptr || weights.shape(name).empty()), Unsupported, name,
+                ": would be changed and stay dense, but the source holds it quantized; swage convert --to dense it first");
+    SWAGE_CHECK(reader.find(name) != nullptr, Unsupported, name, ": would be changed and stay dense, but is a part of a tensor of several experts; quantize all of them");
+  }
+  std::set<std::string> dropped;  // source tensors that quantized modules replace
+  for (const io::TensorSpec& spec : reader.tensors()) {
+    if (!quantized_module(spec.name, assignment).empty() || weights.describes_quantization(spec.name)) dropped.insert(spec.name);
+  }
+  for (const auto& [module, scheme] : assignment.scheme_of) {
+    if (reader.find(module + ".weight") != nullptr || weights.quantized_scheme(module) != nullptr) continue;
+    const std::string experts = module.substr(0, module.find(".experts.")) + ".experts.";
+    dropped.insert(experts + "gate_up_proj");
+    dropped.insert(experts + "down_proj");
+  }
+  std::map<int, std::vector<const io::TensorSpec*>> copied_of_block;  // -1: outside the blocks
+  std::map<std::string, int> block_of;
+  for (int64_t b = 0; b < model.blocks(); ++b) {
+    for (const std::string& name : model.tensors_of_block(b)) block_of[name] = int(b);
+  }
+  for (const io::TensorSpec& spec : reader.tensors()) {
+    if (dropped.contains(spec.name)) continue;
+    const auto found = block_of.find(spec.name);
+    copied_of_block[found == block_of.end() ? -1 : found->second].push_back(&spec);
+  }
+  std::map<int, std::vector<std::string>> dequantized_of_block;
+  for (const std::string& module : encoded) {
+    if (assignment.find(module) != nullptr) continue;
+    const auto found = block_of.find(module + ".weight");
+    dequantized_of_block[found == block_of.end() ? -1 : found->second].push_back(module);
+  }
+  OutputLayout out;
+  const std::vector<model::ModuleInfo> modules = model.modules();
+  for (int b = -1; b < model.blocks(); ++b) {
+    for (const io::TensorSpec* spec : copied_of_block[b]) {
+      out.tensors.push_back(*spec);
+      if (!rewritten.contains(spec->name)) out.copied.push_back(spec->name);
+    }
+    for (const std::string& module : dequantized_of_block[b]) {
+      out.tensors.push_back({module + ".weight", stored_dtype(reader, module), weights.shape(module + ".weight")});
+      out.dequantized.push_back(out.tensors.back().name);
+    }
+    for (const model::ModuleInfo& module : modules) {
+      if (module.block != b) continue;
+      if (assignment.find(module.name) != nullptr) append_module(reader, module, assignment, out);
+      append_cache(reader, module, assignment, out);
+    }
+  }
+  for (const io::TensorSpec& spec : out.tensors) out.bytes += io::data_bytes(spec);
+  return out;
+}
+
+uint64_t stored_bytes(const scheme::Scheme& scheme, const model::ModuleInfo& module, io::Dtype dtype) {
+  uint64_t sum = 0;
+  const auto specs = format::format_named(scheme.format).specs(*scheme.weights, module.rows, module.columns, scale_dtype_of(*scheme.weights, dtype));
+  for (const io::TensorSpec& spec : specs) sum += io::data_bytes(spec);
+  return sum;
+}
+
+void put_quantized(checkpoint::Writer& writer, const std::string& module, const scheme::Scheme& scheme, const format::QuantizedWeight& weight) {
+  for (const auto& [suffix, tensor] : format::format_named(scheme.format).pack(*scheme.weights, weight)) {
+    writer.put(module + "." + suffix, tensor);
+  }
+}
+
+void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout, checkpoint::Writer& writer) {
+  for (const std::string& name : layout.copied) {
+    const std::string_view bytes = reader.bytes(name);
+    if (bytes.size() <= kCopiedAtOnce) {
+      writer.put_bytes(name, bytes);
+    } else {
+      eval::for_each_parallel(int64_t((bytes.size() + kCopiedAtOnce - 1) / kCopiedAtOnce), [&](int64_t i) {
+        writer.put_part(name, size_t(i) * kCopiedAtOnce, bytes.substr(size_t(i) * kCopiedAtOnce, kCopiedAtOnce));
+      });
+    }
+    reader.drop(name);
+  }
+}
+
+void write_side_files(const checkpoint::Reader& reader, const Json& config, const Assignment& assignment, const scheme::TransformGroups& transforms,
+                      const std::string& recipe_yaml, checkpoint::Writer& writer) {
+  scheme::QuantizationConfig quantization;
+  quantization.transforms = transforms;
+  for (const scheme::Scheme& scheme : assignment.schemes) {  // one that leaves its modules unquantized has served its purpose, as has a candidate that no module got
+    if (scheme.weights && !scheme.targets.empty()) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), scheme);
+  }
+  if (assignment.attention) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), *assignment.attention);
+  quantization.ignore = assignment.ignore;
+  quantization.kv_cache_scheme = assignment.kv_cache;
+  write_side_files(reader, config, quantization, recipe_yaml, writer);
+}
+
+void write_side_files(const checkpoint::Reader& reader, const Json& source_config, const scheme::QuantizationConfig& quantization,
+                      const std::string& recipe_yaml, checkpoint::Writer& writer) {
+  Json config = without_old_keys(source_config);
+  const bool quantized = !quantization.groups.empty() || quantization.kv_cache_scheme || !quantization.transforms.empty();
+  if (quantized || config.find("quantization_config") != nullptr) {
+    config.set("quantization_config", quantized ? scheme::to_json(quantization) : Json());
+  }
+  writer.add_file("config.json", config.dump(2) + "\n");
+  writer.add_file("recipe.yaml", recipe_yaml);
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(reader.folder())) {
+    if (entry.is_regular_file() && !belongs_to_weights(entry.path())) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  for (const fs::path& file : files) writer.copy_file(file, file.filename().string());
+}
+
+bool orders_columns(const format::QuantizedWeight& weight) {
+  if (!weight.g_idx_I.defined()) return false;
+  const at::Tensor g_idx_I = weight.g_idx_I.cpu().contiguous();
+  const int32_t* group = g_idx_I.const_data_ptr<int32_t>();
+  const int64_t columns = g_idx_I.numel(), size = columns / weight.scale_OG.size(1);
+  for (int64_t i = 0; i < columns; ++i) {
+    if (group[i] != i / size) return true;
+  }
+  return false;
+}
+
+uint64_t fingerprint(const at::Tensor& weight) {
+  uint64_t hash = 0x2545f4914f6cdd1du;
+  digest(weight, hash);
+  return hash;
+}
+
+uint64_t fingerprint(const format::QuantizedWeight& weight) {
+  uint64_t hash = 0x2545f4914f6cdd1du;
+  digest(weight.codes_OI, hash);
+  digest(weight.scale_OG, hash);
+  digest(weight.zero_point_OG, hash);
+  digest(weight.global_scale, hash);
+  if (orders_columns(weight)) digest(weight.g_idx_I, hash);
+  return hash;
+}
+
+}  // namespace swage::pipeline

@@ -1,0 +1,79 @@
+#include "swage/resolve/sparsity.h"
+
+#include <algorithm>
+
+#include "swage/base/error.h"
+#include "swage/scheme/matching.h"
+
+namespace swage::pipeline {
+namespace {
+
+using modifiers::Sparsifier, modifiers::SparsityRules;
+
+void check_patterns(const Sparsifier& by, const std::vector<std::string>& texts, const char* what, const std::vector<scheme::ModuleName>& names) {
+  const std::vector<std::string> unmatched = scheme::Patterns(texts).unmatched(names);
+  SWAGE_CHECK(unmatched.empty(), InvalidArgument, by.name(), ": ", what, " matches no module of this model: ", unmatched.empty() ? "" : unmatched[0]);
+}
+
+void check_prunable(const model::ModuleInfo& module, const Sparsifier& by, const model::Model& model) {
+  SWAGE_CHECK(module.class_name == "Linear", Unsupported, module.name, ": ", by.name(), " prunes linear layers only; add it to ignore");
+  SWAGE_CHECK(module.block >= 0 || module.name.ends_with("lm_head"), Unsupported, module.name, ": pruning a projection beside the embedding is not supported; add it to ignore");
+  SWAGE_CHECK(module.block >= 0 || !model.tied_embeddings(), Unsupported, module.name,
+              ": embedding and head of this model share one table, which stays as it is; add it to ignore");
+  const int64_t group = by.rules().pattern.group;
+  SWAGE_CHECK(group == 0 || module.columns % group == 0, InvalidArgument, module.name, ": ", module.columns, " columns do not split into groups of ", group,
+              "; add it to ignore");
+}
+
+std::vector<model::ModuleInfo> pruned_by(const Sparsifier& by, const model::Model& model) {
+  const SparsityRules& rules = by.rules();
+  const std::vector<model::ModuleInfo> modules = model.modules();
+  std::vector<scheme::ModuleName> names;
+  for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.class_name});
+  check_patterns(by, rules.targets, "targets", names);
+  check_patterns(by, rules.ignore, "ignore", names);
+  const scheme::Patterns targets(rules.targets), ignore(rules.ignore);
+  std::vector<model::ModuleInfo> out;
+  for (size_t i = 0; i < modules.size(); ++i) {
+    if (modules[i].quantizable && targets.match(names[i]) && !ignore.match(names[i])) out.push_back(modules[i]);
+  }
+  SWAGE_CHECK(!out.empty(), InvalidArgument, by.name(), ": ignore leaves nothing to prune");
+  return out;
+}
+
+}  // namespace
+
+const Sparsity::Choice* Sparsity::find(const std::string& module) const {
+  const auto found = of_module.find(module);
+  return found == of_module.end() ? nullptr : &found->second;
+}
+
+Sparsity resolve_sparsity(const modifiers::Chain& chain, const model::Model& model, const Assignment& assignment) {
+  Sparsity out;
+  for (const Sparsifier* by : chain.sparsifiers) {
+    const std::vector<model::ModuleInfo> modules = pruned_by(*by, model);
+    const SparsityRules& rules = by->rules();
+    SWAGE_CHECK(rules.of_modules.empty() || rules.of_modules.size() == modules.size(), InvalidArgument, by->name(), ": sparsity lists ",
+                rules.of_modules.size(), " shares for ", modules.size(), " modules");
+    for (size_t i = 0; i < modules.size(); ++i) {
+      check_prunable(modules[i], *by, model);
+      solvers::SparsityPattern pattern = rules.pattern;
+      if (!rules.of_modules.empty()) pattern.sparsity = rules.of_modules[i];
+      const bool fresh = out.of_module.emplace(modules[i].name, Sparsity::Choice{by, pattern}).second;
+      SWAGE_CHECK(fresh, InvalidArgument, modules[i].name, ": two modifiers of the recipe would prune it; add it to the ignore of one");
+      if (assignment.find(modules[i].name) == nullptr) out.rewritten.insert(modules[i].name + ".weight");
+    }
+  }
+  return out;
+}
+
+std::string scheme_text(const Assignment& assignment, const Sparsity& sparsity, const std::string& module) {
+  const auto scheme = assignment.scheme_of.find(module);
+  const Sparsity::Choice* choice = sparsity.find(module);
+  const std::string quantized = scheme == assignment.scheme_of.end() ? "" : assignment.scheme_names[scheme->second];
+  if (choice == nullptr) return quantized;
+  const std::string pruned = choice->by->rules().keeps_weights ? "zeros kept" : modifiers::describe(choice->pattern);
+  return quantized.empty() ? pruned : quantized + ", " + pruned;
+}
+
+}  // namespace swage::pipeline

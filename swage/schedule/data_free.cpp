@@ -1,0 +1,147 @@
+#include "swage/schedule/data_free.h"
+
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "swage/base/error.h"
+#include "swage/eval/forward.h"
+#include "swage/resolve/output.h"
+#include "swage/resolve/quantized_source.h"
+#include "swage/scheme/fused_sets.h"
+
+namespace swage::pipeline {
+namespace {
+
+// Values of tensor `name` of the source as the model has them.
+at::Tensor as_in_model(const Run& run, const std::string& name, const at::Tensor& values) { return run.rotated ? run.rotated->rotate(name, values) : values; }
+
+// "3.gate_proj" of experts that are stored as one tensor: gate_up_proj [E, 2I, D] and down_proj [E, D, I].
+at::Tensor weight_of_expert(const Run& run, const std::string& experts, const std::string& module) {
+  const std::string projection = module.substr(module.find('.') + 1);
+  const bool down = projection == "down_proj";
+  const std::string name = experts + (down ? "down_proj" : "gate_up_proj");
+  const at::Tensor whole = run.reader.view(name)[std::stoll(module)];
+  const int64_t half = whole.size(0) / 2;
+  return as_in_model(run, name, down ? whole : whole.narrow(0, projection == "gate_proj" ? 0 : half, half));
+}
+
+// The weight in its stored dtype where the checkpoint has it as such: widening it first would cost a pass over memory.
+at::Tensor weight_of(const Run& run, const std::string& module) {
+  const std::string name = module + ".weight";
+  const io::TensorSpec* stored = run.reader.find(name);
+  if (stored != nullptr && is_plain_float(stored->dtype) && run.reader.find(name + "_scale") == nullptr) return as_in_model(run, name, run.reader.view(name));
+  const size_t cut = module.find(".experts.");
+  const bool fused = stored == nullptr && cut != std::string::npos && run.weights.shape(name).empty();
+  return fused ? weight_of_expert(run, module.substr(0, cut) + ".experts.", module.substr(cut + 9)) : run.weights.load(name);
+}
+
+// Modules that are solved in one call: those that share a global scale, else a single one.
+struct Set {
+  std::string key;
+  std::vector<std::string> modules;
+};
+
+void add_to_its_set(std::vector<Set>& sets, const Run& run, const std::string& module) {
+  const bool shares = run.assignment.find(module)->weights->strategy == scheme::Strategy::TensorGroup;
+  const std::string key = shares ? scheme::fused_set(module) : module;
+  for (Set& set : sets) {
+    if (set.key == key) return set.modules.push_back(module);
+  }
+  sets.push_back({key, {module}});
+}
+
+// The pruned weights in place of those of the tasks that a modifier prunes. What it says of them, without the weights, beside the tasks.
+std::vector<std::optional<modifiers::SparsifiedLinear>> prune(const Run& run, std::vector<modifiers::LinearTask>& tasks) {
+  std::vector<std::optional<modifiers::SparsifiedLinear>> out(tasks.size());
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const Sparsity::Choice* choice = run.sparsity.find(std::string(tasks[i].name));
+    if (choice == nullptr) continue;
+    out[i] = choice->by->sparsify({&tasks[i], 1}, {}, choice->pattern)[0];
+    tasks[i].weight_OI = std::exchange(out[i]->weight_OI, at::Tensor());
+    tasks[i].keep_zeros = true;
+  }
+  return out;
+}
+
+// Writes the modules of a block that are pruned and stay dense.
+void prune_dense(const Run& run, const std::vector<std::string>& modules) {
+  for (const std::string& name : modules) {
+    const at::ScalarType stored = checkpoint::scalar_type_of(stored_dtype(run.reader, name));
+    const modifiers::LinearTask task{name, weight_of(run, name), stored};
+    modifiers::SparsifiedLinear pruned = run.sparsity.find(name)->by->sparsify({&task, 1}, {}, run.sparsity.find(name)->pattern)[0];
+    const at::Tensor weight_OI = pruned.weight_OI.to(stored);
+    run.writer.put(name + ".weight", weight_OI);
+    finish_pruned(run, name, pruned, weight_OI, 0);
+  }
+}
+
+std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
+  std::vector<modifiers::LinearTask> tasks;
+  for (const std::string& name : set.modules) {
+    tasks.push_back({name, weight_of(run, name), checkpoint::scalar_type_of(stored_dtype(run.reader, name)), run.assignment.find(name)});
+  }
+  try {
+    const auto pruned = prune(run, tasks);
+    std::vector<modifiers::SolvedLinear> solved = run.assignment.quantizer_of(set.modules[0]).quantize(tasks, {});
+    for (size_t i = 0; i < solved.size(); ++i) {
+      if (pruned[i]) modifiers::add_pruning(*pruned[i], solved[i]);
+    }
+    return solved;
+  } catch (Error& e) {
+    e.add_context((set.modules.size() == 1 ? set.modules[0] : set.key) + ".weight");
+    throw;
+  }
+}
+
+std::vector<ModuleReport> quantize_and_write(const Run& run, const Set& set) {
+  const std::vector<modifiers::SolvedLinear> solved = quantize(run, set);
+  std::vector<ModuleReport> out;
+  for (size_t i = 0; i < solved.size(); ++i) out.push_back(write_module(run, set.modules[i], solved[i], 0));
+  return out;
+}
+
+}  // namespace
+
+void run_data_free(const Run& run) {
+  std::map<int, std::vector<Set>> sets_of_block;
+  std::map<int, std::vector<std::string>> dense_of_block;
+  for (const model::ModuleInfo& module : run.model.modules()) {
+    if (run.sparsity.rewritten.contains(module.name + ".weight")) {
+      dense_of_block[module.block].push_back(module.name);
+      sets_of_block[module.block];  // the block has work
+    }
+    if (run.assignment.find(module.name) != nullptr) add_to_its_set(sets_of_block[module.block], run, module.name);
+  }
+  const int64_t blocks = run.model.blocks();
+  for (const auto& [block, sets] : sets_of_block) {
+    run.context.check_cancelled();
+    if (run.steps.finished(block_step(block))) continue;
+    if (block + 1 < blocks) run.weights.prefetch(run.model.tensors_of_block(block + 1));
+    run.clock.enter_block(block);
+    const TraceSpan span(run.context.trace, "layer", Trace::Kind::Other, block);
+    std::vector<std::vector<ModuleReport>> reports(sets.size());
+    {
+      const auto timed = run.clock.time("solve, pack and write");
+      eval::for_each_parallel(int64_t(sets.size()), [&](int64_t i) {
+        const TraceSpan span_of_set(run.context.trace, "read, round and write", Trace::Kind::Compute, block, sets[size_t(i)].key);
+        reports[size_t(i)] = quantize_and_write(run, sets[size_t(i)]);
+      });
+    }
+    prune_dense(run, dense_of_block[block]);
+    for (std::vector<ModuleReport>& of_set : reports) {
+      for (ModuleReport& report : of_set) note_module(run, std::move(report));
+    }
+    if (block >= 0) {
+      drop_block(run.reader, run.model, block);
+    }
+    {
+      const auto timed_journal = run.clock.time("journal");
+      run.steps.finish(block_step(block));
+    }
+    run.memory.check();
+    tell_progress(run, "quantizing", block, double(block + 1), double(blocks), 0);
+  }
+}
+
+}  // namespace swage::pipeline
