@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstdio>
 #include <map>
 
@@ -219,6 +220,21 @@ BudgetOutcome keep_to_budget(const std::vector<BudgetUnit>& units, const BudgetC
   }
   out.bits_per_weight = bits_of(out.allocation.bytes, reach.parameters);
   return out;
+}
+
+size_t probed_candidate(const std::vector<BudgetUnit>& units, int64_t budget_bytes) {
+  size_t best = 0;
+  int64_t best_distance = 0;
+  for (size_t c = 0; c < units[0].bytes.size(); ++c) {
+    int64_t bytes = 0;
+    for (const BudgetUnit& unit : units) bytes += unit.bytes[c];
+    const int64_t distance = std::abs(bytes - budget_bytes);
+    if (c == 0 || distance < best_distance) {
+      best = c;
+      best_distance = distance;
+    }
+  }
+  return best;
 }
 
 std::string budget_summary(const Assignment& assignment, const BudgetOutcome& outcome) {

@@ -36,6 +36,9 @@ BudgetCosts costs_from_json(const Json& json, const std::vector<BudgetUnit>& uni
 // From shapes alone: each weight alike, a quarter for each bit.
 BudgetCosts costs_of_shapes(const Assignment& assignment, const std::vector<BudgetUnit>& units);
 
+// Candidate that a measuring pass puts into the model: the one that takes, everywhere, about as many bits as `budget_bytes` allow.
+size_t probed_candidate(const std::vector<BudgetUnit>& units, int64_t budget_bytes);
+
 // What was chosen.
 struct BudgetOutcome {
   int64_t budget_bytes = 0;          // that the units may take

@@ -215,21 +215,6 @@ class SensitivityPass {
 
 int64_t rows_measured(int64_t rows, int64_t row_tokens) { return std::clamp<int64_t>(kErrorTokens / std::max<int64_t>(row_tokens, 1), 1, rows); }
 
-size_t probed_candidate(const std::vector<BudgetUnit>& units, int64_t budget_bytes) {
-  size_t best = 0;
-  int64_t best_distance = 0;
-  for (size_t c = 0; c < units[0].bytes.size(); ++c) {
-    int64_t bytes = 0;
-    for (const BudgetUnit& unit : units) bytes += unit.bytes[c];
-    const int64_t distance = std::abs(bytes - budget_bytes);
-    if (c == 0 || distance < best_distance) {
-      best = c;
-      best_distance = distance;
-    }
-  }
-  return best;
-}
-
 BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, size_t probed) {
   SensitivityPass pass(job, probed);
   pass.run(ids_NL.narrow(0, 0, rows_measured(ids_NL.size(0), ids_NL.size(1))));

@@ -36,9 +36,6 @@ struct SensitivityJob {
   bool moe_routed = false;
 };
 
-// Which candidate is put into the model: the one that takes, everywhere, about as many bits as the budget `budget_bytes` allows.
-size_t probed_candidate(const std::vector<BudgetUnit>& units, int64_t budget_bytes);
-
 // ids_NL: calibration rows, int64. Memory is that of the calibration, one layer's weights once more, and the residual streams of a probe for each unit.
 BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, size_t probed);
 

@@ -10,7 +10,6 @@
 #include "swage/base/error.h"
 #include "swage/modifiers/modifier.h"
 #include "swage/resolve/bit_candidates.h"
-#include "swage/schedule/bit_sensitivity.h"
 #include "swage/report/html_budget.h"
 
 namespace swage::pipeline {
