@@ -59,6 +59,12 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
 
+void bound_spinning() {
+  // libgomp's own 300 000 turns are milliseconds, in which a thread takes the processor from the one it waits for wherever other programs run. A thousand
+  // are the microseconds within which the other one comes if it is running; else the kernel wakes the sleeper.
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "1000", /*overwrite=*/0);
+}
+
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
 
 int terminal_columns() {

@@ -14,6 +14,9 @@ bool stderr_is_terminal();
 // Lets the allocator keep what is freed for the next allocation. The forward pass takes and frees the same few megabytes
 // thousands of times; giving them back each time costs a tenth of the run in page faults.
 void keep_freed_memory();
+// Bounds how long a thread of the calculation spins where it waits for another one, unless the user says how it shall wait. Before libswage.so is loaded:
+// the OpenMP runtime reads it then.
+void bound_spinning();
 // Width of that terminal in characters; 80 if it does not say.
 int terminal_columns();
 

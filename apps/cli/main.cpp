@@ -14,7 +14,7 @@ void add_json(CLI::App& command, Common& common) { command.add_flag("--json", co
 
 void add_compute(CLI::App& command, Common& common) {
   command.add_option("--device", common.device, "auto, cpu, cuda or cuda:INDEX")->capture_default_str()->type_name("");
-  command.add_option("--threads", common.threads, "0: as many as there are processors")->capture_default_str()->type_name("")->check(at_least(0));
+  command.add_option("--threads", common.threads, "0: as many as there are processors for this process, by affinity and control groups")->capture_default_str()->type_name("")->check(at_least(0));
   command.add_option("--seed", common.seed, "of everything that is drawn at random")->capture_default_str()->type_name("");
 }
 
@@ -97,5 +97,6 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   swage::cli::keep_freed_memory();
+  swage::cli::bound_spinning();
   return swage::cli::run(argc, argv);
 }
