@@ -1,18 +1,12 @@
 #include "swage/eval/forward.h"
 
-#include <ATen/Parallel.h>
-
-#include <atomic>
-
 #include "swage/base/memory.h"
+#include "swage/ops/parallel_tasks.h"
 
 namespace swage::eval {
 
 void for_each_parallel(int64_t count, const std::function<void(int64_t)>& work) {
-  std::atomic<int64_t> next = 0;
-  at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
-    for (int64_t i = next++; i < count; i = next++) work(i);
-  });
+  ops::parallel_tasks(count, [] { return 0; }, [&](int64_t i, int) { work(i); });
 }
 
 std::vector<model::Flow> embed_rows(const model::Model& model, const at::Tensor& ids_NL) {

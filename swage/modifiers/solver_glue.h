@@ -17,8 +17,10 @@ at::Tensor global_scale_of(std::span<const LinearTask> tasks);
 SolvedLinear round_to_nearest(const LinearTask& task, const solvers::Grid& grid);
 // Codes and grid as a weight to be stored.
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid);
-// tr(A H A^T) for A [O, I] and the statistics' Gram matrix H, symmetric, both f32.
+// tr(A H A^T) for A [O, I] and the statistics' Gram matrix H, symmetric, both f32. The same bits for any number of threads.
 double quadratic_form(const at::Tensor& a_OI, const at::Tensor& gram_II);
+// The sum of x^2, f32 [O, I]; likewise.
+double squared_sum(const at::Tensor& x_OI);
 // Fills `loss` and `relative_error` from tr(dW H dW^T) and tr(W H W^T) over `tokens`, or ||dW||^2 and ||W||^2 with tokens = 1.
 void report_error(double error, double whole, int64_t tokens, SolvedLinear& out);
 

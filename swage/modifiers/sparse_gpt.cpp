@@ -28,8 +28,8 @@ std::vector<SparsifiedLinear> SparseGpt::sparsify(std::span<const LinearTask> ta
     solvers::SparseResult pruned = solvers::sparsegpt_solve(w_OI, factor, {pattern, config_.block_size, config_.preserve_sparsity_mask});
     double error = pruned.loss;
     if (config_.sweeps > 0) error = solvers::sparse_refit(w_OI, gram_II, refit, pruned.w_OI);
-    const double added = factor.dampening_added * w_OI.sub(pruned.w_OI).square().sum(at::kDouble).item<double>();
-    const double whole = quadratic_form(w_OI, gram_II) - factor.dampening_added * w_OI.square().sum(at::kDouble).item<double>();
+    const double added = factor.dampening_added * squared_sum(w_OI.sub(pruned.w_OI));
+    const double whole = quadratic_form(w_OI, gram_II) - factor.dampening_added * squared_sum(w_OI);
     out.push_back(with_error(w_OI, pruned.w_OI, error - added, whole, statistics.tokens));
     if (factor.retries > 0) out.back().warnings.push_back(cat("the Hessian was not positive definite: dampening raised to ", factor.dampening_used));
   }

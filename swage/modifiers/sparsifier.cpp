@@ -95,7 +95,7 @@ SparsifiedLinear masked(const at::Tensor& w_OI, const at::Tensor& keep_OI, const
   at::Tensor q_OI = w_OI.mul(keep_OI);
   const at::Tensor error_OI = at::sub(w_OI, q_OI);
   if (!statistics.gram_II.defined()) {
-    return with_error(w_OI, std::move(q_OI), error_OI.square().sum(at::kDouble).item<double>(), w_OI.square().sum(at::kDouble).item<double>(), 1);
+    return with_error(w_OI, std::move(q_OI), squared_sum(error_OI), squared_sum(w_OI), 1);
   }
   const at::Tensor gram_II = statistics.gram_II.to(at::kCPU, at::kFloat);
   return with_error(w_OI, std::move(q_OI), quadratic_form(error_OI, gram_II), quadratic_form(w_OI, gram_II), statistics.tokens);

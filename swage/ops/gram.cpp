@@ -37,11 +37,10 @@ void check(const char* who, const at::Tensor& x_TI, const at::Tensor& gram_II) {
 
 constexpr int64_t kReferenceRun = 512;  // tokens of one product in gram_add_reference()
 
-// Copies x into [chunk][panel][kGramChunk][kPanel], as tokens `start` and following.
-void pack(const float* x, int64_t tokens, int64_t columns, int64_t start, float* packed) {
+// Copies x into [chunk][panel][kGramChunk][kPanel], as tokens `start` and following. `panels` lie in a chunk, x's first at `packed`.
+void pack(const float* x, int64_t tokens, int64_t columns, int64_t start, int64_t panels, float* packed) {
   constexpr int64_t kTokens = 64;  // of one step; divides a chunk
   static_assert(kGramChunk % kTokens == 0);
-  const int64_t panels = (columns + kPanel - 1) / kPanel;
   at::parallel_for(start / kTokens, (start + tokens + kTokens - 1) / kTokens, 1, [&](int64_t begin, int64_t end) {
     for (int64_t step = begin; step < end; ++step) {
       const int64_t first = std::max(start, step * kTokens), last = std::min(start + tokens, (step + 1) * kTokens);
@@ -50,6 +49,8 @@ void pack(const float* x, int64_t tokens, int64_t columns, int64_t start, float*
     }
   });
 }
+
+int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
 
 struct Tile {
   int64_t row, column;  // first panels
@@ -116,7 +117,7 @@ void GramSum::add(const at::Tensor& x_TI) {
   float* packed = scratch_.mutable_data_ptr<float>();
   for (int64_t t = 0; t < x_TI.size(0);) {
     const int64_t count = std::min(most_ - filled_, x_TI.size(0) - t);
-    pack(x + t * columns, count, columns, filled_, packed);
+    pack(x + t * columns, count, columns, filled_, panels_, packed);
     t += count;
     filled_ += count;
     if (filled_ == most_) flush();
@@ -141,6 +142,55 @@ void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II) {
 }
 
 void gram_add(const at::Tensor& x_TI, at::Tensor& gram_II) { gram_add(at::ArrayRef<at::Tensor>(x_TI), gram_II); }
+
+namespace {
+
+void check_cross(const at::Tensor& a_TM, const at::Tensor& b_TN, const at::Tensor& sum_MN) {
+  for (const at::Tensor* x : {&a_TM, &b_TN}) {
+    SWAGE_CHECK(x->dim() == 2 && x->scalar_type() == at::kFloat && x->is_contiguous() && x->is_cpu() && x->size(0) == a_TM.size(0), InvalidArgument,
+                "cross_add: expected contiguous f32 matrices of one length on the CPU, got ", x->scalar_type(), " ", x->sizes(), " beside ", a_TM.sizes());
+  }
+  SWAGE_CHECK(sum_MN.dim() == 2 && sum_MN.size(0) == a_TM.size(1) && sum_MN.size(1) == b_TN.size(1) && sum_MN.scalar_type() == at::kDouble &&
+                  sum_MN.is_contiguous() && sum_MN.is_cpu(),
+              InvalidArgument, "cross_add: expected a contiguous f64 sum [", a_TM.size(1), ", ", b_TN.size(1), "], got ", sum_MN.scalar_type(), " ", sum_MN.sizes());
+}
+
+// A chunk holds the panels of a before those of b, so that all tiles of the product lie right of the diagonal.
+void add_packed_cross(const float* packed, int64_t tokens, at::Tensor& sum_MN) {
+  const int64_t m = sum_MN.size(0), n = sum_MN.size(1), down = panels_of(m), across = panels_of(n), steps = (across + kTileColumns - 1) / kTileColumns;
+  double* to = sum_MN.mutable_data_ptr<double>();
+  const auto make_sums = [] { return at::empty({kTileRows * kPanel * kTileColumns * kPanel}, at::kDouble); };
+  parallel_tasks((down + kTileRows - 1) / kTileRows * steps, make_sums, [&](int64_t task, at::Tensor& sums) {
+    const int64_t row = task / steps * kTileRows, column = task % steps * kTileColumns;
+    double* sum = sums.mutable_data_ptr<double>();
+    std::fill(sum, sum + sums.numel(), 0.0);
+    const kernels::GramTile tile{packed, down + across, tokens, row, std::min(kTileRows, down - row), down + column, std::min(kTileColumns, across - column), sum};
+    kernels::fast_kernels().gram_tile(tile);
+    const int64_t stride = tile.column_panels * kPanel, rows = std::min(tile.row_panels * kPanel, m - row * kPanel), columns = std::min(stride, n - column * kPanel);
+    for (int64_t r = 0; r < rows; ++r) {
+      double* line = to + (row * kPanel + r) * n + column * kPanel;
+      for (int64_t c = 0; c < columns; ++c) line[c] += sum[r * stride + c];
+    }
+  });
+}
+
+}  // namespace
+
+void cross_add(const at::Tensor& a_TM, const at::Tensor& b_TN, at::Tensor& sum_MN) {
+  check_cross(a_TM, b_TN, sum_MN);
+  const int64_t tokens = a_TM.size(0), m = a_TM.size(1), n = b_TN.size(1), panels = panels_of(m) + panels_of(n);
+  if (m == 0 || n == 0 || tokens == 0) return;
+  const int64_t room = std::max(kPackedFloats, m * n) / (panels * kPanel) / kGramChunk * kGramChunk;
+  const int64_t most = std::clamp<int64_t>(room, kGramChunk, (tokens + kGramChunk - 1) / kGramChunk * kGramChunk);
+  at::Tensor scratch = at::empty({most * panels * kPanel}, at::kFloat);
+  float* packed = scratch.mutable_data_ptr<float>();
+  for (int64_t first = 0; first < tokens; first += most) {
+    const int64_t count = std::min(most, tokens - first);
+    pack(a_TM.const_data_ptr<float>() + first * m, count, m, 0, panels, packed);
+    pack(b_TN.const_data_ptr<float>() + first * n, count, n, 0, panels, packed + panels_of(m) * kGramChunk * kPanel);
+    add_packed_cross(packed, count, sum_MN);
+  }
+}
 
 void gram_add_rows(const at::Tensor& x_TI, const at::Tensor& rows_R, at::Tensor& gram_II) {
   SWAGE_CHECK(rows_R.dim() == 1 && rows_R.scalar_type() == at::kLong, InvalidArgument,

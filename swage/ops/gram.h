@@ -15,6 +15,9 @@ void gram_add(const at::Tensor& x_TI, at::Tensor& gram_II);
 void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II);
 // The same for the rows of x_TI that rows_R (int64 [R], on x's device) lists, for tokens routed to an expert.
 void gram_add_rows(const at::Tensor& x_TI, const at::Tensor& rows_R, at::Tensor& gram_II);
+// sum_MN (f64 [M, N], contiguous, CPU) += a^T b for a_TM and b_TN (f32, contiguous), in the tiles of gram_add() and as it sums. What is there before plays no part in
+// a product, so several calls are as if their tokens were one's only up to rounding.
+void cross_add(const at::Tensor& a_TM, const at::Tensor& b_TN, at::Tensor& sum_MN);
 // Plain twin of gram_add(): full products of token runs by matrix multiplication (both triangles are updated).
 void gram_add_reference(const at::Tensor& x_TI, at::Tensor& gram_II);
 // Mirrors the upper triangle to the lower one.

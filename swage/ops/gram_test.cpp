@@ -4,6 +4,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "swage/base/error.h"
 
 namespace swage::ops {
@@ -113,6 +115,30 @@ TEST(Gram, PartsAddUpAsOneTensor) {
   gram_add(x_TI, whole_II);
   gram_add({x_TI.narrow(0, 0, 1), x_TI.narrow(0, 1, 300), x_TI.narrow(0, 301, 0), x_TI.narrow(0, 301, 1200)}, parts_II);
   EXPECT_TRUE(at::equal(whole_II, parts_II));
+}
+
+// For widths and lengths that fit no tile, and the same bits for any number of threads; more than one packing of tokens.
+TEST(CrossProduct, EqualsTheProductInDouble) {
+  at::manual_seed(3);
+  const int before = at::get_num_threads();
+  for (const auto& [tokens, rows, columns] : {std::array<int64_t, 3>{1, 1, 1}, {300, 47, 97}, {128, 200, 48}, {9000, 250, 333}}) {
+    const at::Tensor a_TM = at::randn({tokens, rows}), b_TN = at::randn({tokens, columns}), start_MN = at::randn({rows, columns}, at::kDouble);
+    const at::Tensor exact_MN = start_MN + a_TM.to(at::kDouble).t().mm(b_TN.to(at::kDouble));
+    at::Tensor first_MN;
+    for (const int threads : {1, 2, 5}) {
+      at::set_num_threads(threads);
+      at::Tensor sum_MN = start_MN.clone();
+      cross_add(a_TM, b_TN, sum_MN);
+      // As above, with runs of 128 products: partial sums of at most 50.
+      EXPECT_LT((sum_MN - exact_MN).abs().max().item<double>(), 128 * 50 * std::pow(2.0, -24) * std::sqrt(double(tokens) / 128 + 1));
+      if (first_MN.defined()) EXPECT_TRUE(sum_MN.equal(first_MN)) << tokens << " tokens on " << threads << " threads";
+      first_MN = sum_MN;
+    }
+  }
+  at::set_num_threads(before);
+  at::Tensor wrong_MN = at::zeros({3, 3}, at::kDouble);
+  EXPECT_THROW(cross_add(at::randn({4, 3}), at::randn({5, 3}), wrong_MN), Error);
+  EXPECT_THROW(cross_add(at::randn({4, 3}), at::randn({4, 2}), wrong_MN), Error);
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "swage/schedule/float_stream.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
 #include "swage/eval/forward.h"
@@ -10,17 +9,7 @@
 namespace swage::pipeline {
 namespace {
 
-constexpr int64_t kRows = 128;      // of a product, for one thread
-constexpr size_t kSequences = 8;    // whose products are summed in f32
-
-// sum_MN += a_TM^T b_TN, piece by piece of rows: one thread each, so that the bits do not depend on how many there are.
-void add_product(const at::Tensor& a_TM, const at::Tensor& b_TN, at::Tensor& sum_MN) {
-  const int64_t rows = sum_MN.size(0);
-  eval::for_each_parallel((rows + kRows - 1) / kRows, [&](int64_t piece) {
-    const int64_t first = piece * kRows, count = std::min(kRows, rows - first);
-    sum_MN.narrow(0, first, count).add_(at::mm(a_TM.narrow(1, first, count).t(), b_TN));
-  });
-}
+constexpr size_t kSequences = 8;    // whose products are summed together
 
 }  // namespace
 
@@ -76,8 +65,8 @@ solvers::TargetMoments FloatStream::moments(const Activations& quantized, const 
     seen.clear();
     for (size_t i = 0; i < lacking.size(); ++i) quantized.release(rows[first + i]);
     sum.add(seen_TI);
-    add_product(at::cat(lacking), seen_TI, out.inputs_II);
-    if (residual) add_product(at::cat(behind), seen_TI, out.residual_OI);
+    ops::cross_add(at::cat(lacking), seen_TI, out.inputs_II);
+    if (residual) ops::cross_add(at::cat(behind), seen_TI, out.residual_OI);
   }
   sum.finish();
   ops::gram_finish(out.gram_II);

@@ -8,13 +8,16 @@
 #include <numeric>
 
 #include "swage/base/error.h"
+#include "swage/ops/parallel_tasks.h"
 
 namespace swage::solvers {
 
 double outlier_percent(std::span<const OwlLinear> layer, double m) {
   double sum = 0, count = 0, outliers = 0;
   for (const OwlLinear& linear : layer) {
-    sum += at::abs(linear.w_OI).mul_(linear.norm_I).sum(at::kDouble).item<double>();
+    sum += ops::sum_by_rows(linear.w_OI.size(0), [&](int64_t first, int64_t rows) {
+      return at::abs(linear.w_OI.narrow(0, first, rows)).mul_(linear.norm_I).sum(at::kDouble).item<double>();
+    });
     count += double(linear.w_OI.numel());
   }
   SWAGE_CHECK(count > 0, InvalidArgument, "outlier_percent: a layer without linears");

@@ -161,7 +161,10 @@ double refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOpt
   if (grid.zero_point_OG.defined()) grid.zero_point_OG = grid.zero_point_OG.contiguous();
   if (used.sweeps == 0) {
     const at::Tensor error_OI = at::sub(w_OI, dequantize_from_grid(codes_OI, grid));
-    return at::mm(error_OI, gram_II).mul_(error_OI).sum(at::kDouble).item<double>();
+    return ops::sum_by_rows(rows, [&](int64_t first, int64_t count) {
+      const at::Tensor error_RI = error_OI.narrow(0, first, count);
+      return at::mm(error_RI, gram_II).mul_(error_RI).sum(at::kDouble).item<double>();
+    });
   }
   const at::Tensor error_OI = at::sub(w_OI, dequantize_from_grid(codes_OI, grid));
   Refinement refinement(w_OI.contiguous(), gram_II, used, codes_OI, grid);

@@ -1,17 +1,15 @@
 #include "swage/solvers/target.h"
 
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/linalg_solve_triangular.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <utility>
 
 #include "swage/base/error.h"
 #include "swage/ops/parallel_tasks.h"
+#include "swage/solvers/tiled_algebra.h"
 #include "swage/solvers/upper_cholesky.h"
 
 namespace swage::solvers {
@@ -19,64 +17,37 @@ namespace {
 
 constexpr std::array kRidges = {0.01, 0.03, 0.1, 0.3, 1.0, 3.0};
 constexpr int64_t kJudgedRows = 128;  // at least, of each linear: what more of them say about the ridge is not worth the solves
-constexpr int64_t kRows = 64;  // of one task: its products run on one thread, so that their bits do not depend on how many there are
 
-// Calls work(first row, rows) for all rows of a matrix.
-template <class Work>
-void for_row_pieces(int64_t rows, const Work& work) {
-  ops::parallel_tasks((rows + kRows - 1) / kRows, [] { return 0; },
-                      [&](int64_t task, int) { work(task * kRows, std::min(kRows, rows - task * kRows)); });
-}
-
-// U of H + ridge * mean(diag(H)) = U^T U, dense.
-at::Tensor factor_of(const at::Tensor& gram_II, double ridge) {
+std::optional<FactoredSolver> solver_of(const at::Tensor& gram_II, double ridge) {
   const int64_t n = gram_II.size(0);
   const double added = ridge * gram_II.diagonal().mean().item<double>();
   const double* gram = gram_II.const_data_ptr<double>();
-  const UpperCholesky u = upper_cholesky(n, [&](int64_t i, int64_t j) { return gram[i * n + j] + (i == j ? added : 0.0); });
+  UpperCholesky u = upper_cholesky(n, [&](int64_t i, int64_t j) { return gram[i * n + j] + (i == j ? added : 0.0); });
   if (!u.ok()) return {};
-  at::Tensor dense_II = at::zeros({n, n}, at::kDouble);
-  double* to = dense_II.mutable_data_ptr<double>();
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = i; j < n; ++j) to[i * n + j] = u.at(i, j);
-  }
-  return dense_II;
+  return FactoredSolver(std::move(u));
 }
 
 // D: the error that the outputs of these rows have on the inputs of `moments`, times those inputs. The rows are every `step`-th of the linear's.
 at::Tensor errors(const at::Tensor& w_OI, const TargetMoments& moments, int64_t step) {
-  const at::Tensor residual_OI = moments.residual_OI.defined() ? moments.residual_OI.slice(0, 0, std::nullopt, step) : at::Tensor();
-  at::Tensor out_OI = at::empty_like(w_OI);
-  for_row_pieces(w_OI.size(0), [&](int64_t first, int64_t rows) {
-    at::Tensor piece = at::mm(w_OI.narrow(0, first, rows), moments.inputs_II);
-    if (residual_OI.defined()) piece.add_(residual_OI.narrow(0, first, rows));
-    out_OI.narrow(0, first, rows).copy_(piece);
-  });
+  at::Tensor out_OI = at::zeros_like(w_OI);
+  if (moments.residual_OI.defined()) out_OI.copy_(moments.residual_OI.slice(0, 0, std::nullopt, step));
+  add_product(w_OI, moments.inputs_II, 1, out_OI);
   return out_OI;
 }
 
-// D (U^T U)^-1
-at::Tensor solve(const at::Tensor& error_OI, const at::Tensor& factor_II) {
-  at::Tensor out_OI = at::empty_like(error_OI);
-  for_row_pieces(error_OI.size(0), [&](int64_t first, int64_t rows) {
-    const at::Tensor half = at::linalg_solve_triangular(factor_II, error_OI.narrow(0, first, rows), /*upper=*/true, /*left=*/false);
-    out_OI.narrow(0, first, rows).copy_(at::linalg_solve_triangular(factor_II.t(), half, /*upper=*/false, /*left=*/false));
-  });
-  return out_OI;
+double dot(const double* a, const double* b, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += a[i] * b[i];
+  return sum;
 }
 
 // By how much a change of the weights lowers the squared error: 2 tr(dW D^T) - tr(dW H dW^T).
 double gain(const at::Tensor& change_OI, const at::Tensor& gram_II, const at::Tensor& error_OI) {
-  const int64_t rows = change_OI.size(0);
-  std::vector<double> of_piece(static_cast<size_t>((rows + kRows - 1) / kRows));
-  for_row_pieces(rows, [&](int64_t first, int64_t count) {
-    const at::Tensor change = change_OI.narrow(0, first, count);
-    const at::Tensor slope = error_OI.narrow(0, first, count).mul(2).sub_(at::mm(change, gram_II));
-    of_piece[static_cast<size_t>(first / kRows)] = slope.mul_(change).sum().item<double>();
-  });
-  double sum = 0;
-  for (const double part : of_piece) sum += part;
-  return sum;
+  at::Tensor slope_OI = error_OI.mul(2);
+  add_product(change_OI, gram_II, -1, slope_OI);
+  const int64_t columns = change_OI.size(1);
+  const double *slope = slope_OI.const_data_ptr<double>(), *change = change_OI.const_data_ptr<double>();
+  return ops::sum_by_rows(change_OI.size(0), [&](int64_t first, int64_t rows) { return dot(slope + first * columns, change + first * columns, rows * columns); });
 }
 
 double energy(const at::Tensor& w_OI, const at::Tensor& gram_II) { return std::max(-gain(w_OI, gram_II, at::zeros_like(w_OI)), 1e-300); }
@@ -88,20 +59,21 @@ class Target {
       : w_OI_(w_OI.to(at::kCPU, at::kDouble).contiguous()), fit_(fit), held_out_(held_out), step_(std::max<int64_t>(1, w_OI.size(0) / kJudgedRows)),
         judged_OI_(w_OI_.slice(0, 0, std::nullopt, step_).contiguous()), fit_OI_(errors(judged_OI_, fit, step_)), held_OI_(errors(judged_OI_, held_out, step_)) {}
 
-  // Tries the correction that `factor` gives on the tokens of the fit.
-  void consider(double ridge, const at::Tensor& factor_II) {
-    const double gained = gain(solve(fit_OI_, factor_II), held_out_.gram_II, held_OI_);
+  // Tries the correction that `solver` gives on the tokens of the fit.
+  void consider(double ridge, const FactoredSolver& solver) {
+    const double gained = gain(solver.solve(fit_OI_), held_out_.gram_II, held_OI_);
     if (gained <= best_gain_) return;
     best_gain_ = gained;
     ridge_ = ridge;
   }
   double ridge() const { return ridge_; }
 
-  CorrectedTarget finish(const at::Tensor& factor_II) const {
+  // `solver`: of the chosen ridge on the tokens of both; none if there is no ridge.
+  CorrectedTarget finish(const std::optional<FactoredSolver>& solver) const {
     CorrectedTarget out{w_OI_.to(at::kFloat), ridge_, 0, 0};
-    if (ridge_ == 0) return out;
+    if (!solver) return out;
     const at::Tensor error_OI = errors(w_OI_, fit_, 1);
-    const at::Tensor change_OI = solve(error_OI.add(errors(w_OI_, held_out_, 1)), factor_II);
+    const at::Tensor change_OI = solver->solve(error_OI.add(errors(w_OI_, held_out_, 1)));
     out.weight_OI = w_OI_.add(change_OI).to(at::kFloat);
     out.fitted = gain(change_OI, fit_.gram_II, error_OI) / energy(w_OI_, fit_.gram_II);
     out.held_out = best_gain_ / energy(judged_OI_, held_out_.gram_II);
@@ -137,14 +109,13 @@ std::vector<CorrectedTarget> correct_targets(const std::vector<at::Tensor>& weig
   std::vector<Target> targets;
   for (const at::Tensor& w_OI : weights) targets.emplace_back(w_OI, fit, held_out);
   for (const double ridge : kRidges) {
-    const at::Tensor factor_II = factor_of(fit.gram_II, ridge);
-    for (Target& target : targets) {
-      if (factor_II.defined()) target.consider(ridge, factor_II);
-    }
+    const std::optional<FactoredSolver> solver = solver_of(fit.gram_II, ridge);
+    if (!solver) continue;
+    for (Target& target : targets) target.consider(ridge, *solver);
   }
   const at::Tensor gram_II = fit.gram_II.add(held_out.gram_II);
   std::vector<CorrectedTarget> out;
-  for (const Target& target : targets) out.push_back(target.finish(target.ridge() == 0 ? at::Tensor() : factor_of(gram_II, target.ridge())));
+  for (const Target& target : targets) out.push_back(target.finish(target.ridge() == 0 ? std::nullopt : solver_of(gram_II, target.ridge())));
   return out;
 }
 
