@@ -3,8 +3,11 @@
 #   make test    build and run all tests (no GPU; no network beyond the package registries)
 #   make build   the program at build/swage
 #   make bench   where the time of the demo's job goes, against what the machine can do
+#   make sanitize  all unit tests under AddressSanitizer and UBSan, those of threads under ThreadSanitizer
+#   make fuzz    build all fuzz targets and run each for FUZZ_SECONDS (60)
+#   make soak    disturb runs of every kind for SOAK_SECONDS (3600), compare what comes out
 #   make deps    libraries only
-.PHONY: build test demo bench deps clean
+.PHONY: build test demo bench sanitize fuzz soak deps clean
 PRESET ?= release
 BUILD := $(if $(filter dev,$(PRESET)),build-dev,build)
 
@@ -28,5 +31,15 @@ demo: build
 bench: build
 	@tools/bench
 
+sanitize: deps
+	@tools/sanitize all
+
+fuzz: deps
+	@tools/fuzz
+
+soak: build
+	@cmake --build $(BUILD) --target swage_faults
+	@tools/soak --seconds $(or $(SOAK_SECONDS),3600)
+
 clean:
-	rm -rf build build-dev
+	rm -rf build build-dev build-tsan build-fuzz

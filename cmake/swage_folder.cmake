@@ -50,6 +50,11 @@ endfunction()
 
 # Where tests find data: their own small selection, and the full sets if they lie beside the checkout.
 function(swage_test_settings target)
+  if(SWAGE_SANITIZE MATCHES "thread")
+    target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/gomp_tsan.cpp)
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/support/gomp_tsan.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+    target_link_libraries(${target} PRIVATE ${CMAKE_DL_LIBS})
+  endif()
   target_compile_definitions(${target} PRIVATE
     SWAGE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data" SWAGE_FULL_DATA="${PROJECT_SOURCE_DIR}/../shared")
   if(TARGET swage_torch)
