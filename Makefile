@@ -22,6 +22,7 @@ test: build
 	@cmake --build $(BUILD)
 	@tools/check_layers
 	@tools/check_errors_tested
+	@tools/check_roles
 	@[ ! -d ../shared/data ] || tools/model  # what is compared with the full data sets runs on the real model
 	@cd $(BUILD) && SWAGE_TEST_MODEL=$$([ ! -d ../shared/data ] || echo $(CURDIR)/demo/SmolLM2-135M-Instruct) ctest --output-on-failure
 

@@ -114,6 +114,16 @@ struct EvaluateOptions {
 // residual stream behind each layer
 Json evaluate(const EvaluateOptions& options, const Context& context);
 
+struct LogitsOptions {
+  std::string model;
+  HubSettings hub;
+  std::string token_ids;  // a safetensors file whose one tensor, or the one called "input_ids", is int64 or int32 [batch, positions]
+  std::string output;     // a safetensors file that is written: "logits", float32 [batch, positions, vocabulary]
+};
+
+// What the model predicts behind each position, for readers of other programs. No tokenizer is needed. {"batch", "positions", "vocabulary", "seconds", ...}
+Json save_logits(const LogitsOptions& options, const Context& context);
+
 struct GenerateOptions {
   std::string model;
   HubSettings hub;
@@ -130,6 +140,9 @@ Json generate(const GenerateOptions& options, const Context& context, const std:
 
 // The local folder of a model: itself, or the snapshot of a hub id (downloaded if it is not in the cache).
 std::string resolve_model(const std::string& folder_or_id, const HubSettings& hub);
+
+// What the blocks of a model compute, by its config.json: {"text", "runs", "tensors": [{"name", "shape"}], "modules": [{"name", "role", "rows", "columns", ...}]}.
+Json program_of(const std::string& model_folder);
 
 // Modules with scheme, size, bits per weight; totals; errors if the folder holds a swage_report.json. Without libtorch.
 Json inspect(const std::string& model_folder);

@@ -39,23 +39,43 @@ int run(EvaluateOptions& options, const Common& common) {
   return 0;
 }
 
+int run(LogitsOptions& options, const Common& common) {
+  options.hub = hub_settings();
+  const Context context = make_context(common);
+  const Json result = library().save_logits(options, context);
+  end_progress();
+  if (common.json) std::puts(result.dump(2).c_str());
+  else std::fputs(cat(options.output, ": logits [", result.get_int("batch", 0), ", ", result.get_int("positions", 0), ", ", result.get_int("vocabulary", 0), "]\n").c_str(), stdout);
+  return 0;
+}
+
 }  // namespace
 
 void add_eval(Program& program) {
   auto o = std::make_shared<EvaluateOptions>();
+  auto logits = std::make_shared<LogitsOptions>();
   CLI::App* command = program.app.add_subcommand("eval", "perplexity of a dense or compressed model on a text");
   command->footer("Protocol: documents joined by a blank line, tokenized once without special tokens, cut into windows that do not\n"
-                  "overlap; mean negative log likelihood of every token of a window but its first.\n\n"
+                  "overlap; mean negative log likelihood of every token of a window but its first.\n"
+                  "With --token-ids there is no text and no perplexity: the logits of these ids are saved, float32 [batch, positions, vocabulary].\n\n"
                   "Example:\n  swage eval ./SmolLM2-W4 -d heldout.jsonl --window 512 --max-windows 40");
   command->add_option("model", o->model, "folder of a checkpoint, or a hub id")->required()->type_name("MODEL");
-  command->add_option("-d,--data", o->data.file, "text: .jsonl, .json, .txt or .parquet")->required()->type_name("FILE");
+  command->add_option("-d,--data", o->data.file, "text: .jsonl, .json, .txt or .parquet")->type_name("FILE");
   command->add_option("--text-column", o->data.text_column, "column with the text [text, else messages]")->type_name("NAME");
   command->add_option("--window", o->window, "tokens a window")->capture_default_str()->type_name("");
   command->add_option("--baseline", o->baseline, "model to compare with, usually the one it was made of: KL divergence, same top-1, error of each layer's output (--json lists them)")->type_name("MODEL");
   command->add_option("--max-windows", o->max_windows, "windows to evaluate; 0: all")->capture_default_str()->type_name("")->check(at_least(0));
+  auto* ids = command->add_option("--token-ids", logits->token_ids, "safetensors file of token ids, int64 [batch, positions], called input_ids or the only tensor: saves logits instead")->type_name("FILE");
+  auto* save = command->add_option("--save-logits", logits->output, "safetensors file that takes them, as logits")->type_name("FILE")->needs(ids);
+  ids->needs(save)->excludes("--data")->excludes("--baseline");
   add_compute(*command, program.common);
   add_json(*command, program.common);
-  command->callback([&program, o] { program.chosen = [&program, o] { return run(*o, program.common); }; });
+  command->callback([&program, o, logits] {
+    logits->model = o->model;
+    const bool saves = !logits->token_ids.empty();
+    if (!saves && o->data.file.empty()) throw CLI::RequiredError("--data");
+    program.chosen = [&program, o, logits, saves] { return saves ? run(*logits, program.common) : run(*o, program.common); };
+  });
 }
 
 }  // namespace swage::cli

@@ -11,6 +11,7 @@ namespace {
 
 struct Request {
   std::string model;
+  bool program = false;
 };
 
 std::string shape_of(const Json& module) {
@@ -45,6 +46,11 @@ std::string transforms_text(const Json& transforms) {
 }
 
 int run(const Request& request, const Common& common) {
+  if (request.program) {
+    const Json program = library().program_of(std::filesystem::exists(request.model) ? request.model : library().resolve_model(request.model, hub_settings()));
+    std::fputs((common.json ? program.dump(2) + "\n" : program.get_string("text", "")).c_str(), stdout);
+    return 0;
+  }
   const bool local = std::filesystem::exists(request.model);
   const Json result = inspect(local ? request.model : library().resolve_model(request.model, hub_settings()));
   if (common.json) {
@@ -74,6 +80,7 @@ void add_inspect(Program& program) {
   command->footer("Reads headers only, whatever the size. The errors come from the swage_report.json that compress leaves.\n\n"
                   "Example:\n  swage inspect ./SmolLM2-W4");
   command->add_option("model", request->model, "folder of a checkpoint, or a hub id")->required()->type_name("MODEL");
+  command->add_flag("--program", request->program, "print what the model's blocks compute instead; a config.json is enough");
   add_json(*command, program.common);
   command->callback([&program, request] { program.chosen = [&program, request] { return run(*request, program.common); }; });
 }

@@ -11,6 +11,8 @@ struct Functions {
   std::string (*resolve_model)(const std::string&, const HubSettings&);
   Json (*convert)(const ConvertOptions&, const Context&);
   Json (*estimate)(const EstimateOptions&, const Context&);
+  Json (*save_logits)(const LogitsOptions&, const Context&);
+  Json (*program_of)(const std::string&);
 };
 
 }  // namespace swage::api

@@ -16,7 +16,7 @@ namespace swage::api {
 // Where nobody says how many: the processors that this process may use, or fewer if a caller told libtorch so, or what OMP_NUM_THREADS says.
 inline int default_threads() {
   static const int libtorch = at::get_num_threads();  // before the first call of this library changes it
-  return std::getenv("OMP_NUM_THREADS") != nullptr ? libtorch : std::min(libtorch, threads_for(0));
+  return std::getenv("OMP_NUM_THREADS") != nullptr ? libtorch : std::min(libtorch, threads_for(0));  // check_layers: allow print (read as libgomp reads it)
 }
 
 // Runs `work` on the context's threads, turning the exceptions of the libraries underneath into swage::Error.

@@ -11,6 +11,8 @@
 namespace swage::model {
 namespace {
 
+AttentionForm form(const at::Tensor& q_THE, int64_t window) { return {.scale = 1 / std::sqrt(double(q_THE.size(2))), .window = window}; }
+
 // The definition: every head by itself, scores outside the visible range removed, in float64.
 at::Tensor plain_attention(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSE, int64_t window) {
   const int64_t queries = q_THE.size(0), heads = q_THE.size(1), keys = k_GSE.size(1), repeats = heads / k_GSE.size(0);
@@ -37,7 +39,7 @@ TEST_P(Attend, IsTheDefinition) {
   at::manual_seed(11);
   const at::Tensor q_THE = at::randn({queries, heads, size});
   const at::Tensor k_GSE = at::randn({keys, groups, size}).transpose(0, 1), v_GSE = at::randn({groups, keys, size});
-  const at::Tensor out_TC = attend(q_THE, k_GSE, v_GSE, window);
+  const at::Tensor out_TC = attend(q_THE, k_GSE, v_GSE, form(q_THE, window));
   EXPECT_TRUE(out_TC.is_contiguous());
   // sums of up to 1100 float32 terms in blocks
   EXPECT_LE(relative_error(out_TC, plain_attention(q_THE, k_GSE, v_GSE, window)), 1e-5);
@@ -49,7 +51,7 @@ TEST_P(Attend, ThroughLibtorchIsTheSame) {
   at::manual_seed(13);
   const at::Tensor q_THE = at::randn({queries, heads, 2 * size}).narrow(2, 0, size);
   const at::Tensor k_GSE = at::randn({groups, keys, size}), v_GSE = at::randn({keys, groups, size}).transpose(0, 1);
-  EXPECT_LE(relative_error(attend(q_THE, k_GSE, v_GSE, window), attend(q_THE.contiguous(), k_GSE, v_GSE, window)), 1e-5);
+  EXPECT_LE(relative_error(attend(q_THE, k_GSE, v_GSE, form(q_THE, window)), attend(q_THE.contiguous(), k_GSE, v_GSE, form(q_THE, window))), 1e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Attend,

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "swage/graph/schedule.h"
 #include "swage/model/activation_quantization.h"
 #include "swage/ops/integer_linear.h"
 #include "swage/ops/transform.h"
@@ -40,19 +41,7 @@ struct Linear {
   void add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const;
 };
 
-// Linears that read the same tensor, so that they share one Gram matrix.
-struct InputGroup {
-  std::vector<int> linears;  // indices into Block::linears
-  // A routed expert's index: with routed calibration, only tokens routed to it count. -1: every token.
-  int expert = -1;
-};
-
-// What stage `s` of a block reads: one or more groups over the same stage input.
-struct Stage {
-  std::string name;  // "attention input", "attention output", "mlp input", "mlp output", "expert 3 output"
-  std::vector<InputGroup> groups;
-  bool into_residual = false;  // what its one linear makes is added to the residual stream as it is
-};
+using graph::InputGroup, graph::Stage;
 
 struct KvCache;  // one block's keys and values, see kv_cache.h
 
@@ -66,6 +55,8 @@ struct AttentionStates {
 struct Flow {
   at::Tensor hidden_TD = {};  // the residual stream: in at begin(), out after the last step(); changed in place
   at::Tensor input_TI = {};   // what the linears of the current stage read
+  int input_value = 0;        // which value of the block's program that is
+  std::vector<at::Tensor> values = {};  // of the block's program, those that later operations read
   int64_t position = 0;       // of the first token
   KvCache* cache = nullptr;   // decoding only
   AttentionStates* attention_states = nullptr;  // if set, takes up those of the next step that makes such

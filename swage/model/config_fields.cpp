@@ -4,8 +4,12 @@
 #include <utility>
 
 #include "swage/base/error.h"
+#include "swage/model/rope.h"
 
 namespace swage::model {
+
+using graph::Activation, graph::RopeKind, graph::RopeSpec;
+
 namespace {
 
 // Where the scaling's fields lie: the value of rope_parameters or rope_scaling, or nothing.
@@ -24,21 +28,23 @@ RopeKind rope_kind(const std::string& name) {
                                                     {"linear", RopeKind::Linear},
                                                     {"dynamic", RopeKind::Dynamic},
                                                     {"llama3", RopeKind::Llama3},
-                                                    {"yarn", RopeKind::Yarn}};
+                                                    {"yarn", RopeKind::Yarn},
+                                                    {"longrope", RopeKind::LongRope},
+                                                    {"su", RopeKind::LongRope}};  // as Phi-3's first configs call it
   for (const auto& [known, kind] : kinds) {
     if (name == known) return kind;
   }
-  throw Error(ErrorKind::Unsupported, cat("config.json: rope type \"", name, "\" is not supported; known: default, linear, dynamic, llama3, yarn"));
+  throw Error(ErrorKind::Unsupported, cat("config.json: rope type \"", name, "\" is not supported; known: default, linear, dynamic, llama3, yarn, longrope"));
 }
 
-void read_llama3(const ConfigFields& scaling, RopeDescription& rope) {
+void read_llama3(const ConfigFields& scaling, RopeSpec& rope) {
   rope.low_freq_factor = scaling.positive_or("low_freq_factor", 1);
   rope.high_freq_factor = scaling.positive_or("high_freq_factor", 4);
   SWAGE_CHECK(rope.high_freq_factor > rope.low_freq_factor, CorruptData, "config.json: rope high_freq_factor ", rope.high_freq_factor,
               " is not above low_freq_factor ", rope.low_freq_factor);
 }
 
-void read_yarn(const ConfigFields& scaling, RopeDescription& rope) {
+void read_yarn(const ConfigFields& scaling, RopeSpec& rope) {
   rope.beta_fast = scaling.positive_or("beta_fast", 32);
   rope.beta_slow = scaling.positive_or("beta_slow", 1);
   rope.truncate = scaling.flag_or("truncate", true);
@@ -47,11 +53,22 @@ void read_yarn(const ConfigFields& scaling, RopeDescription& rope) {
   rope.attention_factor = scaling.positive_or("attention_factor", implied);
 }
 
-void read_scaling(const ConfigFields& config, const ConfigFields& scaling, RopeDescription& rope) {
+// Two lists of divisors, and what cos and sin are multiplied with: one number, or one for each list.
+void read_longrope(const ConfigFields& scaling, RopeSpec& rope) {
+  rope.short_factors = scaling.positives("short_factor", rope.size / 2);
+  rope.long_factors = scaling.positives("long_factor", rope.size / 2);
+  const double extended = rope.max_positions > 0 ? double(rope.max_positions) / double(rope.original_positions) : scaling.positive_or("factor", 1);
+  const double implied = extended <= 1 ? 1 : std::sqrt(1 + std::log(extended) / std::log(double(rope.original_positions)));
+  const double both = scaling.positive_or("attention_factor", implied);
+  rope.attention_factor = scaling.positive_or("short_mscale", both);
+  rope.long_attention_factor = scaling.positive_or("long_mscale", both);
+}
+
+void read_scaling(const ConfigFields& config, const ConfigFields& scaling, RopeSpec& rope) {
   const std::string type = scaling.text_or("rope_type", scaling.text_or("type", "default"));
   rope.kind = rope_kind(type);
   if (rope.kind == RopeKind::Default) return;
-  rope.factor = scaling.positive_or("factor", 0);
+  rope.factor = scaling.positive_or("factor", rope.kind == RopeKind::LongRope ? 1 : 0);
   SWAGE_CHECK(rope.factor > 0, CorruptData, "config.json: rope type \"", type, "\" without a factor");
   const int64_t most = int64_t{1} << 40;
   rope.max_positions = config.size_or("max_position_embeddings", 0, most);
@@ -60,6 +77,7 @@ void read_scaling(const ConfigFields& config, const ConfigFields& scaling, RopeD
   SWAGE_CHECK(rope.original_positions > 0, CorruptData, "config.json: rope type \"", type, "\" needs max_position_embeddings");
   if (rope.kind == RopeKind::Llama3) read_llama3(scaling, rope);
   if (rope.kind == RopeKind::Yarn) read_yarn(scaling, rope);
+  if (rope.kind == RopeKind::LongRope) read_longrope(scaling, rope);
 }
 
 }  // namespace
@@ -114,9 +132,23 @@ std::vector<std::string> ConfigFields::texts(std::string_view key, int64_t count
   return out;
 }
 
+std::vector<double> ConfigFields::positives(std::string_view key, int64_t count) const {
+  const Json* found = config_.find(key);
+  SWAGE_CHECK(found && found->is_array() && static_cast<int64_t>(found->as_array().size()) == count, CorruptData, "config.json: ", key, " must be a list of ",
+              count, " numbers");
+  std::vector<double> out;
+  for (const Json& item : found->as_array()) {
+    SWAGE_CHECK(item.is_number() && std::isfinite(item.as_double()) && item.as_double() > 0, CorruptData, "config.json: ", key, " holds ", item.dump(),
+                ", not a number above zero");
+    out.push_back(item.as_double());
+  }
+  return out;
+}
+
 Activation ConfigFields::activation(std::string_view key, std::string_view fallback) const {
   const std::string name = text_or(key, fallback);
   const std::pair<const char*, Activation> known[] = {{"relu", Activation::Relu},
+                                                      {"relu2", Activation::Relu2},
                                                       {"silu", Activation::Silu},
                                                       {"swish", Activation::Silu},
                                                       {"gelu", Activation::Gelu},
@@ -135,18 +167,37 @@ void ConfigFields::require_number(std::string_view key, double only) const {
               " is not supported, only ", only);
 }
 
-RopeDescription rope_of(const ConfigFields& config, int64_t head_size, double default_theta) {
-  SWAGE_CHECK(head_size % 2 == 0, CorruptData, "config.json: heads of ", head_size, " elements (head_dim) cannot be rotated in pairs");
-  RopeDescription rope{.head_size = head_size, .theta = config.positive_or("rope_theta", default_theta)};
-  config.require_number("partial_rotary_factor", 1);
-  if (const Json* found = scaling_of(config.json())) {
-    const ConfigFields scaling(*found);
-    rope.theta = scaling.positive_or("rope_theta", rope.theta);
-    scaling.require_number("partial_rotary_factor", 1);
-    read_scaling(config, scaling, rope);
+namespace {
+
+// Numbers of a head that turn.
+int64_t turning(const ConfigFields& config, const ConfigFields* scaling, int64_t head_size, const RopeForm& form) {
+  if (!form.partial) {
+    config.require_number(form.partial_key, 1);
+    if (scaling != nullptr) scaling->require_number("partial_rotary_factor", 1);
+    return head_size;
   }
-  SWAGE_CHECK(rope.theta > 1, CorruptData, "config.json: rope_theta ", rope.theta, " is not above 1");
-  SWAGE_CHECK(rope.kind != RopeKind::Dynamic || head_size > 2, CorruptData, "config.json: dynamic rope needs head_dim above 2");
+  double share = config.positive_or(form.partial_key, *form.partial);
+  if (scaling != nullptr) share = scaling->positive_or("partial_rotary_factor", share);
+  const int64_t size = static_cast<int64_t>(share * static_cast<double>(head_size));
+  SWAGE_CHECK(share <= 1 && size > 0, CorruptData, "config.json: ", form.partial_key, " ", share, " of ", head_size, " elements (head_dim) leaves nothing to rotate, or too much");
+  return size;
+}
+
+}  // namespace
+
+RopeSpec rope_of(const ConfigFields& config, int64_t head_size, double default_theta, const RopeForm& form) {
+  const Json* found = scaling_of(config.json());
+  std::optional<ConfigFields> scaling;
+  if (found != nullptr) scaling.emplace(*found);
+  const int64_t size = turning(config, scaling ? &*scaling : nullptr, head_size, form);
+  SWAGE_CHECK(size % 2 == 0, CorruptData, "config.json: heads of ", size, " elements (head_dim) cannot be rotated in pairs");
+  RopeSpec rope{.size = size, .theta = config.positive_or(form.theta_key, default_theta), .interleaved = form.interleaved};
+  if (scaling) {
+    rope.theta = scaling->positive_or("rope_theta", rope.theta);
+    read_scaling(config, *scaling, rope);
+  }
+  SWAGE_CHECK(rope.theta > 1, CorruptData, "config.json: ", form.theta_key, " ", rope.theta, " is not above 1");
+  SWAGE_CHECK(rope.kind != RopeKind::Dynamic || size > 2, CorruptData, "config.json: dynamic rope needs head_dim above 2");
   return rope;
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "swage/base/json.h"
-#include "swage/model/description.h"
+#include "swage/graph/program.h"
 
 namespace swage::model {
 
@@ -32,8 +32,10 @@ class ConfigFields {
   std::string text_or(std::string_view key, std::string_view fallback) const;
   // Strings of an array of exactly `count`; empty if absent or null.
   std::vector<std::string> texts(std::string_view key, int64_t count) const;
+  // Numbers above zero of an array of exactly `count`.
+  std::vector<double> positives(std::string_view key, int64_t count) const;
   // The activation function's name; Error(Unsupported) for unknown ones.
-  Activation activation(std::string_view key, std::string_view fallback) const;
+  graph::Activation activation(std::string_view key, std::string_view fallback) const;
   // Error(Unsupported) unless the field is absent, null or `only`.
   void require_number(std::string_view key, double only) const;
 
@@ -41,8 +43,16 @@ class ConfigFields {
   const Json& config_;
 };
 
+// What a family says of its rotary embedding beside the config.
+struct RopeForm {
+  std::optional<double> partial = {};  // share of a head that turns, where the config gives none; nothing: the family turns all of it
+  bool interleaved = false;
+  const char* theta_key = "rope_theta";
+  const char* partial_key = "partial_rotary_factor";
+};
+
 // Both config forms: `rope_parameters` with rope_theta inside, or rope_theta beside an optional `rope_scaling`.
-// Error(Unsupported) for unknown rope types and partial rotation.
-RopeDescription rope_of(const ConfigFields& config, int64_t head_size, double default_theta);
+// Error(Unsupported) for unknown rope types, and for partial rotation of a family that has none.
+graph::RopeSpec rope_of(const ConfigFields& config, int64_t head_size, double default_theta, const RopeForm& form = {});
 
 }  // namespace swage::model

@@ -7,7 +7,7 @@
 namespace swage::model {
 namespace {
 
-void check_no_transforms(const EmbeddingDescription& embedding, const checkpoint::WeightSource& weights) {
+void check_no_transforms(const graph::EmbeddingSpec& embedding, const checkpoint::WeightSource& weights) {
   for (const auto location : {scheme::TransformLocation::Input, scheme::TransformLocation::Output}) {
     SWAGE_CHECK(!weights.transform({embedding.name, "Embedding"}, location, embedding.columns), Unsupported, "transform_config: ", embedding.name,
                 ": transforms of embeddings while the model runs are not supported");
@@ -16,87 +16,76 @@ void check_no_transforms(const EmbeddingDescription& embedding, const checkpoint
 
 }  // namespace
 
-DecoderModel::DecoderModel(ModelDescription description, at::Device device) : description_(std::move(description)), device_(device) {
-  if (description_.rope) rope_ = std::make_shared<const Rope>(*description_.rope, device_);
-}
-
-std::vector<ModuleInfo> DecoderModel::modules() const {
-  std::vector<ModuleInfo> out;
-  const auto add_linear = [&out](const LinearDescription& linear, int block, bool quantizable) {
-    out.push_back({linear.name, "Linear", linear.rows, linear.columns, block, quantizable});
-  };
-  const EmbeddingDescription& embedding = description_.embedding;
-  out.push_back({embedding.name, "Embedding", embedding.rows, embedding.columns, -1, true});
-  if (const auto& positions = description_.positions) {
-    out.push_back({positions->name, "Embedding", positions->rows, positions->columns, -1, false});
-  }
-  if (description_.project_out) add_linear(*description_.project_out, -1, true);
-  if (description_.project_in) add_linear(*description_.project_in, -1, true);
-  for (size_t i = 0; i < description_.blocks.size(); ++i) {
-    visit_linears(description_.blocks[i],
-                  [&](const LinearDescription& linear, bool quantizable) { add_linear(linear, static_cast<int>(i), quantizable); });
-  }
-  add_linear(description_.head, -1, true);
-  return out;
+DecoderModel::DecoderModel(graph::ModelProgram program, at::Device device) : program_(std::move(program)), device_(device) {
+  for (const graph::RopeSpec& rope : program_.ropes) ropes_.push_back(std::make_shared<const Rope>(rope, device_));
+  for (const graph::BlockProgram& block : program_.blocks) mixtures_.push_back(graph::mixture_of(block));
 }
 
 std::vector<io::TensorSpec> DecoderModel::required_tensors() const {
   std::vector<io::TensorSpec> out;
   const auto add = [&out](const std::string& name, const std::vector<int64_t>& shape) { out.push_back({name, io::Dtype::F32, shape}); };
-  visit_tensors_before(description_, add);
-  for (const BlockDescription& block : description_.blocks) visit_tensors(block, add);
-  visit_tensors_after(description_, add);
+  graph::visit_tensors_before(program_, add);
+  for (const graph::BlockProgram& block : program_.blocks) graph::visit_tensors(block, add);
+  graph::visit_tensors_after(program_, add);
   return out;
 }
 
-const BlockDescription& DecoderModel::block_at(int64_t index) const {
+const graph::Mixture* DecoderModel::mixture(int64_t index) const {
+  block_at(index);
+  const std::optional<graph::Mixture>& found = mixtures_[size_t(index)];
+  return found ? &*found : nullptr;
+}
+
+const graph::BlockProgram& DecoderModel::block_at(int64_t index) const {
   SWAGE_CHECK(index >= 0 && index < blocks(), InvalidArgument, "block ", index, " of a model with ", blocks());
-  return description_.blocks[static_cast<size_t>(index)];
+  return program_.blocks[static_cast<size_t>(index)];
 }
 
 std::vector<std::string> DecoderModel::tensors_of_block(int64_t index) const {
   std::vector<std::string> names;
-  visit_tensors(block_at(index), [&names](const std::string& name, const auto&) { names.push_back(name); });
+  graph::visit_tensors(block_at(index), [&names](const std::string& name, const auto&) { names.push_back(name); });
   return names;
 }
 
-std::vector<SmoothingPair> DecoderModel::smoothing_pairs(int64_t index) const { return model::smoothing_pairs(block_at(index)); }
+std::vector<SmoothingPair> DecoderModel::smoothing_pairs(int64_t index) const { return graph::smoothing_pairs(block_at(index)); }
 
 std::unique_ptr<Block> DecoderModel::load_block(int64_t index, const checkpoint::WeightSource& weights) const {
-  return std::make_unique<DecoderBlock>(block_at(index), weights, rope_);
+  return std::make_unique<ProgramBlock>(block_at(index), weights, ropes_);
 }
 
 void DecoderModel::load_ends(const checkpoint::WeightSource& weights) {
-  const EmbeddingDescription& embedding = description_.embedding;
+  const graph::EmbeddingSpec& embedding = program_.embedding;
   check_no_transforms(embedding, weights);
   embedding_VD_ = load_shaped(weights, embedding.name + ".weight", {embedding.rows, embedding.columns});
-  if (const auto& positions = description_.positions) {
+  if (const auto& positions = program_.positions) {
     positions_PD_ = load_shaped(weights, positions->name + ".weight", {positions->rows, positions->columns});
   }
-  if (description_.project_in) project_in_ = load_linear(*description_.project_in, weights);
-  if (description_.project_out) project_out_ = load_linear(*description_.project_out, weights);
-  if (description_.final_norm) final_norm_ = Norm(*description_.final_norm, weights);
-  if (!description_.tied_embeddings) {
-    head_ = load_linear(description_.head, weights);
+  if (program_.project_in) project_in_ = load_linear(*program_.project_in, weights);
+  if (program_.project_out) project_out_ = load_linear(*program_.project_out, weights);
+  if (program_.embedding_norm) embedding_norm_ = Norm(*program_.embedding_norm, weights);
+  if (program_.final_norm) final_norm_ = Norm(*program_.final_norm, weights);
+  if (!program_.tied_embeddings) {
+    head_ = load_linear(program_.head, weights);
     return;
   }
-  const LinearDescription& head = description_.head;
+  const graph::LinearSpec& head = program_.head;
   head_ = Linear{.name = head.name, .rows = head.rows, .columns = head.columns};
   head_->weight_OI = embedding_VD_;
+  if (head.bias) head_->bias_O = load_shaped(weights, head.name + ".bias", {head.rows});
   load_transforms(*head_, weights);
 }
 
 void DecoderModel::drop_ends() {
   embedding_VD_ = positions_PD_ = at::Tensor();
   project_in_ = project_out_ = head_ = std::nullopt;
-  final_norm_ = std::nullopt;
+  embedding_norm_ = final_norm_ = std::nullopt;
 }
 
 at::Tensor DecoderModel::position_rows(int64_t position, int64_t count) const {
-  const int64_t rows = positions_PD_.size(0) - description_.position_offset;
+  const int64_t rows = positions_PD_.size(0) - program_.position_offset;
   SWAGE_CHECK(position >= 0 && position + count <= rows, InvalidArgument, "positions ", position, " to ", position + count - 1, " of a model with ",
               rows, " learned positions");
-  return positions_PD_.narrow(0, position + description_.position_offset, count);
+  return positions_PD_.narrow(0, position + program_.position_offset, count);
 }
 
 at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const {
@@ -107,6 +96,8 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const 
   SWAGE_CHECK(least >= 0 && most < vocabulary_size(), InvalidArgument, "token id ", least < 0 ? least : most, " is outside the model's vocabulary of ",
               vocabulary_size(), ": does tokenizer.json belong to another model?");
   at::Tensor hidden_TD = at::embedding(embedding_VD_, ids_T.to(device_));
+  if (program_.embedding_scale != 1) hidden_TD.mul_(program_.embedding_scale);
+  if (embedding_norm_) hidden_TD = (*embedding_norm_)(hidden_TD);
   if (project_in_) hidden_TD = (*project_in_)(hidden_TD);
   if (positions_PD_.defined()) hidden_TD.add_(position_rows(position, ids_T.size(0)));
   return hidden_TD;
@@ -118,6 +109,11 @@ at::Tensor DecoderModel::head_input(const at::Tensor& hidden_TD) const {
   return project_out_ ? (*project_out_)(x_TD) : x_TD;
 }
 
-at::Tensor DecoderModel::logits(const at::Tensor& hidden_TD) const { return (*head_)(head_input(hidden_TD)); }
+at::Tensor DecoderModel::logits(const at::Tensor& hidden_TD) const {
+  at::Tensor logits_TV = (*head_)(head_input(hidden_TD));
+  if (program_.logit_scale != 1) logits_TV.mul_(program_.logit_scale);
+  if (program_.logit_softcap > 0) logits_TV.div_(program_.logit_softcap).tanh_().mul_(program_.logit_softcap);
+  return logits_TV;
+}
 
 }  // namespace swage::model

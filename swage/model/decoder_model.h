@@ -1,30 +1,32 @@
-// The causal language model that a ModelDescription describes.
+// The causal language model that a ModelProgram describes.
 #pragma once
 #include <memory>
 
-#include "swage/model/decoder_block.h"
 #include "swage/model/model.h"
+#include "swage/model/program_block.h"
 
 namespace swage::model {
 
 // Const calls may come from several threads.
 class DecoderModel : public Model {
  public:
-  DecoderModel(ModelDescription description, at::Device device);
+  DecoderModel(graph::ModelProgram program, at::Device device);
 
-  int64_t blocks() const override { return static_cast<int64_t>(description_.blocks.size()); }
-  int64_t hidden_size() const override { return description_.hidden_size; }
-  int64_t vocabulary_size() const override { return description_.embedding.rows; }
-  int64_t max_positions() const override { return description_.max_positions; }
-  bool tied_embeddings() const override { return description_.tied_embeddings; }
-  std::vector<ModuleInfo> modules() const override;
-  ModelShape shape() const override { return shape_of(description_); }
+  int64_t blocks() const override { return static_cast<int64_t>(program_.blocks.size()); }
+  int64_t hidden_size() const override { return program_.hidden_size; }
+  int64_t vocabulary_size() const override { return program_.embedding.rows; }
+  int64_t max_positions() const override { return program_.max_positions; }
+  bool tied_embeddings() const override { return program_.tied_embeddings; }
+  std::vector<ModuleInfo> modules() const override { return graph::modules_of(program_); }
+  ModelShape shape() const override { return graph::shape_of(program_); }
   std::vector<io::TensorSpec> required_tensors() const override;
   std::vector<std::string> tensors_of_block(int64_t index) const override;
-  const MoeDescription* mixture(int64_t index) const override { return std::get_if<MoeDescription>(&block_at(index).mlp); }
+  const graph::Mixture* mixture(int64_t index) const override;
+  std::optional<graph::AttentionInfo> attention(int64_t index) const override { return graph::attention_of(block_at(index)); }
+  const graph::ModelProgram& program() const override { return program_; }
   std::vector<SmoothingPair> smoothing_pairs(int64_t index) const override;
-  RotatedTensors rotated_tensors(const RotatedSpaces& spaces) const override { return model::rotated_tensors(description_, spaces); }
-  RotationSites rotation_sites() const override { return model::rotation_sites(description_); }
+  RotatedTensors rotated_tensors(const RotatedSpaces& spaces) const override { return graph::rotated_tensors(program_, spaces); }
+  RotationSites rotation_sites() const override { return graph::rotation_sites(program_); }
   std::unique_ptr<Block> load_block(int64_t index, const checkpoint::WeightSource& weights) const override;
   void load_ends(const checkpoint::WeightSource& weights) override;
   void drop_ends() override;
@@ -34,16 +36,17 @@ class DecoderModel : public Model {
   KvCache make_cache() const override { return {}; }
 
  private:
-  const BlockDescription& block_at(int64_t index) const;
+  const graph::BlockProgram& block_at(int64_t index) const;
   at::Tensor position_rows(int64_t position, int64_t count) const;
 
-  const ModelDescription description_;
+  const graph::ModelProgram program_;
   const at::Device device_;
-  std::shared_ptr<const Rope> rope_;
+  RopeTables ropes_;
+  std::vector<std::optional<graph::Mixture>> mixtures_;  // by block
   // What load_ends() loads.
   at::Tensor embedding_VD_, positions_PD_;
   std::optional<Linear> project_in_, project_out_, head_;
-  std::optional<Norm> final_norm_;
+  std::optional<Norm> embedding_norm_, final_norm_;
 };
 
 }  // namespace swage::model

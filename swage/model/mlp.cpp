@@ -2,16 +2,27 @@
 
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/relu.h>
+#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 
 #include "swage/model/row_kernels.h"
 
 namespace swage::model {
 
+using graph::Activation;
+
 void activate_(at::Tensor& x, Activation activation) {
   switch (activation) {
     case Activation::Relu:
       at::relu_(x);
+      return;
+    case Activation::Relu2:
+      at::relu_(x).square_();
+      return;
+    case Activation::Sigmoid:
+      at::sigmoid_(x);
+      return;
+    case Activation::Identity:
       return;
     case Activation::Silu:
       at::silu_(x);

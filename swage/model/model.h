@@ -10,14 +10,17 @@
 #include "swage/base/json.h"
 #include "swage/checkpoint/weight_source.h"
 #include "swage/io/tensor_spec.h"
+#include "swage/graph/mixture.h"
+#include "swage/graph/program.h"
+#include "swage/graph/rotation.h"
+#include "swage/graph/shape.h"
+#include "swage/graph/smoothing.h"
 #include "swage/model/block.h"
-#include "swage/model/description.h"
 #include "swage/model/kv_cache.h"
-#include "swage/model/rotation.h"
-#include "swage/model/shape.h"
-#include "swage/model/smoothing.h"
 
 namespace swage::model {
+
+using graph::Basis, graph::BlockShape, graph::ModelShape, graph::ModuleInfo, graph::RotatedSpaces, graph::RotatedTensor, graph::RotatedTensors, graph::RotationSites, graph::SmoothingPair;
 
 class Model {
  public:
@@ -40,7 +43,11 @@ class Model {
   virtual std::vector<std::string> tensors_of_block(int64_t index) const = 0;
 
   // The mixture of experts of block `index`; null if it has none.
-  virtual const MoeDescription* mixture(int64_t index) const = 0;
+  virtual const graph::Mixture* mixture(int64_t index) const = 0;
+  // Where scales of the KV cache of block `index` belong; nothing if it has no attention.
+  virtual std::optional<graph::AttentionInfo> attention(int64_t index) const = 0;
+  // What it computes.
+  virtual const graph::ModelProgram& program() const = 0;
   // What can be rescaled in block `index`.
   virtual std::vector<SmoothingPair> smoothing_pairs(int64_t index) const = 0;
   // What turning these spaces changes, and where R3 and R4 are; errors as there.
@@ -60,11 +67,15 @@ class Model {
   virtual KvCache make_cache() const = 0;
 };
 
+// What an architecture makes of a config.json, whether a forward pass of it can be run or not (ModelProgram::not_run). Errors as make_model().
+graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSource& weights);
+
 // From config.json. Error(Unsupported) naming model_type and listing the supported ones; Error(CorruptData) naming the
 // field for a config that makes no sense. `weights` tells storage variants apart (OPT's two layouts, fused experts).
 std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights, at::Device device = at::kCPU);
 
-// The model_type values that make_model accepts, sorted.
+// The model_type values that make_model accepts, sorted; and those that make_program does besides.
 std::vector<std::string> supported_model_types();
+std::vector<std::string> sized_model_types();
 
 }  // namespace swage::model

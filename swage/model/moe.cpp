@@ -2,6 +2,7 @@
 
 #include <ATen/ops/bincount.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sort.h>
 #include <ATen/ops/topk.h>
@@ -11,14 +12,39 @@
 
 namespace swage::model {
 
-void route(Flow& flow, const at::Tensor& router_ED, int64_t top_k, bool renormalise) {
-  const at::Tensor shares_TE = at::softmax(at::linear(flow.mlp_input_TD, router_ED), -1);
-  std::tie(flow.expert_weights_TK, flow.expert_ids_TK) = at::topk(shares_TE, top_k, -1);
-  if (renormalise) flow.expert_weights_TK.div_(flow.expert_weights_TK.sum(-1, true));
+namespace {
+
+// Scores of experts outside the best groups become 0.
+at::Tensor in_best_groups(const at::Tensor& scores_TE, const graph::ExpertsNode& rules) {
+  if (rules.groups <= 1) return scores_TE;
+  const int64_t tokens = scores_TE.size(0);
+  const at::Tensor by_group = scores_TE.view({tokens, rules.groups, -1});
+  const at::Tensor of_group = std::get<0>(at::topk(by_group, rules.best_of_group, -1)).sum(-1);
+  const at::Tensor best = std::get<1>(at::topk(of_group, rules.top_groups, -1));
+  const at::Tensor stays = at::zeros_like(of_group).scatter_(1, best, 1);
+  return by_group.masked_fill(stays.eq(0).unsqueeze(-1), 0).view_as(scores_TE);
+}
+
+}  // namespace
+
+void route(Flow& flow, const Router& router) {
+  const graph::ExpertsNode& rules = *router.rules;
+  const int64_t top_k = rules.top_k;
+  const at::Tensor logits_TE = at::linear(flow.mlp_input_TD, router.weight_ED, router.bias_E);
+  const at::Tensor shares_TE = rules.kind == graph::RouterKind::Softmax ? at::softmax(logits_TE, -1) : at::sigmoid(logits_TE);
+  if (router.choice_E.defined() || rules.groups > 1) {
+    const at::Tensor for_choice_TE = router.choice_E.defined() ? shares_TE.add(router.choice_E) : shares_TE;
+    flow.expert_ids_TK = std::get<1>(at::topk(in_best_groups(for_choice_TE, rules), top_k, -1));
+    flow.expert_weights_TK = shares_TE.gather(-1, flow.expert_ids_TK);
+  } else {
+    std::tie(flow.expert_weights_TK, flow.expert_ids_TK) = at::topk(shares_TE, top_k, -1);
+  }
+  if (rules.renormalise) flow.expert_weights_TK.div_(flow.expert_weights_TK.sum(-1, true));
+  if (rules.factor != 1) flow.expert_weights_TK.mul_(rules.factor);
   const auto [ids, order] = at::sort(flow.expert_ids_TK.reshape({-1}), /*stable=*/true, 0, false);
   flow.routed_rows = order.floor_divide(top_k);
   flow.routed_weights = flow.expert_weights_TK.reshape({-1, 1}).index_select(0, order);
-  const int64_t experts = router_ED.size(0);
+  const int64_t experts = router.weight_ED.size(0);
   const at::Tensor counts = at::bincount(ids, {}, experts).cpu();
   flow.routed_offsets.assign(1, 0);
   for (int64_t e = 0; e < experts; ++e) {

@@ -1,14 +1,23 @@
-// Routing of a sparse mixture of experts (Shazeer et al. 2017, arXiv:1701.06538): softmax over the experts, top k.
+// Routing of a sparse mixture of experts (Shazeer et al. 2017, arXiv:1701.06538): scores of all experts by softmax or sigmoid, top k, perhaps out of the best
+// groups (DeepSeek-V3, arXiv:2412.19437).
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "swage/graph/program.h"
 #include "swage/model/block.h"
 
 namespace swage::model {
 
-// Routes flow.mlp_input_TD with the router's weight [E, D]: sets the expert_* and routed_* fields of the flow, starts
-// accumulated_TD at zero. Weights of a token's experts are divided by their sum if `renormalise`.
-void route(Flow& flow, const at::Tensor& router_ED, int64_t top_k, bool renormalise);
+// E experts, D hidden size.
+struct Router {
+  at::Tensor weight_ED = {};
+  at::Tensor bias_E = {};    // undefined: none
+  at::Tensor choice_E = {};  // added to the scores for the choice alone; undefined: none
+  const graph::ExpertsNode* rules = nullptr;
+};
+
+// Routes flow.mlp_input_TD: sets the expert_* and routed_* fields of the flow, starts accumulated_TD at zero.
+void route(Flow& flow, const Router& router);
 
 // accumulated[rows of the expert] += weight * down(input), where flow.input_TI is the expert's down projection input: of its
 // own rows, or with all_tokens_to_experts of all rows.

@@ -13,7 +13,8 @@ TEST(Route, SlicesHoldEachExpertsTokens) {
   at::manual_seed(21);
   const at::Tensor x_TD = at::randn({13, 6}), router_ED = at::randn({5, 6});
   Flow flow{.mlp_input_TD = x_TD};
-  route(flow, router_ED, 2, true);
+  graph::ExpertsNode rules{.top_k = 2};
+  route(flow, {.weight_ED = router_ED, .rules = &rules});
   const at::Tensor shares_TE = at::softmax(x_TD.mm(router_ED.t()), -1);
   EXPECT_TRUE(at::allclose(flow.expert_weights_TK.sum(-1), at::ones({13})));
   int64_t seen = 0;
@@ -30,7 +31,8 @@ TEST(Route, SlicesHoldEachExpertsTokens) {
   }
   EXPECT_EQ(seen, 26);
   Flow plain{.mlp_input_TD = x_TD};
-  route(plain, router_ED, 2, false);
+  rules.renormalise = false;
+  route(plain, {.weight_ED = router_ED, .rules = &rules});
   EXPECT_TRUE(at::allclose(plain.expert_weights_TK.sum(-1), std::get<0>(shares_TE.topk(2)).sum(-1)));
 }
 

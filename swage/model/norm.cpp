@@ -3,6 +3,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/rms_norm.h>
+#include <ATen/ops/stack.h>
 
 #include "swage/base/error.h"
 #include "swage/io/tensor_spec.h"
@@ -38,25 +39,30 @@ at::Tensor load_shaped(const checkpoint::WeightSource& weights, const std::strin
   return tensor;
 }
 
-Norm::Norm(const NormDescription& description, const checkpoint::WeightSource& weights)
-    : description_(description),
-      weight_(load_shaped(weights, description.name + ".weight", {description.size})) {
-  if (description.kind == NormKind::Layer) bias_ = load_shaped(weights, description.name + ".bias", {description.size});
+Norm::Norm(const graph::NormSpec& spec, const checkpoint::WeightSource& weights) : spec_(spec) {
+  std::vector<at::Tensor> heads;
+  for (int64_t head = 0; spec.apart && head < spec.heads; ++head) heads.push_back(load_shaped(weights, cat(spec.name, ".", head, ".weight"), {spec.size}));
+  if (!heads.empty()) weight_ = at::stack(heads);
+  else if (spec.weight) weight_ = load_shaped(weights, spec.name + ".weight", spec.shape());
+  if (spec.weight && spec.offset != 0) weight_ = weight_.add(spec.offset);
+  if (spec.bias) bias_ = load_shaped(weights, spec.name + ".bias", spec.shape());
 }
 
 at::Tensor Norm::operator()(const at::Tensor& x) const {
-  if (description_.kind == NormKind::Layer) {
-    return at::layer_norm(x, {description_.size}, weight_, bias_, description_.epsilon);
+  if (spec_.heads > 0) {
+    const at::Tensor normed = spec_.kind == graph::NormKind::Layer ? at::layer_norm(x, {spec_.size}, {}, {}, spec_.epsilon) : at::rms_norm(x, {spec_.size}, {}, spec_.epsilon);
+    return bias_.defined() ? normed.mul(weight_).add_(bias_) : normed.mul(weight_);
   }
-  if (!fits_row_kernels(x)) return at::rms_norm(x, {description_.size}, weight_, description_.epsilon);
+  if (spec_.kind == graph::NormKind::Layer) return at::layer_norm(x, {spec_.size}, weight_, bias_, spec_.epsilon);
+  if (!weight_.defined() || !fits_row_kernels(x)) return at::rms_norm(x, {spec_.size}, weight_, spec_.epsilon);
   at::Tensor out = at::empty_like(x);
-  rms_norm_rows(x, weight_, description_.epsilon, out);
+  rms_norm_rows(x, weight_, spec_.epsilon, out);
   return out;
 }
 
 void Norm::apply_(at::Tensor& x) const {
-  if (description_.kind == NormKind::Rms && fits_row_kernels(x)) {
-    return rms_norm_rows(x, weight_, description_.epsilon, x);
+  if (spec_.kind == graph::NormKind::Rms && spec_.heads == 0 && weight_.defined() && fits_row_kernels(x)) {
+    return rms_norm_rows(x, weight_, spec_.epsilon, x);
   }
   x.copy_((*this)(x));
 }

@@ -3,7 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "swage/checkpoint/weight_source.h"
-#include "swage/model/description.h"
+#include "swage/graph/parameters.h"
 
 namespace swage::model {
 
@@ -11,14 +11,14 @@ class Norm {
  public:
   Norm() = default;
   // Loads the norm's tensors. Error(CorruptData) if one is absent or has another shape.
-  Norm(const NormDescription& description, const checkpoint::WeightSource& weights);
+  Norm(const graph::NormSpec& spec, const checkpoint::WeightSource& weights);
   // x [..., size] contiguous -> a new tensor of the same shape.
   at::Tensor operator()(const at::Tensor& x) const;
-  // The same in place, for RMSNorm over heads.
+  // The same in place, for norms over heads; x [T, H, size] where each head has weights of its own.
   void apply_(at::Tensor& x) const;
 
  private:
-  NormDescription description_;
+  graph::NormSpec spec_;
   at::Tensor weight_, bias_;
 };
 

@@ -12,7 +12,7 @@
 namespace swage::model {
 namespace {
 
-double llama3_frequency(const RopeDescription& rope, double frequency) {
+double llama3_frequency(const RopeSpec& rope, double frequency) {
   const double wavelength = 2 * std::numbers::pi / frequency;
   const double original = static_cast<double>(rope.original_positions);
   if (wavelength < original / rope.high_freq_factor) return frequency;
@@ -22,42 +22,44 @@ double llama3_frequency(const RopeDescription& rope, double frequency) {
 }
 
 // The dimension whose angle makes `rotations` full turns over the original context.
-double correction_dimension(const RopeDescription& rope, double rotations) {
-  return static_cast<double>(rope.head_size) * std::log(static_cast<double>(rope.original_positions) / (rotations * 2 * std::numbers::pi)) /
+double correction_dimension(const RopeSpec& rope, double rotations) {
+  return static_cast<double>(rope.size) * std::log(static_cast<double>(rope.original_positions) / (rotations * 2 * std::numbers::pi)) /
          (2 * std::log(rope.theta));
 }
 
 // Share of interpolation for each frequency: a ramp from 0 to 1 over the correction range.
-std::vector<double> yarn_ramp(const RopeDescription& rope) {
+std::vector<double> yarn_ramp(const RopeSpec& rope) {
   double low = correction_dimension(rope, rope.beta_fast), high = correction_dimension(rope, rope.beta_slow);
   if (rope.truncate) low = std::floor(low), high = std::ceil(high);
   low = std::max(low, 0.0);
-  high = std::min(high, static_cast<double>(rope.head_size - 1));
+  high = std::min(high, static_cast<double>(rope.size - 1));
   if (low == high) high += 0.001;  // keeps the ramp finite
-  std::vector<double> ramp(rope.head_size / 2);
+  std::vector<double> ramp(rope.size / 2);
   for (size_t i = 0; i < ramp.size(); ++i) ramp[i] = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
   return ramp;
 }
 
-double base_for_length(const RopeDescription& rope, int64_t length) {
+double base_for_length(const RopeSpec& rope, int64_t length) {
   if (rope.kind != RopeKind::Dynamic || length <= rope.max_positions) return rope.theta;
-  const double dimensions = static_cast<double>(rope.head_size);
+  const double dimensions = static_cast<double>(rope.size);
   const double ratio = static_cast<double>(length) / static_cast<double>(rope.max_positions);
   return rope.theta * std::pow(rope.factor * ratio - (rope.factor - 1), dimensions / (dimensions - 2));
 }
 
-RopeTable make_table(const RopeDescription& rope, int64_t rows, int64_t length, at::Device device) {
+RopeTable make_table(const RopeSpec& rope, int64_t rows, int64_t length, at::Device device) {
   const std::vector<float> frequencies = inverse_frequencies(rope, length);
   const int64_t count = static_cast<int64_t>(frequencies.size());
   RopeTable table{at::empty({rows, count}, at::kFloat), at::empty({rows, count}, at::kFloat)};
   float* cosine = table.cos_TF.mutable_data_ptr<float>();
   float* sine = table.sin_TF.mutable_data_ptr<float>();
+  const bool longer = rope.kind == RopeKind::LongRope && length > rope.original_positions;
+  const double factor = longer ? rope.long_attention_factor : rope.attention_factor;
   for (int64_t position = 0; position < rows; ++position) {
     for (int64_t i = 0; i < count; ++i) {
       // The angle is a float32 product, as in the reference; only its cosine is taken more precisely.
       const double angle = static_cast<float>(position) * frequencies[i];
-      *cosine++ = static_cast<float>(std::cos(angle) * rope.attention_factor);
-      *sine++ = static_cast<float>(std::sin(angle) * rope.attention_factor);
+      *cosine++ = static_cast<float>(std::cos(angle) * factor);
+      *sine++ = static_cast<float>(std::sin(angle) * factor);
     }
   }
   return {table.cos_TF.to(device), table.sin_TF.to(device)};
@@ -65,12 +67,13 @@ RopeTable make_table(const RopeDescription& rope, int64_t rows, int64_t length, 
 
 }  // namespace
 
-std::vector<float> inverse_frequencies(const RopeDescription& rope, int64_t length) {
+std::vector<float> inverse_frequencies(const RopeSpec& rope, int64_t length) {
   const double base = base_for_length(rope, length);
   const std::vector<double> ramp = rope.kind == RopeKind::Yarn ? yarn_ramp(rope) : std::vector<double>();
-  std::vector<float> out(rope.head_size / 2);
+  std::vector<float> out(rope.size / 2);
   for (size_t i = 0; i < out.size(); ++i) {
-    double frequency = std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(rope.head_size));
+    double frequency = std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(rope.size));
+    if (rope.kind == RopeKind::LongRope) frequency /= (length > rope.original_positions ? rope.long_factors : rope.short_factors)[i];
     if (rope.kind == RopeKind::Linear) frequency /= rope.factor;
     if (rope.kind == RopeKind::Llama3) frequency = llama3_frequency(rope, frequency);
     if (rope.kind == RopeKind::Yarn) frequency = frequency * (1 - ramp[i]) + frequency / rope.factor * ramp[i];
@@ -88,26 +91,44 @@ double yarn_attention_factor(double factor, double mscale, double mscale_all_dim
 RopeTable Rope::table(int64_t position, int64_t count) const {
   const int64_t length = position + count;
   const std::lock_guard lock(mutex_);
-  const bool grows = description_.kind == RopeKind::Dynamic && length > description_.max_positions;
+  const bool grows = spec_.kind == RopeKind::Dynamic && length > spec_.max_positions;
   // A dynamic base beyond the trained length belongs to exactly one length; other tables serve every shorter one.
+  const bool longer = spec_.kind == RopeKind::LongRope && length > spec_.original_positions;
+  if (longer != long_) rows_ = 0, long_ = longer;  // other factors for all positions
   if (grows) {
-    if (rows_ != length) table_ = make_table(description_, length, length, device_), rows_ = length;
-  } else if (length > rows_ || (description_.kind == RopeKind::Dynamic && rows_ > description_.max_positions)) {
+    if (rows_ != length) table_ = make_table(spec_, length, length, device_), rows_ = length;
+  } else if (length > rows_ || (spec_.kind == RopeKind::Dynamic && rows_ > spec_.max_positions)) {
     int64_t rows = std::max({length, int64_t{256}, 2 * rows_});
-    if (description_.kind == RopeKind::Dynamic) rows = std::min(rows, description_.max_positions);
-    table_ = make_table(description_, rows, length, device_), rows_ = rows;
+    if (spec_.kind == RopeKind::Dynamic) rows = std::min(rows, spec_.max_positions);
+    if (spec_.kind == RopeKind::LongRope && !longer) rows = std::min(rows, spec_.original_positions);
+    table_ = make_table(spec_, rows, length, device_), rows_ = rows;
   }
   return {table_.cos_TF.narrow(0, position, count), table_.sin_TF.narrow(0, position, count)};
 }
 
-void rotate_(at::Tensor& x_THE, const RopeTable& table) {
-  const int64_t tokens = x_THE.size(0), heads = x_THE.size(1), half = x_THE.size(2) / 2;
-  if (x_THE.is_cpu() && x_THE.scalar_type() == at::kFloat && x_THE.is_contiguous()) {
-    return rows::rotate(x_THE.mutable_data_ptr<float>(), table.cos_TF.const_data_ptr<float>(), table.sin_TF.const_data_ptr<float>(), tokens, heads,
+void Rope::rotate_(at::Tensor& x_THE, int64_t position, int64_t first) const {
+  const RopeTable table = this->table(position, x_THE.size(0));
+  at::Tensor x_THR = first == 0 && spec_.size == x_THE.size(2) ? x_THE : x_THE.narrow(2, first, spec_.size);
+  if (spec_.interleaved) rotate_pairs_(x_THR, table);
+  else model::rotate_(x_THR, table);
+}
+
+void rotate_(at::Tensor& x_THR, const RopeTable& table) {
+  const int64_t tokens = x_THR.size(0), heads = x_THR.size(1), half = x_THR.size(2) / 2;
+  if (x_THR.is_cpu() && x_THR.scalar_type() == at::kFloat && x_THR.is_contiguous()) {
+    return rows::rotate(x_THR.mutable_data_ptr<float>(), table.cos_TF.const_data_ptr<float>(), table.sin_TF.const_data_ptr<float>(), tokens, heads,
                         half);
   }
   const at::Tensor cosine = table.cos_TF.unsqueeze(1), sine = table.sin_TF.unsqueeze(1);
-  at::Tensor first = x_THE.narrow(-1, 0, half), second = x_THE.narrow(-1, half, half);
+  at::Tensor first = x_THR.narrow(-1, 0, half), second = x_THR.narrow(-1, half, half);
+  const at::Tensor turned = second * cosine + first * sine;
+  first.mul_(cosine).sub_(second * sine);
+  second.copy_(turned);
+}
+
+void rotate_pairs_(at::Tensor& x_THR, const RopeTable& table) {
+  const at::Tensor cosine = table.cos_TF.unsqueeze(1), sine = table.sin_TF.unsqueeze(1);
+  at::Tensor pairs = x_THR.unflatten(-1, {-1, 2}), first = pairs.select(-1, 0), second = pairs.select(-1, 1);
   const at::Tensor turned = second * cosine + first * sine;
   first.mul_(cosine).sub_(second * sine);
   second.copy_(turned);

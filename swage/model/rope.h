@@ -1,7 +1,7 @@
-// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) in the half-split form of Hugging Face checkpoints: element
-// i of a head turns together with element i + E/2. Scalings: linear, dynamic NTK, llama3, YaRN (arXiv:2309.00071).
+// Rotary position embedding (Su et al. 2021, arXiv:2104.09864): numbers i and i + R/2 of the R that turn, or with `interleaved` 2i and 2i + 1, turn
+// together. Scalings: linear, dynamic NTK, llama3, YaRN (arXiv:2309.00071), LongRoPE (arXiv:2402.13753).
 //
-// T tokens, H heads, E head size, F = E/2 frequencies.
+// T tokens, H heads, E head size, F = R/2 frequencies.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -9,25 +9,14 @@
 #include <mutex>
 #include <vector>
 
+#include "swage/graph/rope_spec.h"
+
 namespace swage::model {
 
-enum class RopeKind { Default, Linear, Dynamic, Llama3, Yarn };
+using graph::RopeKind, graph::RopeSpec;
 
-struct RopeDescription {
-  RopeKind kind = RopeKind::Default;
-  int64_t head_size = 0;
-  double theta = 10000;
-  double factor = 1;                                 // all but Default
-  int64_t max_positions = 0;                         // Dynamic: the base grows with sequences longer than this
-  int64_t original_positions = 0;                    // Llama3, Yarn: length before the context was extended
-  double low_freq_factor = 1, high_freq_factor = 4;  // Llama3
-  double beta_fast = 32, beta_slow = 1;              // Yarn
-  bool truncate = true;                              // Yarn: correction range in whole dimensions
-  double attention_factor = 1;                       // Yarn: scales cos and sin
-};
-
-// Angle per position of each of the F frequencies. `length`: tokens of the sequence so far, for Dynamic.
-std::vector<float> inverse_frequencies(const RopeDescription& rope, int64_t length);
+// Angle per position of each of the F frequencies. `length`: tokens of the sequence so far, for Dynamic and LongRope.
+std::vector<float> inverse_frequencies(const RopeSpec& rope, int64_t length);
 // The factor that YaRN puts on cos and sin where the config gives none; 0 stands for an absent mscale.
 double yarn_attention_factor(double factor, double mscale, double mscale_all_dim);
 
@@ -38,19 +27,24 @@ struct RopeTable {
 // Tables of one model, made when first asked for and grown as needed. Thread-safe.
 class Rope {
  public:
-  Rope(const RopeDescription& description, at::Device device) : description_(description), device_(device) {}
+  Rope(const RopeSpec& spec, at::Device device) : spec_(spec), device_(device) {}
   // Rows for the positions [position, position + count) of a sequence that has position + count tokens so far.
   RopeTable table(int64_t position, int64_t count) const;
+  // Turns numbers [first, first + R) of every head of x [T, H, E] in place; token 0 stands at `position`.
+  void rotate_(at::Tensor& x_THE, int64_t position, int64_t first = 0) const;
 
  private:
-  const RopeDescription description_;
+  const RopeSpec spec_;
   const at::Device device_;
   mutable std::mutex mutex_;
   mutable RopeTable table_;
   mutable int64_t rows_ = 0;
+  mutable bool long_ = false;  // LongRope: which factors the table has
 };
 
-// Rotates every head of x [T, H, E] in place.
-void rotate_(at::Tensor& x_THE, const RopeTable& table);
+// Turns every head of x [T, H, R], numbers i and i + R/2 together, in place.
+void rotate_(at::Tensor& x_THR, const RopeTable& table);
+// The same with 2i and 2i + 1 together.
+void rotate_pairs_(at::Tensor& x_THR, const RopeTable& table);
 
 }  // namespace swage::model

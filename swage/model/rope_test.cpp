@@ -21,7 +21,7 @@ void expect_rows(const RopeTable& table, int64_t position, int64_t count, const 
 }
 
 TEST(Rope, TablesGrowAndKeepTheirValues) {
-  const RopeDescription description{.head_size = 4};
+  const RopeSpec description{.size = 4};
   const Rope rope(description, at::kCPU);
   const auto frequencies = inverse_frequencies(description, 1);
   EXPECT_FLOAT_EQ(frequencies[0], 1);
@@ -33,7 +33,7 @@ TEST(Rope, TablesGrowAndKeepTheirValues) {
 }
 
 TEST(Rope, DynamicBaseBelongsToTheLength) {
-  const RopeDescription description{.kind = RopeKind::Dynamic, .head_size = 8, .factor = 4, .max_positions = 16};
+  const RopeSpec description{.kind = RopeKind::Dynamic, .size = 8, .factor = 4, .max_positions = 16};
   const Rope rope(description, at::kCPU);
   EXPECT_EQ(inverse_frequencies(description, 10), inverse_frequencies(description, 16));
   EXPECT_NE(inverse_frequencies(description, 17), inverse_frequencies(description, 16));
@@ -50,7 +50,7 @@ TEST(Rope, YarnAttentionFactor) {
 }
 
 TEST(Rope, ManyThreadsMayAsk) {
-  const RopeDescription description{.head_size = 4};
+  const RopeSpec description{.size = 4};
   const Rope rope(description, at::kCPU);
   at::parallel_for(0, 64, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -64,7 +64,7 @@ TEST(Rope, ManyThreadsMayAsk) {
 // The loop for the CPU against tensor operations.
 TEST(Rotate, PathsAgree) {
   at::manual_seed(4);
-  const Rope rope({.head_size = 16}, at::kCPU);
+  const Rope rope({.size = 16}, at::kCPU);
   const RopeTable table = rope.table(3, 5);
   at::Tensor fast_THE = at::randn({5, 2, 16});
   at::Tensor plain_THE = at::cat({fast_THE, fast_THE}, 1).narrow(1, 0, 2);  // not contiguous

@@ -1,5 +1,3 @@
-#include "swage/model/shape.h"
-
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -9,13 +7,14 @@
 
 #include "swage/base/error.h"
 #include "swage/checkpoint/no_weights.h"
-#include "swage/model/arch/size_table.h"
 #include "swage/model/model.h"
 
 namespace swage::model {
 namespace {
 
 namespace fs = std::filesystem;
+
+ModelShape sizes_of(const Json& config) { return graph::shape_of(make_program(config, checkpoint::NoWeights())); }
 
 Json config_of(const std::string& name) {
   std::ifstream file(fs::path(SWAGE_TEST_DATA) / name / "config.json");
@@ -54,9 +53,8 @@ TEST(ModelShape, HasTheModulesOfTheModel) {
 
 TEST(ModelShape, EveryLinearIsInOneGroupOfLinearsThatReadAsManyColumns) {
   for (const Json& config : {config_of("model/opt"), config_of("model/mixtral"), config_of("pipeline/deepseek_r1"), config_of("pipeline/qwen2_5_vl_7b")}) {
-    std::optional<ModelShape> shape = known_sizes(config);
-    if (!shape) shape = make_model(config, checkpoint::NoWeights())->shape();
-    for (const BlockShape& block : shape->blocks) {
+    const ModelShape shape = sizes_of(config);
+    for (const BlockShape& block : shape.blocks) {
       std::vector<int> seen(block.linears.size());
       for (const Stage& stage : block.stages) {
         for (const InputGroup& group : stage.groups) {
@@ -74,22 +72,32 @@ TEST(ModelShape, EveryLinearIsInOneGroupOfLinearsThatReadAsManyColumns) {
 // As Hugging Face counts the weights of the published files; R1's file has 2^-14 as many scales besides.
 TEST(ModelShape, CountsPublishedModels) {
   EXPECT_EQ(make_model(config_of("pipeline/llama3_8b"), checkpoint::NoWeights())->shape().parameters(), 8030261248);
-  EXPECT_EQ(known_sizes(config_of("pipeline/qwen2_5_vl_7b"))->parameters(), 8292166656);
-  const ModelShape r1 = *known_sizes(config_of("pipeline/deepseek_r1"));
+  EXPECT_EQ(sizes_of(config_of("pipeline/qwen2_5_vl_7b")).parameters(), 8292166656);
+  const ModelShape r1 = sizes_of(config_of("pipeline/deepseek_r1"));
   EXPECT_EQ(r1.parameters() - r1.side_parameters, 671026419200);
   EXPECT_NEAR(double(r1.parameters()), 684.49e9, 0.01e9);
 }
 
-TEST(ModelShape, SizesOfAnUnknownArchitectureAreNotMadeUp) {
-  EXPECT_FALSE(known_sizes(parse_json(R"({"model_type": "gizmo"})", "config")).has_value());
-  EXPECT_FALSE(known_sizes(config_of("pipeline/llama3_8b")).has_value());
+TEST(ModelShape, SizesOfAnUnknownArchitectureAreNotMadeUp) { EXPECT_THROW(sizes_of(parse_json(R"({"model_type": "gizmo"})", "config")), Error); }
+
+// Known by its sizes alone: a program, but no model.
+TEST(ModelShape, WhatCannotBeRunSaysSo) {
+  const Json config = config_of("pipeline/qwen2_5_vl_7b");
+  EXPECT_NE(sizes_of(config).not_run, "");
+  try {
+    make_model(config, checkpoint::NoWeights());
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::Unsupported);
+    EXPECT_NE(std::string(e.what()).find("vision tower"), std::string::npos) << e.what();
+  }
 }
 
 TEST(ModelShape, AMissingFieldIsNamed) {
   Json config = config_of("pipeline/deepseek_r1");
   config.set("kv_lora_rank", Json());
   try {
-    known_sizes(config);
+    sizes_of(config);
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::CorruptData);
@@ -98,7 +106,7 @@ TEST(ModelShape, AMissingFieldIsNamed) {
   Json vision = config_of("pipeline/qwen2_5_vl_7b");
   vision.set("vision_config", Json());
   try {
-    known_sizes(vision);
+    sizes_of(vision);
     FAIL();
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find("vision_config is missing"), std::string::npos) << e.what();
@@ -107,7 +115,7 @@ TEST(ModelShape, AMissingFieldIsNamed) {
   config.set("num_hidden_layers", int64_t(4096));
   config.set("n_routed_experts", int64_t(16384));
   try {
-    known_sizes(config);
+    sizes_of(config);
     FAIL();
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find(" times n_routed_experts "), std::string::npos) << e.what();
@@ -118,7 +126,7 @@ TEST(ModelShape, AMissingFieldIsNamed) {
 TEST(ModelShape, SizesAreBounded) {
   const auto expect_refusal = [](Json config, const char* message) {
     try {
-      known_sizes(config);
+      sizes_of(config);
       FAIL() << message;
     } catch (const Error& e) {
       EXPECT_EQ(e.kind(), ErrorKind::CorruptData);

@@ -14,7 +14,6 @@
 #include "swage/checkpoint/reader.h"
 #include "swage/format/format.h"
 #include "swage/format/weight_source.h"
-#include "swage/model/arch/size_table.h"
 #include "swage/model/model.h"
 #include "swage/resolve/bit_budget.h"
 #include "swage/plan/make_plan.h"
@@ -191,14 +190,13 @@ class Estimate {
       shape_ = model_->shape();
       return;
     }
-    std::optional<model::ModelShape> sized = model::known_sizes(config_);
     for (const std::string& name : model::sized_model_types()) known.push_back(name);
     std::sort(known.begin(), known.end());
-    SWAGE_CHECK(sized.has_value(), Unsupported, "model_type \"", model_type, "\": the sizes of this architecture are not known; known are ", joined(known),
+    SWAGE_CHECK(std::find(known.begin(), known.end(), model_type) != known.end(), Unsupported, "model_type \"", model_type, "\": the sizes of this architecture are not known; known are ", joined(known),
                 ". A run with --model-free needs no architecture");
     SWAGE_CHECK(job_.chain.rotator == nullptr, Unsupported, "rotations: model_type \"", model_type, "\" is known by its sizes only, not by what reads and writes its residual stream");
     SWAGE_CHECK(job_.chain.expert_pruner == nullptr, Unsupported, job_.chain.text(), ": model_type \"", model_type, "\" is known by its sizes only, and experts are scored by running them");
-    shape_ = std::move(*sized);
+    shape_ = graph::shape_of(model::make_program(config_, source));
     source_parameters_ = shape_.parameters();
     warnings_.push_back(cat("swage cannot run calibration text through ", model_type, " (", shape_.not_run,
                             "): these figures are what it would take. Methods without data work with --model-free"));

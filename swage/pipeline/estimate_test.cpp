@@ -10,7 +10,6 @@
 #include "swage/base/error.h"
 #include "swage/base/memory_budget.h"
 #include "swage/checkpoint/no_weights.h"
-#include "swage/model/arch/size_table.h"
 #include "swage/model/model.h"
 #include "swage/pipeline/estimate.h"
 #include "swage/plan/make_plan.h"
@@ -33,8 +32,7 @@ Json config_of(const std::string& name) {
 
 model::ModelShape shape_of(const std::string& name) {
   const Json config = config_of(name);
-  std::optional<model::ModelShape> sized = model::known_sizes(config);
-  return sized ? *sized : model::make_model(config, checkpoint::NoWeights())->shape();
+  return graph::shape_of(model::make_program(config, checkpoint::NoWeights()));
 }
 
 // One modifier by its method and the fields, as JSON, and the job that it is for.

@@ -59,12 +59,13 @@ class Calibration {
     for (const ModuleInfo& linear : block.linears) widest_ = std::max(widest_, double(linear.columns));
     kept_ = kept_by_forward_ = in_.on_device ? 0 : std::max(in_.threads, kAllocatorThreads) * kFragments * small_temporaries(block);
     routing_ = block.experts > 0 ? tokens_ * (2 * kFloat * hidden_ + 24 * double(block.top_k)) : 0;
+    routing_ += kFloat * tokens_ * double(block.kept_width);
     out_.activation_bytes = std::max(out_.activation_bytes, uint64_t(activation_bytes()));
     work().moved_bytes += streams() * kLoadPasses * kFloat * parameters;
     work().read_bytes += uint64_t(streams() * in_.bytes_per_weight * parameters);
     for (size_t s = 0; s < block.stages.size(); ++s) {
       at_ = cat("layer ", index, ", ", block.stages[s].name);
-      if (in_.whole != nullptr && block.experts > 0 && block.stages[s].name == "mlp input") measure_experts(whole);
+      if (in_.whole != nullptr && block.experts > 0 && block.stages[s].routes) measure_experts(whole);
       run_stage(block, s);
       const bool nothing_reads_it = last && s + 1 == block.stages.size() && !head_is_solved();
       if (!nothing_reads_it) forward(block, s);
@@ -75,12 +76,18 @@ class Calibration {
   // A forward pass through all experts for the tokens that are routed to them. Each may get all tokens of a row: its input, what is inside, its output.
   void measure_experts(const BlockShape& whole) {
     double an_expert = 0, inside = 0;
-    for (const int index : whole.stages[2].groups.front().linears) {
-      const ModuleInfo& linear = whole.linears[size_t(index)];
-      an_expert += double(linear.parameters());
-      inside += double(linear.rows);
+    const auto add = [&](const Stage& stage, bool enters) {
+      for (const InputGroup& group : stage.groups) {
+        for (const int index : group.expert == 0 ? group.linears : std::vector<int>()) {
+          const ModuleInfo& linear = whole.linears[size_t(index)];
+          an_expert += double(linear.parameters());
+          inside += enters ? double(linear.rows) : 0;
+        }
+      }
+    };
+    for (const Stage& stage : whole.stages) {
+      if (stage.routes || stage.expert == 0) add(stage, stage.routes);
     }
-    an_expert += double(whole.linears[size_t(whole.stages[3].groups.front().linears.front())].parameters());
     work().linear_flops += 2 * tokens_ * double(whole.top_k) * an_expert;
     work().moved_bytes += kForwardPasses * kFloat * tokens_ * double(whole.top_k) * (inside + 2 * hidden_);
     keep_larger(out_.stage, resident().moves("forward pass", in_.threads * kFloat * double(in_.row_tokens) * (inside + 2 * hidden_)), at_);
@@ -182,7 +189,7 @@ class Calibration {
     const modifiers::GroupSize size = modifiers::size_of(linears);
     const double length = double(in_.row_tokens), rows = std::min(double(in_.rows), std::max(1.0, double(ParentOutput::kTokens) / length));
     double widest = 0, parameters = 0;
-    for (size_t i = s; i < block.stages.size() && (i == s || !block.stages[i - 1].into_residual); ++i) {
+    for (size_t i = s; i < block.stages.size() && (i == s || !block.stages[i - 1].adds); ++i) {
       for (const InputGroup& group : block.stages[i].groups) {
         double outputs = 0;
         for (const int index : group.linears) {
@@ -283,7 +290,7 @@ class Calibration {
         rows += double(linear.rows) * (in_.rotated_outputs.contains(linear.name) ? 2 : 1);
         if (in_.rotated_inputs.contains(linear.name)) turned = kFloat * double(linear.columns);
         columns = double(linear.columns);
-        const bool routed = stage.name.starts_with("expert ") && block.experts > 0;
+        const bool routed = stage.expert >= 0;
         const double tokens = routed ? tokens_ * double(block.top_k) / double(block.experts) : tokens_;
         (kept_as_integers(linear) ? work().integer_flops : work().linear_flops) += 2 * tokens * double(linear.parameters());
         if (corrects_) work().linear_flops += 2 * tokens * double(linear.parameters());
@@ -292,9 +299,10 @@ class Calibration {
       largest = std::max(largest, kFloat * rows + kCode16 * columns + turned);
     }
     double a_thread = double(in_.row_tokens) * largest;
-    if (s == 0) a_thread += attention(block);
+    if (stage.attends) a_thread += attention(block);
+    const bool routes_next = s + 1 < block.stages.size() && block.stages[s + 1].routes;
     for (const ModuleInfo& router : block.routers) {
-      if (stage.name == "attention output") work().linear_flops += 2 * streams() * tokens_ * double(router.parameters());
+      if (routes_next) work().linear_flops += 2 * streams() * tokens_ * double(router.parameters());
     }
     keep_larger(out_.stage, resident().moves("forward pass", in_.threads * a_thread), at_);
   }
@@ -348,7 +356,7 @@ class Calibration {
 double bytes_of_ends(const model::ModelShape& shape) {
   double sum = kFloat * double(shape.other_parameters);
   for (const ModuleInfo& end : shape.ends) {
-    const bool shared = shape.tied_embeddings && end.class_name == "Linear" && end.name.ends_with("lm_head");
+    const bool shared = shape.tied_embeddings && end.is_head();
     if (!shared) sum += kFloat * double(end.parameters());
   }
   return sum;

@@ -166,7 +166,7 @@ void check_candidates(Assignment& assignment, const std::vector<model::ModuleInf
 
 // One table serves a tied model twice, and readers expect it as it is.
 void check_quantizable(const model::ModuleInfo& module, const Scheme& scheme, bool tied_embeddings) {
-  const bool is_head = module.block < 0 && module.name.ends_with("lm_head"), is_embedding = module.class_name == "Embedding";
+  const bool is_head = module.is_head(), is_embedding = module.is_embedding();
   SWAGE_CHECK(module.block >= 0 || is_head || is_embedding, Unsupported, module.name, ": quantizing a projection beside the embedding is not supported; add it to ignore");
   SWAGE_CHECK((!is_head && !is_embedding) || !tied_embeddings, Unsupported, module.name, ": embedding and head of this model share one table, which stays as it is; add it to ignore");
   SWAGE_CHECK(module.class_name == "Linear" || !scheme.input_activations, Unsupported, module.name, ": an embedding has no activations to quantize");
@@ -186,7 +186,7 @@ Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::Mo
     if (is_attention(group.second)) out.attention.push_back(group);
     return is_attention(group.second);
   });
-  const std::vector<std::string>& ignore = quantizer.quantization().ignore;
+  const std::vector<std::string> ignore = graph::with_head_named(quantizer.quantization().ignore, modules);
   check_patterns(ignore, "ignore", names);
   for (const auto& [name, scheme] : out.groups) check_patterns(scheme.targets, "targets", names);
   const scheme::SchemeMatcher matcher(out.groups, ignore);
@@ -201,8 +201,7 @@ Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::Mo
 
 // Engines have classes of their own for head and embedding ("ParallelLMHead" in vLLM): a group that means them by class names them too.
 void name_end(const model::ModuleInfo& module, Scheme& scheme) {
-  const bool is_end = module.name.ends_with("lm_head") || module.class_name == "Embedding";
-  if (is_end && scheme::Patterns(scheme.targets).best({module.name, module.class_name}) == module.class_name) scheme.targets.push_back(module.name);
+  if ((module.is_head() || module.is_embedding()) && scheme::Patterns(scheme.targets).best({module.name, module.class_name}) == module.class_name) scheme.targets.push_back(module.name);
 }
 
 // Takes over what a modifier chose; its schemes go behind those that are there.

@@ -48,7 +48,7 @@ std::vector<std::string> linear_names(const model::Model& model) {
 }  // namespace
 
 OnlineRotations::OnlineRotations(const model::Model& model, const modifiers::RotationRequest& request, uint64_t seed) : request_(request), seed_(request.seed.value_or(seed)) {
-  const model::RotationSites sites = model.rotation_sites();
+  const graph::RotationSites sites = model.rotation_sites();
   if (request.keys) add_queries_and_keys(sites);
   if (request.inner) add_last_of_mlp(model, sites);
   if (request.inputs || request.outputs) add_linears(model);
@@ -77,14 +77,14 @@ void OnlineRotations::add_matrix(const std::string& group, int64_t columns, std:
   stored_.push_back({group, n});
 }
 
-void OnlineRotations::add_queries_and_keys(const model::RotationSites& sites) {
+void OnlineRotations::add_queries_and_keys(const graph::RotationSites& sites) {
   const std::vector<std::string> targets = targets_of(sites.attentions, sites.attentions);
   groups_.emplace_back(kKeys, scheme_with({{targets, TransformLocation::Queries, false, {}}, {targets, TransformLocation::KeyCache, false, {}}}, sites.head_size));
   attentions_.insert(sites.attentions.begin(), sites.attentions.end());
   add_matrix(kKeys, sites.head_size, sites.head_size, sites.attentions.front() + ".R3_q_attn", false);
 }
 
-void OnlineRotations::add_last_of_mlp(const model::Model& model, const model::RotationSites& sites) {
+void OnlineRotations::add_last_of_mlp(const model::Model& model, const graph::RotationSites& sites) {
   const std::vector<std::string> targets = targets_of(sites.last_of_mlp, linear_names(model));
   groups_.emplace_back(kInner, scheme_with({{targets, TransformLocation::Input, false, {}}, {targets, TransformLocation::WeightInput, true, {}}}, request_.block_size));
   inputs_.insert(sites.last_of_mlp.begin(), sites.last_of_mlp.end());
@@ -96,6 +96,7 @@ void OnlineRotations::add_last_of_mlp(const model::Model& model, const model::Ro
 
 void OnlineRotations::add_linears(const model::Model& model) {
   const std::vector<model::ModuleInfo> modules = model.modules();
+  request_.ignore = graph::with_head_named(request_.ignore, modules);
   std::vector<scheme::ModuleName> names;
   for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.quantizable ? module.class_name : "Router"});
   const scheme::Patterns targets(request_.targets), ignore(request_.ignore);

@@ -47,13 +47,13 @@ class OnlineRotations {
   };
   using Key = std::pair<std::string, int64_t>;  // group, columns
 
-  void add_queries_and_keys(const model::RotationSites& sites);
-  void add_last_of_mlp(const model::Model& model, const model::RotationSites& sites);
+  void add_queries_and_keys(const graph::RotationSites& sites);
+  void add_last_of_mlp(const model::Model& model, const graph::RotationSites& sites);
   void add_linears(const model::Model& model);
   scheme::TransformScheme scheme_with(std::vector<scheme::TransformArgs> apply, std::optional<int64_t> block) const;
   void add_matrix(const std::string& group, int64_t columns, std::optional<int64_t> block, const std::string& tensor, bool stored_inverse);
 
-  const modifiers::RotationRequest request_;
+  modifiers::RotationRequest request_;
   const uint64_t seed_;
   scheme::TransformGroups groups_;
   std::set<std::string> inputs_, outputs_, attentions_;

@@ -53,18 +53,15 @@ void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& mo
   }
 }
 
-// Scales of the KV cache and of the queries, beside the projections of the keys.
-void append_cache(const checkpoint::Reader& reader, const model::ModuleInfo& module, const Assignment& assignment, OutputLayout& out) {
-  constexpr std::string_view kKey = ".k_proj";
-  if (!assignment.kv_cache || !module.name.ends_with(kKey)) return;
-  const std::string attention = module.name.substr(0, module.name.size() - kKey.size());
-  const int64_t all_heads = reader.config().get_int("num_attention_heads", 1), heads = reader.config().get_int("num_key_value_heads", all_heads);
-  std::vector<io::TensorSpec> specs = head_specs({"k_scale", "v_scale"}, *assignment.kv_cache, heads, stored_dtype(reader, module.name));
+// Scales of the KV cache and of the queries, behind the projection of the keys.
+void append_cache(const checkpoint::Reader& reader, const model::ModuleInfo& module, const graph::AttentionInfo& attention, const Assignment& assignment, OutputLayout& out) {
+  if (!assignment.kv_cache || module.name != attention.keys) return;
+  std::vector<io::TensorSpec> specs = head_specs({"k_scale", "v_scale"}, *assignment.kv_cache, attention.kv_heads, stored_dtype(reader, module.name));
   if (assignment.attention) {
-    specs.push_back(head_specs({"q_scale"}, *assignment.attention->input_activations, all_heads, stored_dtype(reader, module.name))[0]);
+    specs.push_back(head_specs({"q_scale"}, *assignment.attention->input_activations, attention.heads, stored_dtype(reader, module.name))[0]);
   }
   for (io::TensorSpec& spec : specs) {
-    spec.name = attention + "." + spec.name;
+    spec.name = attention.name + "." + spec.name;
     out.tensors.push_back(std::move(spec));
   }
 }
@@ -91,8 +88,8 @@ void digest(const at::Tensor& tensor, uint64_t& hash) {
 io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module) {
   const io::TensorSpec* spec = reader.find(module + ".weight");
   if (spec == nullptr) {  // an expert out of a fused tensor
-    const size_t cut = module.find(".experts.");
-    if (cut != std::string::npos) spec = reader.find(module.substr(0, cut) + ".experts.gate_up_proj");
+    const size_t cut = module.find(".experts.");  // check_roles: allow: asked without a model at hand
+    if (cut != std::string::npos) spec = reader.find(module.substr(0, cut) + ".experts.gate_up_proj");  // check_roles: allow
   }
   return spec != nullptr && is_plain_float(spec->dtype) ? spec->dtype : dense_dtype(reader);
 }
@@ -109,11 +106,9 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
   for (const io::TensorSpec& spec : reader.tensors()) {
     if (!quantized_module(spec.name, assignment).empty() || weights.describes_quantization(spec.name)) dropped.insert(spec.name);
   }
-  for (const auto& [module, scheme] : assignment.scheme_of) {
-    if (reader.find(module + ".weight") != nullptr || weights.quantized_scheme(module) != nullptr) continue;
-    const std::string experts = module.substr(0, module.find(".experts.")) + ".experts.";
-    dropped.insert(experts + "gate_up_proj");
-    dropped.insert(experts + "down_proj");
+  const std::vector<model::ModuleInfo> modules = model.modules();
+  for (const model::ModuleInfo& module : modules) {
+    if (module.stored.shared() && assignment.find(module.name) != nullptr && weights.quantized_scheme(module.name) == nullptr) dropped.insert(module.stored.tensor);
   }
   std::map<int, std::vector<const io::TensorSpec*>> copied_of_block;  // -1: outside the blocks
   std::map<std::string, int> block_of;
@@ -132,7 +127,6 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
     dequantized_of_block[found == block_of.end() ? -1 : found->second].push_back(module);
   }
   OutputLayout out;
-  const std::vector<model::ModuleInfo> modules = model.modules();
   for (int b = -1; b < model.blocks(); ++b) {
     for (const io::TensorSpec* spec : copied_of_block[b]) {
       out.tensors.push_back(*spec);
@@ -142,10 +136,11 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
       out.tensors.push_back({module + ".weight", stored_dtype(reader, module), weights.shape(module + ".weight")});
       out.dequantized.push_back(out.tensors.back().name);
     }
+    const std::optional<graph::AttentionInfo> attention = b < 0 ? std::nullopt : model.attention(b);
     for (const model::ModuleInfo& module : modules) {
       if (module.block != b) continue;
       if (assignment.find(module.name) != nullptr) append_module(reader, module, assignment, out);
-      append_cache(reader, module, assignment, out);
+      if (attention) append_cache(reader, module, *attention, assignment, out);
     }
   }
   for (const io::TensorSpec& spec : out.tensors) out.bytes += io::data_bytes(spec);

@@ -1,5 +1,6 @@
 #include "swage/resolve/rescaling.h"
 
+#include <ATen/ops/ones.h>
 #include <ATen/ops/where.h>
 
 #include <algorithm>
@@ -111,15 +112,22 @@ Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model&
   return out;
 }
 
-at::Tensor divide_norm(const at::Tensor& w_I, at::ScalarType stored, at::Tensor& s_I) {
-  const at::Tensor divided_I = w_I.div(s_I).to(stored);
-  const at::Tensor quotient_I = w_I.div(divided_I.to(at::kFloat));
-  s_I = at::where(divided_I.to(at::kFloat).eq(0).logical_or(w_I.eq(0)), s_I, quotient_I);
+at::Tensor divide_norm(const at::Tensor& w_I, at::ScalarType stored, at::Tensor& s_I, double offset) {
+  const at::Tensor whole_I = offset != 0 ? w_I.add(offset) : w_I;
+  const at::Tensor divided_I = offset != 0 ? whole_I.div(s_I).sub_(offset).to(stored) : whole_I.div(s_I).to(stored);
+  const at::Tensor after_I = offset != 0 ? divided_I.to(at::kFloat).add(offset) : divided_I.to(at::kFloat);
+  const at::Tensor quotient_I = whole_I.div(after_I);
+  s_I = at::where(after_I.eq(0).logical_or(whole_I.eq(0)), s_I, quotient_I);
   return divided_I;
 }
 
 at::Tensor scales_of_producer(const at::Tensor& s_I, const SmoothingPair& pair) {
-  return s_I.view({-1, pair.repeats, pair.run}).select(1, 0).reshape({-1});
+  const at::Tensor made_R = s_I.view({-1, pair.repeats, pair.run}).select(1, 0).reshape({-1});
+  if (pair.rows.all()) return made_R;
+  const graph::RowSlice& rows = pair.rows;
+  at::Tensor all_O = at::ones({pair.producer_rows}, s_I.options());
+  all_O.view({rows.groups, rows.stride}).narrow(1, rows.first, rows.size).copy_(made_R.view({rows.groups, rows.size}));
+  return all_O;
 }
 
 }  // namespace swage::pipeline

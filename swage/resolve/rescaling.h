@@ -32,7 +32,8 @@ Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model&
 
 // w / s as the producer of a pair will be stored: s_I is changed a little so that it is exactly the quotient of the old and the new
 // values, where these are not 0. w_I f32, `stored` the type of the stored tensor.
-at::Tensor divide_norm(const at::Tensor& w_I, at::ScalarType stored, at::Tensor& s_I);
+// A norm that adds `offset` to its weight is divided with it.
+at::Tensor divide_norm(const at::Tensor& w_I, at::ScalarType stored, at::Tensor& s_I, double offset = 0);
 // s of the consumers' columns -> s of the producer's outputs.
 at::Tensor scales_of_producer(const at::Tensor& s_I, const model::SmoothingPair& pair);
 

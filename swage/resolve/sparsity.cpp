@@ -17,7 +17,7 @@ void check_patterns(const Sparsifier& by, const std::vector<std::string>& texts,
 
 void check_prunable(const model::ModuleInfo& module, const Sparsifier& by, const model::Model& model) {
   SWAGE_CHECK(module.class_name == "Linear", Unsupported, module.name, ": ", by.name(), " prunes linear layers only; add it to ignore");
-  SWAGE_CHECK(module.block >= 0 || module.name.ends_with("lm_head"), Unsupported, module.name, ": pruning a projection beside the embedding is not supported; add it to ignore");
+  SWAGE_CHECK(module.block >= 0 || module.is_head(), Unsupported, module.name, ": pruning a projection beside the embedding is not supported; add it to ignore");
   SWAGE_CHECK(module.block >= 0 || !model.tied_embeddings(), Unsupported, module.name,
               ": embedding and head of this model share one table, which stays as it is; add it to ignore");
   const int64_t group = by.rules().pattern.group;
@@ -30,9 +30,10 @@ std::vector<model::ModuleInfo> pruned_by(const Sparsifier& by, const model::Mode
   const std::vector<model::ModuleInfo> modules = model.modules();
   std::vector<scheme::ModuleName> names;
   for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.class_name});
+  const std::vector<std::string> ignored = graph::with_head_named(rules.ignore, modules);
   check_patterns(by, rules.targets, "targets", names);
-  check_patterns(by, rules.ignore, "ignore", names);
-  const scheme::Patterns targets(rules.targets), ignore(rules.ignore);
+  check_patterns(by, ignored, "ignore", names);
+  const scheme::Patterns targets(rules.targets), ignore(ignored);
   std::vector<model::ModuleInfo> out;
   for (size_t i = 0; i < modules.size(); ++i) {
     if (modules[i].quantizable && targets.match(names[i]) && !ignore.match(names[i])) out.push_back(modules[i]);

@@ -65,6 +65,9 @@ void Activations::scale_inputs(const at::Tensor& factor_I, bool mlp) {
     const bool apart = flow.mlp_input_TD.defined() && flow.mlp_input_TD.const_data_ptr() != flow.input_TI.const_data_ptr();
     flow.input_TI.mul_(factor_I);
     if (mlp && apart) flow.mlp_input_TD.mul_(factor_I);
+    at::Tensor* kept = flow.input_value > 0 && size_t(flow.input_value) < flow.values.size() ? &flow.values[size_t(flow.input_value)] : nullptr;
+    const bool is_mlp_input = kept != nullptr && kept->defined() && flow.mlp_input_TD.defined() && kept->const_data_ptr() == flow.mlp_input_TD.const_data_ptr();
+    if (kept != nullptr && kept->defined() && kept->const_data_ptr() != flow.input_TI.const_data_ptr() && !(mlp && is_mlp_input)) kept->mul_(factor_I);
     release(size_t(row));
   });
 }

@@ -11,7 +11,7 @@
 
 namespace swage::pipeline {
 
-using model::LinearDescription, model::MlpDescription, model::MoeDescription;
+using graph::LinearSpec, graph::Mixture;
 
 modifiers::ExpertStatistics expert_statistics(const model::Block& block, int64_t experts, const Activations& activations) {
   const std::vector<model::Flow>& flows = activations.flows();
@@ -38,7 +38,7 @@ modifiers::ExpertStatistics expert_statistics(const model::Block& block, int64_t
 
 void BlockExpertPruner::restore() {
   for (int64_t b = 0; b < run_.model.blocks(); ++b) {
-    const MoeDescription* mixture = run_.experts->source_model().mixture(b);
+    const Mixture* mixture = run_.experts->source_model().mixture(b);
     if (mixture == nullptr || !run_.steps.finished(block_step(b))) continue;
     const auto is_of_block = [&](const ModuleReport& module) { return module.experts && module.name == mixture->router.name; };
     const auto report = std::find_if(run_.modules.begin(), run_.modules.end(), is_of_block);
@@ -64,16 +64,14 @@ void BlockExpertPruner::prune(model::Block& block, int64_t b) {
 }
 
 void BlockExpertPruner::finish(int64_t b) {
-  const MoeDescription& mixture = *run_.experts->source_model().mixture(b);
+  const Mixture& mixture = *run_.experts->source_model().mixture(b);
   const std::string router = mixture.router.name + ".weight";
   const std::vector<int64_t>& kept = run_.experts->kept(b);
-  if (mixture.fused.empty()) {
-    write_experts(mixture, kept);
-  } else {
-    for (const char* suffix : {".gate_up_proj", ".down_proj"}) {
-      if (run_.writer.plans(mixture.fused + suffix)) write_slices(mixture.fused + suffix, kept);
-    }
+  if (mixture.shared.empty()) write_experts(mixture, kept);
+  for (const auto& [tensor, shape] : mixture.shared) {
+    if (run_.writer.plans(tensor)) write_slices(tensor, kept);
   }
+  if (!mixture.router_bias.empty()) write_slices(mixture.router_bias, kept);
   if (!is_written_elsewhere(router)) write_slices(router, kept);
   ModuleReport report;
   report.name = mixture.router.name;
@@ -89,16 +87,13 @@ void BlockExpertPruner::finish(int64_t b) {
 }
 
 // Bytes of the source, each expert's at its new number.
-void BlockExpertPruner::write_experts(const MoeDescription& mixture, const std::vector<int64_t>& kept) {
+void BlockExpertPruner::write_experts(const Mixture& mixture, const std::vector<int64_t>& kept) {
   eval::for_each_parallel(int64_t(kept.size()), [&](int64_t i) {
-    const MlpDescription &to = mixture.experts[size_t(i)], &from = mixture.experts[size_t(kept[size_t(i)])];
-    const auto copy = [&](const LinearDescription& to, const LinearDescription& from) {
-      const std::string weight = to.name + ".weight";
-      if (run_.assignment.find(to.name) == nullptr && !is_written_elsewhere(weight)) run_.writer.put_bytes(weight, run_.reader.bytes(from.name + ".weight"));
-    };
-    if (to.gate) copy(*to.gate, *from.gate);
-    copy(to.up, from.up);
-    copy(to.down, from.down);
+    const std::vector<LinearSpec>&to = mixture.experts[size_t(i)], &from = mixture.experts[size_t(kept[size_t(i)])];
+    for (size_t linear = 0; linear < to.size(); ++linear) {
+      const std::string weight = to[linear].name + ".weight";
+      if (run_.assignment.find(to[linear].name) == nullptr && !is_written_elsewhere(weight)) run_.writer.put_bytes(weight, run_.reader.bytes(from[linear].name + ".weight"));
+    }
   });
 }
 

@@ -35,7 +35,7 @@ class BlockExpertPruner {
  private:
   bool whole(int64_t b) const { return run_.experts->source_model().mixture(b) != nullptr && run_.experts->kept(b).empty(); }
   bool is_written_elsewhere(const std::string& weight) const { return run_.rescalings.rewritten.contains(weight) || run_.sparsity.rewritten.contains(weight); }
-  void write_experts(const model::MoeDescription& mixture, const std::vector<int64_t>& kept);
+  void write_experts(const graph::Mixture& mixture, const std::vector<int64_t>& kept);
   void write_slices(const std::string& name, const std::vector<int64_t>& kept);
 
   const Run& run_;

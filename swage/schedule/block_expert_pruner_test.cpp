@@ -99,18 +99,18 @@ TEST(PrunedExperts, ScoresAndChoicesAreLlmCompressors) {
 }
 
 at::Tensor expert_of(const Golden& golden, int64_t b, int64_t e, const at::Tensor& x_TD) {
-  const bool fused = golden.model->mixture(b)->fused != "";
-  const model::MlpDescription& names = golden.model->mixture(b)->experts[size_t(e)];
+  const graph::Mixture& mixture = *golden.model->mixture(b);
+  const std::vector<graph::LinearSpec>& names = mixture.experts[size_t(e)];
   at::Tensor gate_ID, up_ID, down_DI;
-  if (fused) {
-    const at::Tensor both = golden.weights.load(golden.model->mixture(b)->fused + ".gate_up_proj")[e];
+  if (!mixture.shared.empty()) {
+    const at::Tensor both = golden.weights.load(mixture.shared[0].first)[e];
     gate_ID = both.chunk(2, 0)[0];
     up_ID = both.chunk(2, 0)[1];
-    down_DI = golden.weights.load(golden.model->mixture(b)->fused + ".down_proj")[e];
+    down_DI = golden.weights.load(mixture.shared[1].first)[e];
   } else {
-    gate_ID = golden.weights.load(names.gate->name + ".weight");
-    up_ID = golden.weights.load(names.up.name + ".weight");
-    down_DI = golden.weights.load(names.down.name + ".weight");
+    gate_ID = golden.weights.load(names[0].name + ".weight");
+    up_ID = golden.weights.load(names[1].name + ".weight");
+    down_DI = golden.weights.load(names[2].name + ".weight");
   }
   const at::Tensor x = x_TD.to(at::kDouble);
   return at::silu(x.mm(gate_ID.to(at::kDouble).t())).mul(x.mm(up_ID.to(at::kDouble).t())).mm(down_DI.to(at::kDouble).t());

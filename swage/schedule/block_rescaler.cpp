@@ -70,7 +70,7 @@ void BlockRescaler::rescale(Block& block, size_t stage, const Rescaling& rescali
     task.output_error = {};
     if (pair.norm) {
       const at::ScalarType stored = checkpoint::scalar_type_of(run_.reader.find(pair.producer + ".weight")->dtype);
-      norm_I = divide_norm(norm_I, stored, s_I).to(at::kFloat);
+      norm_I = divide_norm(norm_I, stored, s_I, pair.offset).to(at::kFloat);
     }
     for (Linear* linear : consumers) linear->weight_OI = linear->weight_OI.mul(s_I);
     divide(task, s_I);

@@ -16,35 +16,29 @@ namespace {
 // Values of tensor `name` of the source as the model has them.
 at::Tensor as_in_model(const Run& run, const std::string& name, const at::Tensor& values) { return run.rotated ? run.rotated->rotate(name, values) : values; }
 
-// "3.gate_proj" of experts that are stored as one tensor: gate_up_proj [E, 2I, D] and down_proj [E, D, I].
-at::Tensor weight_of_expert(const Run& run, const std::string& experts, const std::string& module) {
-  const std::string projection = module.substr(module.find('.') + 1);
-  const bool down = projection == "down_proj";
-  const std::string name = experts + (down ? "down_proj" : "gate_up_proj");
-  const at::Tensor whole = run.reader.view(name)[std::stoll(module)];
-  const int64_t half = whole.size(0) / 2;
-  return as_in_model(run, name, down ? whole : whole.narrow(0, projection == "gate_proj" ? 0 : half, half));
+// Of a linear that shares a tensor with others.
+at::Tensor part_of(const Run& run, const graph::Stored& stored, int64_t rows) {
+  const at::Tensor whole = run.reader.view(stored.tensor), matrix = whole.dim() == 3 ? whole[stored.index] : whole;
+  return as_in_model(run, stored.tensor, matrix.narrow(0, stored.first_row, rows));
 }
 
 // The weight in its stored dtype where the checkpoint has it as such: widening it first would cost a pass over memory.
-at::Tensor weight_of(const Run& run, const std::string& module) {
-  const std::string name = module + ".weight";
+at::Tensor weight_of(const Run& run, const model::ModuleInfo& module) {
+  const std::string name = module.name + ".weight";
   const io::TensorSpec* stored = run.reader.find(name);
   if (stored != nullptr && is_plain_float(stored->dtype) && run.reader.find(name + "_scale") == nullptr) return as_in_model(run, name, run.reader.view(name));
-  const size_t cut = module.find(".experts.");
-  const bool fused = stored == nullptr && cut != std::string::npos && run.weights.shape(name).empty();
-  return fused ? weight_of_expert(run, module.substr(0, cut) + ".experts.", module.substr(cut + 9)) : run.weights.load(name);
+  return module.stored.shared() && run.weights.shape(name).empty() ? part_of(run, module.stored, module.rows) : run.weights.load(name);
 }
 
 // Modules that are solved in one call: those that share a global scale, else a single one.
 struct Set {
   std::string key;
-  std::vector<std::string> modules;
+  std::vector<model::ModuleInfo> modules;
 };
 
-void add_to_its_set(std::vector<Set>& sets, const Run& run, const std::string& module) {
-  const bool shares = run.assignment.find(module)->weights->strategy == scheme::Strategy::TensorGroup;
-  const std::string key = shares ? scheme::fused_set(module) : module;
+void add_to_its_set(std::vector<Set>& sets, const Run& run, const model::ModuleInfo& module) {
+  const bool shares = run.assignment.find(module.name)->weights->strategy == scheme::Strategy::TensorGroup;
+  const std::string key = shares ? scheme::fused_set(module.name) : module.name;
   for (Set& set : sets) {
     if (set.key == key) return set.modules.push_back(module);
   }
@@ -65,10 +59,11 @@ std::vector<std::optional<modifiers::SparsifiedLinear>> prune(const Run& run, st
 }
 
 // Writes the modules of a block that are pruned and stay dense.
-void prune_dense(const Run& run, const std::vector<std::string>& modules) {
-  for (const std::string& name : modules) {
+void prune_dense(const Run& run, const std::vector<model::ModuleInfo>& modules) {
+  for (const model::ModuleInfo& module : modules) {
+    const std::string& name = module.name;
     const at::ScalarType stored = checkpoint::scalar_type_of(stored_dtype(run.reader, name));
-    const modifiers::LinearTask task{name, weight_of(run, name), stored};
+    const modifiers::LinearTask task{name, weight_of(run, module), stored};
     modifiers::SparsifiedLinear pruned = run.sparsity.find(name)->by->sparsify({&task, 1}, {}, run.sparsity.find(name)->pattern)[0];
     const at::Tensor weight_OI = pruned.weight_OI.to(stored);
     run.writer.put(name + ".weight", weight_OI);
@@ -78,18 +73,19 @@ void prune_dense(const Run& run, const std::vector<std::string>& modules) {
 
 std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
   std::vector<modifiers::LinearTask> tasks;
-  for (const std::string& name : set.modules) {
-    tasks.push_back({name, weight_of(run, name), checkpoint::scalar_type_of(stored_dtype(run.reader, name)), run.assignment.find(name)});
+  for (const model::ModuleInfo& module : set.modules) {
+    const std::string& name = module.name;
+    tasks.push_back({name, weight_of(run, module), checkpoint::scalar_type_of(stored_dtype(run.reader, name)), run.assignment.find(name)});
   }
   try {
     const auto pruned = prune(run, tasks);
-    std::vector<modifiers::SolvedLinear> solved = run.assignment.quantizer_of(set.modules[0]).quantize(tasks, {});
+    std::vector<modifiers::SolvedLinear> solved = run.assignment.quantizer_of(set.modules[0].name).quantize(tasks, {});
     for (size_t i = 0; i < solved.size(); ++i) {
       if (pruned[i]) modifiers::add_pruning(*pruned[i], solved[i]);
     }
     return solved;
   } catch (Error& e) {
-    e.add_context((set.modules.size() == 1 ? set.modules[0] : set.key) + ".weight");
+    e.add_context((set.modules.size() == 1 ? set.modules[0].name : set.key) + ".weight");
     throw;
   }
 }
@@ -97,7 +93,7 @@ std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
 std::vector<ModuleReport> quantize_and_write(const Run& run, const Set& set) {
   const std::vector<modifiers::SolvedLinear> solved = quantize(run, set);
   std::vector<ModuleReport> out;
-  for (size_t i = 0; i < solved.size(); ++i) out.push_back(write_module(run, set.modules[i], solved[i], 0));
+  for (size_t i = 0; i < solved.size(); ++i) out.push_back(write_module(run, set.modules[i].name, solved[i], 0));
   return out;
 }
 
@@ -105,13 +101,13 @@ std::vector<ModuleReport> quantize_and_write(const Run& run, const Set& set) {
 
 void run_data_free(const Run& run) {
   std::map<int, std::vector<Set>> sets_of_block;
-  std::map<int, std::vector<std::string>> dense_of_block;
+  std::map<int, std::vector<model::ModuleInfo>> dense_of_block;
   for (const model::ModuleInfo& module : run.model.modules()) {
     if (run.sparsity.rewritten.contains(module.name + ".weight")) {
-      dense_of_block[module.block].push_back(module.name);
+      dense_of_block[module.block].push_back(module);
       sets_of_block[module.block];  // the block has work
     }
-    if (run.assignment.find(module.name) != nullptr) add_to_its_set(sets_of_block[module.block], run, module.name);
+    if (run.assignment.find(module.name) != nullptr) add_to_its_set(sets_of_block[module.block], run, module);
   }
   const int64_t blocks = run.model.blocks();
   for (const auto& [block, sets] : sets_of_block) {

@@ -12,7 +12,7 @@ namespace swage::pipeline {
 namespace {
 
 size_t end_of_module(const model::Block& block, size_t s) {
-  while (s + 1 < block.stages.size() && !block.stages[s].into_residual) ++s;
+  while (s + 1 < block.stages.size() && !block.stages[s].adds) ++s;
   return s;
 }
 

@@ -85,12 +85,12 @@ class Sequential {
     const bool prunes = !finished && run_.experts != nullptr && run_.model.mixture(b) != nullptr;
     for (size_t s = 0; s < block->stages.size(); ++s) {
       run_.context.check_cancelled();
-      if (prunes && block->stages[s].name == "mlp input") experts_->prune(*block, b);
+      if (prunes && block->stages[s].routes) experts_->prune(*block, b);
       inputs_->begin(&block->stages[s]);
       if (!finished) solve_stage(*block, b, block->stages[s]);
       if (last_block && s + 1 == block->stages.size() && !head_is_quantized()) break;  // nothing reads the last output
-      if (s == 0 && run_.assignment.kv_cache && !finished) {
-        step_and_measure_heads(*block);
+      if (block->stages[s].attends && run_.assignment.kv_cache && !finished) {
+        step_and_measure_heads(*block, b, int(s));
       } else {
         forward([&](Flow& flow) { block->step(int(s), flow); });
       }
@@ -212,7 +212,7 @@ class Sequential {
   }
 
   // Attention, whose queries, keys and values are measured on the way.
-  void step_and_measure_heads(Block& block) {
+  void step_and_measure_heads(Block& block, int64_t b, int s) {
     const size_t flows = activations_->flows().size();
     HeadObserver keys(*run_.assignment.kv_cache, flows), values(*run_.assignment.kv_cache, flows);
     std::optional<HeadObserver> queries;
@@ -221,18 +221,18 @@ class Sequential {
     forward([&](Flow& flow) {
       model::AttentionStates states;
       flow.attention_states = &states;
-      block.step(0, flow);
+      block.step(s, flow);
       flow.attention_states = nullptr;
       const size_t index = size_t(&flow - first);
       keys.observe(index, states.key_GTE);
       values.observe(index, states.value_GTE);
       if (queries) queries->observe(index, states.query_HTE);
     });
-    const std::string& query = block.linears[0].name;
-    const std::string attention = query.substr(0, query.rfind('.'));
-    keys.put(run_.writer, attention + ".k_scale", stored_type(run_, query));
-    values.put(run_.writer, attention + ".v_scale", stored_type(run_, query));
-    if (queries) queries->put(run_.writer, attention + ".q_scale", stored_type(run_, query));
+    const graph::AttentionInfo attention = *run_.model.attention(b);
+    const at::ScalarType stored = stored_type(run_, attention.keys);
+    keys.put(run_.writer, attention.name + ".k_scale", stored);
+    values.put(run_.writer, attention.name + ".v_scale", stored);
+    if (queries) queries->put(run_.writer, attention.name + ".q_scale", stored);
   }
 
   const Run& run_;

@@ -11,17 +11,9 @@
 namespace swage::pipeline {
 namespace {
 
-using model::LinearDescription, model::MlpDescription, model::MoeDescription;
+using graph::LinearSpec, graph::Mixture;
 
-std::vector<const LinearDescription*> linears_of(const MlpDescription& expert) {
-  std::vector<const LinearDescription*> out;
-  if (expert.gate) out.push_back(&*expert.gate);
-  out.push_back(&expert.up);
-  out.push_back(&expert.down);
-  return out;
-}
-
-std::string weight_of(const LinearDescription& linear) { return linear.name + ".weight"; }
+std::string weight_of(const LinearSpec& linear) { return linear.name + ".weight"; }
 
 // A regular expression that is searched for, as one that is matched from the start.
 std::string as_target(const std::string& pattern) {
@@ -34,7 +26,7 @@ std::string as_target(const std::string& pattern) {
 PrunedExperts::PrunedExperts(const checkpoint::WeightSource& source, const model::Model& model, const modifiers::ExpertPruner& by)
     : source_(source), model_(model), by_(by), kept_(size_t(model.blocks())) {
   for (int64_t b = 0; b < model.blocks(); ++b) {
-    const MoeDescription* mixture = model.mixture(b);
+    const Mixture* mixture = model.mixture(b);
     if (mixture == nullptr) continue;
     experts_ = int64_t(mixture->experts.size());
     top_k_ = mixture->top_k;
@@ -44,7 +36,7 @@ PrunedExperts::PrunedExperts(const checkpoint::WeightSource& source, const model
   check_counts();
   check_ignore();
   for (int64_t b = 0; b < model.blocks(); ++b) {
-    if (const MoeDescription* mixture = model.mixture(b)) add_parts(b, *mixture);
+    if (const Mixture* mixture = model.mixture(b)) add_parts(b, *mixture);
   }
 }
 
@@ -77,24 +69,25 @@ void PrunedExperts::check_ignore() const {
   }
 }
 
-void PrunedExperts::add_parts(int64_t block, const MoeDescription& mixture) {
+void PrunedExperts::add_parts(int64_t block, const Mixture& mixture) {
   parts_[weight_of(mixture.router)] = {block, -1, 0, {stay_, mixture.router.columns}};
-  if (!mixture.fused.empty()) {
-    const LinearDescription& up = mixture.experts.front().up;
-    parts_[mixture.fused + ".gate_up_proj"] = {block, -1, 0, {stay_, 2 * up.rows, up.columns}};
-    parts_[mixture.fused + ".down_proj"] = {block, -1, 0, {stay_, up.columns, up.rows}};
-    return;
+  if (!mixture.router_bias.empty()) parts_[mixture.router_bias] = {block, -1, 0, {stay_}};
+  for (const auto& [tensor, shape] : mixture.shared) {
+    std::vector<int64_t> left = shape;
+    left[0] = stay_;
+    parts_[tensor] = {block, -1, 0, left};
   }
+  if (!mixture.shared.empty()) return;
   for (int64_t e = 0; e < experts_; ++e) {
-    const std::vector<const LinearDescription*> linears = linears_of(mixture.experts[size_t(e)]);
+    const std::vector<LinearSpec>& linears = mixture.experts[size_t(e)];
     for (size_t i = 0; i < linears.size(); ++i) {
-      if (e < stay_) parts_[weight_of(*linears[i])] = {block, e, i, {linears[i]->rows, linears[i]->columns}};
-      else gone_.insert(weight_of(*linears[i]));
+      if (e < stay_) parts_[weight_of(linears[i])] = {block, e, i, {linears[i].rows, linears[i].columns}};
+      else gone_.insert(weight_of(linears[i]));
     }
   }
 }
 
-std::string PrunedExperts::layer_name(const MoeDescription& mixture) { return mixture.router.name.substr(0, mixture.router.name.rfind('.')); }
+std::string PrunedExperts::layer_name(const Mixture& mixture) { return mixture.router.name.substr(0, mixture.router.name.rfind('.')); }
 
 void PrunedExperts::keep(int64_t block, std::vector<int64_t> kept) {
   SWAGE_CHECK(model_.mixture(block) != nullptr && int64_t(kept.size()) == stay_ && std::is_sorted(kept.begin(), kept.end()) && kept.front() >= 0 &&
@@ -107,7 +100,7 @@ std::string PrunedExperts::source_name(const std::string& name, const Part& part
   if (part.expert < 0) return name;
   const std::vector<int64_t>& kept = this->kept(part.block);
   SWAGE_CHECK(!kept.empty(), Internal, name, ": which expert it is is not known yet");
-  return weight_of(*linears_of(model_.mixture(part.block)->experts[size_t(kept[size_t(part.expert)])])[part.linear]);
+  return weight_of(model_.mixture(part.block)->experts[size_t(kept[size_t(part.expert)])][part.linear]);
 }
 
 std::vector<int64_t> PrunedExperts::shape(const std::string& name) const {
@@ -144,18 +137,19 @@ std::set<std::string> PrunedExperts::rewritten() const {
 
 void PrunedExperts::check(const checkpoint::Reader& reader) const {
   for (int64_t b = 0; b < model_.blocks(); ++b) {
-    const MoeDescription* mixture = model_.mixture(b);
+    const Mixture* mixture = model_.mixture(b);
     if (mixture == nullptr) continue;
     const std::string prefix = layer_name(*mixture) + ".";
+    const std::vector<std::string> known = model_.tensors_of_block(b);  // a shared expert's stay as they are
     for (const io::TensorSpec& spec : reader.tensors()) {
-      if (!spec.name.starts_with(prefix)) continue;
+      if (!spec.name.starts_with(prefix) || std::find(known.begin(), known.end(), spec.name) != known.end()) continue;
       SWAGE_CHECK(parts_.contains(spec.name) || gone_.contains(spec.name), Unsupported, by_.name(), ": ", spec.name, ": it is not known which expert this belongs to");
     }
-    if (!mixture->fused.empty()) continue;
-    for (const MlpDescription& expert : mixture->experts) {
-      const std::vector<const LinearDescription*> linears = linears_of(expert), first = linears_of(mixture->experts.front());
+    if (!mixture->shared.empty()) continue;
+    for (const std::vector<LinearSpec>& linears : mixture->experts) {
+      const std::vector<LinearSpec>& first = mixture->experts.front();
       for (size_t i = 0; i < linears.size(); ++i) {
-        SWAGE_CHECK(reader.find(weight_of(*linears[i]))->dtype == reader.find(weight_of(*first[i]))->dtype, Unsupported, by_.name(), ": ", linears[i]->name, " and ", first[i]->name,
+        SWAGE_CHECK(reader.find(weight_of(linears[i]))->dtype == reader.find(weight_of(first[i]))->dtype, Unsupported, by_.name(), ": ", linears[i].name, " and ", first[i].name,
                     " are stored in different types, and one may come to the place of the other");
       }
     }
@@ -180,7 +174,7 @@ void check_prunable(const std::vector<std::string>& encoded_modules, const std::
 
 Json config_of_pruned(const Json& config, const PrunedExperts& experts) {
   Json out = config;
-  for (const char* key : {"num_experts", "num_local_experts"}) {
+  for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts"}) {
     if (config.find(key) != nullptr) out.set(key, experts.stay());
   }
   return out;

@@ -28,7 +28,7 @@ class PrunedExperts : public checkpoint::WeightSource {
   int64_t experts() const { return experts_; }  // of a mixture, in the source
   int64_t stay() const { return stay_; }
   // "model.layers.0.mlp"
-  static std::string layer_name(const model::MoeDescription& mixture);
+  static std::string layer_name(const graph::Mixture& mixture);
 
   // Which experts of block `block` stay, ascending.
   void keep(int64_t block, std::vector<int64_t> kept);
@@ -60,7 +60,7 @@ class PrunedExperts : public checkpoint::WeightSource {
 
   void check_counts() const;
   void check_ignore() const;
-  void add_parts(int64_t block, const model::MoeDescription& mixture);
+  void add_parts(int64_t block, const graph::Mixture& mixture);
   std::string source_name(const std::string& name, const Part& part) const;
 
   const checkpoint::WeightSource& source_;

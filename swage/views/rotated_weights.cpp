@@ -1,6 +1,10 @@
 #include "swage/views/rotated_weights.h"
 
-#include <ATen/ops/ones.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
+
+#include <functional>
 
 #include "swage/base/error.h"
 #include "swage/resolve/quantized_source.h"
@@ -23,6 +27,13 @@ ops::Transform make_rotation(const char* name, const modifiers::RotationRequest&
 
 // Streams of random numbers that have nothing to do with each other.
 uint64_t seed_of(uint64_t seed, uint64_t use) { return seed * 0x9e3779b97f4a7c15u + use * 0xd1342543de82ef95u; }
+
+// The rows of x that the slice names, changed by `turn`.
+at::Tensor turned(const at::Tensor& x, const graph::RowSlice& slice, const std::function<at::Tensor(const at::Tensor&)>& turn) {
+  if (slice.all()) return turn(x);
+  const at::Tensor rows = at::arange(slice.groups).mul(slice.stride).unsqueeze(1).add(at::arange(slice.first, slice.first + slice.size)).view({-1});
+  return x.index_copy(0, rows, turn(x.index_select(0, rows)));
+}
 
 }  // namespace
 
@@ -55,11 +66,18 @@ std::vector<int64_t> RotatedWeights::shape(const std::string& name) const {
 at::Tensor RotatedWeights::rotate(const std::string& name, const at::Tensor& value) const {
   const model::RotatedTensor* tensor = find(name);
   if (tensor == nullptr) return value;
-  if (tensor->ones) return at::ones(value.sizes(), at::kFloat);
+  if (tensor->ones) return at::full(value.sizes(), 1 - tensor->offset, at::kFloat);
   at::Tensor out = value.to(at::kCPU, at::kFloat);
-  if (tensor->norm) out = out.mul(source_.load(*tensor->norm).cpu());
-  if (tensor->columns != Basis::Other) out = rotation_of(tensor->columns, *tensor).columns(out);
-  if (tensor->rows != Basis::Other) out = rotation_of(tensor->rows, *tensor).rows(out);
+  if (tensor->norm) {
+    const at::Tensor norm_I = source_.load(*tensor->norm).cpu();
+    out = out.mul(tensor->offset != 0 ? norm_I.add(tensor->offset) : norm_I);
+  }
+  const bool of_bias = out.dim() == 1;
+  if (tensor->columns != Basis::Other) {
+    out = of_bias && !tensor->slice.all() ? turned(out, tensor->slice, [&](const at::Tensor& part) { return rotation_of(tensor->columns, *tensor).columns(part); })
+                                          : rotation_of(tensor->columns, *tensor).columns(out);
+  }
+  if (tensor->rows != Basis::Other) out = turned(out, tensor->slice, [&](const at::Tensor& part) { return rotation_of(tensor->rows, *tensor).rows(part); });
   return out;
 }
 

@@ -8,31 +8,96 @@ namespace swage::model {
 
 const std::vector<Architecture>& architectures() {
   static const std::vector<Architecture> table = {
+      {"arcee", describe_arcee},
+      {"bitnet", describe_bitnet},
+      {"bloom", describe_bloom},
+      {"codegen", describe_codegen},
+      {"cohere", describe_cohere},
+      {"cohere2", describe_cohere2},
+      {"deepseek_v2", describe_deepseek_v2},
+      {"deepseek_v3", describe_deepseek_v3},
+      {"ernie4_5", describe_ernie4_5},
+      {"exaone4", describe_exaone4},
+      {"falcon", describe_falcon},
+      {"gemma", describe_gemma},
+      {"gemma2", describe_gemma2},
+      {"gemma3_text", describe_gemma3_text},
+      {"glm", describe_glm},
+      {"glm4", describe_glm4},
+      {"gpt2", describe_gpt2},
+      {"gpt_bigcode", describe_gpt_bigcode},
+      {"gpt_neo", describe_gpt_neo},
+      {"gpt_neox", describe_gpt_neox},
+      {"gptj", describe_gptj},
+      {"granite", describe_granite},
+      {"helium", describe_helium},
+      {"hunyuan_v1_dense", describe_hunyuan_v1_dense},
       {"llama", describe_llama},  // Llama 2 and 3, SmolLM, TinyLlama, Yi
-      {"mistral", describe_mistral}, {"mixtral", describe_mixtral},     {"opt", describe_opt},         {"qwen2", describe_qwen2},
-      {"qwen3", describe_qwen3},     {"qwen3_moe", describe_qwen3_moe}, {"smollm3", describe_smollm3},
+      {"ministral", describe_ministral},
+      {"mistral", describe_mistral},
+      {"mixtral", describe_mixtral},
+      {"mpt", describe_mpt},
+      {"nemotron", describe_nemotron},
+      {"olmo", describe_olmo},
+      {"olmo2", describe_olmo2},
+      {"olmo3", describe_olmo3},
+      {"olmoe", describe_olmoe},
+      {"opt", describe_opt},
+      {"phi", describe_phi},
+      {"phi3", describe_phi3},
+      {"qwen2", describe_qwen2},
+      {"qwen2_5_vl", describe_qwen2_5_vl, false},
+      {"qwen2_moe", describe_qwen2_moe},
+      {"qwen3", describe_qwen3},
+      {"qwen3_moe", describe_qwen3_moe},
+      {"seed_oss", describe_seed_oss},
+      {"smollm3", describe_smollm3},
+      {"stablelm", describe_stablelm},
+      {"starcoder2", describe_starcoder2},
   };
   return table;
 }
 
-std::vector<std::string> supported_model_types() {
+namespace {
+
+std::vector<std::string> names_of(bool running) {
   std::vector<std::string> names;
-  for (const Architecture& architecture : architectures()) names.emplace_back(architecture.model_type);
+  for (const Architecture& architecture : architectures()) {
+    if (architecture.runs == running) names.emplace_back(architecture.model_type);
+  }
   return names;
 }
 
-std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights, at::Device device) {
-  const ConfigFields fields(config);
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+const Architecture& architecture_of(const ConfigFields& fields) {
   const std::string model_type = fields.text_or("model_type", "");
   SWAGE_CHECK(!model_type.empty(), CorruptData, "config.json: model_type is missing");
-  std::string known;
   for (const Architecture& architecture : architectures()) {
-    if (architecture.model_type == model_type) {
-      return std::make_unique<DecoderModel>(architecture.describe(fields, weights), device);
-    }
-    known += (known.empty() ? "" : ", ") + std::string(architecture.model_type);
+    if (architecture.model_type == model_type) return architecture;
   }
-  throw Error(ErrorKind::Unsupported, cat("model_type \"", model_type, "\" is not supported; supported are ", known));
+  throw Error(ErrorKind::Unsupported, cat("model_type \"", model_type, "\" is not supported; supported are ", joined(supported_model_types())));
+}
+
+}  // namespace
+
+std::vector<std::string> supported_model_types() { return names_of(true); }
+std::vector<std::string> sized_model_types() { return names_of(false); }
+
+graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSource& weights) {
+  const ConfigFields fields(config);
+  return architecture_of(fields).describe(fields, weights);
+}
+
+std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights, at::Device device) {
+  graph::ModelProgram program = make_program(config, weights);
+  SWAGE_CHECK(program.not_run.empty(), Unsupported, "model_type \"", config.get_string("model_type", ""), "\" cannot be run: ", program.not_run, "; supported are ",
+              joined(supported_model_types()));
+  return std::make_unique<DecoderModel>(std::move(program), device);
 }
 
 }  // namespace swage::model

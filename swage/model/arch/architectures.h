@@ -1,18 +1,56 @@
-// One function per architecture: config.json -> ModelDescription. Listed in arch_table.cpp.
+// One function per architecture: config.json -> ModelProgram. Listed in arch_table.cpp.
 #pragma once
 #include "swage/checkpoint/weight_source.h"
 #include "swage/model/config_fields.h"
-#include "swage/model/description.h"
+#include "swage/graph/program.h"
 
 namespace swage::model {
 
-ModelDescription describe_llama(const ConfigFields& config, const checkpoint::WeightSource& weights);
-ModelDescription describe_mistral(const ConfigFields& config, const checkpoint::WeightSource& weights);
-ModelDescription describe_qwen2(const ConfigFields& config, const checkpoint::WeightSource& weights);
-ModelDescription describe_qwen3(const ConfigFields& config, const checkpoint::WeightSource& weights);
-ModelDescription describe_smollm3(const ConfigFields& config, const checkpoint::WeightSource& weights);
-ModelDescription describe_mixtral(const ConfigFields& config, const checkpoint::WeightSource& weights);
-ModelDescription describe_qwen3_moe(const ConfigFields& config, const checkpoint::WeightSource& weights);
-ModelDescription describe_opt(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_arcee(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_bitnet(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_bloom(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_codegen(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_cohere(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_cohere2(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_deepseek_v2(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_deepseek_v3(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_ernie4_5(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_exaone4(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_falcon(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_gemma(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_gemma2(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_gemma3_text(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_glm(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_glm4(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_gpt2(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_gpt_bigcode(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_gpt_neo(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_gpt_neox(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_gptj(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_granite(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_helium(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_hunyuan_v1_dense(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_llama(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_ministral(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_mistral(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_mixtral(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_mpt(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_nemotron(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_olmo(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_olmo2(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_olmo3(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_olmoe(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_opt(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_phi(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_phi3(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_qwen2(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_qwen2_5_vl(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_qwen2_moe(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_qwen3(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_qwen3_moe(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_seed_oss(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_smollm3(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_stablelm(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_starcoder2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 
 }  // namespace swage::model

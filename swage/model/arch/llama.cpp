@@ -1,78 +1,32 @@
-// Llama 2 and 3, Mistral, Qwen2, Qwen3, SmolLM (a llama), SmolLM3.
+// Llama 2 and 3, Mistral, Ministral, Qwen2, Qwen3, SmolLM (a llama), SmolLM3, Granite, Arcee, Seed-OSS, ERNIE 4.5, Helium, Hunyuan.
 #include <algorithm>
+#include <cmath>
 
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/llama_like.h"
 
 namespace swage::model {
+
+using namespace graph;
+
 namespace {
 
-struct Sizes {
-  int64_t hidden, heads, kv_heads, head_size, inner;
-  double epsilon;
-  Activation activation;
-};
-
-Sizes sizes_of(const ConfigFields& config) {
-  Sizes sizes{};
-  sizes.hidden = config.size("hidden_size");
-  sizes.heads = config.size("num_attention_heads", 65536);
-  sizes.kv_heads = config.size_or("num_key_value_heads", sizes.heads, 65536);
-  SWAGE_CHECK(sizes.heads % sizes.kv_heads == 0, CorruptData, "config.json: num_attention_heads ", sizes.heads,
-              " is not a multiple of num_key_value_heads ", sizes.kv_heads);
-  sizes.head_size = config.size_or("head_dim", 0, 65536);
-  if (sizes.head_size == 0) {
-    SWAGE_CHECK(sizes.hidden % sizes.heads == 0, CorruptData, "config.json: hidden_size ", sizes.hidden, " is not a multiple of num_attention_heads ",
-                sizes.heads);
-    sizes.head_size = sizes.hidden / sizes.heads;
-  }
-  SWAGE_CHECK(sizes.heads * sizes.head_size <= kLargestSize, CorruptData, "config.json: num_attention_heads ", sizes.heads, " times head_dim ",
-              sizes.head_size, " is too large");
-  sizes.inner = config.size("intermediate_size");
-  sizes.epsilon = config.positive_or("rms_norm_eps", 1e-6);
-  sizes.activation = config.activation("hidden_act", "silu");
-  return sizes;
-}
-
-AttentionDescription describe_attention(const Sizes& sizes, const LlamaTraits& traits, const std::string& prefix) {
-  const int64_t wide = sizes.heads * sizes.head_size, narrow = sizes.kv_heads * sizes.head_size;
-  AttentionDescription out;
-  out.heads = sizes.heads;
-  out.kv_heads = sizes.kv_heads;
-  out.head_size = sizes.head_size;
-  out.query = {prefix + "q_proj", wide, sizes.hidden, traits.input_biases};
-  out.key = {prefix + "k_proj", narrow, sizes.hidden, traits.input_biases};
-  out.value = {prefix + "v_proj", narrow, sizes.hidden, traits.input_biases};
-  out.output = {prefix + "o_proj", sizes.hidden, wide, traits.output_bias};
+BlockProgram describe_block(const Sizes& sizes, const LlamaTraits& traits, int64_t layer) {
+  BlockBuilder b(cat("model.layers.", layer, "."), sizes.hidden);
+  AttentionTraits attention = traits.attention;
   if (traits.head_norms) {
-    out.query_norm = NormDescription{prefix + "q_norm", NormKind::Rms, sizes.head_size, sizes.epsilon};
-    out.key_norm = NormDescription{prefix + "k_norm", NormKind::Rms, sizes.head_size, sizes.epsilon};
+    attention.query_norm = rms_norm("q_norm", sizes.head_size, sizes.epsilon);
+    attention.key_norm = rms_norm("k_norm", sizes.head_size, sizes.epsilon);
   }
-  return out;
-}
-
-BlockDescription describe_block(const Sizes& sizes, const LlamaTraits& traits, int64_t layer) {
-  const std::string prefix = cat("model.layers.", layer, ".");
-  BlockDescription block;
-  block.attention_norm = {prefix + "input_layernorm", NormKind::Rms, sizes.hidden, sizes.epsilon};
-  block.mlp_norm = {prefix + "post_attention_layernorm", NormKind::Rms, sizes.hidden, sizes.epsilon};
-  block.attention = describe_attention(sizes, traits, prefix + "self_attn.");
-  block.attention.window = traits.window ? traits.window(layer) : 0;
-  block.attention.rope = traits.rope ? traits.rope(layer) : true;
-  if (traits.mlp) {
-    block.mlp = traits.mlp(layer, prefix);
-  } else {
-    block.mlp = gated_mlp(prefix + "mlp.", sizes.hidden, sizes.inner, sizes.activation, traits.mlp_biases, kLlamaMlpNames);
-  }
-  return block;
-}
-
-LlamaTraits traits_from_biases(const ConfigFields& config) {
-  LlamaTraits traits;
-  traits.input_biases = traits.output_bias = config.flag_or("attention_bias", false);
-  traits.mlp_biases = config.flag_or("mlp_bias", false);
-  return traits;
+  if (traits.window) attention.window = traits.window(layer);
+  if (traits.rope && !traits.rope(layer)) attention.rope.reset();
+  const Value x = b.norm(kStream, rms_norm("input_layernorm", sizes.hidden, sizes.epsilon));
+  b.add(b.scale(self_attention(b, x, sizes, attention), traits.residual_scale));
+  const Value y = b.norm(kStream, rms_norm("post_attention_layernorm", sizes.hidden, sizes.epsilon));
+  const Value mlp = traits.mlp ? traits.mlp(b, y, layer) : gated_mlp(b, y, "mlp.", sizes.inner, sizes.activation, traits.mlp_biases);
+  b.add(b.scale(mlp, traits.residual_scale));
+  return b.finish();
 }
 
 // 1 on the layers that have rotary embedding; every no_rope_layer_interval-th has none where there is no list.
@@ -96,13 +50,11 @@ std::vector<bool> smollm3_rope_layers(const ConfigFields& config) {
 
 }  // namespace
 
-MlpDescription gated_mlp(const std::string& prefix, int64_t hidden, int64_t inner, Activation activation, bool biases, const char* const names[3]) {
-  MlpDescription mlp;
-  mlp.activation = activation;
-  mlp.gate = LinearDescription{prefix + names[0], inner, hidden, biases};
-  mlp.up = {prefix + names[1], inner, hidden, biases};
-  mlp.down = {prefix + names[2], hidden, inner, biases};
-  return mlp;
+LlamaTraits traits_from_biases(const ConfigFields& config) {
+  LlamaTraits traits;
+  traits.attention.input_biases = traits.attention.output_bias = config.flag_or("attention_bias", false);
+  traits.mlp_biases = config.flag_or("mlp_bias", false);
+  return traits;
 }
 
 std::function<int64_t(int64_t)> qwen_windows(const ConfigFields& config) {
@@ -121,27 +73,21 @@ std::function<int64_t(int64_t)> qwen_windows(const ConfigFields& config) {
   };
 }
 
-ModelDescription describe_llama_like(const ConfigFields& config, const LlamaTraits& traits) {
-  const Sizes sizes = sizes_of(config);
-  const int64_t vocabulary = config.size("vocab_size");
-  ModelDescription model;
-  model.hidden_size = sizes.hidden;
-  model.max_positions = config.size_or("max_position_embeddings", 0, int64_t{1} << 40);
-  model.tied_embeddings = config.flag_or("tie_word_embeddings", traits.tied_by_default);
-  model.embedding = {"model.embed_tokens", vocabulary, sizes.hidden};
-  model.final_norm = NormDescription{"model.norm", NormKind::Rms, sizes.hidden, sizes.epsilon};
-  model.head = {"lm_head", vocabulary, sizes.hidden};
-  model.rope = rope_of(config, sizes.head_size, traits.default_theta);
-  const int64_t layers = config.size("num_hidden_layers", kMostLayers);
-  for (int64_t layer = 0; layer < layers; ++layer) model.blocks.push_back(describe_block(sizes, traits, layer));
+ModelProgram describe_llama_like(const ConfigFields& config, const LlamaTraits& traits) {
+  const Sizes sizes = sizes_of(config, {.default_epsilon = traits.default_epsilon});
+  ModelProgram model = model_around(config, sizes.hidden, "model.embed_tokens", rms_norm("model.norm", sizes.hidden, sizes.epsilon), traits.tied_by_default);
+  model.embedding_scale = traits.embedding_scale;
+  model.logit_scale = traits.logit_scale;
+  model.ropes = {rope_of(config, sizes.head_size, traits.default_theta, traits.rope_form)};
+  for (int64_t layer = 0; layer < sizes.layers; ++layer) model.blocks.push_back(describe_block(sizes, traits, layer));
   return model;
 }
 
-ModelDescription describe_llama(const ConfigFields& config, const checkpoint::WeightSource&) {
+ModelProgram describe_llama(const ConfigFields& config, const checkpoint::WeightSource&) {
   return describe_llama_like(config, traits_from_biases(config));
 }
 
-ModelDescription describe_mistral(const ConfigFields& config, const checkpoint::WeightSource&) {
+ModelProgram describe_mistral(const ConfigFields& config, const checkpoint::WeightSource&) {
   LlamaTraits traits;
   // Absent is the 4096 of Mistral 7B v0.1; later ones say null.
   const bool absent = config.json().find("sliding_window") == nullptr;
@@ -150,14 +96,14 @@ ModelDescription describe_mistral(const ConfigFields& config, const checkpoint::
   return describe_llama_like(config, traits);
 }
 
-ModelDescription describe_qwen2(const ConfigFields& config, const checkpoint::WeightSource&) {
+ModelProgram describe_qwen2(const ConfigFields& config, const checkpoint::WeightSource&) {
   LlamaTraits traits;
-  traits.input_biases = true;
+  traits.attention.input_biases = true;
   traits.window = qwen_windows(config);
   return describe_llama_like(config, traits);
 }
 
-ModelDescription describe_qwen3(const ConfigFields& config, const checkpoint::WeightSource&) {
+ModelProgram describe_qwen3(const ConfigFields& config, const checkpoint::WeightSource&) {
   LlamaTraits traits = traits_from_biases(config);
   traits.mlp_biases = false;
   traits.head_norms = true;
@@ -165,7 +111,7 @@ ModelDescription describe_qwen3(const ConfigFields& config, const checkpoint::We
   return describe_llama_like(config, traits);
 }
 
-ModelDescription describe_smollm3(const ConfigFields& config, const checkpoint::WeightSource&) {
+ModelProgram describe_smollm3(const ConfigFields& config, const checkpoint::WeightSource&) {
   LlamaTraits traits = traits_from_biases(config);
   traits.tied_by_default = true;
   traits.default_theta = 2000000;
@@ -178,6 +124,80 @@ ModelDescription describe_smollm3(const ConfigFields& config, const checkpoint::
     traits.window = [rope, window](int64_t layer) { return rope[static_cast<size_t>(layer)] ? 0 : window; };
   }
   return describe_llama_like(config, traits);
+}
+
+ModelProgram describe_granite(const ConfigFields& config, const checkpoint::WeightSource&) {
+  LlamaTraits traits = traits_from_biases(config);
+  traits.tied_by_default = true;
+  traits.attention.scale = config.positive_or("attention_multiplier", 1);
+  traits.embedding_scale = config.positive_or("embedding_multiplier", 1);
+  traits.residual_scale = config.positive_or("residual_multiplier", 1);
+  traits.logit_scale = 1 / config.positive_or("logits_scaling", 1);
+  return describe_llama_like(config, traits);
+}
+
+// No gate.
+ModelProgram describe_arcee(const ConfigFields& config, const checkpoint::WeightSource&) {
+  LlamaTraits traits = traits_from_biases(config);
+  traits.default_epsilon = 1e-5;
+  const int64_t inner = config.size("intermediate_size");
+  const Activation activation = config.activation("hidden_act", "relu2");
+  traits.mlp = [=, biases = traits.mlp_biases](BlockBuilder& b, Value x, int64_t) { return plain_mlp(b, x, "mlp.up_proj", "mlp.down_proj", inner, activation, biases); };
+  return describe_llama_like(config, traits);
+}
+
+ModelProgram describe_seed_oss(const ConfigFields& config, const checkpoint::WeightSource&) {
+  LlamaTraits traits = traits_from_biases(config);
+  traits.attention.input_biases = config.flag_or("attention_bias", true);
+  traits.attention.output_bias = config.flag_or("attention_out_bias", false);
+  return describe_llama_like(config, traits);
+}
+
+ModelProgram describe_ministral(const ConfigFields& config, const checkpoint::WeightSource&) {
+  LlamaTraits traits;
+  const int64_t layers = config.size("num_hidden_layers", kMostLayers), window = config.size_or("sliding_window", 4096, int64_t{1} << 40);
+  const std::vector<int64_t> windows = windows_of(config, layers, window, [](int64_t) { return true; });
+  traits.window = [windows](int64_t layer) { return windows[static_cast<size_t>(layer)]; };
+  return describe_llama_like(config, traits);
+}
+
+ModelProgram describe_ernie4_5(const ConfigFields& config, const checkpoint::WeightSource&) {
+  LlamaTraits traits;
+  traits.attention.input_biases = traits.attention.output_bias = traits.mlp_biases = config.flag_or("use_bias", false);
+  traits.rope_form.interleaved = true;
+  traits.default_epsilon = 1e-5;
+  traits.default_theta = 500000;
+  traits.tied_by_default = true;
+  return describe_llama_like(config, traits);
+}
+
+ModelProgram describe_helium(const ConfigFields& config, const checkpoint::WeightSource&) {
+  LlamaTraits traits = traits_from_biases(config);
+  traits.attention.output_bias = false;
+  traits.rope_form.interleaved = true;
+  traits.default_epsilon = 1e-8;
+  traits.default_theta = 100000;
+  return describe_llama_like(config, traits);
+}
+
+// Norms of queries and keys behind the rotary embedding, whose base is one for the longest sequence (alpha).
+ModelProgram describe_hunyuan_v1_dense(const ConfigFields& config, const checkpoint::WeightSource&) {
+  LlamaTraits traits = traits_from_biases(config);
+  const Sizes sizes = sizes_of(config, {.default_epsilon = 1e-5});
+  traits.default_epsilon = 1e-5;
+  traits.attention.query_norm = rms_norm("query_layernorm", sizes.head_size, sizes.epsilon);
+  traits.attention.key_norm = rms_norm("key_layernorm", sizes.head_size, sizes.epsilon);
+  traits.attention.norms_after_rope = true;
+  ModelProgram model = describe_llama_like(config, traits);
+  const Json* scaling = config.json().find("rope_parameters");
+  if (scaling == nullptr || scaling->is_null()) scaling = config.json().find("rope_scaling");
+  RopeSpec& rope = model.ropes[0];
+  const double alpha = scaling != nullptr && scaling->is_object() ? ConfigFields(*scaling).positive_or("alpha", 0) : 0;
+  if (rope.kind == RopeKind::Dynamic && alpha > 0) {
+    const double size = static_cast<double>(rope.size);
+    rope = {.size = rope.size, .theta = rope.theta * std::pow(alpha, size / (size - 2))};
+  }
+  return model;
 }
 
 }  // namespace swage::model

@@ -2,31 +2,30 @@
 #pragma once
 #include <functional>
 
-#include "swage/checkpoint/weight_source.h"
-#include "swage/model/config_fields.h"
-#include "swage/model/description.h"
+#include "swage/model/arch/parts.h"
 
 namespace swage::model {
 
 // How a member of the family differs.
 struct LlamaTraits {
-  bool input_biases = false;  // on q, k, v
-  bool output_bias = false;   // on o
+  AttentionTraits attention;  // of every layer; its rope and window are set by the functions below, if there are such
   bool mlp_biases = false;    // on gate, up, down
   bool head_norms = false;    // RMSNorm over each head of q and k
   bool tied_by_default = false;
   double default_theta = 10000;
+  RopeForm rope_form = {};
+  double default_epsilon = 1e-6;
+  double embedding_scale = 1, residual_scale = 1, logit_scale = 1;
   std::function<int64_t(int64_t layer)> window;  // none: no sliding window
   std::function<bool(int64_t layer)> rope;       // none: on every layer
-  // The block's MLP where it is not the gated one of `intermediate_size`; `prefix` is "model.layers.3.".
-  std::function<std::variant<MlpDescription, MoeDescription>(int64_t layer, const std::string& prefix)> mlp;
+  // The block's MLP where it is not the gated one of `intermediate_size`; returns what is added to the stream.
+  std::function<graph::Value(graph::BlockBuilder& b, graph::Value x, int64_t layer)> mlp;
 };
 
-ModelDescription describe_llama_like(const ConfigFields& config, const LlamaTraits& traits);
+graph::ModelProgram describe_llama_like(const ConfigFields& config, const LlamaTraits& traits);
 
-// Linears prefix + gate, up, down of a gated MLP of `inner` columns.
-MlpDescription gated_mlp(const std::string& prefix, int64_t hidden, int64_t inner, Activation activation, bool biases, const char* const names[3]);
-inline constexpr const char* kLlamaMlpNames[3] = {"gate_proj", "up_proj", "down_proj"};
+// attention_bias and mlp_bias of the config.
+LlamaTraits traits_from_biases(const ConfigFields& config);
 
 // The window of Qwen configs, layer by layer: `layer_types` if there, else from max_window_layers on; 0 unless
 // use_sliding_window is set.

@@ -1,4 +1,4 @@
-// Mixtral and Qwen3-MoE: the Llama family with a mixture of experts for MLP. Experts lie in the checkpoint one by one, or
+// Mixtral, Qwen2-MoE, Qwen3-MoE and OLMoE: the Llama family with a mixture of experts for MLP. Experts lie in the checkpoint one by one, or
 // all in two 3-D tensors; either way they are linears of their own here.
 #include <set>
 
@@ -7,6 +7,9 @@
 #include "swage/model/arch/llama_like.h"
 
 namespace swage::model {
+
+using namespace graph;
+
 namespace {
 
 struct MoeSizes {
@@ -31,18 +34,20 @@ MoeSizes moe_sizes(const ConfigFields& config, const char* inner_key, bool renor
   return sizes;
 }
 
-// `router` is its module path, `experts` the prefix before an expert's number, `fused` that of 3-D tensors.
-MoeDescription describe_moe(const MoeSizes& sizes, const std::string& router, const std::string& experts, const char* const names[3],
-                            const std::string& fused, const checkpoint::WeightSource& weights) {
-  MoeDescription moe;
-  moe.router = {router, sizes.experts, sizes.hidden};
-  moe.top_k = sizes.top_k;
-  moe.renormalise = sizes.renormalise;
-  if (!weights.shape(fused + ".gate_up_proj").empty()) moe.fused = fused;
-  for (int64_t e = 0; e < sizes.experts; ++e) {
-    moe.experts.push_back(gated_mlp(cat(experts, e, "."), sizes.hidden, sizes.inner, sizes.activation, false, names));
-  }
-  return moe;
+// Names of a mixture, relative to its block; `fused`: of 3-D tensors, if the checkpoint has such.
+struct MoeNames {
+  std::string router, experts;
+  const char* const* linears;  // gate, up, down
+  std::string fused;
+};
+
+Value add_moe(BlockBuilder& b, Value x, const MoeSizes& sizes, const MoeNames& names, const checkpoint::WeightSource& weights) {
+  ExpertsNode form{};
+  form.router = {names.router, Role::Router, sizes.experts};
+  form.top_k = sizes.top_k;
+  form.renormalise = sizes.renormalise;
+  form.activation = sizes.activation;
+  return b.experts(x, std::move(form), sizes.inner, expert_names(b, weights, names.experts, names.linears, names.fused));
 }
 
 std::set<int64_t> layer_set(const ConfigFields& config, const char* key) {
@@ -59,38 +64,67 @@ std::set<int64_t> layer_set(const ConfigFields& config, const char* key) {
 
 }  // namespace
 
-ModelDescription describe_mixtral(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+ModelProgram describe_mixtral(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   static constexpr const char* kNames[3] = {"w1", "w3", "w2"};
   const MoeSizes sizes = moe_sizes(config, "intermediate_size", true);
   const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40);
   LlamaTraits traits;
   traits.default_theta = 1000000;
   traits.window = [window](int64_t) { return window; };
-  traits.mlp = [&](int64_t, const std::string& prefix) -> std::variant<MlpDescription, MoeDescription> {
-    const std::string moe = prefix + "block_sparse_moe.", other = prefix + "mlp.";
-    const bool renamed = weights.shape(moe + "gate.weight").empty() && !weights.shape(other + "gate.weight").empty();
-    return describe_moe(sizes, (renamed ? other : moe) + "gate", moe + "experts.", kNames, other + "experts", weights);
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t) {
+    const auto has = [&](const char* name) { return !weights.shape(b.prefix() + name).empty(); };
+    const bool renamed = !has("block_sparse_moe.gate.weight") && has("mlp.gate.weight");
+    return add_moe(b, x, sizes, {renamed ? "mlp.gate" : "block_sparse_moe.gate", "block_sparse_moe.experts.", kNames, "mlp.experts"}, weights);
   };
   return describe_llama_like(config, traits);
 }
 
-ModelDescription describe_qwen3_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+ModelProgram describe_qwen3_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   const MoeSizes sizes = moe_sizes(config, "moe_intermediate_size", config.flag_or("norm_topk_prob", false));
   const int64_t dense_inner = config.size("intermediate_size"), step = config.size_or("decoder_sparse_step", 1);
   const std::set<int64_t> dense = layer_set(config, "mlp_only_layers");
   LlamaTraits traits;
-  traits.input_biases = traits.output_bias = config.flag_or("attention_bias", false);
+  traits.attention.input_biases = traits.attention.output_bias = config.flag_or("attention_bias", false);
   traits.head_norms = true;
   const bool slides = config.flag_or("use_sliding_window", false);
   const int64_t window = slides ? config.size_or("sliding_window", 4096, int64_t{1} << 40) : 0;
   traits.window = [window](int64_t) { return window; };
-  traits.mlp = [&](int64_t layer, const std::string& prefix) -> std::variant<MlpDescription, MoeDescription> {
-    const std::string mlp = prefix + "mlp.";
-    if (dense.count(layer) || (layer + 1) % step != 0) {
-      return gated_mlp(mlp, sizes.hidden, dense_inner, sizes.activation, false, kLlamaMlpNames);
-    }
-    return describe_moe(sizes, mlp + "gate", mlp + "experts.", kLlamaMlpNames, mlp + "experts", weights);
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t layer) {
+    if (dense.count(layer) || (layer + 1) % step != 0) return gated_mlp(b, x, "mlp.", dense_inner, sizes.activation);
+    return add_moe(b, x, sizes, {"mlp.gate", "mlp.experts.", kMlpNames, "mlp.experts"}, weights);
   };
+  return describe_llama_like(config, traits);
+}
+
+// A shared expert beside the routed ones, which a gate of one row weights.
+ModelProgram describe_qwen2_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  const MoeSizes sizes = moe_sizes(config, "moe_intermediate_size", config.flag_or("norm_topk_prob", false));
+  const int64_t dense_inner = config.size("intermediate_size"), step = config.size_or("decoder_sparse_step", 1), shared = config.size("shared_expert_intermediate_size");
+  const std::set<int64_t> dense = layer_set(config, "mlp_only_layers");
+  LlamaTraits traits;
+  traits.attention.input_biases = config.flag_or("qkv_bias", true);
+  traits.window = qwen_windows(config);
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t layer) {
+    if (dense.count(layer) || (layer + 1) % step != 0) return gated_mlp(b, x, "mlp.", dense_inner, sizes.activation);
+    const Value gate = b.linear(x, {.name = "mlp.shared_expert_gate", .role = Role::Router, .rows = 1, .keeps_float = true});
+    const Value common = gated_mlp(b, x, "mlp.shared_expert.", shared, sizes.activation);
+    b.add(b.gate(gate, common, Activation::Sigmoid));
+    return add_moe(b, x, sizes, {"mlp.gate", "mlp.experts.", kMlpNames, "mlp.experts"}, weights);
+  };
+  return describe_llama_like(config, traits);
+}
+
+// Norms over all queries and keys.
+ModelProgram describe_olmoe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  const MoeSizes sizes = moe_sizes(config, "intermediate_size", config.flag_or("norm_topk_prob", false));
+  const Sizes s = sizes_of(config, {.default_epsilon = 1e-5});
+  LlamaTraits traits;
+  traits.default_epsilon = 1e-5;
+  traits.attention.input_biases = traits.attention.output_bias = config.flag_or("attention_bias", false);
+  traits.attention.query_norm = rms_norm("q_norm", s.heads * s.head_size, s.epsilon);
+  traits.attention.key_norm = rms_norm("k_norm", s.kv_heads * s.head_size, s.epsilon);
+  SWAGE_CHECK(config.positive_or("clip_qkv", 0) == 0, Unsupported, "config.json: clip_qkv is not supported for OLMoE");
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t) { return add_moe(b, x, sizes, {"mlp.gate", "mlp.experts.", kMlpNames, "mlp.experts"}, weights); };
   return describe_llama_like(config, traits);
 }
 

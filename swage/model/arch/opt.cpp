@@ -2,8 +2,12 @@
 // before (most sizes), or norms after with projections around narrower embeddings and no final norm (350m).
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
+#include "swage/model/arch/parts.h"
 
 namespace swage::model {
+
+using namespace graph;
+
 namespace {
 
 struct OptSizes {
@@ -27,49 +31,43 @@ OptSizes opt_sizes(const ConfigFields& config) {
   return sizes;
 }
 
-BlockDescription describe_block(const OptSizes& sizes, const std::string& prefix) {
+BlockProgram describe_block(const OptSizes& sizes, const std::string& prefix) {
   constexpr double kEpsilon = 1e-5;  // PyTorch's default; OPT configs do not give one
-  const std::string attention = prefix + "self_attn.";
-  BlockDescription block;
-  block.norm_after = !sizes.norm_before;
-  block.attention_norm = {prefix + "self_attn_layer_norm", NormKind::Layer, sizes.hidden, kEpsilon};
-  block.mlp_norm = {prefix + "final_layer_norm", NormKind::Layer, sizes.hidden, kEpsilon};
-  block.attention.heads = block.attention.kv_heads = sizes.heads;
-  block.attention.head_size = sizes.hidden / sizes.heads;
-  block.attention.query = {attention + "q_proj", sizes.hidden, sizes.hidden, sizes.biases};
-  block.attention.key = {attention + "k_proj", sizes.hidden, sizes.hidden, sizes.biases};
-  block.attention.value = {attention + "v_proj", sizes.hidden, sizes.hidden, sizes.biases};
-  block.attention.output = {attention + "out_proj", sizes.hidden, sizes.hidden, sizes.biases};
-  MlpDescription mlp;
-  mlp.activation = sizes.activation;
-  mlp.up = {prefix + "fc1", sizes.inner, sizes.hidden, sizes.biases};
-  mlp.down = {prefix + "fc2", sizes.hidden, sizes.inner, sizes.biases};
-  block.mlp = mlp;
-  return block;
+  BlockBuilder b(prefix, sizes.hidden);
+  const Sizes heads{.hidden = sizes.hidden, .heads = sizes.heads, .kv_heads = sizes.heads, .head_size = sizes.hidden / sizes.heads};
+  AttentionTraits attention{.names = {"q_proj", "k_proj", "v_proj", "out_proj"}, .input_biases = sizes.biases, .output_bias = sizes.biases};
+  attention.rope.reset();
+  const NormSpec attention_norm = layer_norm("self_attn_layer_norm", sizes.hidden, kEpsilon), mlp_norm = layer_norm("final_layer_norm", sizes.hidden, kEpsilon);
+  const auto before = [&](const NormSpec& norm) { return sizes.norm_before ? b.norm(kStream, norm) : kStream; };
+  b.add(self_attention(b, before(attention_norm), heads, attention));
+  if (!sizes.norm_before) b.norm_stream(attention_norm);
+  b.add(plain_mlp(b, before(mlp_norm), "fc1", "fc2", sizes.inner, sizes.activation, sizes.biases));
+  if (!sizes.norm_before) b.norm_stream(mlp_norm);
+  return b.finish();
 }
 
 }  // namespace
 
-ModelDescription describe_opt(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+ModelProgram describe_opt(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   const OptSizes sizes = opt_sizes(config);
   const bool bare = weights.shape("model.decoder.embed_tokens.weight").empty() && !weights.shape("decoder.embed_tokens.weight").empty();
   const std::string prefix = bare ? "decoder." : "model.decoder.";
   const int64_t vocabulary = config.size("vocab_size"), narrow = config.size_or("word_embed_proj_dim", sizes.hidden);
-  ModelDescription model;
+  ModelProgram model;
   model.hidden_size = sizes.hidden;
   model.max_positions = config.size("max_position_embeddings");
   model.tied_embeddings = config.flag_or("tie_word_embeddings", true);
   model.embedding = {prefix + "embed_tokens", vocabulary, narrow};
   model.position_offset = 2;
-  model.positions = EmbeddingDescription{prefix + "embed_positions", model.max_positions + 2, sizes.hidden};
+  model.positions = EmbeddingSpec{prefix + "embed_positions", model.max_positions + 2, sizes.hidden};
   if (narrow != sizes.hidden) {
-    model.project_in = LinearDescription{prefix + "project_in", sizes.hidden, narrow};
-    model.project_out = LinearDescription{prefix + "project_out", narrow, sizes.hidden};
+    model.project_in = LinearSpec{prefix + "project_in", Role::Projection, sizes.hidden, narrow};
+    model.project_out = LinearSpec{prefix + "project_out", Role::Projection, narrow, sizes.hidden};
   }
   if (sizes.norm_before && !config.flag_or("_remove_final_layer_norm", false)) {
-    model.final_norm = NormDescription{prefix + "final_layer_norm", NormKind::Layer, sizes.hidden, 1e-5};
+    model.final_norm = layer_norm(prefix + "final_layer_norm", sizes.hidden, 1e-5);
   }
-  model.head = {"lm_head", vocabulary, narrow};
+  model.head = {"lm_head", Role::Head, vocabulary, narrow};
   const int64_t layers = config.size("num_hidden_layers", kMostLayers);
   for (int64_t i = 0; i < layers; ++i) model.blocks.push_back(describe_block(sizes, cat(prefix, "layers.", i, ".")));
   return model;

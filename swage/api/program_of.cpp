@@ -1,0 +1,83 @@
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "swage/base/error.h"
+#include "swage/checkpoint/no_weights.h"
+#include "swage/checkpoint/reader.h"
+#include "swage/format/weight_source.h"
+#include "swage/model/model.h"
+#include "swage/swage.h"
+
+namespace swage {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool holds_weights(const fs::path& folder) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".safetensors") return true;
+  }
+  return false;
+}
+
+// With the shards where there are such: they tell storage variants apart.
+graph::ModelProgram read_program(const fs::path& model) {
+  if (fs::is_directory(model) && holds_weights(model)) {
+    const checkpoint::Reader reader(model);
+    return model::make_program(reader.config(), format::CheckpointWeights(reader, at::kCPU, {.weights_only = true}));
+  }
+  const fs::path config = fs::is_directory(model) ? model / "config.json" : model;
+  std::ifstream file(config, std::ios::binary);
+  SWAGE_CHECK(file.good(), Io, config.string(), ": cannot be read; a program is made of a model's config.json");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return model::make_program(parse_json(text.str(), config.string()), checkpoint::NoWeights());
+}
+
+Json tensors_of(const graph::ModelProgram& program) {
+  Json out = Json::array();
+  const auto add = [&](const std::string& name, const std::vector<int64_t>& shape) {
+    Json sizes = Json::array();
+    for (const int64_t size : shape) sizes.push_back(size);
+    Json one = Json::object();
+    one.set("name", name);
+    one.set("shape", std::move(sizes));
+    out.push_back(std::move(one));
+  };
+  graph::visit_tensors_before(program, add);
+  for (const graph::BlockProgram& block : program.blocks) graph::visit_tensors(block, add);
+  graph::visit_tensors_after(program, add);
+  return out;
+}
+
+Json modules_of(const graph::ModelProgram& program) {
+  Json out = Json::array();
+  for (const graph::ModuleInfo& module : graph::modules_of(program)) {
+    Json one = Json::object();
+    one.set("name", module.name);
+    one.set("class", module.class_name);
+    one.set("role", std::string(graph::text_of(module.role)));
+    one.set("rows", module.rows);
+    one.set("columns", module.columns);
+    one.set("block", int64_t(module.block));
+    one.set("quantizable", module.quantizable);
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+}  // namespace
+
+Json program_of(const std::string& model_folder) {
+  const graph::ModelProgram program = read_program(model_folder);
+  Json out = Json::object();
+  out.set("text", graph::text_of(program));
+  out.set("runs", program.not_run.empty());
+  out.set("tensors", tensors_of(program));
+  out.set("modules", modules_of(program));
+  return out;
+}
+
+}  // namespace swage

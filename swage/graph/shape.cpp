@@ -1,0 +1,175 @@
+#include "swage/graph/shape.h"
+
+#include <algorithm>
+#include <set>
+
+#include "swage/base/error.h"
+#include "swage/graph/walk.h"
+
+namespace swage::graph {
+namespace {
+
+int64_t count_of(const std::vector<int64_t>& shape) {
+  int64_t count = 1;
+  for (const int64_t size : shape) count *= size;
+  return count;
+}
+
+void visit_linear(const LinearSpec& linear, std::set<std::string>& shared, const TensorVisitor& visit) {
+  if (linear.stored.shared()) {
+    if (shared.insert(linear.stored.tensor).second) visit(linear.stored.tensor, linear.stored.shape);
+  } else if (linear.stored.transposed) {
+    visit(linear.tensor(), {linear.columns, linear.rows});
+  } else {
+    visit(linear.tensor(), {linear.rows, linear.columns});
+  }
+  if (linear.bias) visit(linear.name + ".bias", {linear.rows});
+}
+
+void visit_norm(const NormSpec& norm, const TensorVisitor& visit) {
+  for (int64_t head = 0; norm.apart && head < norm.heads; ++head) visit(cat(norm.name, ".", head, ".weight"), {norm.size});
+  if (norm.weight && !norm.apart) visit(norm.name + ".weight", norm.shape());
+  if (norm.bias) visit(norm.name + ".bias", norm.shape());
+}
+
+void visit_embedding(const EmbeddingSpec& embedding, const TensorVisitor& visit) { visit(embedding.name + ".weight", {embedding.rows, embedding.columns}); }
+
+ModuleInfo module_of(const LinearSpec& linear, int block, bool quantizable = true) {
+  return {linear.name, "Linear", linear.rows, linear.columns, block, quantizable && !linear.keeps_float, linear.role, linear.stored, linear.expert};
+}
+
+ModuleInfo module_of(const EmbeddingSpec& embedding, Role role) {
+  return {embedding.name, "Embedding", embedding.rows, embedding.columns, -1, role == Role::Embedding, role, {}, -1};
+}
+
+std::vector<ModuleInfo> ends_of(const ModelProgram& model) {
+  std::vector<ModuleInfo> out = {module_of(model.embedding, Role::Embedding)};
+  if (model.positions) out.push_back(module_of(*model.positions, Role::Positions));
+  if (model.project_out) out.push_back(module_of(*model.project_out, -1));
+  if (model.project_in) out.push_back(module_of(*model.project_in, -1));
+  out.push_back(module_of(model.head, -1));
+  return out;
+}
+
+BlockShape shape_of(const BlockProgram& block, int index) {
+  BlockShape out;
+  visit_tensors(block, [&](const std::string&, const std::vector<int64_t>& shape) { out.other_parameters += count_of(shape); });
+  for (const LinearSpec& linear : block.linears) out.linears.push_back(module_of(linear, index));
+  Schedule schedule = schedule_of(block);
+  out.stages = std::move(schedule.stages);
+  out.kept_width = schedule.kept_width;
+  out.norms = std::count_if(block.nodes.begin(), block.nodes.end(), [](const Node& node) { return std::holds_alternative<NormNode>(node); });
+  if (const AttentionNode* attention = block.attention()) {
+    out.heads = attention->heads;
+    out.query_size = attention->heads * attention->head_size;
+    out.window = attention->window;
+  }
+  if (const ExpertsNode* experts = block.experts()) {
+    out.experts = int64_t(experts->experts.size());
+    out.top_k = experts->top_k;
+    out.routers.push_back(module_of(experts->router, index, false));
+    out.routers_at = experts->experts.empty() ? block.linears.size() : size_t(experts->experts[0].gate);
+  }
+  for (const auto* list : {&out.linears, &out.routers}) {
+    for (const ModuleInfo& linear : *list) out.other_parameters -= linear.parameters();
+  }
+  return out;
+}
+
+}  // namespace
+
+void visit_tensors(const BlockProgram& block, const TensorVisitor& visit) {
+  std::set<std::string> shared;
+  for (const Node& node : block.nodes) {
+    if (const auto* norm = std::get_if<NormNode>(&node)) visit_norm(norm->norm, visit);
+    const auto* attention = std::get_if<AttentionNode>(&node);
+    if (attention != nullptr && !attention->sinks.empty()) visit(attention->sinks, {attention->heads});
+    const auto* experts = std::get_if<ExpertsNode>(&node);
+    if (experts == nullptr) continue;
+    visit_linear(experts->router, shared, visit);
+    if (!experts->router_bias.empty()) visit(experts->router_bias, {experts->router.rows});
+  }
+  for (const LinearSpec& linear : block.linears) visit_linear(linear, shared, visit);
+}
+
+void visit_tensors_before(const ModelProgram& model, const TensorVisitor& visit) {
+  std::set<std::string> shared;
+  visit_embedding(model.embedding, visit);
+  if (model.embedding_norm) visit_norm(*model.embedding_norm, visit);
+  if (model.positions) visit_embedding(*model.positions, visit);
+  if (model.project_in) visit_linear(*model.project_in, shared, visit);
+}
+
+void visit_tensors_after(const ModelProgram& model, const TensorVisitor& visit) {
+  std::set<std::string> shared;
+  if (model.final_norm) visit_norm(*model.final_norm, visit);
+  if (model.project_out) visit_linear(*model.project_out, shared, visit);
+  if (!model.tied_embeddings) visit_linear(model.head, shared, visit);
+  else if (model.head.bias) visit(model.head.name + ".bias", {model.head.rows});
+}
+
+int64_t BlockShape::parameters() const {
+  int64_t sum = other_parameters;
+  for (const auto* list : {&linears, &routers}) {
+    for (const ModuleInfo& linear : *list) sum += linear.parameters();
+  }
+  return sum;
+}
+
+int64_t ModelShape::parameters() const {
+  int64_t sum = other_parameters + side_parameters;
+  for (const ModuleInfo& end : ends) sum += tied_embeddings && end.is_head() ? 0 : end.parameters();
+  for (const BlockShape& block : blocks) sum += block.parameters();
+  return sum;
+}
+
+std::vector<ModuleInfo> ModelShape::modules() const {
+  std::vector<ModuleInfo> out;
+  const auto is_head = [](const ModuleInfo& end) { return end.is_head(); };
+  std::copy_if(ends.begin(), ends.end(), std::back_inserter(out), [&](const ModuleInfo& end) { return !is_head(end); });
+  for (const BlockShape& block : blocks) {
+    const auto expert = block.linears.begin() + std::ptrdiff_t(block.routers_at);
+    out.insert(out.end(), block.linears.begin(), expert);
+    out.insert(out.end(), block.routers.begin(), block.routers.end());
+    out.insert(out.end(), expert, block.linears.end());
+  }
+  std::copy_if(ends.begin(), ends.end(), std::back_inserter(out), is_head);
+  return out;
+}
+
+std::vector<ModuleInfo> modules_of(const ModelProgram& model) { return shape_of(model).modules(); }
+
+std::vector<std::string> with_head_named(std::vector<std::string> patterns, const std::vector<ModuleInfo>& modules) {
+  constexpr const char* kConvention = "lm_head";
+  const auto head = std::find_if(modules.begin(), modules.end(), [](const ModuleInfo& module) { return module.is_head(); });
+  if (head != modules.end()) std::replace(patterns.begin(), patterns.end(), std::string(kConvention), head->name);
+  return patterns;
+}
+
+std::optional<AttentionInfo> attention_of(const BlockProgram& block) {
+  const AttentionNode* attention = block.attention();
+  if (attention == nullptr) return {};
+  AttentionInfo out{attention->name, {}, attention->heads, attention->kv_heads, attention->head_size};
+  for (const LinearSpec& linear : block.linears) {
+    if (linear.role == Role::Key || linear.role == Role::QueryKeyValue || linear.role == Role::KeyValue) out.keys = linear.name;
+  }
+  return out;
+}
+
+ModelShape shape_of(const ModelProgram& model) {
+  ModelShape out;
+  out.hidden_size = model.hidden_size;
+  out.vocabulary_size = model.embedding.rows;
+  out.tied_embeddings = model.tied_embeddings;
+  out.side_parameters = model.side_parameters;
+  out.not_run = model.not_run;
+  out.ends = ends_of(model);
+  for (const auto visit : {visit_tensors_before, visit_tensors_after}) {
+    visit(model, [&](const std::string&, const std::vector<int64_t>& shape) { out.other_parameters += count_of(shape); });
+  }
+  for (const ModuleInfo& end : out.ends) out.other_parameters -= model.tied_embeddings && end.is_head() ? 0 : end.parameters();
+  for (size_t i = 0; i < model.blocks.size(); ++i) out.blocks.push_back(shape_of(model.blocks[i], static_cast<int>(i)));
+  return out;
+}
+
+}  // namespace swage::graph

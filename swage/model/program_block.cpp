@@ -1,0 +1,383 @@
+#include "swage/model/program_block.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/tensor.h>
+
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "swage/base/error.h"
+#include "swage/model/activation_quantization.h"
+#include "swage/model/attention.h"
+#include "swage/model/kv_cache.h"
+#include "swage/model/mlp.h"
+
+namespace swage::model {
+
+using namespace graph;
+using scheme::TransformLocation;
+
+namespace {
+
+constexpr const char* kAttentionClass = "Attention";  // of any architecture
+
+// Weights of linears out of the tensors that hold them, each of which is read once.
+class WeightLoader {
+ public:
+  explicit WeightLoader(const checkpoint::WeightSource& weights) : weights_(weights) {}
+
+  Linear load(const LinearSpec& spec) {
+    Linear linear{.name = spec.name, .rows = spec.rows, .columns = spec.columns};
+    linear.input_quantization = load_input_quantization(spec.name, weights_);
+    load_transforms(linear, weights_);
+    linear.weight_OI = weight_of(spec);
+    if (spec.bias) linear.bias_O = load_shaped(weights_, spec.name + ".bias", {spec.rows});
+    return linear;
+  }
+
+ private:
+  at::Tensor weight_of(const LinearSpec& spec) {
+    const Stored& stored = spec.stored;
+    if (stored.shared()) {
+      at::Tensor& whole = shared_[stored.tensor];
+      if (!whole.defined()) whole = load_shaped(weights_, stored.tensor, stored.shape);
+      const at::Tensor matrix = whole.dim() == 3 ? whole[stored.index] : whole;
+      return stored.transposed ? matrix.narrow(1, stored.first_row, spec.rows).t() : matrix.narrow(0, stored.first_row, spec.rows);
+    }
+    if (stored.transposed) return load_shaped(weights_, spec.tensor(), {spec.columns, spec.rows}).t().contiguous();
+    return load_shaped(weights_, spec.tensor(), {spec.rows, spec.columns});
+  }
+
+  const checkpoint::WeightSource& weights_;
+  std::map<std::string, at::Tensor> shared_;
+};
+
+// Routers choose by what they read as it is.
+void check_no_transforms(const LinearSpec& router, const checkpoint::WeightSource& weights) {
+  const scheme::ModuleName name{router.name, "Router"};
+  for (const TransformLocation location : {TransformLocation::Input, TransformLocation::Output}) {
+    SWAGE_CHECK(!weights.transform(name, location, location == TransformLocation::Input ? router.columns : router.rows), Unsupported, "transform_config: ", router.name,
+                ": transforms of routers are not supported");
+  }
+}
+
+// heads x_TGE, each multiplied with the transform, if there is one.
+at::Tensor transformed_heads(const at::Tensor& x_TGE, const std::shared_ptr<const ops::Transform>& transform) { return transform ? transform->columns(x_TGE) : x_TGE; }
+
+// heads x_TGE on the grid of `quantization`, if there is one.
+at::Tensor quantized_heads(const at::Tensor& x_TGE, const std::optional<ActivationQuantization>& quantization) {
+  if (!quantization) return x_TGE;
+  const bool by_head = quantization->args.strategy == scheme::Strategy::AttnHead;
+  const at::Tensor rows = by_head ? x_TGE.reshape({-1, x_TGE.size(2)}) : x_TGE.reshape({x_TGE.size(0), -1});
+  return fake_quantize(rows, *quantization).view(x_TGE.sizes());
+}
+
+}  // namespace
+
+void load_transforms(Linear& linear, const checkpoint::WeightSource& weights) {
+  linear.input_transform = weights.transform({linear.name}, TransformLocation::Input, linear.columns);
+  linear.output_transform = weights.transform({linear.name}, TransformLocation::Output, linear.rows);
+}
+
+Linear load_linear(const LinearSpec& spec, const checkpoint::WeightSource& weights) { return WeightLoader(weights).load(spec); }
+
+// Takes one flow through operations. A value is let go of by the operation that reads it last, and changed in place if it was made on the way.
+class ProgramBlock::Pass {
+ public:
+  Pass(const ProgramBlock& block, Flow& flow) : block_(block), program_(block.program_), flow_(flow) { flow.values.resize(program_.values.size()); }
+
+  void run(size_t index) {
+    index_ = index;
+    const Operation& operation = block_.schedule_.operations[index];
+    const Node& node = program_.nodes[operation.node];
+    if (!std::holds_alternative<LinearNode>(node)) shared_ = {};
+    switch (operation.kind) {
+      case Operation::Kind::Run: return std::visit([this](const auto& one) { run(one); }, node);
+      case Operation::Kind::RunInto: return run_into(std::get<LinearNode>(node));
+      case Operation::Kind::Route: return route_input(std::get<ExpertsNode>(node));
+      case Operation::Kind::EnterExpert: return block_.enter_expert(std::get<ExpertsNode>(node), operation.expert, flow_);
+      case Operation::Kind::LeaveExpert: return leave_expert(std::get<ExpertsNode>(node), operation.expert);
+      case Operation::Kind::Finish: return finish(std::get<ExpertsNode>(node));
+    }
+  }
+
+ private:
+  bool is_last(Value value) const { return value != kStream && block_.schedule_.last_use[size_t(value)] == index_; }
+
+  // The value, which the operation reads.
+  at::Tensor read(Value value) {
+    if (value == kStream) return flow_.hidden_TD;
+    at::Tensor& kept = flow_.values[size_t(value)];
+    return is_last(value) ? std::move(kept) : kept;
+  }
+
+  // The same as the operation may change it.
+  at::Tensor take(Value value) {
+    const bool own = is_last(value) && made_here_.contains(value);
+    const at::Tensor x = read(value);
+    return own ? x : x.clone();
+  }
+
+  void make(Value value, at::Tensor x) {
+    if (value == kStream) flow_.hidden_TD = std::move(x);
+    else flow_.values[size_t(value)] = std::move(x);
+    made_here_.insert(value);
+  }
+
+  static at::Tensor heads_of(const at::Tensor& x, int64_t size) { return x.view({x.size(0), -1, size}); }
+
+  void run(const NormNode& node) {
+    const Norm& norm = block_.norms_[block_.schedule_.operations[index_].node];
+    if (node.norm.size == program_.values[size_t(node.in)].width) return make(node.out, norm(read(node.in)));
+    const at::Tensor x = take(node.in);
+    at::Tensor heads = heads_of(x, node.norm.size);
+    norm.apply_(heads);
+    make(node.out, x);
+  }
+
+  const Linear& linear(const LinearNode& node) const { return block_.linears[size_t(node.linear)]; }
+
+  void run(const LinearNode& node) {
+    if (shared_of_ != node.in) shared_ = {};
+    shared_of_ = node.in;
+    make(node.out, linear(node)(read(node.in), &shared_));
+  }
+
+  void run_into(const LinearNode& node) {
+    shared_ = {};
+    linear(node).add_to(flow_.hidden_TD, read(node.in));
+  }
+
+  void run(const SplitNode& node) {
+    const at::Tensor x = read(node.in), runs = x.view({x.size(0), node.groups, -1});
+    int64_t first = 0;
+    for (size_t i = 0; i < node.out.size(); ++i) {
+      make(node.out[i], runs.narrow(2, first, node.sizes[i]).contiguous().view({x.size(0), -1}));
+      first += node.sizes[i];
+    }
+  }
+
+  void run(const JoinNode& node) {
+    std::vector<at::Tensor> parts;
+    for (const Value value : node.in) {
+      const at::Tensor x = read(value);
+      const bool one = program_.values[size_t(value)].width * node.heads > program_.values[size_t(node.out)].width;
+      parts.push_back(one ? x.view({x.size(0), node.heads, -1}) : x.view({x.size(0), 1, -1}).expand({x.size(0), node.heads, x.size(1)}));
+    }
+    make(node.out, at::cat(parts, 2).view({parts[0].size(0), -1}));
+  }
+
+  void run(const RopeNode& node) {
+    const at::Tensor x = take(node.in);
+    at::Tensor heads = x.view({x.size(0), node.heads, -1});
+    block_.ropes_[size_t(node.table)]->rotate_(heads, flow_.position, node.first);
+    make(node.out, x);
+  }
+
+  void run(const AttentionNode& node) {
+    const Heads& heads = block_.heads_;
+    at::Tensor q_THE = transformed_heads(heads_of(read(node.query), node.head_size), heads.query_transform);
+    at::Tensor k_TGE = transformed_heads(heads_of(read(node.key), node.head_size), heads.key_transform);
+    at::Tensor v_TGE = heads_of(read(node.value), node.value_size);
+    if (flow_.attention_states != nullptr) *flow_.attention_states = {q_THE.transpose(0, 1), k_TGE.transpose(0, 1), v_TGE.transpose(0, 1)};
+    q_THE = quantized_heads(q_THE, heads.query);
+    k_TGE = quantized_heads(k_TGE, heads.key);
+    v_TGE = quantized_heads(v_TGE, heads.value);
+    const AttentionForm form{node.scale, node.window, node.softcap, heads.slopes_H, heads.sinks_H};
+    if (!flow_.cache) return make(node.out, attend(q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1), form));
+    SWAGE_CHECK(flow_.cache->tokens() == flow_.position, InvalidArgument, "the cache holds ", flow_.cache->tokens(),
+                " tokens, but the next one is at position ", flow_.position);
+    flow_.cache->append(k_TGE, v_TGE);
+    make(node.out, attend(q_THE, flow_.cache->keys_HTE, flow_.cache->values_HTE, form));
+  }
+
+  void run(const ActivateNode& node) {
+    at::Tensor x = take(node.in);
+    activate_(x, node.activation);
+    make(node.out, std::move(x));
+  }
+
+  void run(const GateNode& node) {
+    at::Tensor x = take(node.gate);
+    if (x.size(1) == 1 && program_.values[size_t(node.up)].width > 1) {
+      activate_(x, node.activation);
+      return make(node.out, take(node.up).mul_(x));
+    }
+    activate_gated_(x, read(node.up), node.activation);
+    make(node.out, std::move(x));
+  }
+
+  void run(const ScaleNode& node) { make(node.out, take(node.in).mul_(node.factor)); }
+  void run(const ClampNode& node) { make(node.out, take(node.in).clamp_(-node.limit, node.limit)); }
+  void run(const AddNode& node) { flow_.hidden_TD.add_(read(node.in)); }
+  void run(const ExpertsNode& node) { throw Error(ErrorKind::Internal, node.router.name + ": a mixture is run expert by expert"); }
+
+  void route_input(const ExpertsNode& node) {
+    flow_.mlp_input_TD = read(node.in);
+    if (is_last(node.in)) flow_.values[size_t(node.in)] = flow_.mlp_input_TD;  // it becomes the stage's input
+    flow_.input_expert = -1;
+    route(flow_, block_.router_);
+  }
+
+  void leave_expert(const ExpertsNode& node, int expert) {
+    accumulate_expert(flow_, block_.linears[size_t(node.experts[size_t(expert)].down)], expert);
+  }
+
+  void finish(const ExpertsNode& node) {
+    make(node.out, flow_.accumulated_TD);
+    end_routing(flow_);
+  }
+
+  const ProgramBlock& block_;
+  const BlockProgram& program_;
+  Flow& flow_;
+  size_t index_ = 0;
+  SharedInput shared_;
+  Value shared_of_ = -1;
+  std::set<Value> made_here_;
+};
+
+ProgramBlock::ProgramBlock(const BlockProgram& program, const checkpoint::WeightSource& weights, RopeTables ropes)
+    : program_(program), ropes_(std::move(ropes)), norms_(program.nodes.size()) {
+  for (size_t n = 0; n < program_.nodes.size(); ++n) {
+    const Node& node = program_.nodes[n];
+    if (const auto* norm = std::get_if<NormNode>(&node)) norms_[n] = Norm(norm->norm, weights);
+    if (const auto* attention = std::get_if<AttentionNode>(&node)) load_heads(*attention, weights);
+    if (const auto* experts = std::get_if<ExpertsNode>(&node)) load_router(*experts, weights);
+  }
+  WeightLoader loader(weights);
+  for (const LinearSpec& linear : program_.linears) linears.push_back(loader.load(linear));
+  reschedule();
+}
+
+void ProgramBlock::load_heads(const AttentionNode& node, const checkpoint::WeightSource& weights) {
+  const std::string& name = node.name;
+  heads_.query = load_head_quantization(weights.input_quantization(name), name + ".q_scale", node.heads, weights);
+  heads_.key = load_head_quantization(weights.kv_cache_quantization(), name + ".k_scale", node.kv_heads, weights);
+  heads_.value = load_head_quantization(weights.kv_cache_quantization(), name + ".v_scale", node.kv_heads, weights);
+  heads_.query_transform = weights.transform({name, kAttentionClass}, TransformLocation::Queries, node.head_size);
+  heads_.key_transform = weights.transform({name, kAttentionClass}, TransformLocation::KeyCache, node.head_size);
+  if (!node.sinks.empty()) heads_.sinks_H = load_shaped(weights, node.sinks, {node.heads});
+  if (node.alibi != 0) heads_.slopes_H = alibi_slopes(node.heads).mul_(node.alibi);
+}
+
+void ProgramBlock::load_router(const ExpertsNode& node, const checkpoint::WeightSource& weights) {
+  check_no_transforms(node.router, weights);
+  router_ = {load_shaped(weights, node.router.name + ".weight", {node.router.rows, node.router.columns}), {}, {}};
+  if (node.router.bias) router_.bias_E = load_shaped(weights, node.router.name + ".bias", {node.router.rows});
+  if (!node.router_bias.empty()) router_.choice_E = load_shaped(weights, node.router_bias, {node.router.rows});
+}
+
+void ProgramBlock::reschedule() {
+  schedule_ = schedule_of(program_);
+  stages = schedule_.stages;
+  const ExpertsNode* experts = program_.experts();
+  router_.rules = experts;
+}
+
+void ProgramBlock::run(size_t first, size_t end, size_t next, Flow& flow) const {
+  Pass pass(*this, flow);
+  for (size_t i = first; i < end; ++i) pass.run(i);
+  if (next >= stages.size()) {
+    flow.input_TI = at::Tensor();
+    return;
+  }
+  const Value input = stages[next].input;
+  flow.input_value = input;
+  if (input < 0) return;  // an expert's, which is there
+  if (input == kStream) {
+    flow.input_TI = flow.hidden_TD;
+    return;
+  }
+  at::Tensor& made = flow.values[size_t(input)];
+  flow.input_TI = schedule_.last_stage[size_t(input)] > int(next) ? made : std::move(made);
+}
+
+void ProgramBlock::begin(Flow& flow) const {
+  flow.values.assign(program_.values.size(), {});
+  run(0, schedule_.first[0], 0, flow);
+}
+
+void ProgramBlock::step(int s, Flow& flow) const {
+  SWAGE_CHECK(s >= 0 && s < static_cast<int>(stages.size()), Internal, "a block of ", stages.size(), " stages was asked for stage ", s);
+  const Value input = stages[size_t(s)].input;
+  if (input > kStream) {
+    flow.values.resize(program_.values.size());
+    at::Tensor& value = flow.values[size_t(input)];
+    if (!value.defined()) value = std::move(flow.input_TI);
+    flow.input_TI = at::Tensor();
+  }
+  run(schedule_.first[size_t(s)], schedule_.end_of(size_t(s)), size_t(s) + 1, flow);
+}
+
+at::Tensor ProgramBlock::inner(const ExpertsNode& node, int expert, const at::Tensor& x) const {
+  const Expert& one = node.experts[size_t(expert)];
+  SharedInput input;
+  at::Tensor out = linears[size_t(one.gate)](x, &input);
+  activate_gated_(out, linears[size_t(one.up)](x, &input), node.activation);
+  return out;
+}
+
+void ProgramBlock::enter_expert(const ExpertsNode& node, int expert, Flow& flow) const {
+  if (flow.all_tokens_to_experts) {
+    flow.input_TI = inner(node, expert, flow.mlp_input_TD);
+    return;
+  }
+  const at::Tensor rows = flow.routed_rows_of(expert);
+  flow.input_expert = expert;
+  if (rows.size(0) == 0) {
+    flow.input_TI = flow.mlp_input_TD.new_empty({0, linears[size_t(node.experts[size_t(expert)].down)].columns});
+    return;
+  }
+  flow.input_TI = inner(node, expert, flow.mlp_input_TD.index_select(0, rows));
+}
+
+const ExpertsNode& ProgramBlock::mixture() const {
+  const ExpertsNode* experts = program_.experts();
+  SWAGE_CHECK(experts != nullptr, Internal, linears.empty() ? std::string("a block") : linears[0].name, ": its block has no experts");
+  return *experts;
+}
+
+at::Tensor ProgramBlock::expert_output(int expert, const at::Tensor& x_TD) const {
+  const ExpertsNode& node = mixture();
+  SWAGE_CHECK(expert >= 0 && expert < static_cast<int>(node.experts.size()), Internal, "expert ", expert, " of ", node.experts.size());
+  return linears[size_t(node.experts[size_t(expert)].down)](inner(node, expert, x_TD));
+}
+
+void ProgramBlock::keep_experts(const std::vector<int64_t>& kept) {
+  const int64_t experts = static_cast<int64_t>(mixture().experts.size());
+  for (size_t i = 0; i < kept.size(); ++i) {
+    SWAGE_CHECK(kept[i] >= 0 && kept[i] < experts && (i == 0 || kept[i - 1] < kept[i]), Internal, "expert ", kept[i], " is to be kept of ", experts);
+  }
+  std::vector<size_t> source(linears.size());  // of each linear's weights
+  std::iota(source.begin(), source.end(), size_t{0});
+  for (size_t e = 0; e < kept.size(); ++e) {
+    const Expert &to = mixture().experts[e], &from = mixture().experts[size_t(kept[e])];
+    source[size_t(to.gate)] = size_t(from.gate);
+    source[size_t(to.up)] = size_t(from.up);
+    source[size_t(to.down)] = size_t(from.down);
+  }
+  std::vector<Linear> left;
+  for (size_t i = 0; i < linears.size(); ++i) {
+    if (program_.linears[i].expert >= int(kept.size())) continue;
+    left.push_back(std::move(linears[source[i]]));  // experts move down only, so that it is still there
+    left.back().name = program_.linears[i].name;
+  }
+  linears = std::move(left);
+  graph::keep_experts(program_, int64_t(kept.size()));
+  const at::Tensor rows = at::tensor(kept, at::kLong).to(router_.weight_ED.device());
+  for (at::Tensor* tensor : {&router_.weight_ED, &router_.bias_E, &router_.choice_E}) {
+    if (tensor->defined()) *tensor = tensor->index_select(0, rows);
+  }
+  reschedule();
+}
+
+void ProgramBlock::route_again(Flow& flow) const {
+  SWAGE_CHECK(flow.mlp_input_TD.defined(), Internal, "a flow that is not at the MLP's input was to be routed");
+  mixture();
+  route(flow, router_);
+}
+
+}  // namespace swage::model
