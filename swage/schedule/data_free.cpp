@@ -16,12 +16,19 @@ namespace {
 // Values of tensor `name` of the source as the model has them.
 at::Tensor as_in_model(const Run& run, const std::string& name, const at::Tensor& values) { return run.rotated ? run.rotated->rotate(name, values) : values; }
 
+// A tensor of the source as it lies in its file; doubles as floats, which is what is calculated with.
+at::Tensor stored_values(const Run& run, const std::string& name) {
+  run.reader.note(name);
+  const at::Tensor values = run.reader.view(name);
+  return values.scalar_type() == at::kDouble ? values.to(at::kFloat) : values;
+}
+
 // "3.gate_proj" of experts that are stored as one tensor: gate_up_proj [E, 2I, D] and down_proj [E, D, I].
 at::Tensor weight_of_expert(const Run& run, const std::string& experts, const std::string& module) {
   const std::string projection = module.substr(module.find('.') + 1);
   const bool down = projection == "down_proj";
   const std::string name = experts + (down ? "down_proj" : "gate_up_proj");
-  const at::Tensor whole = run.reader.view(name)[std::stoll(module)];
+  const at::Tensor whole = stored_values(run, name)[std::stoll(module)];
   const int64_t half = whole.size(0) / 2;
   return as_in_model(run, name, down ? whole : whole.narrow(0, projection == "gate_proj" ? 0 : half, half));
 }
@@ -30,7 +37,7 @@ at::Tensor weight_of_expert(const Run& run, const std::string& experts, const st
 at::Tensor weight_of(const Run& run, const std::string& module) {
   const std::string name = module + ".weight";
   const io::TensorSpec* stored = run.reader.find(name);
-  if (stored != nullptr && is_plain_float(stored->dtype) && run.reader.find(name + "_scale") == nullptr) return as_in_model(run, name, run.reader.view(name));
+  if (stored != nullptr && is_plain_float(stored->dtype) && run.reader.find(name + "_scale") == nullptr) return as_in_model(run, name, stored_values(run, name));
   const size_t cut = module.find(".experts.");
   const bool fused = stored == nullptr && cut != std::string::npos && run.weights.shape(name).empty();
   return fused ? weight_of_expert(run, module.substr(0, cut) + ".experts.", module.substr(cut + 9)) : run.weights.load(name);
