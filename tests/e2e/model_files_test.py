@@ -155,6 +155,24 @@ class ModelFiles(EndToEnd):
         self.assertEqual(code, 1, err)
         self.assertLess(len(err), 4000)
 
+    def test_time_grows_with_the_size_and_no_faster(self):
+        """Each took minutes once, by its square."""
+        recipe, config = self.folder / "recipe.yaml", self.source / "config.json"
+        group = "q:\n  q:\n    QuantizationModifier:\n      targets: [Linear]\n      scheme: W4A16\n      group_size: 16\n      ignore: ["
+        patterns = [f"re:(lm_head|model[.]layers[.]{number % 2}[.]mlp[.].*|nothing{number})$" for number in range(1000)]
+        recipe.write_text(group + ", ".join(f'"{pattern}"' for pattern in [*patterns, "re:lm_head"]) + "]\n")
+        code, err = self.polite("compress", self.source, "-o", self.out, "--recipe", recipe, "--no-check")
+        self.assertEqual(code, 0, err)
+        recipe.write_text("".join(f"key{number}: {number}\n" for number in range(200_000)))
+        code, err = self.polite("compress", self.source, "-o", self.out, "--overwrite", "--recipe", recipe)
+        self.assertEqual(code, 2, err)
+        value = json.loads(config.read_text())
+        value.update({f"k{number}": number for number in range(300_000)})
+        config.write_text(json.dumps(value))
+        code, err = self.polite("compress", self.source, "-o", self.out, "--overwrite", *RTN)
+        self.assertEqual(code, 0, err)
+        self.assertEqual(json.loads((self.out / "config.json").read_text())["k299999"], 299_999)
+
     def test_sources_of_doubles(self):
         draw = random.Random(3)
         path = self.source / "model.safetensors"
