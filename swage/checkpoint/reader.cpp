@@ -60,15 +60,10 @@ struct Reader::State {
   }
 
   void settle_head() {
-    try {
-      const TiedHead head = find_tied_head(*config, files);
-      if (!head.same.empty()) files.hide(head.same);
-      if (head.differs) untie(*config);
-      if (!head.warning.empty()) warnings.push_back(head.warning);
-    } catch (Error& e) {
-      e.add_context((files.folder() / kConfigName).string());
-      throw;
-    }
+    const TiedHead head = find_tied_head(*config, files);
+    if (!head.same.empty()) files.hide(head.same);
+    if (head.differs) untie(*config);
+    if (!head.warning.empty()) warnings.push_back(head.warning);
   }
 
   // Spec and bytes of a tensor that must be there.

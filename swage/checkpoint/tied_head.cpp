@@ -24,10 +24,14 @@ bool ties_by_default(const Json& config) {
   return type != nullptr && type->is_string() && std::find(kTypes.begin(), kTypes.end(), type->as_string()) != kTypes.end();
 }
 
+// Where it is no boolean, those who build the model of it say so.
 bool says_tied(const Json& config) {
+  const auto flag = [](const Json& object, bool fallback) {
+    const Json* value = object.find(kKey);
+    return value != nullptr && value->is_bool() ? value->as_bool() : fallback;
+  };
   const Json* text = config.find("text_config");
-  const bool inner = text != nullptr && text->is_object() && text->get_bool(kKey, false);
-  return config.get_bool(kKey, inner || ties_by_default(config));
+  return flag(config, (text != nullptr && flag(*text, false)) || ties_by_default(config));
 }
 
 bool equal_tables(const io::CheckpointFiles& files, const io::TensorSpec& a, const io::TensorSpec& b) {
