@@ -158,7 +158,7 @@ class ModelFiles(EndToEnd):
     def test_time_grows_with_the_size_and_no_faster(self):
         """Each took minutes once, by its square."""
         recipe, config = self.folder / "recipe.yaml", self.source / "config.json"
-        group = "q:\n  q:\n    QuantizationModifier:\n      targets: [Linear]\n      scheme: W4A16\n      group_size: 16\n      ignore: ["
+        group = "q_stage:\n  q_modifiers:\n    QuantizationModifier:\n      targets: [Linear]\n      scheme: W4A16\n      group_size: 16\n      ignore: ["
         patterns = [f"re:(lm_head|model[.]layers[.]{number % 2}[.]mlp[.].*|nothing{number})$" for number in range(1000)]
         recipe.write_text(group + ", ".join(f'"{pattern}"' for pattern in [*patterns, "re:lm_head"]) + "]\n")
         code, err = self.polite("compress", self.source, "-o", self.out, "--recipe", recipe, "--no-check")
