@@ -2,7 +2,6 @@
 set(SWAGE_DEPS ${PROJECT_SOURCE_DIR}/.deps CACHE PATH "where tools/deps unpacked the wheels")
 
 find_package(Threads REQUIRED)
-find_package(nlohmann_json 3.11 REQUIRED)
 find_package(yaml-cpp 0.7 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
 find_package(spdlog 1.10 REQUIRED)

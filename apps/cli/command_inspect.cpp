@@ -5,6 +5,7 @@
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
 #include "apps/cli/text.h"
+#include "swage/base/printable.h"
 
 namespace swage::cli {
 namespace {
@@ -26,7 +27,7 @@ void print_modules(const Json& modules) {
   std::printf("%-*s  %-16s  %-12s  %10s  %6s  %7s\n", int(width), "module", "shape", "scheme", "size", "bits", "error");
   for (const Json& module : modules.as_array()) {
     const Json* error = module.find("relative_error");
-    std::printf("%-*s  %-16s  %-12s  %10s  %6s  %7s\n", int(width), module.at("name").as_string().c_str(), shape_of(module).c_str(),
+    std::printf("%-*s  %-16s  %-12s  %10s  %6s  %7s\n", int(width), printable(module.at("name").as_string()).c_str(), shape_of(module).c_str(),
                 module.at("scheme").as_string().c_str(), bytes_text(module.at("bytes").as_int()).c_str(),
                 number_text(module.get_double("bits_per_weight", 0), 2).c_str(),
                 error == nullptr ? "" : (number_text(100 * error->as_double(), 1) + " %").c_str());

@@ -6,7 +6,9 @@
 
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
+
+#include "swage/base/error.h"
+#include "swage/base/file.h"
 
 namespace swage::cli {
 namespace {
@@ -24,10 +26,13 @@ std::string variable(const char* name) {
 }
 
 std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
+  constexpr uint64_t kMaxBytes = 64 << 10;
+  try {
+    const std::string text = read_regular_file(path, kMaxBytes);
+    return text.substr(0, text.find('\n'));
+  } catch (const Error&) {
+    return {};  // most people have none
+  }
 }
 
 }  // namespace
@@ -50,6 +55,7 @@ HubSettings hub_settings() {
 const std::atomic<bool>& catch_interrupts() {
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
+  std::signal(SIGPIPE, SIG_IGN);  // who reads the progress may stop reading; the run goes on
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit then shows as a failed write, which names the file
   return interrupted;
 }

@@ -9,6 +9,7 @@
 
 #include "apps/cli/environment.h"
 #include "apps/cli/text.h"
+#include "swage/base/printable.h"
 
 namespace swage::cli {
 namespace {
@@ -26,7 +27,7 @@ std::string describe(const ProgressEvent& event) {
   text += "  " + seconds_text(event.elapsed_seconds);
   if (event.eta_seconds >= 0) text += cat("  ETA ", seconds_text(event.eta_seconds));
   if (event.rss_bytes > 0) text += "  " + bytes_text(event.rss_bytes);
-  return text;
+  return printable(text);
 }
 
 void show_live(const ProgressEvent& event) {
@@ -52,7 +53,8 @@ Context make_context(const Common& common) {
   context.seed = common.seed;
   context.threads = common.threads;
   context.cancel = &catch_interrupts();
-  context.log = [logger](Severity severity, const std::string& message) {
+  context.log = [logger](Severity severity, const std::string& text) {
+    const std::string message = printable(text);  // names come from files
     end_progress();
     if (severity == Severity::Warning) {
       logger->warn("warning: {}", message);

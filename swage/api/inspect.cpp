@@ -1,11 +1,10 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <optional>
-#include <sstream>
 
+#include "swage/base/file.h"
 #include "swage/io/checkpoint_files.h"
 #include "swage/scheme/config_json.h"
 #include "swage/scheme/describe.h"
@@ -26,14 +25,6 @@ struct Module {
   std::string scheme = "float";
   bool is_transform = false;  // a matrix for activations, which is no weight of the model
 };
-
-Json read_json(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  SWAGE_CHECK(file.good(), Io, path.string(), ": cannot be read");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return parse_json(text.str(), path.string());
-}
 
 std::map<std::string, Module> group_by_module(const io::CheckpointFiles& files) {
   std::map<std::string, Module> modules;
@@ -84,8 +75,8 @@ int64_t count_of(const std::vector<int64_t>& shape) {
 std::map<std::string, double> reported_errors(const fs::path& folder) {
   std::map<std::string, double> errors;
   const fs::path path = folder / "swage_report.json";
-  if (!fs::exists(path)) return errors;
-  const Json report = read_json(path);
+  if (!is_there(path)) return errors;
+  const Json report = read_json_file(path);
   if (const Json* modules = report.find("modules")) {
     for (const Json& module : modules->as_array()) errors[module.at("name").as_string()] = module.get_double("relative_error", 0);
   }
@@ -159,7 +150,7 @@ bool ends_with_one_of(const std::string& name, const std::vector<std::string>& s
 Json inspect(const std::string& model_folder) {
   const fs::path folder = model_folder;
   const io::CheckpointFiles files(folder);
-  const Json config = read_json(folder / "config.json");
+  const Json config = read_json_file(folder / "config.json");
   std::optional<scheme::SchemeMatcher> matcher;
   std::vector<std::string> transform_suffixes;
   Json out = Json::object();

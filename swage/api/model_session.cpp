@@ -1,6 +1,7 @@
 #include "swage/api/model_session.h"
 
 #include "swage/api/guard.h"
+#include "swage/model/unread_tensors.h"
 #include "swage/ops/device.h"
 
 namespace swage::api {
@@ -18,7 +19,12 @@ ModelSession::ModelSession(const std::string& folder_or_id, const HubSettings& h
       reader(folder),
       weights(reader, ops::to_torch(context.device)),
       model(model::make_model(reader.config(), weights, ops::to_torch(context.device))),
-      tokenizer(folder) {}
+      tokenizer(folder) {
+  for (const std::string& warning : reader.warnings()) context.log(Severity::Warning, warning);
+  const auto is_known = [this](const std::string& name) { return weights.describes_quantization(name); };
+  const std::string unread = model::unread_warning(model::unread_tensors(*model, reader.tensors(), is_known));
+  if (!unread.empty()) context.log(Severity::Warning, unread);
+}
 
 }  // namespace swage::api
 

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "swage/base/printable.h"
+
 namespace swage {
 
 std::string_view name_of(ErrorKind kind) {
@@ -17,11 +19,8 @@ std::string_view name_of(ErrorKind kind) {
   return "Internal";
 }
 
-Error::Error(ErrorKind kind, std::string message)
-    : std::runtime_error(message), kind_(kind), text_(std::move(message)) {}
+Error::Error(ErrorKind kind, std::string message) : std::runtime_error(""), kind_(kind), text_(one_line(message, kMostBytes)) {}
 
-void Error::add_context(std::string_view doing) {
-  text_ = cat(doing, ": ", text_);
-}
+void Error::add_context(std::string_view doing) { text_ = one_line(cat(doing, ": ", text_), kMostBytes); }
 
 }  // namespace swage

@@ -1,5 +1,6 @@
 // Errors of swage: one exception type with a kind, a message, and context added on the way up.
 #pragma once
+#include <cstddef>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -33,12 +34,14 @@ class Error : public std::runtime_error {
   Error(ErrorKind kind, std::string message);
 
   ErrorKind kind() const { return kind_; }
-  // Message with context, outermost first: "compressing layer 3: q_proj: not finite".
+  // Message with context, outermost first: "compressing layer 3: q_proj: not finite". One line that a terminal can show, whatever
+  // the names in it hold, of a few hundred words at most.
   const char* what() const noexcept override { return text_.c_str(); }
   // Says what was being done when the error passed through; call it, then rethrow.
   void add_context(std::string_view doing);
 
  private:
+  static constexpr size_t kMostBytes = 2000;
   ErrorKind kind_;
   std::string text_;
 };

@@ -6,11 +6,27 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <optional>
+#include <sstream>
 #include <string>
 
+#include "swage/base/error.h"
+#include "swage/base/file.h"
+
 namespace swage {
+namespace {
+
+// A file that the kernel writes; empty where there is none.
+std::istringstream system_file(const char* path) {
+  constexpr uint64_t kMaxBytes = uint64_t{1} << 20;
+  try {
+    return std::istringstream(read_regular_file(path, kMaxBytes));
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+}  // namespace
 
 int64_t peak_rss_bytes() {
   rusage usage{};
@@ -19,7 +35,7 @@ int64_t peak_rss_bytes() {
 }
 
 int64_t current_rss_bytes() {
-  std::ifstream statm("/proc/self/statm");
+  std::istringstream statm = system_file("/proc/self/statm");
   int64_t size = 0, resident = 0;
   statm >> size >> resident;
   return resident * int64_t(sysconf(_SC_PAGESIZE));
@@ -29,7 +45,7 @@ namespace {
 
 // The first number of a file such as memory.max; nothing if it holds none ("max").
 std::optional<uint64_t> number_in(const char* path) {
-  std::ifstream file(path);
+  std::istringstream file = system_file(path);
   uint64_t number = 0;
   return file >> number ? std::optional(number) : std::nullopt;
 }
@@ -38,7 +54,7 @@ std::optional<uint64_t> number_in(const char* path) {
 
 uint64_t available_memory_bytes() {
   uint64_t available = 0;
-  std::ifstream meminfo("/proc/meminfo");
+  std::istringstream meminfo = system_file("/proc/meminfo");
   for (std::string line; std::getline(meminfo, line);) {
     if (line.starts_with("MemAvailable:")) available = std::strtoull(line.c_str() + 13, nullptr, 10) * 1024;
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <set>
 
 #include "swage/base/error.h"
 #include "swage/base/utf8.h"
@@ -46,14 +47,15 @@ class Converter {
       return out;
     }
     if (!node.IsMap()) return Json();
-    Json out = Json::object();
+    Json::Object out;
+    std::set<std::string> keys;
     for (const auto& member : node) {
       SWAGE_CHECK(member.first.IsScalar(), CorruptData, source_, ": a key on line ", member.first.Mark().line + 1, " is not a plain word");
       const std::string key = member.first.Scalar();
-      SWAGE_CHECK(out.find(key) == nullptr, CorruptData, source_, ": key \"", key, "\" appears twice");
-      out.set(key, convert(member.second, depth + 1));
+      SWAGE_CHECK(keys.insert(key).second, CorruptData, source_, ": key \"", key, "\" appears twice");
+      out.emplace_back(key, convert(member.second, depth + 1));
     }
-    return out;
+    return Json(std::move(out));
   }
 
  private:

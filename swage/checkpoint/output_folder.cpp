@@ -26,8 +26,11 @@ namespace fs = std::filesystem;
 fs::path resolved(const fs::path& target) {
   SWAGE_CHECK(!target.empty(), InvalidArgument, "the output folder's name is empty");
   std::error_code error;
-  fs::path path = fs::weakly_canonical(fs::absolute(target, error), error);
+  const fs::path written = fs::absolute(target, error);
+  fs::path path = fs::weakly_canonical(written, error);
   SWAGE_CHECK(!error, Io, target.string(), ": cannot resolve: ", error.message());
+  const bool dangling = fs::is_symlink(fs::symlink_status(path.has_filename() ? path : path.parent_path(), error));
+  SWAGE_CHECK(!dangling, InvalidArgument, target.string(), ": is a link that leads nowhere; remove it, or make the folder it leads to");
   if (!path.has_filename()) path = path.parent_path();
   SWAGE_CHECK(path.has_filename(), InvalidArgument, target.string(), ": cannot be an output folder");
   return path;
@@ -50,7 +53,7 @@ std::string identity_of(const fs::path& folder) {
 OutputFolder::OutputFolder(const fs::path& target, bool overwrite)
     : target_(resolved(target)), overwrite_(overwrite), work_(work_of(target_)), temporary_(work_ / "output") {
   tidy(target_);
-  check_target();
+  check_target(target_, overwrite_);
   try {
     make_parents();
     take_work_folder();
@@ -89,14 +92,15 @@ fs::path OutputFolder::unfinished_work(const fs::path& target) {
   return fs::exists(journal_of(work), ignored) ? work : fs::path();
 }
 
-void OutputFolder::check_target() const {
+void OutputFolder::check_target(const fs::path& target, bool overwrite) {
   std::error_code error;
-  const fs::file_status status = fs::status(target_, error);
+  const fs::path path = resolved(target);
+  const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) return;
-  SWAGE_CHECK(fs::is_directory(status), InvalidArgument, target_.string(), ": exists and is not a folder");
-  const bool empty = fs::is_empty(target_, error);
-  SWAGE_CHECK(!error, Io, target_.string(), ": cannot list the folder: ", error.message());
-  SWAGE_CHECK(empty || overwrite_, InvalidArgument, target_.string(), ": the output folder exists and is not empty; --overwrite replaces it");
+  SWAGE_CHECK(fs::is_directory(status), InvalidArgument, target.string(), ": exists and is not a folder");
+  const bool empty = fs::is_empty(path, error);
+  SWAGE_CHECK(!error, Io, target.string(), ": cannot list the folder: ", error.message());
+  SWAGE_CHECK(empty || overwrite, InvalidArgument, target.string(), ": the output folder exists and is not empty; --overwrite replaces it");
 }
 
 void OutputFolder::make_parents() {
@@ -215,7 +219,7 @@ void OutputFolder::check_space(uint64_t bytes) const {
 }
 
 void OutputFolder::commit() {
-  check_target();
+  check_target(target_, overwrite_);
   io::sync_folder(temporary_);
   if (holds_unfinished_run()) {
     const io::FileDescriptor finished(work_ / "finished", O_WRONLY | O_CREAT | O_TRUNC);

@@ -43,6 +43,8 @@ class OutputFolder {
   // new one in one step, then deleted.
   void commit();
 
+  // Error(InvalidArgument) as the constructor has it for a target, before there is anything to write.
+  static void check_target(const std::filesystem::path& target, bool overwrite);
   // The work folder of a run that was stopped and can be gone on with; empty if there is none.
   static std::filesystem::path unfinished_work(const std::filesystem::path& target);
   // Removes what a dead run left that cannot be gone on with: its result is in place, or it had finished nothing.
@@ -51,7 +53,6 @@ class OutputFolder {
  private:
   static std::filesystem::path work_of(const std::filesystem::path& target);
   static std::filesystem::path journal_of(const std::filesystem::path& work) { return work / "journal"; }
-  void check_target() const;
   void make_parents();
   void take_work_folder();
   bool try_lock();

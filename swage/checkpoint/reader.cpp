@@ -8,8 +8,10 @@
 #include <utility>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
+#include "swage/checkpoint/read_log.h"
+#include "swage/checkpoint/tied_head.h"
 #include "swage/io/checkpoint_files.h"
-#include "swage/io/file_descriptor.h"
 
 namespace swage::checkpoint {
 namespace {
@@ -37,13 +39,11 @@ constexpr std::pair<io::Dtype, at::ScalarType> kTypes[] = {
 };
 
 constexpr const char* kConfigName = "config.json";
-constexpr uint64_t kMaxConfigBytes = uint64_t{64} << 20;
 
 std::optional<Json> read_config(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / kConfigName;
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return std::nullopt;
-  Json config = parse_json(io::read_file(path, kMaxConfigBytes), path.string());
+  if (!is_there(path)) return std::nullopt;
+  Json config = read_json_file(path);
   SWAGE_CHECK(config.is_object(), CorruptData, path.string(), ": expected a JSON object");
   return config;
 }
@@ -55,7 +55,16 @@ bool aligned(const void* data, at::ScalarType type) {
 }  // namespace
 
 struct Reader::State {
-  explicit State(const std::filesystem::path& folder) : files(folder), config(read_config(folder)) {}
+  State(const std::filesystem::path& folder, ReadLog* read_log) : files(folder), config(read_config(folder)), log(read_log), warnings(files.warnings()) {
+    if (config) settle_head();
+  }
+
+  void settle_head() {
+    const TiedHead head = find_tied_head(*config, files);
+    if (!head.same.empty()) files.hide(head.same);
+    if (head.differs) untie(*config);
+    if (!head.warning.empty()) warnings.push_back(head.warning);
+  }
 
   // Spec and bytes of a tensor that must be there.
   std::pair<const io::TensorSpec*, std::string_view> get(const std::string& name) const {
@@ -65,13 +74,17 @@ struct Reader::State {
 
   io::CheckpointFiles files;
   std::optional<Json> config;
+  ReadLog* log;
+  std::vector<std::string> warnings;
 };
 
-Reader::Reader(const std::filesystem::path& folder) : state_(std::make_unique<State>(folder)) {}
+Reader::Reader(const std::filesystem::path& folder, ReadLog* log) : state_(std::make_unique<State>(folder, log)) {}
 Reader::~Reader() = default;
 Reader::Reader(Reader&&) noexcept = default;
 
 const std::filesystem::path& Reader::folder() const { return state_->files.folder(); }
+
+const std::vector<std::string>& Reader::warnings() const { return state_->warnings; }
 
 const Json& Reader::config() const {
   SWAGE_CHECK(state_->config.has_value(), Io, (folder() / kConfigName).string(), ": no such file");
@@ -80,8 +93,24 @@ const Json& Reader::config() const {
 
 const std::vector<io::TensorSpec>& Reader::tensors() const { return state_->files.tensors(); }
 const io::TensorSpec* Reader::find(const std::string& name) const { return state_->files.find(name); }
-std::string_view Reader::bytes(const std::string& name) const { return state_->files.bytes(name); }
-void Reader::read_bytes(const std::string& name, uint64_t offset, char* to, uint64_t count) const { state_->files.read_at(name, offset, to, count); }
+std::vector<std::filesystem::path> Reader::files() const { return state_->files.files(); }
+
+std::string_view Reader::bytes(const std::string& name) const {
+  note(name);
+  return state_->files.bytes(name);
+}
+
+void Reader::read_bytes(const std::string& name, uint64_t offset, char* to, uint64_t count) const {
+  state_->files.read_at(name, offset, to, count);
+  if (state_->log != nullptr) state_->log->note(name, offset, {to, count});
+}
+
+void Reader::note(const std::string& name) const {
+  if (state_->log == nullptr) return;
+  const std::string_view bytes = state_->files.bytes(name);
+  if (!state_->log->knows(name, 0, bytes.size())) state_->log->note(name, 0, bytes);
+}
+
 std::pair<size_t, uint64_t> Reader::position_of(const std::string& name) const { return state_->files.position_of(name); }
 void Reader::prefetch(const std::string& name) const { state_->files.prefetch(name); }
 void Reader::prefetch(const std::string& name, uint64_t offset, uint64_t count) const { state_->files.prefetch(name, offset, count); }
@@ -91,6 +120,7 @@ at::Tensor Reader::read(const std::string& name) const {
   const auto [spec, bytes] = state_->get(name);
   at::Tensor tensor = at::empty(readable_shape(*spec), scalar_type_of(spec->dtype));
   if (!bytes.empty()) std::memcpy(tensor.mutable_data_ptr(), bytes.data(), bytes.size());
+  if (state_->log != nullptr) state_->log->note(name, 0, {static_cast<const char*>(tensor.const_data_ptr()), bytes.size()});
   return tensor;
 }
 

@@ -12,6 +12,7 @@
 #include "swage/convert/convert_plan.h"
 #include "swage/resolve/output.h"
 #include "swage/report/report.h"
+#include "swage/resolve/source.h"
 
 namespace swage::pipeline {
 namespace {
@@ -26,19 +27,18 @@ void check_folders(const ConvertJob& job) {
   const fs::path inside = source.lexically_relative(target);
   SWAGE_CHECK(inside.empty() || *inside.begin() == "..", InvalidArgument, job.target.string(),
               ": the output folder holds the source model, which is never overwritten; give another folder");
-  const bool occupied = fs::is_directory(target, error) && !fs::is_empty(target, error);
-  SWAGE_CHECK(job.overwrite || !occupied, InvalidArgument, job.target.string(), ": the output folder exists and is not empty; --overwrite replaces it");
+  checkpoint::OutputFolder::check_target(job.target, job.overwrite);
 }
 
 class Conversion {
  public:
   Conversion(const ConvertJob& job, const Context& context)
-      : job_(job), context_(context), reader_(job.source), weights_(reader_), plan_(plan_conversion(job, reader_, weights_)) {}
+      : job_(job), context_(context), source_(job.source), reader_(source_.reader()), weights_(reader_), plan_(plan_conversion(job, reader_, weights_)) {}
 
   Json run() {
-    for (const std::string& warning : plan_.warnings) context_.log(Severity::Warning, warning);
+    for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
     checkpoint::Writer writer(job_.target, plan_.tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
-    write_converted_files(job_, reader_, weights_, plan_, writer);
+    write_converted_files(job_, source_, weights_, plan_, writer);
     for (const std::string& name : plan_.copied) {
       context_.check_cancelled();
       writer.put_bytes(name, reader_.bytes(name));
@@ -51,6 +51,7 @@ class Conversion {
     }
     writer.close_shards();
     check(writer.temporary());
+    source_.check_unchanged();
     writer.finish();
     return report();
   }
@@ -132,6 +133,12 @@ class Conversion {
     context_.progress(event);
   }
 
+  std::vector<std::string> warnings() const {
+    std::vector<std::string> out = source_.warnings();
+    out.insert(out.end(), plan_.warnings.begin(), plan_.warnings.end());
+    return out;
+  }
+
   Json report() const {
     std::set<std::string> formats;
     for (const ConvertedModule& module : plan_.modules) formats.insert(scheme::format_of(*weights_.quantized_scheme(module.name)));
@@ -139,7 +146,7 @@ class Conversion {
     for (const std::string& format : formats) from += (from.empty() ? "" : ", ") + format;
     Json out = Json::object();
     out.set("swage", kVersion);
-    out.set("source", fs::absolute(job_.source).filename().string());
+    out.set("source", source_.name());
     out.set("from", from);
     out.set("to", job_.to);
     out.set("modules", int64_t(plan_.modules.size()));
@@ -147,7 +154,7 @@ class Conversion {
     out.set("source_bytes", plan_.source_bytes);
     out.set("output_bytes", plan_.output_bytes);
     Json warnings = Json::array();
-    for (const std::string& warning : plan_.warnings) warnings.push_back(warning);
+    for (const std::string& warning : this->warnings()) warnings.push_back(warning);
     out.set("warnings", std::move(warnings));
     out.set("seconds", clock_.total_seconds());
     out.set("peak_rss_bytes", peak_rss_bytes());
@@ -157,7 +164,8 @@ class Conversion {
   const ConvertJob& job_;
   const Context& context_;
   const StageClock clock_;
-  const checkpoint::Reader reader_;
+  const Source source_;
+  const checkpoint::Reader& reader_;
   const format::CheckpointWeights weights_;
   const ConversionPlan plan_;
   std::vector<uint64_t> fingerprints_;  // beside plan_.modules

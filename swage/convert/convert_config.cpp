@@ -1,7 +1,6 @@
 #include "swage/convert/convert_config.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 
 #include "swage/base/error.h"
@@ -11,16 +10,13 @@
 namespace swage::pipeline {
 namespace {
 
-namespace fs = std::filesystem;
 using scheme::QuantizationArgs;
 
 
 Json without_quantization(const Json& config) {
-  Json out = Json::object();
-  for (const auto& [key, value] : config.as_object()) {
-    if (key == "quantization_config" || key == "compression_config") continue;
-    out.set(key, key == "text_config" && value.is_object() ? without_quantization(value) : value);
-  }
+  Json out = config;
+  for (const char* key : {"quantization_config", "compression_config"}) out.erase(key);
+  if (const Json* text = out.find("text_config"); text != nullptr && text->is_object()) out.set("text_config", without_quantization(*text));
   return out;
 }
 
@@ -133,25 +129,6 @@ scheme::QuantizationConfig grouped(const ConversionPlan& plan) {
 
 // --- other files ------------------------------------------------------------------------------------------------------
 
-// Weights, what describes them, and what tells how the source was made.
-bool stays_behind(const fs::path& file) {
-  constexpr std::array kEndings = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"};
-  constexpr std::array kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json",      "quantize_config.json",
-                                 "quant_config.json",            "recipe.yaml",                  "swage_report.json",            "swage_report.html"};
-  const std::string name = file.filename().string();
-  return std::any_of(kEndings.begin(), kEndings.end(), [&](const char* end) { return name.ends_with(end); }) ||
-         std::find(kNames.begin(), kNames.end(), name) != kNames.end();
-}
-
-void copy_other_files(const fs::path& folder, checkpoint::Writer& writer) {
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.is_regular_file() && !stays_behind(entry.path())) files.push_back(entry.path());
-  }
-  std::sort(files.begin(), files.end());
-  for (const fs::path& file : files) writer.copy_file(file, file.filename().string());
-}
-
 // The type that loaders give a dense model, if it was asked for.
 void set_dtype(Json& config, const std::string& dtype) {
   const std::string name = dtype == "bf16" ? "bfloat16" : dtype == "f16" ? "float16" : "float32";
@@ -160,9 +137,9 @@ void set_dtype(Json& config, const std::string& dtype) {
 
 }  // namespace
 
-void write_converted_files(const ConvertJob& job, const checkpoint::Reader& reader, const format::CheckpointWeights& weights,
+void write_converted_files(const ConvertJob& job, const Source& source, const format::CheckpointWeights& weights,
                            const ConversionPlan& plan, checkpoint::Writer& writer) {
-  Json config = without_quantization(reader.config());
+  Json config = without_quantization(source.reader().config());
   if (job.to == "dense") {
     if (!job.dtype.empty()) set_dtype(config, job.dtype);
   } else if (job.to == "awq") {
@@ -176,7 +153,7 @@ void write_converted_files(const ConvertJob& job, const checkpoint::Reader& read
     writer.add_file("quantize_config.json", quantization.dump(2) + "\n");
   }
   writer.add_file("config.json", config.dump(2) + "\n");
-  copy_other_files(reader.folder(), writer);
+  source.copy_side_files(writer);
 }
 
 }  // namespace swage::pipeline

@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 #include "swage/base/utf8.h"
 #include "swage/io/mmap_file.h"
 
@@ -38,19 +39,15 @@ void DocumentBuilder::add(const Json& value, std::string_view column, size_t row
   SWAGE_CHECK(documents_.texts.empty() || documents_.formatted == is_chat, CorruptData, where(row), ": \"", column, "\" is ",
               is_chat ? "an array" : "a string", ", but not so in the rows before");
   documents_.formatted = is_chat;
-  if (!is_chat) {
-    documents_.texts.push_back(value.as_string());
-  } else {
-    for (const Json& message : value.as_array()) {
-      SWAGE_CHECK(message.is_object() && message.find("role") != nullptr && message.find("content") != nullptr, CorruptData, where(row),
-                  ": each of \"", column, "\" must be an object with \"role\" and \"content\"");
-    }
-    try {
-      documents_.texts.push_back(tokenizer_.apply_chat_template(value, false));
-    } catch (Error& error) {
-      error.add_context(where(row));
-      throw;
-    }
+  for (const Json& message : is_chat ? value.as_array() : Json::Array()) {
+    SWAGE_CHECK(message.is_object() && message.find("role") != nullptr && message.find("content") != nullptr, CorruptData, where(row),
+                ": each of \"", column, "\" must be an object with \"role\" and \"content\"");
+  }
+  try {
+    documents_.texts.push_back(is_chat ? tokenizer_.apply_chat_template(value, false) : value.as_string());
+  } catch (Error& error) {
+    error.add_context(where(row));
+    throw;
   }
   any_text_ = any_text_ || !documents_.texts.back().empty();
 }
@@ -85,6 +82,8 @@ std::string lower_extension(const fs::path& file) {
 Documents read_documents(const fs::path& file, const Tokenizer& tokenizer, const DatasetOptions& options) {
   std::error_code ignored;
   SWAGE_CHECK(fs::exists(file, ignored), Io, file.string(), ": no such data set");
+  const std::string kind = kind_of_file(file);  // opening a pipe would wait for its writer
+  SWAGE_CHECK(kind == "a regular file" || kind == "a folder", Io, file.string(), ": expected a regular file, found ", kind);
   const std::string extension = lower_extension(file);
   if (extension == ".jsonl" || extension == ".json") return read_json_documents(file, tokenizer, options);
   if (extension == ".parquet") return read_parquet_documents(file, tokenizer, options);

@@ -6,9 +6,9 @@
 #include <optional>
 #include <utility>
 
+#include "swage/base/file.h"
 #include "swage/base/utf8.h"
 #include "swage/data/bridge.h"
-#include "swage/io/file_descriptor.h"
 
 namespace swage::data {
 
@@ -16,12 +16,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint64_t kMaxJsonBytes = uint64_t{1} << 30;  // the largest tokenizer.json known is 35 MB
+constexpr uint64_t kMaxTokenizerBytes = uint64_t{1} << 30;  // the largest tokenizer.json known is 35 MB
+constexpr uint64_t kMaxTemplateBytes = uint64_t{16} << 20;  // the longest template known has some 20 kB
 
 std::optional<Json> read_optional_json(const fs::path& file) {
-  std::error_code ignored;
-  if (!fs::exists(file, ignored)) return std::nullopt;
-  return parse_json(io::read_file(file, kMaxJsonBytes), file.string());
+  return is_there(file) ? std::optional(read_json_file(file)) : std::nullopt;
 }
 
 // A special token stands in the configs as "<s>" or as {"content": "<s>", ...}.
@@ -59,8 +58,7 @@ std::optional<std::string> template_in(const std::optional<Json>& config) {
 // The order of transformers: the file of its own wins over tokenizer_config.json.
 std::optional<TemplateSource> find_template(const fs::path& folder, const std::optional<Json>& tokenizer_config) {
   const fs::path jinja = folder / "chat_template.jinja", json = folder / "chat_template.json";
-  std::error_code ignored;
-  if (fs::exists(jinja, ignored)) return TemplateSource{io::read_file(jinja), jinja.string()};
+  if (is_there(jinja)) return TemplateSource{read_regular_file(jinja, kMaxTemplateBytes), jinja.string()};
   if (auto text = template_in(read_optional_json(json))) return TemplateSource{*std::move(text), json.string()};
   if (auto text = template_in(tokenizer_config)) {
     return TemplateSource{*std::move(text), (folder / "tokenizer_config.json").string()};
@@ -83,9 +81,8 @@ std::vector<int64_t> eos_ids(const std::optional<Json>& config, const fs::path& 
 }
 
 rust::Box<bridge::Tokenizer> load(const fs::path& file) {
-  std::error_code ignored;
-  SWAGE_CHECK(fs::exists(file, ignored), Io, file.string(), ": the model's tokenizer is missing");
-  const std::string json = io::read_file(file, kMaxJsonBytes);
+  SWAGE_CHECK(is_there(file), Io, file.string(), ": the model's tokenizer is missing");
+  const std::string json = read_regular_file(file, kMaxTokenizerBytes);
   return call_bridge(ErrorKind::CorruptData, file.string(),
                      [&] { return bridge::tokenizer_from_json({reinterpret_cast<const uint8_t*>(json.data()), json.size()}); });
 }

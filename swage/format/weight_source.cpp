@@ -212,12 +212,22 @@ at::Tensor CheckpointWeights::load_dense(const std::string& name) const {
   SWAGE_CHECK(spec, CorruptData, reader_.folder().string(), ": no tensor ", name);
   const bool zero_point = ends_with(name, "_zero_point") && (spec->dtype == io::Dtype::I8 || spec->dtype == io::Dtype::F8E4M3);
   SWAGE_CHECK(is_float(spec->dtype) || zero_point, CorruptData, name, ": expected floats of 16 to 64 bits, found ", io::name_of(spec->dtype));
+  if (spec->dtype != io::Dtype::F32) reader_.note(spec->name);
   at::Tensor values = checked(name, spec->dtype == io::Dtype::F32 ? reader_.read(spec->name) : reader_.view(spec->name).to(at::kFloat));
   reader_.drop(spec->name);
   return values.to(device_);
 }
 
+// The log of what is read knows a module's tensors before they are looked at, not after: they may change in between.
+void CheckpointWeights::note_parts(const std::string& module) const {
+  for (const char* suffix : kSuffixes) {
+    const std::string part = module + "." + suffix;
+    if (reader_.find(part)) reader_.note(part);
+  }
+}
+
 at::Tensor CheckpointWeights::load_sparse(const std::string& name, const std::string& module) const {
+  note_parts(module);
   try {
     const at::Tensor values = expand_sparse(lookup(module));
     SWAGE_CHECK(values.element_size() > 1, CorruptData, "compressed: expected floats of 16 to 64 bits, found ", c10::toString(values.scalar_type()));
@@ -235,6 +245,7 @@ at::Tensor CheckpointWeights::load(const std::string& name) const {
     return sparse ? load_sparse(name, *sparse) : load_dense(name);
   }
   const auto& [module, stored] = *quantized;
+  note_parts(module);
   QuantizedWeight weight = unpack(module, stored);
   if (!device_.is_cpu()) {  // codes are a quarter of the values to send
     weight.codes_OI = weight.codes_OI.to(device_);

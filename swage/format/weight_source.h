@@ -84,6 +84,7 @@ class CheckpointWeights : public checkpoint::WeightSource {
   // The module, if `name` is its weight and it is stored without its zeros.
   std::optional<std::string> sparse_weight(const std::string& name) const;
   at::Tensor load_dense(const std::string& name) const;
+  void note_parts(const std::string& module) const;
   at::Tensor load_sparse(const std::string& name, const std::string& module) const;
   at::Tensor checked(const std::string& name, const at::Tensor& values) const;
 

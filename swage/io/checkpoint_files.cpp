@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 #include "swage/io/safetensors.h"
 #include "swage/io/shard_index.h"
 
@@ -13,12 +14,6 @@ namespace swage::io {
 namespace {
 
 namespace fs = std::filesystem;
-
-// True for dangling links too: opening them then says what is wrong.
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(path, ignored));
-}
 
 bool is_pickle(const fs::path& path) {
   const std::string name = path.filename().string();
@@ -55,6 +50,7 @@ CheckpointFiles::CheckpointFiles(const fs::path& folder) : folder_(folder) {
   SWAGE_CHECK(fs::is_directory(folder, ignored), Io, folder.string(), ": not a folder");
   if (is_there(folder / kSingleFileName)) {
     open_single(folder / kSingleFileName);
+    if (is_there(folder / kIndexFileName)) warn_of_index(folder / kIndexFileName);
   } else if (is_there(folder / kIndexFileName)) {
     open_indexed(folder / kIndexFileName);
   } else {
@@ -71,6 +67,21 @@ void CheckpointFiles::open_single(const fs::path& path) {
     places_.push_back({0, tensor.offset, tensor.bytes});
     specs_.push_back(std::move(tensor.spec));
   }
+}
+
+// transformers takes the single file as well; other readers take what the index names.
+void CheckpointFiles::warn_of_index(const fs::path& path) {
+  std::string other;
+  try {
+    for (const auto& [tensor, shard] : parse_shard_index(read_file(path), path.string()).weight_map) {
+      if (shard != kSingleFileName) other = shard;
+    }
+  } catch (const Error& e) {
+    warnings_.push_back(cat(kSingleFileName, " is read; the index beside it is passed over: ", e.what()));
+    return;
+  }
+  if (other.empty()) return;
+  warnings_.push_back(cat(kSingleFileName, " is read, and ", kIndexFileName, " beside it, which names other files (", other, "), is passed over, as transformers does; remove the one that is not meant"));
 }
 
 void CheckpointFiles::open_indexed(const fs::path& path) {
@@ -99,6 +110,20 @@ void CheckpointFiles::open_indexed(const fs::path& path) {
     specs_.push_back(std::move(entry->second.first));
     places_.push_back(entry->second.second);
   }
+}
+
+std::vector<fs::path> CheckpointFiles::files() const {
+  std::vector<fs::path> out;
+  for (const MmapFile& file : files_) out.push_back(file.path());
+  return out;
+}
+
+void CheckpointFiles::hide(std::string_view name) {
+  const size_t i = index_of(name);
+  if (i == specs_.size()) return;
+  tensor_bytes_ -= places_[i].bytes;
+  specs_.erase(specs_.begin() + ptrdiff_t(i));
+  places_.erase(places_.begin() + ptrdiff_t(i));
 }
 
 size_t CheckpointFiles::index_of(std::string_view name) const {

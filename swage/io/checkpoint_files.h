@@ -25,6 +25,11 @@ class CheckpointFiles {
   const std::vector<TensorSpec>& tensors() const { return specs_; }  // sorted by name
   const TensorSpec* find(std::string_view name) const;               // nullptr if absent
   size_t file_count() const { return files_.size(); }
+  std::vector<std::filesystem::path> files() const;
+  // What in the folder contradicts what was read, a sentence each: shards of an index that are passed over for model.safetensors.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  // From now on the tensor is not there. Not thread-safe.
+  void hide(std::string_view name);
   uint64_t tensor_bytes() const { return tensor_bytes_; }  // of all tensors together
 
   // The functions below throw Error(CorruptData) naming a tensor that is absent, Error(Io) if its file shrank meanwhile.
@@ -47,6 +52,7 @@ class CheckpointFiles {
     uint64_t bytes = 0;
   };
   void open_single(const std::filesystem::path& path);
+  void warn_of_index(const std::filesystem::path& path);
   void open_indexed(const std::filesystem::path& path);
   size_t index_of(std::string_view name) const;  // tensors().size() if absent
   const Place& place_of(std::string_view name) const;
@@ -56,6 +62,7 @@ class CheckpointFiles {
   std::vector<TensorSpec> specs_;
   std::vector<Place> places_;  // beside specs_
   uint64_t tensor_bytes_ = 0;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace swage::io

@@ -128,7 +128,14 @@ TEST(ShardIndex, RefusesWhatIsNotAnIndex) {
   expect_bad_index("weight_map is empty", R"({"weight_map":{}})");
   expect_bad_index(" is not a string", R"({"weight_map":{"a":7}})");
   expect_bad_index("the index holds a zero byte", std::string_view("{}\0", 3));
-  expect_bad_index("appears twice", R"({"weight_map":{"a":"x.safetensors","a":"x.safetensors"}})");
+}
+
+// As Python's json reads it, which transformers uses: metadata is not looked at, of a doubled key the last value counts.
+TEST(ShardIndex, ReadsWhatPythonWrites) {
+  const ShardIndex index = parse_shard_index(
+      R"({"metadata":{"total_size":1000000000000000019884624838656,"x":[NaN,-Infinity]},"weight_map":{"a":"x.safetensors","b":"y.safetensors","a":"z.safetensors"}})", "i");
+  const std::vector<std::pair<std::string, std::string>> wanted{{"a", "z.safetensors"}, {"b", "y.safetensors"}};
+  EXPECT_EQ(index.weight_map, wanted);
 }
 
 TEST(ShardIndex, RefusesNamesThatLeaveTheFolder) {

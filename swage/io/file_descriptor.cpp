@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "swage/base/error.h"
-#include "swage/io/mmap_file.h"
+#include "swage/base/file.h"
 
 namespace swage::io {
 
@@ -105,9 +105,7 @@ void sync_folder(const std::filesystem::path& folder) {
 }
 
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
-  const MmapFile file(path);
-  SWAGE_CHECK(file.size() <= max_bytes, Io, path.string(), ": has ", file.size(), " bytes, expected at most ", max_bytes);
-  return std::string(file.bytes());
+  return read_regular_file(path, max_bytes);
 }
 
 }  // namespace swage::io

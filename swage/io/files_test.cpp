@@ -47,9 +47,9 @@ TEST(MmapFile, CopiesPiecesThroughTheDescriptor) {
 TEST(MmapFile, RefusesWhatIsNotARegularFile) {
   const TempFolder folder;
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
-  expect_error(ErrorKind::Io, "not a regular file", [&] { MmapFile(folder / "pipe"); });
-  expect_error(ErrorKind::Io, "not a regular file", [&] { MmapFile{folder.path()}; });
-  expect_error(ErrorKind::Io, "not a regular file", [] { MmapFile("/dev/zero"); });
+  expect_error(ErrorKind::Io, "expected a regular file, found a pipe", [&] { MmapFile(folder / "pipe"); });
+  expect_error(ErrorKind::Io, "expected a regular file, found a folder", [&] { MmapFile{folder.path()}; });
+  expect_error(ErrorKind::Io, "expected a regular file, found a device", [] { MmapFile("/dev/zero"); });
   expect_error(ErrorKind::Io, "absent: cannot open: No such file", [&] { MmapFile(folder / "absent"); });
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 
 namespace swage::io {
 namespace {
@@ -26,7 +27,7 @@ struct stat status_of(const FileDescriptor& file) {
 // O_NONBLOCK: opening a pipe must not wait for its writer. It means nothing for regular files.
 MmapFile::MmapFile(const std::filesystem::path& path) : file_(path, O_RDONLY | O_NONBLOCK) {
   const struct stat status = status_of(file_);
-  SWAGE_CHECK(S_ISREG(status.st_mode), Io, path.string(), ": not a regular file");
+  SWAGE_CHECK(S_ISREG(status.st_mode), Io, path.string(), ": expected a regular file, found ", kind_of_file(path));
   size_ = size_t(status.st_size);
   if (size_ == 0) return;
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file_.get(), 0);

@@ -100,7 +100,11 @@ void check_coverage(std::vector<StoredTensor>& tensors, uint64_t data_start, uin
 
 SafetensorsHeader parse_safetensors_header(std::string_view contents, std::string_view source) {
   const std::string_view text = json_part(contents, source);
-  const Json json = parse_json(text, source, {.max_depth = kMaxDepth});
+  // Metadata is a map whose last entry counts; of a tensor that came twice nobody knows which one is meant.
+  const auto on_doubled_key = [&](std::string_view outermost, std::string_view key) {
+    SWAGE_CHECK(outermost == kMetadataKey, CorruptData, source, ": key ", quoted(key), " appears twice");
+  };
+  const Json json = parse_json(text, source, {.max_depth = kMaxDepth, .on_doubled_key = on_doubled_key});
   SafetensorsHeader header;
   header.bytes = kLengthBytes + text.size();
   for (const auto& [name, entry] : json.as_object()) {

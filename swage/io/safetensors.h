@@ -29,7 +29,7 @@ struct SafetensorsHeader {
 
 // Reads and checks the header of a whole file's `contents` (a map: the data is not touched). `source` names the file in
 // errors. Error(CorruptData) unless every rule of the format holds: the length fits the file and 100 MB, the JSON starts
-// with '{', is strict and has no duplicate key, every entry has exactly dtype, shape and data_offsets, each tensor's
+// with '{', is strict and has no duplicate key (but in __metadata__, where the last one counts), every entry has exactly dtype, shape and data_offsets, each tensor's
 // bytes are those of its shape, and the tensors fill the rest of the file without gap or overlap.
 SafetensorsHeader parse_safetensors_header(std::string_view contents, std::string_view source);
 

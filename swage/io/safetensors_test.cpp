@@ -98,6 +98,13 @@ TEST(Safetensors, RefusesOverlapsAndHoles) {
 TEST(Safetensors, RefusesBrokenMetadata) {
   expect_broken({"expected an object", safetensors_bytes(R"({"__metadata__":"pt"})", "")});
   expect_broken({": expected a string", safetensors_bytes(R"({"__metadata__":{"format":1}})", "")});
+  expect_broken({"appears twice", safetensors_bytes(R"({"__metadata__":{},"__metadata__":{}})", "")});
+}
+
+// As in the reference implementation, whose map takes the last one.
+TEST(Safetensors, OfDoubledMetadataTheLastCounts) {
+  const std::string file = safetensors_bytes(R"({"__metadata__":{"format":"tf","x":"","format":"pt"}})", "");
+  EXPECT_EQ(parse_safetensors_header(file, "x").metadata, (SafetensorsMetadata{{"format", "pt"}, {"x", ""}}));
 }
 
 TEST(Safetensors, ReadsTensorsInTheOrderOfTheirDataWithPadding) {

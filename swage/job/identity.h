@@ -3,7 +3,6 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -11,9 +10,6 @@
 #include "swage/io/tensor_spec.h"
 
 namespace swage::pipeline {
-
-// Files of a model's folder that a run reads or copies. Weights are known by size, time and header; the others by their bytes.
-Json source_identity(const std::filesystem::path& folder);
 
 // This build of swage, libtorch and the processor: what the arithmetic depends on.
 Json program_identity();

@@ -4,13 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "swage/base/build_id.h"
-#include "swage/io/test_files.h"
 
 namespace swage::pipeline {
 namespace {
-
-using io::test::safetensors_bytes;
-using io::test::TempFolder;
 
 Json object(std::initializer_list<std::pair<const char*, Json>> members) {
   Json out = Json::object();
@@ -28,34 +24,6 @@ TEST(Identity, DifferencesAreNamed) {
 
 // A build that calculates otherwise may bear the same version: the linker's digest of the code tells them apart.
 TEST(Identity, KnowsItsBuild) { EXPECT_EQ(program_identity().at("build").as_string(), build_id()); }
-
-// Every kind of change to a folder's files shows, by the file's name.
-TEST(Identity, SeesChangesOfTheSource) {
-  const TempFolder folder;
-  const std::string header = R"({"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})";
-  folder.write("model.safetensors", safetensors_bytes(header, "xy"));
-  folder.write("config.json", "{}");
-  const auto before = std::filesystem::last_write_time(folder / "model.safetensors");
-  const Json first = source_identity(folder.path());
-  EXPECT_EQ(source_identity(folder.path()), first);
-
-  folder.write("config.json", "[]");
-  EXPECT_NE(difference(first, source_identity(folder.path())).find("config.json (was "), std::string::npos);
-  folder.write("config.json", "{}");
-  EXPECT_EQ(difference(first, source_identity(folder.path())), "");  // its bytes count, not its time
-
-  std::filesystem::last_write_time(folder / "model.safetensors", before + std::chrono::seconds(1));
-  EXPECT_EQ(difference(first, source_identity(folder.path())), "model.safetensors");
-  std::string other = header;
-  other[2] = 'v';
-  folder.write("model.safetensors", safetensors_bytes(other, "xy"));
-  std::filesystem::last_write_time(folder / "model.safetensors", before);
-  EXPECT_EQ(difference(first, source_identity(folder.path())), "model.safetensors");
-
-  std::filesystem::remove(folder / "config.json");
-  EXPECT_EQ(difference(first, source_identity(folder.path())), "model.safetensors; config.json (is gone)");
-  io::test::expect_error(ErrorKind::Io, "cannot list the folder", [&] { source_identity(folder / "none"); });
-}
 
 TEST(Identity, DigestsTellShapesAndValuesApart) {
   const at::Tensor a = at::arange(6);

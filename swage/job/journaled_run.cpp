@@ -16,14 +16,13 @@ bool may_be_overcome(ErrorKind kind) { return kind == ErrorKind::Cancelled || ki
 
 }  // namespace
 
-Json job_identity(const CompressJob& job, const Context& context, const Json& source) {
+Json job_identity(const CompressJob& job, const Context& context, const Source& source) {
   Json out = Json::object();
   out.set("swage", kVersion);
   out.set("program", program_identity());
-  out.set("model", std::filesystem::absolute(job.source).filename().string());
   out.set("seed", int64_t(context.seed));
   out.set("recipe", job.recipe_yaml);
-  out.set("source", source);
+  out.set("source", source.identity());
   return out;
 }
 
@@ -31,12 +30,10 @@ std::optional<Json> identity_of_unfinished(const CompressJob& job) {
   const std::filesystem::path work = checkpoint::OutputFolder::unfinished_work(job.target);
   if (work.empty() || !job.resume || job.restart) return {};
   const Journal journal(work / "journal");
-  return journal.begun() ? std::optional(journal.header()) : std::nullopt;
-}
-
-void check_source_unchanged(const CompressJob& job, const Json& source) {
-  const std::string changed = difference(source, source_identity(job.source));
-  SWAGE_CHECK(changed.empty(), Io, job.source.string(), ": the source changed while it was read: ", changed);
+  if (!journal.begun()) return {};
+  Json identity = journal.header();
+  identity.erase(kWeightFiles);
+  return identity;
 }
 
 checkpoint::OutputFolder JournaledRun::open_folder() const {
@@ -50,9 +47,23 @@ checkpoint::OutputFolder JournaledRun::open_folder() const {
 
 void JournaledRun::check_same(const checkpoint::OutputFolder& folder, const Journal& journal, const Json& identity) const {
   if (!journal.begun()) return;
-  const std::string changed = difference(journal.header(), identity);
+  Json kept = journal.header();
+  kept.erase(kWeightFiles);
+  std::string changed = difference(kept, identity);
+  if (changed.empty()) changed = changed_weights(journal);
   SWAGE_CHECK(changed.empty(), InvalidArgument, job_.target.string(), ": an unfinished run with this output is kept in ", folder.work().string(),
               ", but it is not the same: ", changed, "; --restart throws it away, another output folder leaves it alone");
+}
+
+// What the earlier run read is compared with what lies there now, unless the files tell that nobody wrote to them.
+std::string JournaledRun::changed_weights(const Journal& journal) const {
+  for (const Json& entry : journal.entries()) {
+    if (const Json* read = entry.find("read")) source_.log().restore(*read);
+  }
+  const Json* state = journal.header().find(kWeightFiles);
+  if (state != nullptr && *state == source_.state()) return {};
+  const std::string changed = source_.changed_weights();
+  return changed.empty() ? changed : cat("source: ", changed);
 }
 
 Json JournaledRun::run(const Json& identity, const std::vector<io::TensorSpec>& tensors, const Work& work, std::vector<ModuleReport>& modules) const {
@@ -61,7 +72,9 @@ Json JournaledRun::run(const Json& identity, const std::vector<io::TensorSpec>& 
   check_same(folder, journal, identity);
   checkpoint::Writer writer(std::move(folder), tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite, .resume = journal.begun(), .trace = context_.trace});
   try {
-    Steps steps(job_.resume ? &journal : nullptr, identity, writer, modules);
+    Json header = identity;
+    header.set(kWeightFiles, source_.state());
+    Steps steps(job_.resume ? &journal : nullptr, std::move(header), writer, source_.log(), modules);
     if (steps.resumed()) context_.log(Severity::Info, cat("an interrupted run is gone on with: ", journal.entries().size(), " steps are finished"));
     return work(writer, steps);
   } catch (const Error& e) {

@@ -11,24 +11,25 @@
 #include "swage/checkpoint/writer.h"
 #include "swage/job/compress_job.h"
 #include "swage/report/report.h"
+#include "swage/resolve/source.h"
 #include "swage/job/steps.h"
 
 namespace swage::pipeline {
 
 // What the job, whatever it does, has for an identity: program, seed, recipe, source.
-Json job_identity(const CompressJob& job, const Context& context, const Json& source);
+Json job_identity(const CompressJob& job, const Context& context, const Source& source);
+
+// The member of a journal's first line that is no part of the identity: how the weight files were found, see Source::state().
+inline constexpr const char* kWeightFiles = "weight files";
 
 // The identity of an interrupted run with the job's output, if the job may go on with one and there is one.
 std::optional<Json> identity_of_unfinished(const CompressJob& job);
-
-// Error(Io) naming a file of the source that is not as it was: what was written came from two models.
-void check_source_unchanged(const CompressJob& job, const Json& source);
 
 class JournaledRun {
  public:
   using Work = std::function<Json(checkpoint::Writer&, Steps&)>;
 
-  JournaledRun(const CompressJob& job, const Context& context) : job_(job), context_(context) {}
+  JournaledRun(const CompressJob& job, const Context& context, const Source& source) : job_(job), context_(context), source_(source) {}
 
   // Opens the folder, begins or goes on with the journal, does the work; returns what it returned. `modules` are filled with
   // those of the earlier run. Error(InvalidArgument) if an earlier run of another `identity` left work, or any run if the job
@@ -38,9 +39,11 @@ class JournaledRun {
  private:
   checkpoint::OutputFolder open_folder() const;
   void check_same(const checkpoint::OutputFolder& folder, const Journal& journal, const Json& identity) const;
+  std::string changed_weights(const Journal& journal) const;
 
   const CompressJob& job_;
   const Context& context_;
+  const Source& source_;
 };
 
 // Adds to an interruption or failure of the machine what is kept of the run and how to go on.

@@ -6,8 +6,8 @@
 
 namespace swage::pipeline {
 
-Steps::Steps(Journal* journal, Json header, checkpoint::Writer& writer, std::vector<ModuleReport>& modules)
-    : journal_(journal), header_(std::move(header)), writer_(writer), modules_(modules) {
+Steps::Steps(Journal* journal, Json header, checkpoint::Writer& writer, checkpoint::ReadLog& log, std::vector<ModuleReport>& modules)
+    : journal_(journal), header_(std::move(header)), writer_(writer), log_(log), modules_(modules) {
   if (journal_ == nullptr || !journal_->begun()) return;
   for (const Json& entry : journal_->entries()) {
     resumed_ = true;
@@ -31,7 +31,7 @@ void Steps::finish(const std::string& step) {
   entry.set("step", step);
   entry.set("tensors", std::move(tensors));
   entry.set("modules", std::move(modules));
-  append(entry);
+  append(std::move(entry));
   if (!modules_.empty()) writer_.keep(true);
   finished_.insert(step);
 }
@@ -42,11 +42,12 @@ void Steps::finish_part(const std::string& step, Json account) {
   Json entry = Json::object();
   entry.set("step", step);
   entry.set("account", std::move(account));
-  append(entry);
+  append(std::move(entry));
   writer_.keep(true);
 }
 
-void Steps::append(const Json& entry) {
+void Steps::append(Json entry) {
+  entry.set("read", log_.take_news());
   if (!journal_->begun()) journal_->begin(header_);
   journal_->append(entry);
 }

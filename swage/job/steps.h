@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "swage/checkpoint/read_log.h"
 #include "swage/checkpoint/writer.h"
 #include "swage/job/journal.h"
 #include "swage/report/report.h"
@@ -14,8 +15,8 @@ namespace swage::pipeline {
 class Steps {
  public:
   // With a journal that is begun: takes up what it says is done, into `writer` and `modules`. Otherwise the first step to be
-  // finished begins it with `header`. Without one (nullptr) nothing is kept. All must outlive this.
-  Steps(Journal* journal, Json header, checkpoint::Writer& writer, std::vector<ModuleReport>& modules);
+  // finished begins it with `header`. What was read of the source until a step was finished is noted with it. Without one (nullptr) nothing is kept. All must outlive this.
+  Steps(Journal* journal, Json header, checkpoint::Writer& writer, checkpoint::ReadLog& log, std::vector<ModuleReport>& modules);
 
   bool finished(const std::string& step) const { return finished_.contains(step); }
   // Whether an earlier run finished any.
@@ -30,11 +31,12 @@ class Steps {
   bool keeps() const { return journal_ != nullptr; }
 
  private:
-  void append(const Json& entry);
+  void append(Json entry);
 
   Journal* journal_;
   const Json header_;
   checkpoint::Writer& writer_;
+  checkpoint::ReadLog& log_;
   std::vector<ModuleReport>& modules_;
   std::set<std::string> finished_;
   std::vector<Json> accounts_;

@@ -15,6 +15,7 @@
 #include "swage/checkpoint/shard_layout.h"
 #include "swage/format/weight_source.h"
 #include "swage/model/model.h"
+#include "swage/model/unread_tensors.h"
 #include "swage/offload/rows.h"
 #include "swage/resolve/bit_budget.h"
 #include "swage/schedule/bit_sensitivity.h"
@@ -62,9 +63,7 @@ void check_folders(const CompressJob& job) {
   const fs::path inside = source.lexically_relative(target);
   SWAGE_CHECK(inside.empty() || *inside.begin() == "..", InvalidArgument, job.target.string(),
               ": the output folder holds the source model, which is never overwritten; give another folder");
-  const bool occupied = fs::is_directory(target, error) && !fs::is_empty(target, error);
-  SWAGE_CHECK(job.overwrite || !occupied, InvalidArgument, job.target.string(),
-              ": the output folder exists and is not empty; --overwrite replaces it");
+  checkpoint::OutputFolder::check_target(job.target, job.overwrite);
 }
 
 Assignment assign_schemes_of(const CompressJob& job, const model::Model& model, const Json& config) {
@@ -81,7 +80,8 @@ class Compression {
   Compression(const CompressJob& job, const Context& context)
       : job_(job),
         context_(context),
-        reader_(job.source),
+        source_(job.source),
+        reader_(source_.reader()),
         weights_(reader_, ops::to_torch(context.device), {.weights_only = true}),
         source_model_(model::make_model(reader_.config(), weights_, ops::to_torch(context.device))),
         model_(source_model_) {
@@ -115,7 +115,7 @@ class Compression {
     plan(text);
     if (job_.dry_run) return report(text);
     if (assignment_.budget) measure_bits(text);
-    return JournaledRun(job_, context_).run(
+    return JournaledRun(job_, context_, source_).run(
         identity_of(text), layout_.tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
   }
 
@@ -268,7 +268,7 @@ class Compression {
     } else {
       run_data_free(run);
     }
-    write_side_files(reader_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(), job_.recipe_yaml, writer);
+    write_side_files(source_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(), job_.recipe_yaml, writer);
     {
       const auto timed = clock_.time("sync");
       writer.close_shards();
@@ -277,7 +277,7 @@ class Compression {
     const Json out = report(text);
     writer.add_file("swage_report.json", out.dump(2) + "\n");
     writer.add_file("swage_report.html", html_report(out, job_.recipe_yaml));
-    check_source_unchanged(job_, source_);
+    source_.check_unchanged();
     writer.finish();
     if (experts_ && experts_->by().report_path()) write_expert_report(*experts_->by().report_path(), out.at("expert_pruning"));
     return out;
@@ -341,7 +341,11 @@ class Compression {
 
   // Of what was asked for.
   std::vector<std::string> warnings() const {
-    std::vector<std::string> out = rescalings_.warnings;
+    std::vector<std::string> out = source_.warnings();
+    const auto is_known = [this](const std::string& name) { return weights_.describes_quantization(name); };
+    const std::string unread = model::unread_warning(model::unread_tensors(*source_model_, reader_.tensors(), is_known));
+    if (!unread.empty()) out.push_back(unread);
+    out.insert(out.end(), rescalings_.warnings.begin(), rescalings_.warnings.end());
     if (!rotated_) return out;
     const std::vector<std::string> of_readers = online()->warnings();
     out.insert(out.end(), of_readers.begin(), of_readers.end());
@@ -395,7 +399,7 @@ class Compression {
   Json report(const Text& text) const {
     Json out = Json::object();
     out.set("swage", kVersion);
-    out.set("source", std::filesystem::absolute(job_.source).filename().string());
+    out.set("source", source_.name());
     out.set("model_type", reader_.config().get_string("model_type", ""));
     out.set("modifier", job_.chain.text());
     out.set("seed", int64_t(context_.seed));
@@ -425,8 +429,8 @@ class Compression {
 
   const CompressJob& job_;
   const Context& context_;
-  const Json source_ = source_identity(job_.source);  // before anything of it is read
-  const checkpoint::Reader reader_;
+  const Source source_;
+  const checkpoint::Reader& reader_;
   const format::CheckpointWeights weights_;
   const std::shared_ptr<model::Model> source_model_;
   std::unique_ptr<RotatedWeights> rotated_;  // of a recipe with rotations

@@ -3,12 +3,11 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <fstream>
 #include <memory>
 #include <optional>
-#include <sstream>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 #include "swage/base/version.h"
 #include "swage/checkpoint/no_weights.h"
 #include "swage/checkpoint/reader.h"
@@ -33,11 +32,8 @@ namespace fs = std::filesystem;
 constexpr int64_t kCheckTokens = 4 * 128;  // of a run with text, see text.cpp
 
 Json read_config(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  SWAGE_CHECK(file.good(), Io, path.string(), ": cannot be read; an estimate needs a model's config.json");
-  std::ostringstream text;
-  text << file.rdbuf();
-  Json config = parse_json(text.str(), path.string());
+  SWAGE_CHECK(is_there(path), Io, path.string(), ": cannot be read; an estimate needs a model's config.json");
+  Json config = read_json_file(path);
   SWAGE_CHECK(config.is_object(), CorruptData, path.string(), ": expected an object");
   return config;
 }
@@ -142,6 +138,7 @@ class Estimate {
       reader_.emplace(folder_);
       weights_ = std::make_unique<format::CheckpointWeights>(*reader_, at::kCPU, format::CheckpointWeightsOptions{.weights_only = true});
       check_no_transforms(*weights_, folder_, "compress");
+      warnings_ = reader_->warnings();
       for (const io::TensorSpec& spec : reader_->tensors()) source_bytes_ += io::data_bytes(spec);
     }
     config_ = reader_ ? reader_->config() : read_config(is_file_ ? job.source : folder_ / "config.json");

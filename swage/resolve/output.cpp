@@ -1,11 +1,8 @@
 #include "swage/resolve/output.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <fstream>
 #include <set>
-#include <sstream>
 #include <string_view>
 
 #include "swage/base/checksum.h"
@@ -18,18 +15,7 @@
 namespace swage::pipeline {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr size_t kCopiedAtOnce = size_t{4} << 20;  // that one thread copies at a time
-
-// Weights in other containers and files about the source's weights are not taken along.
-bool belongs_to_weights(const fs::path& file) {
-  constexpr std::array kEndings = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"};
-  constexpr std::array kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "recipe.yaml", "swage_report.html", "swage_report.json", "quantize_config.json", "quant_config.json"};
-  const std::string name = file.filename().string();
-  return std::any_of(kEndings.begin(), kEndings.end(), [&](const char* end) { return name.ends_with(end); }) ||
-         std::find(kNames.begin(), kNames.end(), name) != kNames.end();
-}
 
 // The module whose weight `tensor` is, if that module is quantized; else empty.
 std::string quantized_module(const std::string& tensor, const Assignment& assignment) {
@@ -91,7 +77,8 @@ io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& modu
     const size_t cut = module.find(".experts.");  // check_roles: allow: asked without a model at hand
     if (cut != std::string::npos) spec = reader.find(module.substr(0, cut) + ".experts.gate_up_proj");  // check_roles: allow
   }
-  return spec != nullptr && is_plain_float(spec->dtype) ? spec->dtype : dense_dtype(reader);
+  const io::Dtype dtype = spec != nullptr && is_plain_float(spec->dtype) ? spec->dtype : dense_dtype(reader);
+  return dtype == io::Dtype::F64 ? io::Dtype::F32 : dtype;  // what is calculated is no finer than that
 }
 
 OutputLayout output_layout(const checkpoint::Reader& reader, const format::CheckpointWeights& weights, const model::Model& model, const Assignment& assignment,
@@ -174,7 +161,7 @@ void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout
   }
 }
 
-void write_side_files(const checkpoint::Reader& reader, const Json& config, const Assignment& assignment, const scheme::TransformGroups& transforms,
+void write_side_files(const Source& source, const Json& config, const Assignment& assignment, const scheme::TransformGroups& transforms,
                       const std::string& recipe_yaml, checkpoint::Writer& writer) {
   scheme::QuantizationConfig quantization;
   quantization.transforms = transforms;
@@ -184,10 +171,10 @@ void write_side_files(const checkpoint::Reader& reader, const Json& config, cons
   if (assignment.attention) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), *assignment.attention);
   quantization.ignore = assignment.ignore;
   quantization.kv_cache_scheme = assignment.kv_cache;
-  write_side_files(reader, config, quantization, recipe_yaml, writer);
+  write_side_files(source, config, quantization, recipe_yaml, writer);
 }
 
-void write_side_files(const checkpoint::Reader& reader, const Json& source_config, const scheme::QuantizationConfig& quantization,
+void write_side_files(const Source& source, const Json& source_config, const scheme::QuantizationConfig& quantization,
                       const std::string& recipe_yaml, checkpoint::Writer& writer) {
   Json config = without_old_keys(source_config);
   const bool quantized = !quantization.groups.empty() || quantization.kv_cache_scheme || !quantization.transforms.empty();
@@ -196,12 +183,7 @@ void write_side_files(const checkpoint::Reader& reader, const Json& source_confi
   }
   writer.add_file("config.json", config.dump(2) + "\n");
   writer.add_file("recipe.yaml", recipe_yaml);
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(reader.folder())) {
-    if (entry.is_regular_file() && !belongs_to_weights(entry.path())) files.push_back(entry.path());
-  }
-  std::sort(files.begin(), files.end());
-  for (const fs::path& file : files) writer.copy_file(file, file.filename().string());
+  source.copy_side_files(writer);
 }
 
 bool orders_columns(const format::QuantizedWeight& weight) {

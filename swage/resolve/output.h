@@ -10,6 +10,7 @@
 #include "swage/format/weight_source.h"
 #include "swage/model/model.h"
 #include "swage/resolve/assignment.h"
+#include "swage/resolve/source.h"
 #include "swage/scheme/config_json.h"
 
 namespace swage::pipeline {
@@ -40,11 +41,11 @@ void put_quantized(checkpoint::Writer& writer, const std::string& module, const 
 void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout, checkpoint::Writer& writer);
 // `config` (that of the source, as the output needs it) with its quantization_config, `transforms` in it, and every tokenizer, template, code and licence file of
 // the source folder.
-void write_side_files(const checkpoint::Reader& reader, const Json& config, const Assignment& assignment, const scheme::TransformGroups& transforms,
+void write_side_files(const Source& source, const Json& config, const Assignment& assignment, const scheme::TransformGroups& transforms,
                       const std::string& recipe_yaml, checkpoint::Writer& writer);
 
 // The same with a quantization_config that is given.
-void write_side_files(const checkpoint::Reader& reader, const Json& source_config, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,
+void write_side_files(const Source& source, const Json& source_config, const scheme::QuantizationConfig& quantization, const std::string& recipe_yaml,
                       checkpoint::Writer& writer);
 
 // Whether g_idx says more than column / group size: readers leave out one that does not.

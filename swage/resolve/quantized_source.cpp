@@ -50,18 +50,13 @@ io::Dtype dense_dtype(const checkpoint::Reader& reader) {
 }
 
 Json without_old_keys(const Json& config) {
-  Json out = Json::object();
-  for (const auto& [key, value] : config.as_object()) {
-    if (key == "compression_config") continue;
-    Json kept = value;
-    if (key == "text_config" && value.is_object()) {
-      kept = Json::object();
-      for (const auto& [name, inner] : value.as_object()) {
-        if (name != "quantization_config" && name != "compression_config") kept.set(name, inner);
-      }
-    }
-    out.set(key, std::move(kept));
-  }
+  Json out = config;
+  out.erase("compression_config");
+  const Json* text = out.find("text_config");
+  if (text == nullptr || !text->is_object()) return out;
+  Json kept = *text;
+  for (const char* key : {"quantization_config", "compression_config"}) kept.erase(key);
+  out.set("text_config", std::move(kept));
   return out;
 }
 

@@ -16,17 +16,26 @@ namespace {
 // Values of tensor `name` of the source as the model has them.
 at::Tensor as_in_model(const Run& run, const std::string& name, const at::Tensor& values) { return run.rotated ? run.rotated->rotate(name, values) : values; }
 
+// Values as they lie in the file; doubles as floats, which is what is calculated with.
+at::Tensor computable(const at::Tensor& values) { return values.scalar_type() == at::kDouble ? values.to(at::kFloat) : values; }
+
+at::Tensor stored_values(const Run& run, const std::string& name) {
+  run.reader.note(name);
+  return computable(run.reader.view(name));
+}
+
 // Of a linear that shares a tensor with others.
 at::Tensor part_of(const Run& run, const graph::Stored& stored, int64_t rows) {
+  run.reader.note(stored.tensor);
   const at::Tensor whole = run.reader.view(stored.tensor), matrix = whole.dim() == 3 ? whole[stored.index] : whole;
-  return as_in_model(run, stored.tensor, matrix.narrow(0, stored.first_row, rows));
+  return as_in_model(run, stored.tensor, computable(matrix.narrow(0, stored.first_row, rows)));
 }
 
 // The weight in its stored dtype where the checkpoint has it as such: widening it first would cost a pass over memory.
 at::Tensor weight_of(const Run& run, const model::ModuleInfo& module) {
   const std::string name = module.name + ".weight";
   const io::TensorSpec* stored = run.reader.find(name);
-  if (stored != nullptr && is_plain_float(stored->dtype) && run.reader.find(name + "_scale") == nullptr) return as_in_model(run, name, run.reader.view(name));
+  if (stored != nullptr && is_plain_float(stored->dtype) && run.reader.find(name + "_scale") == nullptr) return as_in_model(run, name, stored_values(run, name));
   return module.stored.shared() && run.weights.shape(name).empty() ? part_of(run, module.stored, module.rows) : run.weights.load(name);
 }
 

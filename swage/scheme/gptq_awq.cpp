@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <initializer_list>
-#include <sstream>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 #include "swage/scheme/parse_support.h"
 
 namespace swage::scheme {
@@ -188,11 +187,8 @@ std::optional<Json> old_settings_file(const std::filesystem::path& folder) {
   constexpr std::array<std::pair<const char*, const char*>, 2> kFiles = {{{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}}};
   for (const auto& [name, method] : kFiles) {
     const std::filesystem::path path = folder / name;
-    std::ifstream file(path, std::ios::binary);
-    if (!file.good()) continue;
-    std::ostringstream text;
-    text << file.rdbuf();
-    Json json = parse_json(text.str(), path.string());
+    if (!is_there(path)) continue;
+    Json json = read_json_file(path);
     SWAGE_CHECK(json.is_object(), CorruptData, path.string(), ": expected an object of settings");
     if (method_of(json).empty()) json.set("quant_method", method);
     return json;

@@ -25,7 +25,7 @@ class Patterns {
   ~Patterns();
   Patterns(Patterns&&) noexcept;
 
-  // This and the next two: Error(InvalidArgument) for an expression that takes too long for a name.
+  // This and the next two: Error(InvalidArgument) for an expression that takes too long for a name, or for all that do together.
   bool match(const ModuleName& module) const;
   // The string that counts where several match: exact names first, then expressions, then classes, each in alphabetic
   // order, as in compressed-tensors. Empty if none does.

@@ -76,6 +76,30 @@ TEST(Patterns, ExpressionsArePythons) {
 }
 
 // An expression that takes exponential time in a backtracking matcher: 2^40 steps would outlast any test.
+// Each takes less than one may, all of them minutes.
+TEST(Patterns, ManySlowExpressionsAreBoundedTogether) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < 1000; ++i) texts.push_back(cat("re:(.*a)(.*a)(.*a)(.*a).*", i, "x|never"));
+  const Patterns patterns(texts);
+  const std::string name(60, 'a');
+  try {
+    for (int layer = 0; layer < 14; ++layer) patterns.match({cat(name, layer)});
+    FAIL() << "they were all matched";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::InvalidArgument);
+    EXPECT_NE(std::string(e.what()).find("the patterns take too long together"), std::string::npos) << e.what();
+  }
+}
+
+// What recipes are made of costs so little that no number of it is refused.
+TEST(Patterns, ManyOrdinaryExpressionsAreFine) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < 2000; ++i) texts.push_back(cat("re:.*layers[.]", i, "[.].*(q|k|v)_proj$"));
+  const Patterns patterns(texts);
+  for (int layer = 0; layer < 300; ++layer) EXPECT_EQ(patterns.match({cat("model.layers.", layer, ".self_attn.q_proj")}), true);
+  EXPECT_FALSE(patterns.match({"lm_head"}));
+}
+
 TEST(Patterns, NoExpressionHangs) {
   try {
     matches("re:(a+)+$", {std::string(40, 'a') + "b"});

@@ -56,7 +56,7 @@ std::vector<std::string> exact_targets(const modifiers::Chain& chain) {
 class ModelFree {
  public:
   ModelFree(const CompressJob& job, const Context& context)
-      : job_(job), context_(context), reader_(job.source), existing_(existing_quantization(reader_)), modules_(find_modules(reader_, exact_targets(job.chain))) {
+      : job_(job), context_(context), source_(job.source), reader_(source_.reader()), existing_(existing_quantization(reader_)), modules_(find_modules(reader_, exact_targets(job.chain))) {
     const modifiers::Modifier* calibrating = job.chain.calibrating();
     SWAGE_CHECK(calibrating == nullptr, Unsupported, calibrating->name(), ": needs data and a model, so it cannot run model-free");
     SWAGE_CHECK(job.chain.rotator == nullptr, Unsupported, job.chain.text(), ": rotations are not supported model-free: names and shapes do not say what reads and writes the residual stream");
@@ -72,7 +72,7 @@ class ModelFree {
     context_.log(Severity::Info, plan_.summary());
     context_.log(Severity::Info, plan_.memory_summary());
     plan_.check_budget(job_.max_memory_bytes);
-    for (const std::string& warning : modules_.warnings) context_.log(Severity::Warning, warning);
+    for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
     if (job_.dry_run) return report(nullptr);
     Json identity = job_identity(job_, context_, source_);
     identity.set("model-free", true);
@@ -80,11 +80,11 @@ class ModelFree {
     const std::vector<io::TensorSpec> tensors = layout_.tensors();
     identity.set("output layout", digest_of(tensors));
     std::vector<ModuleReport> modules;
-    return JournaledRun(job_, context_).run(identity, tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(writer, steps); }, modules);
+    return JournaledRun(job_, context_, source_).run(identity, tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(writer, steps); }, modules);
   }
 
   ModelFreePlan plan() const {
-    ModelFreePlan out{.plan = plan_, .model_type = reader_.config().get_string("model_type", ""), .parameters = 0, .warnings = modules_.warnings};
+    ModelFreePlan out{.plan = plan_, .model_type = reader_.config().get_string("model_type", ""), .parameters = 0, .warnings = warnings()};
     for (const io::TensorSpec& spec : reader_.tensors()) out.parameters += std::accumulate(spec.shape.begin(), spec.shape.end(), int64_t{1}, std::multiplies<>());
     return out;
   }
@@ -103,7 +103,7 @@ class ModelFree {
     const Json out = report(&work);
     writer.add_file("swage_report.json", out.dump(2) + "\n");
     writer.add_file("swage_report.html", html_report(out, job_.recipe_yaml));
-    check_source_unchanged(job_, source_);
+    source_.check_unchanged();
     writer.finish();
     return out;
   }
@@ -130,7 +130,7 @@ class ModelFree {
       try {
         const TraceSpan span(context_.trace, "sync", Trace::Kind::Disk);
         writer.close_shards();
-        write_side_files(reader_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.recipe_yaml, writer);
+        write_side_files(source_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.recipe_yaml, writer);
       } catch (...) {
         failure = std::current_exception();
       }
@@ -145,6 +145,12 @@ class ModelFree {
     if (failure) std::rethrow_exception(failure);
     const checkpoint::Reader output(writer.temporary());  // headers against index, config.json
     SWAGE_CHECK(output.tensors().size() == layout_.tensors().size(), Internal, "self-check: the output has ", output.tensors().size(), " tensors");
+  }
+
+  std::vector<std::string> warnings() const {
+    std::vector<std::string> out = source_.warnings();
+    out.insert(out.end(), modules_.warnings.begin(), modules_.warnings.end());
+    return out;
   }
 
   // One stage: what is read, quantized and written, and what is read back of it, goes on at the same time.
@@ -174,7 +180,7 @@ class ModelFree {
   Json report(const FreeWork* work) const {
     Json out = Json::object();
     out.set("swage", kVersion);
-    out.set("source", std::filesystem::absolute(job_.source).filename().string());
+    out.set("source", source_.name());
     out.set("model_type", reader_.config().get_string("model_type", ""));
     out.set("model_free", true);
     out.set("modifier", job_.chain.text());
@@ -188,7 +194,7 @@ class ModelFree {
     out.set("peak_rss_bytes", peak_rss_bytes());
     out.set("errors_measured_on", cat("one row in ", kErrorRows));
     Json warnings = Json::array(), modules = Json::array();
-    for (const std::string& warning : modules_.warnings) warnings.push_back(warning);
+    for (const std::string& warning : this->warnings()) warnings.push_back(warning);
     for (size_t i = 0; i < layout_.items.size(); ++i) {
       const FreeItem& item = layout_.items[i];
       if (item.scheme == nullptr) continue;
@@ -207,8 +213,8 @@ class ModelFree {
 
   const CompressJob& job_;
   const Context& context_;
-  const Json source_ = source_identity(job_.source);  // before anything of it is read
-  const checkpoint::Reader reader_;
+  const Source source_;
+  const checkpoint::Reader& reader_;
   const std::optional<scheme::QuantizationConfig> existing_;
   const SourceModules modules_;
   Assignment assignment_;
