@@ -1,8 +1,7 @@
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 #include "swage/checkpoint/no_weights.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/format/weight_source.h"
@@ -29,11 +28,7 @@ graph::ModelProgram read_program(const fs::path& model) {
     return model::make_program(reader.config(), format::CheckpointWeights(reader, at::kCPU, {.weights_only = true}));
   }
   const fs::path config = fs::is_directory(model) ? model / "config.json" : model;
-  std::ifstream file(config, std::ios::binary);
-  SWAGE_CHECK(file.good(), Io, config.string(), ": cannot be read; a program is made of a model's config.json");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return model::make_program(parse_json(text.str(), config.string()), checkpoint::NoWeights());
+  return model::make_program(read_json_file(config), checkpoint::NoWeights());
 }
 
 Json tensors_of(const graph::ModelProgram& program) {

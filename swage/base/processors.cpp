@@ -15,7 +15,7 @@ namespace swage {
 namespace {
 
 std::string first_line(const std::string& path) {
-  std::ifstream file(path);
+  std::ifstream file(path);  // check_layers: allow file (of the kernel, not of a model)
   std::string line;
   std::getline(file, line);
   return line;
@@ -55,7 +55,7 @@ std::optional<double> cpu_quota(const std::string& root) {
   const auto use = [&](const std::optional<double>& share) {
     if (share) least = std::min(least, *share);
   };
-  std::ifstream groups(root + "/proc/self/cgroup");
+  std::ifstream groups(root + "/proc/self/cgroup");  // check_layers: allow file (of the kernel)
   for (std::string line; std::getline(groups, line);) {  // "0::/user.slice", "4:cpu,cpuacct:/docker/1f2e"
     const size_t first = line.find(':'), second = first == std::string::npos ? first : line.find(':', first + 1);
     if (second == std::string::npos || second + 1 >= line.size() || line[second + 1] != '/') continue;
