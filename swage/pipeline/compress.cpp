@@ -325,6 +325,7 @@ class Compression {
     in.keeps_activations = job_.resume;
     in.check_tokens = job_.check && text.windows_NL.defined() ? text.windows_NL.numel() : 0;
     in.threads = at::get_num_threads();
+    in.process_bytes = process_bytes(in.threads, in.row_tokens, widest_linear(shape).columns, widest_linear(shape).rows);
     in.on_device = !ops::to_torch(context_.device).is_cpu();
     const bool all_in_file = !job_.offload_folder.empty() && (job_.max_memory_bytes == 0 || !may_offload(job_.device_map));
     if (all_in_file && !in.on_device) in.rows_in_memory = 0;

@@ -252,6 +252,7 @@ class Estimate {
     in.keeps_activations = true;
     in.check_tokens = calibrated && job_.check ? kCheckTokens : 0;
     in.threads = at::get_num_threads();
+    in.process_bytes = process_bytes(in.threads, in.row_tokens, widest_linear(in.shape).columns, widest_linear(in.shape).rows);
     in.on_device = context_.device.kind == Device::Kind::Cuda;  // one need not be here
     return in;
   }

@@ -27,10 +27,10 @@ double largest_end(const model::ModelShape& shape) {
 
 PlanStage copy_stage(const PlanInput& in) {
   PlanStage stage{.name = "copy", .at = {}, .parts = {}, .work = {}};
-  keep_larger(stage, Moment(in.on_device).host("pages of the source", double(in.largest_copied_bytes)), "");
+  keep_larger(stage, Moment(in).host("pages of the source", double(in.largest_copied_bytes)), "");
   if (in.rotates) {
     const double weights = double(in.largest_copied_bytes) / in.bytes_per_weight;
-    keep_larger(stage, Moment(in.on_device).host("pages of the source", double(in.largest_copied_bytes)).host("rotation", kRotationBytes * weights), "rotating");
+    keep_larger(stage, Moment(in).host("pages of the source", double(in.largest_copied_bytes)).host("rotation", kRotationBytes * weights), "rotating");
   }
   stage.work.read_bytes = stage.work.written_bytes = in.copied_bytes;
   stage.work.moved_bytes = double(in.copied_bytes);
@@ -42,11 +42,11 @@ PlanStage embed_stage(const PlanInput& in) {
   const double tokens = double(in.rows) * double(in.row_tokens), hidden = tokens * double(in.shape.hidden_size) * kFloat * share_in_memory(in);
   const auto corrects = [](const modifiers::Quantizer* quantizer) { return quantizer->target() != modifiers::Target::Weights; };
   const bool two = std::any_of(in.assignment.quantizers.begin(), in.assignment.quantizers.end(), corrects);
-  Moment now(in.on_device);
+  Moment now(in);
   now.host("process", 8 * tokens).moves("embedding and head", bytes_of_ends(in.shape)).moves("activations", hidden * (two ? 2 : 1));
   keep_larger(stage, now, "");
   // While the largest is converted, it is there in both types.
-  keep_larger(stage, Moment(in.on_device).moves("embedding and head", bytes_of_ends(in.shape)).host("pages of the source", in.bytes_per_weight * largest_end(in.shape)), "loading");
+  keep_larger(stage, Moment(in).moves("embedding and head", bytes_of_ends(in.shape)).host("pages of the source", in.bytes_per_weight * largest_end(in.shape)), "loading");
   stage.work.read_bytes = uint64_t(bytes_of_ends(in.shape) / kFloat * in.bytes_per_weight);
   stage.work.moved_bytes = 2 * bytes_of_ends(in.shape) + 2 * hidden;
   return stage;
@@ -86,7 +86,7 @@ PlanStage quantize_stage(const PlanInput& in) {
     stage.work.read_bytes += uint64_t(in.bytes_per_weight * parameters);
   }
   for (const auto& [index, layer] : layers) {
-    Moment now(in.on_device);
+    Moment now(in);
     now.host("pages of the source", layer.weights).host("solved weights", layer.results).host("solver", std::max(in.threads * layer.scratch, layer.packed));
     keep_larger(stage, now, index < 0 ? "outside the layers" : cat("layer ", index));
   }
@@ -102,12 +102,12 @@ PlanStage check_stage(const PlanInput& in) {
     parameters += double(block.parameters());
     for (const ModuleInfo& linear : block.linears) largest = std::max(largest, double(linear.parameters()));
   }
-  keep_larger(stage, Moment(in.on_device).host("weights read back", in.threads * 3 * largest), "files");
+  keep_larger(stage, Moment(in).host("weights read back", in.threads * 3 * largest), "files");
   stage.work.read_bytes = in.output_bytes - in.copied_bytes;
   stage.work.moved_bytes = kFingerprintPasses * double(in.output_bytes - in.copied_bytes);
   if (in.check_tokens == 0) return stage;
   const double ends = bytes_of_ends(in.shape), logits = in.threads * 2 * kLogitRows * double(in.shape.vocabulary_size) * kFloat;
-  Moment now(in.on_device);
+  Moment now(in);
   now.moves("embedding and head", ends).moves("weights of a layer", kFloat * (layer + largest)).moves("logits", logits);
   keep_larger(stage, now, "perplexity");
   stage.work.linear_flops = 2 * 2 * double(in.check_tokens) * (parameters + double(in.shape.vocabulary_size) * double(in.shape.hidden_size));
@@ -126,6 +126,17 @@ void count_modules(const PlanInput& in, Plan& plan) {
 }
 
 }  // namespace
+
+Widest widest_linear(const model::ModelShape& shape) {
+  Widest out;
+  for (const model::BlockShape& block : shape.blocks) {
+    for (const ModuleInfo& linear : block.linears) {
+      out.columns = std::max(out.columns, linear.columns);
+      out.rows = std::max(out.rows, linear.rows);
+    }
+  }
+  return out;
+}
 
 Plan make_plan(const PlanInput& in) {
   Plan plan;
@@ -156,10 +167,10 @@ Plan make_plan(const PlanInput& in) {
 
 Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes) {
   Plan plan = make_plan(input);
-  if (max_memory_bytes == 0 || plan.peak_bytes <= max_memory_bytes || input.rows == 0 || !input.may_offload || input.on_device) return plan;
+  if (max_memory_bytes == 0 || plan.safe_peak_bytes() <= max_memory_bytes || input.rows == 0 || !input.may_offload || input.on_device) return plan;
   const auto peak_with = [&](int64_t rows_in_memory) {
     input.rows_in_memory = rows_in_memory;
-    return make_plan(input).peak_bytes;
+    return make_plan(input).safe_peak_bytes();
   };
   const uint64_t without = peak_with(0);
   if (without > max_memory_bytes) return make_plan(input);  // refused with what would do

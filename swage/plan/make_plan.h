@@ -10,4 +10,10 @@ Plan make_plan(const PlanInput& input);
 // few rows as leave a tenth of it free, or half of what the run leaves without any in memory.
 Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes);
 
+// The largest columns and the largest rows of the linears in the model's layers.
+struct Widest {
+  int64_t columns = 0, rows = 0;
+};
+Widest widest_linear(const model::ModelShape& shape);
+
 }  // namespace swage::pipeline

@@ -28,8 +28,8 @@ void Placement::check(const Plan& plan, const PlanInput& input) const {
   } catch (Error& e) {
     PlanInput in = input;
     if (!in.on_device) in.rows_in_memory = 0;
-    const uint64_t offloaded = make_plan(in).peak_bytes;
-    if (!may_offload(map_) && offloaded < plan.peak_bytes) {
+    const uint64_t offloaded = make_plan(in).safe_peak_bytes();
+    if (!may_offload(map_) && offloaded < plan.safe_peak_bytes()) {
       e.add_context(cat("device-map ", to_string(map_), " keeps activations in memory; with auto_offload cpu=", budget_text(offloaded), " would do"));
     }
     throw;

@@ -57,7 +57,9 @@ struct Plan {
   // Fills the seconds: what computes and what reads and writes go on at the same time.
   void estimate_time(const Rates& rates);
 
-  // Error(InvalidArgument) saying the smallest budget that would do if the peak exceeds `max_memory_bytes` (0: no limit). How far to trust the estimate: docs/performance.md.
+  // What the process may hold at most: all but the process itself, which is measured, may be a twentieth more than was planned.
+  uint64_t safe_peak_bytes() const;
+  // Error(InvalidArgument) saying the smallest budget that would do if safe_peak_bytes() exceeds `max_memory_bytes` (0: no limit). How far to trust the estimate: docs/performance.md.
   void check_budget(uint64_t max_memory_bytes) const;
   Json to_json() const;
   std::string summary() const;           // one line for people

@@ -72,7 +72,7 @@ PlanStage plan_budget(const PlanInput& input) {
   stage.work.integer_flops = 0;
   stage.work.solve_flops *= double(input.assignment.budget->count);
   const double logits = input.threads * kLogits * double(input.shape.vocabulary_size) * kFloat;
-  keep_larger(stage, Moment(input.on_device).moves("probes", more.streams).moves("embedding and head", bytes_of_ends(input.shape)).moves("logits", logits), "predictions");
+  keep_larger(stage, Moment(input).moves("probes", more.streams).moves("embedding and head", bytes_of_ends(input.shape)).moves("logits", logits), "predictions");
   return stage;
 }
 

@@ -114,7 +114,7 @@ class Calibration {
   double activations_in_memory() const { return streams() * (share_in_memory(in_) * kFloat * tokens_ * (hidden_ + widest_) + routing_); }
 
   Moment resident() const {
-    Moment now(in_.on_device);
+    Moment now(in_);
     now.host("process", kDouble * tokens_);  // token ids
     now.moves("weights of a layer", weights_).moves("float weights", float_weights_);
     now.moves("activations", activations_in_memory()).host("solved weights", solved_bytes_).host("kept by the allocator", kept_);

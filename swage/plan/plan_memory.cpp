@@ -2,7 +2,11 @@
 
 #include <algorithm>
 
+#include "swage/plan/plan_input.h"
+
 namespace swage::pipeline {
+
+Moment::Moment(const PlanInput& in) : on_device_(in.on_device) { host("process", in.process_bytes); }
 
 uint64_t Moment::host_bytes() const {
   uint64_t sum = 0;

@@ -9,13 +9,13 @@
 namespace swage::pipeline {
 
 inline constexpr double kFloat = 4;  // bytes of a float32
-// The process before any work: code, libtorch's tables and threads. Measured, see docs/performance.md.
-inline constexpr double kProcessBytes = double(uint64_t{165} << 20);
+
+struct PlanInput;
 
 // Parts of one moment, in the order given. Those that move with the model go to the device, if there is one.
 class Moment {
  public:
-  explicit Moment(bool on_device) : on_device_(on_device) { host("process", kProcessBytes); }
+  explicit Moment(const PlanInput& in);
   Moment& host(const std::string& name, double bytes) { return add(name, bytes, false); }
   Moment& moves(const std::string& name, double bytes) { return add(name, bytes, on_device_); }
   uint64_t host_bytes() const;

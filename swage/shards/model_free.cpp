@@ -23,6 +23,7 @@
 #include "swage/shards/model_free_work.h"
 #include "swage/resolve/output.h"
 #include "swage/plan/plan.h"
+#include "swage/plan/process_memory.h"
 #include "swage/report/report.h"
 
 namespace swage::pipeline {
@@ -169,7 +170,8 @@ class ModelFree {
       plan_.quantized_parameters += module.rows * module.columns;
     }
     plan_.bits_per_weight = 8.0 * double(layout_.quantized_bytes) / double(std::max<int64_t>(1, plan_.quantized_parameters));
-    stage.parts = {{"process", kBaseBytes}, {"names and shapes", tensors * kBytesPerTensor}, {"buffers", uint64_t(at::get_num_threads()) * kBuffers * layout_.largest_chunk_bytes}};
+    const auto process = kBaseBytes + uint64_t(process_bytes(at::get_num_threads(), 0, 0, 0) - kProcessBytes);
+    stage.parts = {{"process", process}, {"names and shapes", tensors * kBytesPerTensor}, {"buffers", uint64_t(at::get_num_threads()) * kBuffers * layout_.largest_chunk_bytes}};
     stage.work.read_bytes = layout_.source_bytes + layout_.output_bytes;
     stage.work.written_bytes = layout_.output_bytes;
     plan_.peak_bytes = stage.host_bytes();
