@@ -14,6 +14,7 @@ graph::ModelProgram describe_cohere(const ConfigFields& config, const checkpoint
 graph::ModelProgram describe_cohere2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_deepseek_v2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_deepseek_v3(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_dots1(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_ernie4_5(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_exaone4(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_falcon(const ConfigFields& config, const checkpoint::WeightSource& weights);
@@ -22,15 +23,20 @@ graph::ModelProgram describe_gemma2(const ConfigFields& config, const checkpoint
 graph::ModelProgram describe_gemma3_text(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_glm(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_glm4(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_glm4_moe(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_glm4_moe_lite(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gpt2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gpt_bigcode(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gpt_neo(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gpt_neox(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gptj(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_granite(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_granitemoe(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_helium(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_hunyuan_v1_dense(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_llama(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_minicpm3(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_minimax_m2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_ministral(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_mistral(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_mixtral(const ConfigFields& config, const checkpoint::WeightSource& weights);
@@ -50,6 +56,7 @@ graph::ModelProgram describe_qwen3(const ConfigFields& config, const checkpoint:
 graph::ModelProgram describe_qwen3_moe(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_seed_oss(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_smollm3(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_solar_open(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_stablelm(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_starcoder2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 

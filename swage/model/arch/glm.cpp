@@ -19,10 +19,13 @@ ModelProgram describe(const ConfigFields& config, bool norms_behind) {
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     BlockBuilder b(cat("model.layers.", layer, "."), s.hidden);
     const auto behind = [&](Value x, const char* name) { return norms_behind ? b.norm(x, norm(name)) : x; };
-    b.add(behind(self_attention(b, b.norm(kStream, norm("input_layernorm")), s, attention), "post_self_attn_layernorm"));
+    b.add(
+        behind(self_attention(b, b.norm(kStream, norm("input_layernorm")), s, attention), "post_self_attn_layernorm"));
     const Value y = b.norm(kStream, norm("post_attention_layernorm"));
-    const std::vector<Value> parts = b.split(b.linear(y, Role::GateUp, "mlp.gate_up_proj", 2 * s.inner), {s.inner, s.inner});
-    b.add(behind(b.linear(b.gate(parts[0], parts[1], s.activation), Role::Down, "mlp.down_proj", s.hidden), "post_mlp_layernorm"));
+    const std::vector<Value> parts =
+        b.split(b.linear(y, Role::GateUp, "mlp.gate_up_proj", 2 * s.inner), {s.inner, s.inner});
+    b.add(behind(b.linear(b.gate(parts[0], parts[1], s.activation), Role::Down, "mlp.down_proj", s.hidden),
+                 "post_mlp_layernorm"));
     model.blocks.push_back(b.finish());
   }
   return model;
@@ -30,7 +33,11 @@ ModelProgram describe(const ConfigFields& config, bool norms_behind) {
 
 }  // namespace
 
-ModelProgram describe_glm(const ConfigFields& config, const checkpoint::WeightSource&) { return describe(config, false); }
-ModelProgram describe_glm4(const ConfigFields& config, const checkpoint::WeightSource&) { return describe(config, true); }
+ModelProgram describe_glm(const ConfigFields& config, const checkpoint::WeightSource&) {
+  return describe(config, false);
+}
+ModelProgram describe_glm4(const ConfigFields& config, const checkpoint::WeightSource&) {
+  return describe(config, true);
+}
 
 }  // namespace swage::model

@@ -70,16 +70,21 @@ ModelProgram describe_olmo3(const ConfigFields& config, const checkpoint::Weight
   const Sizes s = sizes_of(config, {.default_epsilon = 1e-5});
   const RopeSpec full = rope_of(config, s.head_size, 500000);
   const int64_t window = config.size_or("sliding_window", 4096, int64_t{1} << 40);
-  const std::vector<int64_t> windows = windows_of(config, s.layers, window, [](int64_t layer) { return (layer + 1) % 4 != 0; });
-  return describe_with_norms_behind(config, {.windows = windows, .ropes = {{.size = full.size, .theta = full.theta}, full}});
+  const std::vector<int64_t> windows =
+      windows_of(config, s.layers, window, [](int64_t layer) { return (layer + 1) % 4 != 0; });
+  return describe_with_norms_behind(config,
+                                    {.windows = windows, .ropes = {{.size = full.size, .theta = full.theta}, full}});
 }
 
 // Small ones attend to everything; large ones have a window in three of four layers, and no rotary embedding in the fourth.
 ModelProgram describe_exaone4(const ConfigFields& config, const checkpoint::WeightSource&) {
   const Sizes s = sizes_of(config, {.default_epsilon = 1e-5});
-  const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40), pattern = std::max<int64_t>(1, config.json().get_int("sliding_window_pattern", 4));
-  NormsBehind traits{.ropes = {rope_of(config, s.head_size, 1000000)}, .head_norms = true, .full_without_rope = window > 0};
-  if (window > 0) traits.windows = windows_of(config, s.layers, window, [=](int64_t layer) { return (layer + 1) % pattern != 0; });
+  const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40),
+                pattern = std::max<int64_t>(1, config.json().get_int("sliding_window_pattern", 4));
+  NormsBehind traits{
+      .ropes = {rope_of(config, s.head_size, 1000000)}, .head_norms = true, .full_without_rope = window > 0};
+  if (window > 0)
+    traits.windows = windows_of(config, s.layers, window, [=](int64_t layer) { return (layer + 1) % pattern != 0; });
   return describe_with_norms_behind(config, traits);
 }
 

@@ -8,7 +8,8 @@ namespace swage::model {
 using namespace graph;
 
 ModelProgram describe_phi3(const ConfigFields& config, const checkpoint::WeightSource&) {
-  const int64_t inner = config.size("intermediate_size"), window = config.size_or("sliding_window", 0, int64_t{1} << 40);
+  const int64_t inner = config.size("intermediate_size"),
+                window = config.size_or("sliding_window", 0, int64_t{1} << 40);
   const Activation activation = config.activation("hidden_act", "silu");
   LlamaTraits traits;
   traits.default_epsilon = 1e-5;
