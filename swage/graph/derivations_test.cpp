@@ -1,4 +1,5 @@
-// What is derived from block programs: stages, smoothing pairs, rotations, texts. Programs are written here, so that no family's file is behind a result.
+// What is derived from block programs: stages, smoothing pairs, rotations, texts. Programs are written here, so that no
+// family's file is behind a result.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

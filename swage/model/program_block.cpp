@@ -88,7 +88,8 @@ Linear load_linear(const LinearSpec& spec, const checkpoint::WeightSource& weigh
   return WeightLoader(weights).load(spec);
 }
 
-// Takes one flow through operations. A value is let go of by the operation that reads it last, and changed in place if it was made on the way.
+// Takes one flow through operations. A value is let go of by the operation that reads it last, and changed in place if
+// it was made on the way.
 class ProgramBlock::Pass {
  public:
   Pass(const ProgramBlock& block, Flow& flow) : block_(block), program_(block.program_), flow_(flow) {

@@ -1,5 +1,6 @@
-// Every architecture of the table, on tiny models of random weights: what is derived from its program leaves the function as it is, and every modifier gets
-// through it with the layout that was planned. tests/data/model/architectures.json has a config for each family and each of its layouts.
+// Every architecture of the table, on tiny models of random weights: what is derived from its program leaves the
+// function as it is, and every modifier gets through it with the layout that was planned.
+// tests/data/model/architectures.json has a config for each family and each of its layouts.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
@@ -91,7 +92,8 @@ double difference(const at::Tensor& found, const at::Tensor& expected) {
   return ((found - expected).abs().max() / expected.abs().max()).item<double>();
 }
 
-// Three layers are some 30 chained roundings of 2^-24 on either side, which sums and norms multiply by their condition, about 50 with random weights.
+// Three layers are some 30 chained roundings of 2^-24 on either side, which sums and norms multiply by their condition,
+// about 50 with random weights.
 constexpr double kTolerance = 2 * 30 * 50 * 0x1p-24;
 
 TEST(Architectures, EachOfTheTableHasATinyModel) {

@@ -19,7 +19,9 @@ const std::vector<Architecture>& architectures() {
       {"dots1", describe_dots1},
       {"ernie4_5", describe_ernie4_5},
       {"exaone4", describe_exaone4},
+      {"exaone_moe", describe_exaone_moe},
       {"falcon", describe_falcon},
+      {"flex_olmo", describe_flex_olmo},
       {"gemma", describe_gemma},
       {"gemma2", describe_gemma2},
       {"gemma3_text", describe_gemma3_text},
@@ -37,6 +39,7 @@ const std::vector<Architecture>& architectures() {
       {"granitemoeshared", describe_granitemoe},
       {"helium", describe_helium},
       {"hunyuan_v1_dense", describe_hunyuan_v1_dense},
+      {"hunyuan_v1_moe", describe_hunyuan_v1_moe},
       {"llama", describe_llama},  // Llama 2 and 3, SmolLM, TinyLlama, Yi
       {"minicpm3", describe_minicpm3},
       {"minimax_m2", describe_minimax_m2},

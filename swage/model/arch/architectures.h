@@ -17,7 +17,9 @@ graph::ModelProgram describe_deepseek_v3(const ConfigFields& config, const check
 graph::ModelProgram describe_dots1(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_ernie4_5(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_exaone4(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_exaone_moe(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_falcon(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_flex_olmo(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gemma(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gemma2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gemma3_text(const ConfigFields& config, const checkpoint::WeightSource& weights);
@@ -34,6 +36,7 @@ graph::ModelProgram describe_granite(const ConfigFields& config, const checkpoin
 graph::ModelProgram describe_granitemoe(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_helium(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_hunyuan_v1_dense(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_hunyuan_v1_moe(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_llama(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_minicpm3(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_minimax_m2(const ConfigFields& config, const checkpoint::WeightSource& weights);

@@ -1,4 +1,5 @@
-// BitNet b1.58 (arXiv:2504.12285), its architecture: norms before the output projections of attention and MLP, squared ReLU.
+// BitNet b1.58 (arXiv:2504.12285), its architecture: norms before the output projections of attention and MLP, squared
+// ReLU.
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/parts.h"

@@ -1,4 +1,5 @@
-// Command-R (Cohere) and Command-R7B (Cohere 2): attention and MLP side by side on one LayerNorm without bias; rotary embedding in pairs; scaled logits.
+// Command-R (Cohere) and Command-R7B (Cohere 2): attention and MLP side by side on one LayerNorm without bias; rotary
+// embedding in pairs; scaled logits.
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/parts.h"

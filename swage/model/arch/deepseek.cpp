@@ -1,4 +1,5 @@
-// DeepSeek-V2 and V3 (arXiv:2405.04434, 2412.19437), GLM 4.7 Flash and MiniCPM3: latent attention, and but for the last a mixture with shared experts.
+// DeepSeek-V2 and V3 (arXiv:2405.04434, 2412.19437), GLM 4.7 Flash and MiniCPM3: latent attention, and but for the last
+// a mixture with shared experts.
 #include <algorithm>
 #include <cmath>
 
@@ -13,7 +14,8 @@ using namespace graph;
 
 namespace {
 
-// Drafting layers: a block, two norms before and one after it, a projection of twice the width, an embedding and a head each.
+// Drafting layers: a block, two norms before and one after it, a projection of twice the width, an embedding and a head
+// each.
 int64_t drafting_parameters(const ConfigFields& config, const BlockProgram& block, int64_t hidden) {
   const int64_t layers = config.json().get_int("num_nextn_predict_layers", 0);
   SWAGE_CHECK(layers >= 0 && layers <= 64, CorruptData,

@@ -1,5 +1,6 @@
-// Falcon (arXiv:2311.16867): one linear for queries, keys and values, and three layouts: attention and MLP side by side on one norm (7B, 11B) or on one each
-// (40B, 180B), or one after the other with slopes in place of the rotary embedding (RW).
+// Falcon (arXiv:2311.16867): one linear for queries, keys and values, and three layouts: attention and MLP side by side
+// on one norm (7B, 11B) or on one each (40B, 180B), or one after the other with slopes in place of the rotary embedding
+// (RW).
 #include <cmath>
 
 #include "swage/base/error.h"

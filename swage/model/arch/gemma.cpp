@@ -1,5 +1,6 @@
-// Gemma (arXiv:2403.08295), Gemma 2 (arXiv:2408.00118) and the text model of Gemma 3 (arXiv:2503.19786): norms stored less one, scaled embeddings; from 2 on
-// norms behind attention and MLP too, layers with a window in between, and in 2 soft caps; in 3 norms of queries and keys, and two rotary embeddings.
+// Gemma (arXiv:2403.08295), Gemma 2 (arXiv:2408.00118) and the text model of Gemma 3 (arXiv:2503.19786): norms stored
+// less one, scaled embeddings; from 2 on norms behind attention and MLP too, layers with a window in between, and in 2
+// soft caps; in 3 norms of queries and keys, and two rotary embeddings.
 #include <cmath>
 
 #include "swage/base/error.h"
@@ -50,7 +51,8 @@ ModelProgram describe(const ConfigFields& config, const Sizes& s, const GemmaTra
   return model;
 }
 
-// Of layers with a window, then of those without: `rope_parameters` by layer type, or rope_local_base_freq beside rope_theta and rope_scaling.
+// Of layers with a window, then of those without: `rope_parameters` by layer type, or rope_local_base_freq beside
+// rope_theta and rope_scaling.
 std::vector<RopeSpec> ropes_by_layer_type(const ConfigFields& config, int64_t head_size, double local_theta,
                                           double global_theta) {
   const Json* both = config.json().find("rope_parameters");

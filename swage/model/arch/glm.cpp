@@ -1,4 +1,5 @@
-// GLM 4 of 2024 (glm) and of 2025 (glm4, with norms behind attention and MLP too): half of a head turns, in pairs; one linear for gate and up.
+// GLM 4 of 2024 (glm) and of 2025 (glm4, with norms behind attention and MLP too): half of a head turns, in pairs; one
+// linear for gate and up.
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/parts.h"

@@ -1,5 +1,5 @@
-// The GPT-2 line: GPT-2 (weights stored [in, out]), StarCoder's GPT-BigCode, GPT-Neo (every other layer with a window), GPT-J and CodeGen (attention and MLP side
-// by side, rotary embedding in pairs).
+// The GPT-2 line: GPT-2 (weights stored [in, out]), StarCoder's GPT-BigCode, GPT-Neo (every other layer with a window),
+// GPT-J and CodeGen (attention and MLP side by side, rotary embedding in pairs).
 #include <cmath>
 
 #include "swage/base/error.h"

@@ -1,5 +1,5 @@
-// GPT-NeoX and Pythia (Black et al. 2022, arXiv:2204.06745): one linear for queries, keys and values, of each head in turn; attention and MLP side by
-// side or one after the other; part of a head turns.
+// GPT-NeoX and Pythia (Black et al. 2022, arXiv:2204.06745): one linear for queries, keys and values, of each head in
+// turn; attention and MLP side by side or one after the other; part of a head turns.
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/parts.h"

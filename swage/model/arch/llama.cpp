@@ -1,4 +1,5 @@
-// Llama 2 and 3, Mistral, Ministral, Qwen2, Qwen3, SmolLM (a llama), SmolLM3, Granite, Arcee, Seed-OSS, ERNIE 4.5, Helium, Hunyuan.
+// Llama 2 and 3, Mistral, Ministral, Qwen2, Qwen3, SmolLM (a llama), SmolLM3, Granite, Arcee, Seed-OSS, ERNIE 4.5,
+// Helium, Hunyuan.
 #include <algorithm>
 #include <cmath>
 
@@ -190,8 +191,7 @@ ModelProgram describe_helium(const ConfigFields& config, const checkpoint::Weigh
 }
 
 // Norms of queries and keys behind the rotary embedding, whose base is one for the longest sequence (alpha).
-ModelProgram describe_hunyuan_v1_dense(const ConfigFields& config, const checkpoint::WeightSource&) {
-  LlamaTraits traits = traits_from_biases(config);
+ModelProgram describe_hunyuan(const ConfigFields& config, LlamaTraits traits) {
   const Sizes sizes = sizes_of(config, {.default_epsilon = 1e-5});
   traits.default_epsilon = 1e-5;
   traits.attention.query_norm = rms_norm("query_layernorm", sizes.head_size, sizes.epsilon);
@@ -207,6 +207,10 @@ ModelProgram describe_hunyuan_v1_dense(const ConfigFields& config, const checkpo
     rope = {.size = rope.size, .theta = rope.theta * std::pow(alpha, size / (size - 2))};
   }
   return model;
+}
+
+ModelProgram describe_hunyuan_v1_dense(const ConfigFields& config, const checkpoint::WeightSource&) {
+  return describe_hunyuan(config, traits_from_biases(config));
 }
 
 }  // namespace swage::model

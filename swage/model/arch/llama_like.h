@@ -27,6 +27,9 @@ graph::ModelProgram describe_llama_like(const ConfigFields& config, const LlamaT
 // attention_bias and mlp_bias of the config.
 LlamaTraits traits_from_biases(const ConfigFields& config);
 
+// A Hunyuan with these traits.
+graph::ModelProgram describe_hunyuan(const ConfigFields& config, LlamaTraits traits);
+
 // Granite's multipliers.
 LlamaTraits granite_traits(const ConfigFields& config);
 

@@ -1,5 +1,5 @@
-// Mixtral, Qwen2-MoE, Qwen3-MoE and OLMoE: the Llama family with a mixture of experts for MLP. Experts lie in the checkpoint one by one, or
-// all in two 3-D tensors; either way they are linears of their own here.
+// Mixtral, Qwen2-MoE, Qwen3-MoE and OLMoE: the Llama family with a mixture of experts for MLP. Experts lie in the
+// checkpoint one by one, or all in two 3-D tensors; either way they are linears of their own here.
 #include <set>
 
 #include "swage/base/error.h"
@@ -222,6 +222,51 @@ ModelProgram describe_minimax_m2(const ConfigFields& config, const checkpoint::W
     form.activation = sizes.activation;
     return b.experts(x, std::move(form), sizes.inner,
                      expert_names(b, weights, "block_sparse_moe.experts.", kNames, "block_sparse_moe.experts"));
+  };
+  return describe_llama_like(config, traits);
+}
+
+// A shared MLP beside the routed experts.
+ModelProgram describe_hunyuan_v1_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  const int64_t inner = config.size("intermediate_size"), experts = config.size("num_experts", kMostExperts);
+  const int64_t top_k = config.size_or("moe_topk", 1, experts), layers = config.size("num_hidden_layers", kMostLayers);
+  SWAGE_CHECK(layers * experts <= kMostModules, CorruptData, "config.json: num_hidden_layers ", layers,
+              " times num_experts ", experts, " is too large");
+  const Activation activation = config.activation("hidden_act", "silu");
+  LlamaTraits traits = traits_from_biases(config);
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t) {
+    b.add(gated_mlp(b, x, "mlp.shared_mlp.", inner, activation));
+    ExpertsNode form{};
+    form.router = {"mlp.gate.wg", Role::Router, experts};
+    form.top_k = top_k;
+    form.activation = activation;
+    return b.experts(x, std::move(form), inner, expert_names(b, weights, "mlp.experts.", kMlpNames, "mlp.experts"));
+  };
+  return describe_hunyuan(config, traits);
+}
+
+// K-EXAONE: a Llama with norms of each head, windows in three of four layers, which alone have the rotary embedding.
+ModelProgram describe_exaone_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  LlamaTraits traits;
+  traits.default_epsilon = 1e-5;
+  traits.head_norms = true;
+  const int64_t layers = config.size("num_hidden_layers", kMostLayers);
+  const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40);
+  const std::vector<int64_t> windows =
+      windows_of(config, layers, window, [](int64_t layer) { return (layer + 1) % 4 != 0; });
+  traits.window = [windows](int64_t layer) { return windows[static_cast<size_t>(layer)]; };
+  traits.rope = [windows, window](int64_t layer) { return window == 0 || windows[static_cast<size_t>(layer)] > 0; };
+  Json renamed = config.json();
+  for (const auto& [theirs, ours] :
+       {std::pair("num_experts", "n_routed_experts"), std::pair("num_shared_experts", "n_shared_experts")}) {
+    if (const Json* value = config.json().find(theirs)) renamed.set(ours, *value);
+  }
+  SharedExperts mixture = shared_experts(ConfigFields(renamed), RouterKind::Sigmoid);
+  mixture.rules.router_bias = "mlp.e_score_correction_bias";
+  const int64_t inner = config.size("intermediate_size");
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t layer) {
+    return layer < mixture.dense ? gated_mlp(b, x, "mlp.", inner, mixture.activation)
+                                 : add_experts(b, x, mixture, weights);
   };
   return describe_llama_like(config, traits);
 }

@@ -1,5 +1,5 @@
-// OPT (Zhang et al. 2022, arXiv:2205.01068): learned positions from row 2 on, LayerNorm, biases, ReLU. Two layouts: norms
-// before (most sizes), or norms after with projections around narrower embeddings and no final norm (350m).
+// OPT (Zhang et al. 2022, arXiv:2205.01068): learned positions from row 2 on, LayerNorm, biases, ReLU. Two layouts:
+// norms before (most sizes), or norms after with projections around narrower embeddings and no final norm (350m).
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/parts.h"

@@ -1,4 +1,5 @@
-// Phi-3, Phi-3.5 and Phi-4 (arXiv:2404.14219): a Llama whose linears for queries, keys and values, and for gate and up, are one each; LongRoPE.
+// Phi-3, Phi-3.5 and Phi-4 (arXiv:2404.14219): a Llama whose linears for queries, keys and values, and for gate and up,
+// are one each; LongRoPE.
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/llama_like.h"
