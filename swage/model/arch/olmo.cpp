@@ -54,7 +54,7 @@ ModelProgram describe_with_norms_behind(const ConfigFields& config, const NormsB
     attention.rope = model.ropes.size() > 1 && attention.window == 0 ? 1 : 0;
     if (traits.full_without_rope && attention.window == 0) attention.rope.reset();
     b.add(b.norm(self_attention(b, kStream, s, attention), norm("post_attention_layernorm", s.hidden)));
-    const Value mlp = traits.mlp ? traits.mlp(b, kStream) : gated_mlp(b, kStream, \"mlp.\", s.inner, s.activation);
+    const Value mlp = traits.mlp ? traits.mlp(b, kStream) : gated_mlp(b, kStream, "mlp.", s.inner, s.activation);
     b.add(b.norm(mlp, norm("post_feedforward_layernorm", s.hidden)));
     model.blocks.push_back(b.finish());
   }
