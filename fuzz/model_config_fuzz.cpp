@@ -2,7 +2,6 @@
 #include "fuzz/support.h"
 #include "swage/base/json.h"
 #include "swage/checkpoint/no_weights.h"
-#include "swage/model/arch/size_table.h"
 #include "swage/model/model.h"
 
 namespace {
@@ -32,7 +31,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::refuses_or_reads(refusals, [&] {
     const Json config = parse_json({reinterpret_cast<const char*>(data), size}, "config.json");
     fuzz::refuses_or_reads(refusals, [&] { check(*model::make_model(config, checkpoint::NoWeights())); });
-    if (const auto shape = model::known_sizes(config)) fuzz::expect(shape->parameters() > 0);
+    fuzz::refuses_or_reads(refusals, [&] {
+      const graph::ModelProgram program = model::make_program(config, checkpoint::NoWeights());
+      fuzz::expect(graph::shape_of(program).parameters() > 0 && !graph::text_of(program).empty());
+    });
   });
   return 0;
 }

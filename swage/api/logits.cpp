@@ -25,13 +25,15 @@ constexpr int64_t kRowsAtOnce = 8;  // sequences that are in the model together
 at::Tensor read_ids(const std::string& path) {
   const io::MmapFile file(path);
   const io::SafetensorsHeader header = io::parse_safetensors_header(file.bytes(), path);
-  const auto named = std::find_if(header.tensors.begin(), header.tensors.end(), [](const io::StoredTensor& tensor) { return tensor.spec.name == "input_ids"; });
-  SWAGE_CHECK(named != header.tensors.end() || header.tensors.size() == 1, InvalidArgument, path, ": holds ", header.tensors.size(),
-              " tensors, none of them called input_ids; name the token ids so");
+  const auto named = std::find_if(header.tensors.begin(), header.tensors.end(),
+                                  [](const io::StoredTensor& tensor) { return tensor.spec.name == "input_ids"; });
+  SWAGE_CHECK(named != header.tensors.end() || header.tensors.size() == 1, InvalidArgument, path, ": holds ",
+              header.tensors.size(), " tensors, none of them called input_ids; name the token ids so");
   const io::StoredTensor& ids = named != header.tensors.end() ? *named : header.tensors[0];
   const bool wide = ids.spec.dtype == io::Dtype::I64;
-  SWAGE_CHECK((wide || ids.spec.dtype == io::Dtype::I32) && ids.spec.shape.size() == 2 && ids.bytes > 0, InvalidArgument, path, ": ", ids.spec.name, " has shape ",
-              io::shape_text(ids.spec.shape), "; token ids are int64 or int32, [batch, positions], and not empty");
+  SWAGE_CHECK((wide || ids.spec.dtype == io::Dtype::I32) && ids.spec.shape.size() == 2 && ids.bytes > 0,
+              InvalidArgument, path, ": ", ids.spec.name, " has shape ", io::shape_text(ids.spec.shape),
+              "; token ids are int64 or int32, [batch, positions], and not empty");
   void* data = const_cast<char*>(file.bytes().data() + ids.offset);
   return at::from_blob(data, ids.spec.shape, at::TensorOptions(wide ? at::kLong : at::kInt)).to(at::kLong, false, true);
 }
@@ -54,7 +56,8 @@ Json save_logits(const LogitsOptions& options, const Context& context) {
       model->load_ends(weights);
       std::vector<model::Flow> flows = eval::embed_rows(*model, rows_NT);
       eval::run_blocks(*model, weights, flows, context, [](int64_t) {});
-      for (const model::Flow& flow : flows) out.write(ops::bytes_of(model->logits(flow.hidden_TD).to(at::kCPU, at::kFloat).contiguous()));
+      for (const model::Flow& flow : flows)
+        out.write(ops::bytes_of(model->logits(flow.hidden_TD).to(at::kCPU, at::kFloat).contiguous()));
     }
     out.commit();
     Json result = Json::object();

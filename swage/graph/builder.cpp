@@ -30,7 +30,9 @@ void BlockBuilder::norm_stream(NormSpec norm) {
   block_.nodes.push_back(NormNode{kStream, kStream, std::move(norm)});
 }
 
-Value BlockBuilder::linear(Value x, Role role, const std::string& name, int64_t rows, bool bias) { return linear(x, {name, role, rows, 0, bias}); }
+Value BlockBuilder::linear(Value x, Role role, const std::string& name, int64_t rows, bool bias) {
+  return linear(x, {name, role, rows, 0, bias});
+}
 
 Value BlockBuilder::linear(Value x, LinearSpec linear) {
   const Value out = value(linear.name, linear.rows);
@@ -41,16 +43,19 @@ Value BlockBuilder::linear(Value x, LinearSpec linear) {
 }
 
 std::vector<Value> BlockBuilder::split(Value x, std::vector<int64_t> sizes, int64_t groups) {
-  SWAGE_CHECK(groups * std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) == width(x), Internal, prefix_, ": ", width(x), " numbers are split otherwise");
+  SWAGE_CHECK(groups * std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) == width(x), Internal, prefix_, ": ",
+              width(x), " numbers are split otherwise");
   std::vector<Value> out;
-  for (size_t i = 0; i < sizes.size(); ++i) out.push_back(value(cat(block_.values[size_t(x)].name, "[", i, "]"), groups * sizes[i]));
+  for (size_t i = 0; i < sizes.size(); ++i)
+    out.push_back(value(cat(block_.values[size_t(x)].name, "[", i, "]"), groups * sizes[i]));
   block_.nodes.push_back(SplitNode{x, out, groups, std::move(sizes)});
   return out;
 }
 
 Value BlockBuilder::join(std::vector<Value> parts, int64_t heads) {
   int64_t head = 0;
-  for (const Value part : parts) head += width(part) % heads == 0 && width(part) >= heads ? width(part) / heads : width(part);
+  for (const Value part : parts)
+    head += width(part) % heads == 0 && width(part) >= heads ? width(part) / heads : width(part);
   const Value out = value("joined", heads * head);
   block_.nodes.push_back(JoinNode{std::move(parts), out, heads});
   return out;
@@ -113,11 +118,17 @@ Value BlockBuilder::experts(Value x, ExpertsNode form, int64_t inner, const Expe
   };
   for (int e = 0; e < int(count); ++e) {
     const auto add_one = [&](int which, Role role, int64_t rows, int64_t columns, Stored stored) {
-      return add_linear({.name = cat(prefix_, names.experts, e, ".", names.names[which]), .role = role, .rows = rows, .columns = columns, .expert = e, .stored = std::move(stored)});
+      return add_linear({.name = cat(prefix_, names.experts, e, ".", names.names[which]),
+                         .role = role,
+                         .rows = rows,
+                         .columns = columns,
+                         .expert = e,
+                         .stored = std::move(stored)});
     };
     const int gate = add_one(0, Role::Gate, inner, hidden, slice(names.fused_in, 2 * inner, hidden, e, 0));
     const int up = add_one(1, Role::Up, inner, hidden, slice(names.fused_in, 2 * inner, hidden, e, inner));
-    form.experts.push_back({gate, up, add_one(2, Role::Down, hidden, inner, slice(names.fused_out, hidden, inner, e, 0))});
+    form.experts.push_back(
+        {gate, up, add_one(2, Role::Down, hidden, inner, slice(names.fused_out, hidden, inner, e, 0))});
   }
   form.out = value("experts", hidden);
   block_.nodes.push_back(std::move(form));

@@ -1,4 +1,5 @@
-// What is derived from block programs: stages, smoothing pairs, rotations, texts. Programs are written here, so that no family's file is behind a result.
+// What is derived from block programs: stages, smoothing pairs, rotations, texts. Programs are written here, so that no
+// family's file is behind a result.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -30,8 +31,10 @@ AttentionNode form(int64_t kv_heads = kHeads) {
 }
 
 Value attention(BlockBuilder& b, Value x) {
-  const Value q = b.linear(x, Role::Query, "q", kHidden), k = b.linear(x, Role::Key, "k", kHidden), v = b.linear(x, Role::Value, "v", kHidden);
-  return b.linear(b.attention(b.rope(q, kHeads, 0), b.rope(k, kHeads, 0), v, "attn", form()), Role::Output, "o", kHidden);
+  const Value q = b.linear(x, Role::Query, "q", kHidden), k = b.linear(x, Role::Key, "k", kHidden),
+              v = b.linear(x, Role::Value, "v", kHidden);
+  return b.linear(b.attention(b.rope(q, kHeads, 0), b.rope(k, kHeads, 0), v, "attn", form()), Role::Output, "o",
+                  kHidden);
 }
 
 Value mlp(BlockBuilder& b, Value x, Activation activation = Activation::Silu) {
@@ -72,7 +75,8 @@ TEST(Schedule, LinearsThatReadOneValueShareAStage) {
   EXPECT_EQ(schedule.stages[0].name, "attention input");
   EXPECT_EQ(schedule.stages[2].name, "mlp input");
   EXPECT_TRUE(schedule.stages[0].attends && !schedule.stages[1].attends);
-  EXPECT_TRUE(schedule.stages[1].into_residual && schedule.stages[3].into_residual && !schedule.stages[0].into_residual);
+  EXPECT_TRUE(schedule.stages[1].into_residual && schedule.stages[3].into_residual &&
+              !schedule.stages[0].into_residual);
   EXPECT_EQ(schedule.kept_width, 0);  // nothing but the stream and the input of a stage
 }
 
@@ -159,7 +163,8 @@ TEST(Smoothing, NoPairThroughAnActivationThatIsNotLinearInScales) {
   BlockBuilder b("l.", kHidden);
   const Value x = b.norm(kStream, rms("n"));
   b.add(b.linear(b.activate(b.linear(x, Role::Up, "up", kInner), Activation::Gelu), Role::Down, "down", kHidden));
-  b.add(b.linear(b.activate(b.linear(kStream, Role::Up, "up2", kInner), Activation::Relu), Role::Down, "down2", kHidden));
+  b.add(
+      b.linear(b.activate(b.linear(kStream, Role::Up, "up2", kInner), Activation::Relu), Role::Down, "down2", kHidden));
   EXPECT_THAT(producers_of(smoothing_pairs(b.finish())), ElementsAre("l.n", "l.up2"));
 }
 
@@ -230,7 +235,8 @@ TEST(Rotation, RefusesWhatItWouldChange) {
   BlockBuilder clamped("l.", kHidden);
   const Value v = clamped.clamp(clamped.linear(kStream, Role::Value, "v", kHidden), 1);
   clamped.add(clamped.linear(clamped.attention(v, v, v, "attn", form()), Role::Output, "o", kHidden));
-  EXPECT_THAT(refusal_of(clamped.finish(), {.heads = true}), HasSubstr("l.attn: its values do not go from a linear to a linear"));
+  EXPECT_THAT(refusal_of(clamped.finish(), {.heads = true}),
+              HasSubstr("l.attn: its values do not go from a linear to a linear"));
   BlockBuilder bare("l.", kHidden);
   bare.add(bare.activate(kStream, Activation::Silu));
   EXPECT_THAT(refusal_of(bare.finish(), {.stream = true}), HasSubstr("comes from no linear"));

@@ -7,7 +7,7 @@ namespace swage::graph {
 std::optional<Mixture> mixture_of(const BlockProgram& block) {
   const ExpertsNode* node = block.experts();
   if (node == nullptr) return {};
-  Mixture out{node->router, node->router_bias, node->top_k, {}, {}};
+  Mixture out{node->router, node->router_bias, node->top_k, node->groups, {}, {}};
   for (const Expert& expert : node->experts) {
     auto& linears = out.experts.emplace_back();
     for (const int linear : {expert.gate, expert.up, expert.down}) linears.push_back(block.linears[size_t(linear)]);

@@ -33,10 +33,10 @@ std::vector<Value> operands_of(const Node& node) {
 
 std::vector<Value> results_of(const Node& node) {
   using Values = std::vector<Value>;
-  return std::visit(Cases{[](const SplitNode& split) { return split.out; },
-                          [](const AddNode&) { return Values{kStream}; },
-                          [](const auto& other) { return Values{other.out}; }},
-                    node);
+  return std::visit(
+      Cases{[](const SplitNode& split) { return split.out; }, [](const AddNode&) { return Values{kStream}; },
+            [](const auto& other) { return Values{other.out}; }},
+      node);
 }
 
 void keep_experts(BlockProgram& block, int64_t count) {

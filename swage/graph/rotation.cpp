@@ -18,7 +18,10 @@ struct Sides {
 // Sides of the linears of a block.
 class BlockSides {
  public:
-  BlockSides(const BlockProgram& block, bool stream, bool heads) : block_(block), stream_(stream), sides_(block.linears.size()) {
+  BlockSides(const BlockProgram& block, bool stream, bool heads)
+      : block_(block),
+        stream_(stream),
+        sides_(block.linears.size()) {
     for (const Node& node : block.nodes) {
       if (const auto* linear = std::get_if<LinearNode>(&node)) read(linear->in, linear->linear);
       if (const auto* experts = std::get_if<ExpertsNode>(&node)) add_experts(*experts);
@@ -75,10 +78,12 @@ class BlockSides {
     if (attention == nullptr) return;
     const std::optional<MadeBy> values = linear_of(block_, attention->value);
     const bool whole = values && read_once(block_, attention->value) && read_by_linears_alone(block_, attention->out);
-    SWAGE_CHECK(whole, Unsupported, "rotation R2: ", attention->name, ": its values do not go from a linear to a linear, so that they cannot be rotated between them");
+    SWAGE_CHECK(whole, Unsupported, "rotation R2: ", attention->name,
+                ": its values do not go from a linear to a linear, so that they cannot be rotated between them");
     sides_[size_t(values->linear)].rows = Basis::Head;
     sides_[size_t(values->linear)].slice = values->rows;
-    for (const Node* reader : readers_of(block_, attention->out)) sides_[size_t(std::get<LinearNode>(*reader).linear)].columns = Basis::Head;
+    for (const Node* reader : readers_of(block_, attention->out))
+      sides_[size_t(std::get<LinearNode>(*reader).linear)].columns = Basis::Head;
   }
 
   const BlockProgram& block_;
@@ -122,22 +127,34 @@ class Collector {
   // The basis, or what the reader turns in its place.
   Basis turned(const std::string& linear, Basis basis, const std::set<std::string>& linears, Basis online) const {
     if (!linears.contains(linear)) return basis;
-    SWAGE_CHECK(basis == Basis::Other, Unsupported, linear, ": its ", online == Basis::Input ? "input" : "output", " would be rotated twice");
+    SWAGE_CHECK(basis == Basis::Other, Unsupported, linear, ": its ", online == Basis::Input ? "input" : "output",
+                " would be rotated twice");
     return online;
   }
 
   void add_linear(const LinearSpec& linear, const Sides& sides) {
     const Basis rows = turned(linear.name, sides.rows, spaces_.outputs, Basis::Output);
     const Basis columns = turned(linear.name, sides.columns, spaces_.inputs, Basis::Input);
-    RotatedTensor weight{.name = linear.tensor(), .rows = rows, .columns = columns, .slice = sides.slice, .reads = linear.columns, .makes = linear.rows};
+    RotatedTensor weight{.name = linear.tensor(),
+                         .rows = rows,
+                         .columns = columns,
+                         .slice = sides.slice,
+                         .reads = linear.columns,
+                         .makes = linear.rows};
     if (sides.norm) {
       weight.norm = sides.norm->name + ".weight";
       weight.offset = sides.norm->offset;
     }
     const bool changes = rows != Basis::Other || columns != Basis::Other || weight.norm;
-    SWAGE_CHECK(!linear.stored.transposed || !changes, Unsupported, linear.name, ": rotations of weights that are stored transposed are not supported");
+    SWAGE_CHECK(!linear.stored.transposed || !changes, Unsupported, linear.name,
+                ": rotations of weights that are stored transposed are not supported");
     add(std::move(weight));
-    if (linear.bias) add({.name = linear.name + ".bias", .columns = rows, .slice = sides.slice, .reads = linear.rows, .makes = linear.rows});
+    if (linear.bias)
+      add({.name = linear.name + ".bias",
+           .columns = rows,
+           .slice = sides.slice,
+           .reads = linear.rows,
+           .makes = linear.rows});
   }
 
   // A tensor of several linears, which must be turned alike.
@@ -147,15 +164,18 @@ class Collector {
       if (linear.stored.tensor != one.stored.tensor) continue;
       const bool alike = spaces_.inputs.contains(linear.name) == spaces_.inputs.contains(one.name) &&
                          spaces_.outputs.contains(linear.name) == spaces_.outputs.contains(one.name);
-      SWAGE_CHECK(alike, Unsupported, one.stored.tensor, ": would be rotated for ", one.name, " or ", linear.name, ", but not for both, which are parts of it");
+      SWAGE_CHECK(alike, Unsupported, one.stored.tensor, ": would be rotated for ", one.name, " or ", linear.name,
+                  ", but not for both, which are parts of it");
     }
     add_linear(one, sides.of(first));
   }
 
   void add_head(Basis stream) {
     const std::string& head = model_.head.name;
-    SWAGE_CHECK(!model_.tied_embeddings || (!spaces_.inputs.contains(head) && !spaces_.outputs.contains(head)), Unsupported, head,
-                ": embedding and head of this model share one table, which cannot be rotated for the head alone; add it to ignore");
+    SWAGE_CHECK(!model_.tied_embeddings || (!spaces_.inputs.contains(head) && !spaces_.outputs.contains(head)),
+                Unsupported, head,
+                ": embedding and head of this model share one table, which cannot be rotated for the head alone; add "
+                "it to ignore");
     Sides sides{.norm = {}, .columns = stream};
     if (spaces_.stream && model_.final_norm && model_.final_norm->weight) sides.norm = *model_.final_norm;
     add_linear(model_.head, sides);
@@ -176,8 +196,10 @@ class Collector {
     std::set<std::string> shared;
     for (size_t i = 0; i < block.linears.size(); ++i) {
       const Stored& stored = block.linears[i].stored;
-      if (!stored.shared()) add_linear(block.linears[i], sides.of(i));
-      else if (shared.insert(stored.tensor).second) add_shared(block, i, sides);
+      if (!stored.shared())
+        add_linear(block.linears[i], sides.of(i));
+      else if (shared.insert(stored.tensor).second)
+        add_shared(block, i, sides);
     }
   }
 
@@ -188,12 +210,15 @@ class Collector {
 };
 
 void check_norm(const NormSpec& norm) {
-  SWAGE_CHECK(norm.kind == NormKind::Rms, Unsupported, "rotation R1: ", norm.name,
-              " is a LayerNorm, whose mean is not the same after a rotation; only architectures with RMSNorm can take R1");
+  SWAGE_CHECK(
+      norm.kind == NormKind::Rms, Unsupported, "rotation R1: ", norm.name,
+      " is a LayerNorm, whose mean is not the same after a rotation; only architectures with RMSNorm can take R1");
 }
 
 void check_behind(const NormSpec& norm) {
-  throw Error(ErrorKind::Unsupported, cat("rotation R1: ", norm.name, " stands behind its layer, where it cannot be folded into one that reads it"));
+  throw Error(
+      ErrorKind::Unsupported,
+      cat("rotation R1: ", norm.name, " stands behind its layer, where it cannot be folded into one that reads it"));
 }
 
 // That the stream is read through norms by linears, or by linears, and written by linears.
@@ -202,7 +227,8 @@ void check_stream(const BlockProgram& block) {
     if (const auto* norm = std::get_if<NormNode>(&node); norm != nullptr && norm->in == kStream) {
       check_norm(norm->norm);
       if (norm->out == kStream) check_behind(norm->norm);
-      SWAGE_CHECK(read_by_linears_alone(block, norm->out), Unsupported, "rotation R1: ", norm->norm.name, " is read by more than linears, into which it cannot be folded");
+      SWAGE_CHECK(read_by_linears_alone(block, norm->out), Unsupported, "rotation R1: ", norm->norm.name,
+                  " is read by more than linears, into which it cannot be folded");
     } else if (const auto* sum = std::get_if<AddNode>(&node)) {
       const Node* maker = maker_of(block, sum->in);
       if (const auto* behind = std::get_if<NormNode>(maker)) check_behind(behind->norm);

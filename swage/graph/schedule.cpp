@@ -24,9 +24,12 @@ class Scheduler {
   Schedule run() {
     for (size_t n = 0; n < block_.nodes.size(); ++n) {
       const Node& node = block_.nodes[n];
-      if (const auto* linear = std::get_if<LinearNode>(&node)) n = add_linear(*linear, n);
-      else if (const auto* experts = std::get_if<ExpertsNode>(&node)) add_experts(*experts, n);
-      else add(Kind::Run, n);
+      if (const auto* linear = std::get_if<LinearNode>(&node))
+        n = add_linear(*linear, n);
+      else if (const auto* experts = std::get_if<ExpertsNode>(&node))
+        add_experts(*experts, n);
+      else
+        add(Kind::Run, n);
     }
     find_last_uses();
     for (size_t s = 0; s < out_.stages.size(); ++s) finish_stage(s);
@@ -100,7 +103,8 @@ class Scheduler {
 
   std::string name_of(const Stage& stage) const {
     const bool mlp = stage.routes || has(stage, {Role::Gate, Role::Up, Role::GateUp});
-    if (has(stage, {Role::Latent, Role::Key, Role::QueryKeyValue})) return mlp ? "attention and mlp input" : "attention input";
+    if (has(stage, {Role::Latent, Role::Key, Role::QueryKeyValue}))
+      return mlp ? "attention and mlp input" : "attention input";
     if (has(stage, {Role::KeyValue})) return "keys and values";
     if (has(stage, {Role::Query})) return "queries";
     if (has(stage, {Role::Output})) return "attention output";
@@ -114,7 +118,8 @@ class Scheduler {
     for (size_t i = 0; i < out_.operations.size(); ++i) {
       while (size_t(stage + 1) < out_.first.size() && out_.first[size_t(stage + 1)] <= i) ++stage;
       const Operation& operation = out_.operations[i];
-      const bool reads = operation.kind == Kind::Run || operation.kind == Kind::RunInto || operation.kind == Kind::Route;  // a mixture keeps what it routed
+      const bool reads = operation.kind == Kind::Run || operation.kind == Kind::RunInto ||
+                         operation.kind == Kind::Route;  // a mixture keeps what it routed
       for (const Value value : operands_of(block_.nodes[operation.node])) {
         if (reads) out_.last_use[size_t(value)] = i, out_.last_stage[size_t(value)] = stage;
       }
@@ -133,7 +138,8 @@ class Scheduler {
       return std::holds_alternative<AttentionNode>(block.nodes[operation.node]);
     });
     stage.adds = runs_between(first, end, [](const Operation& operation, const BlockProgram& block) {
-      return operation.kind == Kind::RunInto || (operation.kind == Kind::Run && std::holds_alternative<AddNode>(block.nodes[operation.node]));
+      return operation.kind == Kind::RunInto ||
+             (operation.kind == Kind::Run && std::holds_alternative<AddNode>(block.nodes[operation.node]));
     });
     const bool one = stage.groups.size() == 1 && stage.groups[0].linears.size() == 1;
     stage.into_residual = one && out_.operations[first].kind == Kind::RunInto;
@@ -149,7 +155,8 @@ class Scheduler {
     made.erase(kStream);
     int64_t width = 0;
     for (const Value value : made) {
-      const bool kept = value == out_.stages[s].input ? out_.last_stage[size_t(value)] > int(s) : out_.last_stage[size_t(value)] >= int(s);
+      const bool kept = value == out_.stages[s].input ? out_.last_stage[size_t(value)] > int(s)
+                                                      : out_.last_stage[size_t(value)] >= int(s);
       if (kept) width += block_.values[size_t(value)].width;
     }
     return width;

@@ -27,15 +27,19 @@ void visit_linear(const LinearSpec& linear, std::set<std::string>& shared, const
 }
 
 void visit_norm(const NormSpec& norm, const TensorVisitor& visit) {
-  for (int64_t head = 0; norm.apart && head < norm.heads; ++head) visit(cat(norm.name, ".", head, ".weight"), {norm.size});
+  for (int64_t head = 0; norm.apart && head < norm.heads; ++head)
+    visit(cat(norm.name, ".", head, ".weight"), {norm.size});
   if (norm.weight && !norm.apart) visit(norm.name + ".weight", norm.shape());
   if (norm.bias) visit(norm.name + ".bias", norm.shape());
 }
 
-void visit_embedding(const EmbeddingSpec& embedding, const TensorVisitor& visit) { visit(embedding.name + ".weight", {embedding.rows, embedding.columns}); }
+void visit_embedding(const EmbeddingSpec& embedding, const TensorVisitor& visit) {
+  visit(embedding.name + ".weight", {embedding.rows, embedding.columns});
+}
 
 ModuleInfo module_of(const LinearSpec& linear, int block, bool quantizable = true) {
-  return {linear.name, "Linear", linear.rows, linear.columns, block, quantizable && !linear.keeps_float, linear.role, linear.stored, linear.expert};
+  return {linear.name, "Linear",      linear.rows,  linear.columns, block, quantizable && !linear.keeps_float,
+          linear.role, linear.stored, linear.expert};
 }
 
 ModuleInfo module_of(const EmbeddingSpec& embedding, Role role) {
@@ -53,12 +57,14 @@ std::vector<ModuleInfo> ends_of(const ModelProgram& model) {
 
 BlockShape shape_of(const BlockProgram& block, int index) {
   BlockShape out;
-  visit_tensors(block, [&](const std::string&, const std::vector<int64_t>& shape) { out.other_parameters += count_of(shape); });
+  visit_tensors(
+      block, [&](const std::string&, const std::vector<int64_t>& shape) { out.other_parameters += count_of(shape); });
   for (const LinearSpec& linear : block.linears) out.linears.push_back(module_of(linear, index));
   Schedule schedule = schedule_of(block);
   out.stages = std::move(schedule.stages);
   out.kept_width = schedule.kept_width;
-  out.norms = std::count_if(block.nodes.begin(), block.nodes.end(), [](const Node& node) { return std::holds_alternative<NormNode>(node); });
+  out.norms = std::count_if(block.nodes.begin(), block.nodes.end(),
+                            [](const Node& node) { return std::holds_alternative<NormNode>(node); });
   if (const AttentionNode* attention = block.attention()) {
     out.heads = attention->heads;
     out.query_size = attention->heads * attention->head_size;
@@ -104,8 +110,10 @@ void visit_tensors_after(const ModelProgram& model, const TensorVisitor& visit) 
   std::set<std::string> shared;
   if (model.final_norm) visit_norm(*model.final_norm, visit);
   if (model.project_out) visit_linear(*model.project_out, shared, visit);
-  if (!model.tied_embeddings) visit_linear(model.head, shared, visit);
-  else if (model.head.bias) visit(model.head.name + ".bias", {model.head.rows});
+  if (!model.tied_embeddings)
+    visit_linear(model.head, shared, visit);
+  else if (model.head.bias)
+    visit(model.head.name + ".bias", {model.head.rows});
 }
 
 int64_t BlockShape::parameters() const {
@@ -141,7 +149,8 @@ std::vector<ModuleInfo> modules_of(const ModelProgram& model) { return shape_of(
 
 std::vector<std::string> with_head_named(std::vector<std::string> patterns, const std::vector<ModuleInfo>& modules) {
   constexpr const char* kConvention = "lm_head";
-  const auto head = std::find_if(modules.begin(), modules.end(), [](const ModuleInfo& module) { return module.is_head(); });
+  const auto head =
+      std::find_if(modules.begin(), modules.end(), [](const ModuleInfo& module) { return module.is_head(); });
   if (head != modules.end()) std::replace(patterns.begin(), patterns.end(), std::string(kConvention), head->name);
   return patterns;
 }
@@ -151,7 +160,8 @@ std::optional<AttentionInfo> attention_of(const BlockProgram& block) {
   if (attention == nullptr) return {};
   AttentionInfo out{attention->name, {}, attention->heads, attention->kv_heads, attention->head_size};
   for (const LinearSpec& linear : block.linears) {
-    if (linear.role == Role::Key || linear.role == Role::QueryKeyValue || linear.role == Role::KeyValue) out.keys = linear.name;
+    if (linear.role == Role::Key || linear.role == Role::QueryKeyValue || linear.role == Role::KeyValue)
+      out.keys = linear.name;
   }
   return out;
 }
@@ -165,9 +175,11 @@ ModelShape shape_of(const ModelProgram& model) {
   out.not_run = model.not_run;
   out.ends = ends_of(model);
   for (const auto visit : {visit_tensors_before, visit_tensors_after}) {
-    visit(model, [&](const std::string&, const std::vector<int64_t>& shape) { out.other_parameters += count_of(shape); });
+    visit(model,
+          [&](const std::string&, const std::vector<int64_t>& shape) { out.other_parameters += count_of(shape); });
   }
-  for (const ModuleInfo& end : out.ends) out.other_parameters -= model.tied_embeddings && end.is_head() ? 0 : end.parameters();
+  for (const ModuleInfo& end : out.ends)
+    out.other_parameters -= model.tied_embeddings && end.is_head() ? 0 : end.parameters();
   for (size_t i = 0; i < model.blocks.size(); ++i) out.blocks.push_back(shape_of(model.blocks[i], static_cast<int>(i)));
   return out;
 }

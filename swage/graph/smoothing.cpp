@@ -22,7 +22,8 @@ std::vector<std::string> consumers_of(const BlockProgram& block, Value value) {
   return out;
 }
 
-// The value whose numbers `node` hands on scaled as they came, -1 if there is none; what lies in between goes into `pair`.
+// The value whose numbers `node` hands on scaled as they came, -1 if there is none; what lies in between goes into
+// `pair`.
 Value scaled_through(const Node& node, SmoothingPair& pair) {
   if (const auto* attention = std::get_if<AttentionNode>(&node)) {
     pair.cached = true;

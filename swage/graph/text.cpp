@@ -31,16 +31,19 @@ class Printer {
   }
 
   static std::string rest_of(const NormSpec& norm) {
-    return cat(norm.heads > 0 ? cat(", a weight for each of ", norm.heads, " heads") : std::string(), norm.offset != 0 ? cat(", weight + ", norm.offset) : std::string(),
-               norm.weight ? "" : ", no weight", norm.bias ? ", bias" : "");
+    return cat(norm.heads > 0 ? cat(", a weight for each of ", norm.heads, " heads") : std::string(),
+               norm.offset != 0 ? cat(", weight + ", norm.offset) : std::string(), norm.weight ? "" : ", no weight",
+               norm.bias ? ", bias" : "");
   }
 
   void print(const NormNode& node) {
-    line(node.out, node.norm.kind == NormKind::Rms ? "rms_norm(" : "layer_norm(", value(node.in), ") by ", node.norm.size, rest_of(node.norm), "   ", node.norm.name);
+    line(node.out, node.norm.kind == NormKind::Rms ? "rms_norm(" : "layer_norm(", value(node.in), ") by ",
+         node.norm.size, rest_of(node.norm), "   ", node.norm.name);
   }
   void print(const LinearNode& node) {
     const LinearSpec& linear = block_.linears[size_t(node.linear)];
-    line(node.out, "linear(", value(node.in), ") as ", text_of(linear.role), linear.bias ? ", bias" : "", "   ", linear.name);
+    line(node.out, "linear(", value(node.in), ") as ", text_of(linear.role), linear.bias ? ", bias" : "", "   ",
+         linear.name);
   }
   void print(const SplitNode& node) {
     std::string names, sizes;
@@ -48,7 +51,8 @@ class Printer {
       names += cat(i == 0 ? "" : ", ", value(node.out[i]));
       sizes += cat(i == 0 ? "" : ", ", node.sizes[i]);
     }
-    out_ += cat("  ", names, " = split(", value(node.in), ") into ", sizes, node.groups > 1 ? cat(", ", node.groups, " times") : std::string(), "\n");
+    out_ += cat("  ", names, " = split(", value(node.in), ") into ", sizes,
+                node.groups > 1 ? cat(", ", node.groups, " times") : std::string(), "\n");
   }
   void print(const JoinNode& node) {
     std::string names;
@@ -56,22 +60,30 @@ class Printer {
     line(node.out, "join(", names, ") in ", node.heads, " heads");
   }
   void print(const RopeNode& node) {
-    line(node.out, "rope(", value(node.in), ") in ", node.heads, " heads, table ", node.table, node.first > 0 ? cat(", from ", node.first, " on") : std::string());
+    line(node.out, "rope(", value(node.in), ") in ", node.heads, " heads, table ", node.table,
+         node.first > 0 ? cat(", from ", node.first, " on") : std::string());
   }
   void print(const AttentionNode& node) {
-    line(node.out, "attention(", value(node.query), ", ", value(node.key), ", ", value(node.value), ") of ", node.heads, " heads on ", node.kv_heads, ", scale ", node.scale,
-         node.window > 0 ? cat(", window ", node.window) : std::string(), node.softcap > 0 ? cat(", soft cap ", node.softcap) : std::string(), node.alibi != 0 ? ", alibi" : "",
+    line(node.out, "attention(", value(node.query), ", ", value(node.key), ", ", value(node.value), ") of ", node.heads,
+         " heads on ", node.kv_heads, ", scale ", node.scale,
+         node.window > 0 ? cat(", window ", node.window) : std::string(),
+         node.softcap > 0 ? cat(", soft cap ", node.softcap) : std::string(), node.alibi != 0 ? ", alibi" : "",
          node.sinks.empty() ? "" : ", sinks", "   ", node.name);
   }
   void print(const ActivateNode& node) { line(node.out, name_of(node.activation), "(", value(node.in), ")"); }
-  void print(const GateNode& node) { line(node.out, name_of(node.activation), "(", value(node.gate), ") * ", value(node.up)); }
+  void print(const GateNode& node) {
+    line(node.out, name_of(node.activation), "(", value(node.gate), ") * ", value(node.up));
+  }
   void print(const ScaleNode& node) { line(node.out, value(node.in), " * ", node.factor); }
   void print(const ClampNode& node) { line(node.out, "clamp(", value(node.in), ") to ", node.limit); }
   void print(const AddNode& node) { out_ += cat("  stream += ", value(node.in), "\n"); }
   void print(const ExpertsNode& node) {
-    line(node.out, "experts(", value(node.in), "): ", node.top_k, " of ", node.experts.size(), " by ", node.kind == RouterKind::Softmax ? "softmax" : "sigmoid",
-         node.groups > 1 ? cat(", from ", node.top_groups, " of ", node.groups, " groups") : std::string(), node.router_bias.empty() ? "" : ", bias for the choice",
-         node.renormalise ? ", renormalised" : "", node.factor != 1 ? cat(", times ", node.factor) : std::string(), ", ", name_of(node.activation), "   ", node.router.name);
+    line(node.out, "experts(", value(node.in), "): ", node.top_k, " of ", node.experts.size(), " by ",
+         node.kind == RouterKind::Softmax ? "softmax" : "sigmoid",
+         node.groups > 1 ? cat(", from ", node.top_groups, " of ", node.groups, " groups") : std::string(),
+         node.router_bias.empty() ? "" : ", bias for the choice", node.renormalise ? ", renormalised" : "",
+         node.factor != 1 ? cat(", times ", node.factor) : std::string(), ", ", name_of(node.activation), "   ",
+         node.router.name);
   }
 
   const BlockProgram& block_;
@@ -81,13 +93,15 @@ class Printer {
 // The text with layer numbers taken out, by which blocks are alike.
 std::string without_number(std::string text, const std::string& number) {
   const std::string with = "." + number + ".";
-  for (size_t at = text.find(with); at != std::string::npos; at = text.find(with, at + 1)) text.replace(at, with.size(), ".N.");
+  for (size_t at = text.find(with); at != std::string::npos; at = text.find(with, at + 1))
+    text.replace(at, with.size(), ".N.");
   return text;
 }
 
 std::string text_of(const RopeSpec& rope) {
   constexpr std::string_view kKinds[] = {"default", "linear", "dynamic", "llama3", "yarn", "longrope"};
-  return cat(kKinds[size_t(rope.kind)], ", ", rope.size, " numbers of a head, theta ", rope.theta, rope.interleaved ? ", interleaved" : "");
+  return cat(kKinds[size_t(rope.kind)], ", ", rope.size, " numbers of a head, theta ", rope.theta,
+             rope.interleaved ? ", interleaved" : "");
 }
 
 }  // namespace
@@ -95,26 +109,33 @@ std::string text_of(const RopeSpec& rope) {
 std::string text_of(const BlockProgram& block) { return Printer(block).text(); }
 
 std::string text_of(const ModelProgram& model) {
-  std::string out = cat("stream [", model.hidden_size, "] = embedding [", model.embedding.rows, ", ", model.embedding.columns, "]",
-                        model.embedding_scale != 1 ? cat(" * ", model.embedding_scale) : std::string(), "   ", model.embedding.name, "\n");
+  std::string out =
+      cat("stream [", model.hidden_size, "] = embedding [", model.embedding.rows, ", ", model.embedding.columns, "]",
+          model.embedding_scale != 1 ? cat(" * ", model.embedding_scale) : std::string(), "   ", model.embedding.name,
+          "\n");
   if (model.positions) out += cat("stream += positions   ", model.positions->name, "\n");
   for (size_t i = 0; i < model.ropes.size(); ++i) out += cat("rope table ", i, ": ", text_of(model.ropes[i]), "\n");
   std::vector<std::pair<std::string, std::vector<size_t>>> kinds;
   for (size_t b = 0; b < model.blocks.size(); ++b) {
     const std::string text = without_number(text_of(model.blocks[b]), std::to_string(b));
     const auto same = std::find_if(kinds.begin(), kinds.end(), [&](const auto& kind) { return kind.first == text; });
-    if (same == kinds.end()) kinds.push_back({text, {b}});
-    else same->second.push_back(b);
+    if (same == kinds.end())
+      kinds.push_back({text, {b}});
+    else
+      same->second.push_back(b);
   }
   for (const auto& [text, blocks] : kinds) {
     out += blocks.size() == 1 ? "layer" : "layers";
     for (const size_t b : blocks) out += cat(b == blocks[0] ? " " : ", ", b);
     out += ":\n" + text;
   }
-  if (model.final_norm) out += cat(model.final_norm->kind == NormKind::Rms ? "rms_norm" : "layer_norm", "   ", model.final_norm->name, "\n");
+  if (model.final_norm)
+    out +=
+        cat(model.final_norm->kind == NormKind::Rms ? "rms_norm" : "layer_norm", "   ", model.final_norm->name, "\n");
   out += cat("head [", model.head.rows, ", ", model.head.columns, "]", model.tied_embeddings ? ", tied" : "",
              model.logit_scale != 1 ? cat(", logits * ", model.logit_scale) : std::string(),
-             model.logit_softcap > 0 ? cat(", soft cap ", model.logit_softcap) : std::string(), "   ", model.head.name, "\n");
+             model.logit_softcap > 0 ? cat(", soft cap ", model.logit_softcap) : std::string(), "   ", model.head.name,
+             "\n");
   return out + (model.not_run.empty() ? "" : "not run: " + model.not_run + "\n");
 }
 

@@ -6,12 +6,15 @@
 namespace swage::graph {
 namespace {
 
-bool holds(const std::vector<Value>& values, Value value) { return std::find(values.begin(), values.end(), value) != values.end(); }
+bool holds(const std::vector<Value>& values, Value value) {
+  return std::find(values.begin(), values.end(), value) != values.end();
+}
 
 RowSlice slice_of(const SplitNode& split, Value value) {
   const size_t part = size_t(std::find(split.out.begin(), split.out.end(), value) - split.out.begin());
   const auto begin = split.sizes.begin();
-  return {split.groups, std::accumulate(begin, split.sizes.end(), int64_t{0}), std::accumulate(begin, begin + std::ptrdiff_t(part), int64_t{0}), split.sizes[part]};
+  return {split.groups, std::accumulate(begin, split.sizes.end(), int64_t{0}),
+          std::accumulate(begin, begin + std::ptrdiff_t(part), int64_t{0}), split.sizes[part]};
 }
 
 }  // namespace
@@ -36,8 +39,9 @@ bool read_once(const BlockProgram& block, Value value) { return readers_of(block
 
 bool read_by_linears_alone(const BlockProgram& block, Value value) {
   const std::vector<const Node*> readers = readers_of(block, value);
-  return std::all_of(readers.begin(), readers.end(),
-                     [](const Node* node) { return std::holds_alternative<LinearNode>(*node) || std::holds_alternative<ExpertsNode>(*node); });
+  return std::all_of(readers.begin(), readers.end(), [](const Node* node) {
+    return std::holds_alternative<LinearNode>(*node) || std::holds_alternative<ExpertsNode>(*node);
+  });
 }
 
 bool only_added(const BlockProgram& block, Value value) {

@@ -8,13 +8,14 @@
 #include <ATen/ops/topk.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <limits>
 #include <tuple>
 
 namespace swage::model {
 
 namespace {
 
-// Scores of experts outside the best groups become 0.
+// Experts outside the best groups cannot be chosen.
 at::Tensor in_best_groups(const at::Tensor& scores_TE, const graph::ExpertsNode& rules) {
   if (rules.groups <= 1) return scores_TE;
   const int64_t tokens = scores_TE.size(0);
@@ -22,7 +23,7 @@ at::Tensor in_best_groups(const at::Tensor& scores_TE, const graph::ExpertsNode&
   const at::Tensor of_group = std::get<0>(at::topk(by_group, rules.best_of_group, -1)).sum(-1);
   const at::Tensor best = std::get<1>(at::topk(of_group, rules.top_groups, -1));
   const at::Tensor stays = at::zeros_like(of_group).scatter_(1, best, 1);
-  return by_group.masked_fill(stays.eq(0).unsqueeze(-1), 0).view_as(scores_TE);
+  return by_group.masked_fill(stays.eq(0).unsqueeze(-1), -std::numeric_limits<float>::infinity()).view_as(scores_TE);
 }
 
 }  // namespace

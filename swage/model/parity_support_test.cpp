@@ -59,14 +59,16 @@ fs::path parity_folder(const std::string& name) {
 std::vector<fs::path> parity_folders() {
   const std::vector<std::string> names = {
       "arcee", "bitnet", "bloom", "bloom_heads6", "codegen", "cohere", "cohere2", "cohere_qknorm", "deepseek_v2",
-      "deepseek_v2_lite", "deepseek_v3", "ernie4_5", "exaone4", "exaone4_full", "falcon_11b", "falcon_40b",
-      "falcon_7b", "falcon_rw", "gemma", "gemma2", "gemma3_text", "glm", "glm4", "gpt2", "gpt2_scaled", "gpt_bigcode",
-      "gpt_bigcode_mha", "gpt_neo", "gpt_neox", "gpt_neox_sequential", "gptj", "granite", "helium",
-      "hunyuan_v1_dense", "llama2_mha", "llama31", "llama32_tied", "llama_bias", "llama_rope_dynamic",
-      "llama_rope_linear", "llama_rope_yarn", "ministral", "mistral", "mistral_nemo", "mixtral", "mpt",
-      "mpt_clip_heads6", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "opt", "opt_350m", "phi", "phi3",
-      "phi3_short", "phi4_mini", "qwen2", "qwen2_moe", "qwen2_sliding", "qwen2_yarn", "qwen3", "qwen3_moe",
-      "qwen3_moe_fused", "qwen3_untied_yarn", "seed_oss", "smollm3", "stablelm", "stablelm_parallel", "starcoder2"};
+      "deepseek_v2_lite", "deepseek_v3", "dots1", "ernie4_5", "exaone4", "exaone4_full", "exaone_moe", "falcon_11b",
+      "falcon_40b", "falcon_7b", "falcon_rw", "flex_olmo", "gemma", "gemma2", "gemma3_text", "glm", "glm4",
+      "glm4_moe", "glm4_moe_lite", "gpt2", "gpt2_scaled", "gpt_bigcode", "gpt_bigcode_mha", "gpt_neo", "gpt_neox",
+      "gpt_neox_sequential", "gptj", "granite", "granitemoe", "granitemoeshared", "helium", "hunyuan_v1_dense",
+      "hunyuan_v1_moe", "llama2_mha", "llama31", "llama32_tied", "llama_bias", "llama_rope_dynamic",
+      "llama_rope_linear", "llama_rope_yarn", "minicpm3", "minimax_m2", "ministral", "mistral", "mistral_nemo",
+      "mixtral", "mpt", "mpt_clip_heads6", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "opt", "opt_350m", "phi",
+      "phi3", "phi3_short", "phi4_mini", "qwen2", "qwen2_moe", "qwen2_sliding", "qwen2_yarn", "qwen3", "qwen3_moe",
+      "qwen3_moe_fused", "qwen3_untied_yarn", "seed_oss", "smollm3", "solar_open", "stablelm", "stablelm_parallel",
+      "starcoder2"};
   std::vector<fs::path> out;
   for (const std::string& name : names) {
     if (fs::exists(parity_folder(name) / "io.safetensors")) out.push_back(parity_folder(name));

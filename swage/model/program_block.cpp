@@ -44,7 +44,8 @@ class WeightLoader {
       at::Tensor& whole = shared_[stored.tensor];
       if (!whole.defined()) whole = load_shaped(weights_, stored.tensor, stored.shape);
       const at::Tensor matrix = whole.dim() == 3 ? whole[stored.index] : whole;
-      return stored.transposed ? matrix.narrow(1, stored.first_row, spec.rows).t() : matrix.narrow(0, stored.first_row, spec.rows);
+      return stored.transposed ? matrix.narrow(1, stored.first_row, spec.rows).t()
+                               : matrix.narrow(0, stored.first_row, spec.rows);
     }
     if (stored.transposed) return load_shaped(weights_, spec.tensor(), {spec.columns, spec.rows}).t().contiguous();
     return load_shaped(weights_, spec.tensor(), {spec.rows, spec.columns});
@@ -58,13 +59,15 @@ class WeightLoader {
 void check_no_transforms(const LinearSpec& router, const checkpoint::WeightSource& weights) {
   const scheme::ModuleName name{router.name, "Router"};
   for (const TransformLocation location : {TransformLocation::Input, TransformLocation::Output}) {
-    SWAGE_CHECK(!weights.transform(name, location, location == TransformLocation::Input ? router.columns : router.rows), Unsupported, "transform_config: ", router.name,
-                ": transforms of routers are not supported");
+    SWAGE_CHECK(!weights.transform(name, location, location == TransformLocation::Input ? router.columns : router.rows),
+                Unsupported, "transform_config: ", router.name, ": transforms of routers are not supported");
   }
 }
 
 // heads x_TGE, each multiplied with the transform, if there is one.
-at::Tensor transformed_heads(const at::Tensor& x_TGE, const std::shared_ptr<const ops::Transform>& transform) { return transform ? transform->columns(x_TGE) : x_TGE; }
+at::Tensor transformed_heads(const at::Tensor& x_TGE, const std::shared_ptr<const ops::Transform>& transform) {
+  return transform ? transform->columns(x_TGE) : x_TGE;
+}
 
 // heads x_TGE on the grid of `quantization`, if there is one.
 at::Tensor quantized_heads(const at::Tensor& x_TGE, const std::optional<ActivationQuantization>& quantization) {
@@ -81,12 +84,17 @@ void load_transforms(Linear& linear, const checkpoint::WeightSource& weights) {
   linear.output_transform = weights.transform({linear.name}, TransformLocation::Output, linear.rows);
 }
 
-Linear load_linear(const LinearSpec& spec, const checkpoint::WeightSource& weights) { return WeightLoader(weights).load(spec); }
+Linear load_linear(const LinearSpec& spec, const checkpoint::WeightSource& weights) {
+  return WeightLoader(weights).load(spec);
+}
 
-// Takes one flow through operations. A value is let go of by the operation that reads it last, and changed in place if it was made on the way.
+// Takes one flow through operations. A value is let go of by the operation that reads it last, and changed in place if
+// it was made on the way.
 class ProgramBlock::Pass {
  public:
-  Pass(const ProgramBlock& block, Flow& flow) : block_(block), program_(block.program_), flow_(flow) { flow.values.resize(program_.values.size()); }
+  Pass(const ProgramBlock& block, Flow& flow) : block_(block), program_(block.program_), flow_(flow) {
+    flow.values.resize(program_.values.size());
+  }
 
   void run(size_t index) {
     index_ = index;
@@ -94,12 +102,18 @@ class ProgramBlock::Pass {
     const Node& node = program_.nodes[operation.node];
     if (!std::holds_alternative<LinearNode>(node)) shared_ = {};
     switch (operation.kind) {
-      case Operation::Kind::Run: return std::visit([this](const auto& one) { run(one); }, node);
-      case Operation::Kind::RunInto: return run_into(std::get<LinearNode>(node));
-      case Operation::Kind::Route: return route_input(std::get<ExpertsNode>(node));
-      case Operation::Kind::EnterExpert: return block_.enter_expert(std::get<ExpertsNode>(node), operation.expert, flow_);
-      case Operation::Kind::LeaveExpert: return leave_expert(std::get<ExpertsNode>(node), operation.expert);
-      case Operation::Kind::Finish: return finish(std::get<ExpertsNode>(node));
+      case Operation::Kind::Run:
+        return std::visit([this](const auto& one) { run(one); }, node);
+      case Operation::Kind::RunInto:
+        return run_into(std::get<LinearNode>(node));
+      case Operation::Kind::Route:
+        return route_input(std::get<ExpertsNode>(node));
+      case Operation::Kind::EnterExpert:
+        return block_.enter_expert(std::get<ExpertsNode>(node), operation.expert, flow_);
+      case Operation::Kind::LeaveExpert:
+        return leave_expert(std::get<ExpertsNode>(node), operation.expert);
+      case Operation::Kind::Finish:
+        return finish(std::get<ExpertsNode>(node));
     }
   }
 
@@ -121,8 +135,10 @@ class ProgramBlock::Pass {
   }
 
   void make(Value value, at::Tensor x) {
-    if (value == kStream) flow_.hidden_TD = std::move(x);
-    else flow_.values[size_t(value)] = std::move(x);
+    if (value == kStream)
+      flow_.hidden_TD = std::move(x);
+    else
+      flow_.values[size_t(value)] = std::move(x);
     made_here_.insert(value);
   }
 
@@ -164,7 +180,8 @@ class ProgramBlock::Pass {
     for (const Value value : node.in) {
       const at::Tensor x = read(value);
       const bool one = program_.values[size_t(value)].width * node.heads > program_.values[size_t(node.out)].width;
-      parts.push_back(one ? x.view({x.size(0), node.heads, -1}) : x.view({x.size(0), 1, -1}).expand({x.size(0), node.heads, x.size(1)}));
+      parts.push_back(one ? x.view({x.size(0), node.heads, -1})
+                          : x.view({x.size(0), 1, -1}).expand({x.size(0), node.heads, x.size(1)}));
     }
     make(node.out, at::cat(parts, 2).view({parts[0].size(0), -1}));
   }
@@ -181,7 +198,8 @@ class ProgramBlock::Pass {
     at::Tensor q_THE = transformed_heads(heads_of(read(node.query), node.head_size), heads.query_transform);
     at::Tensor k_TGE = transformed_heads(heads_of(read(node.key), node.head_size), heads.key_transform);
     at::Tensor v_TGE = heads_of(read(node.value), node.value_size);
-    if (flow_.attention_states != nullptr) *flow_.attention_states = {q_THE.transpose(0, 1), k_TGE.transpose(0, 1), v_TGE.transpose(0, 1)};
+    if (flow_.attention_states != nullptr)
+      *flow_.attention_states = {q_THE.transpose(0, 1), k_TGE.transpose(0, 1), v_TGE.transpose(0, 1)};
     q_THE = quantized_heads(q_THE, heads.query);
     k_TGE = quantized_heads(k_TGE, heads.key);
     v_TGE = quantized_heads(v_TGE, heads.value);
@@ -212,7 +230,9 @@ class ProgramBlock::Pass {
   void run(const ScaleNode& node) { make(node.out, take(node.in).mul_(node.factor)); }
   void run(const ClampNode& node) { make(node.out, take(node.in).clamp_(-node.limit, node.limit)); }
   void run(const AddNode& node) { flow_.hidden_TD.add_(read(node.in)); }
-  void run(const ExpertsNode& node) { throw Error(ErrorKind::Internal, node.router.name + ": a mixture is run expert by expert"); }
+  void run(const ExpertsNode& node) {
+    throw Error(ErrorKind::Internal, node.router.name + ": a mixture is run expert by expert");
+  }
 
   void route_input(const ExpertsNode& node) {
     flow_.mlp_input_TD = read(node.in);
@@ -240,7 +260,9 @@ class ProgramBlock::Pass {
 };
 
 ProgramBlock::ProgramBlock(const BlockProgram& program, const checkpoint::WeightSource& weights, RopeTables ropes)
-    : program_(program), ropes_(std::move(ropes)), norms_(program.nodes.size()) {
+    : program_(program),
+      ropes_(std::move(ropes)),
+      norms_(program.nodes.size()) {
   for (size_t n = 0; n < program_.nodes.size(); ++n) {
     const Node& node = program_.nodes[n];
     if (const auto* norm = std::get_if<NormNode>(&node)) norms_[n] = Norm(norm->norm, weights);
@@ -301,7 +323,8 @@ void ProgramBlock::begin(Flow& flow) const {
 }
 
 void ProgramBlock::step(int s, Flow& flow) const {
-  SWAGE_CHECK(s >= 0 && s < static_cast<int>(stages.size()), Internal, "a block of ", stages.size(), " stages was asked for stage ", s);
+  SWAGE_CHECK(s >= 0 && s < static_cast<int>(stages.size()), Internal, "a block of ", stages.size(),
+              " stages was asked for stage ", s);
   const Value input = stages[size_t(s)].input;
   if (input > kStream) {
     flow.values.resize(program_.values.size());
@@ -336,20 +359,23 @@ void ProgramBlock::enter_expert(const ExpertsNode& node, int expert, Flow& flow)
 
 const ExpertsNode& ProgramBlock::mixture() const {
   const ExpertsNode* experts = program_.experts();
-  SWAGE_CHECK(experts != nullptr, Internal, linears.empty() ? std::string("a block") : linears[0].name, ": its block has no experts");
+  SWAGE_CHECK(experts != nullptr, Internal, linears.empty() ? std::string("a block") : linears[0].name,
+              ": its block has no experts");
   return *experts;
 }
 
 at::Tensor ProgramBlock::expert_output(int expert, const at::Tensor& x_TD) const {
   const ExpertsNode& node = mixture();
-  SWAGE_CHECK(expert >= 0 && expert < static_cast<int>(node.experts.size()), Internal, "expert ", expert, " of ", node.experts.size());
+  SWAGE_CHECK(expert >= 0 && expert < static_cast<int>(node.experts.size()), Internal, "expert ", expert, " of ",
+              node.experts.size());
   return linears[size_t(node.experts[size_t(expert)].down)](inner(node, expert, x_TD));
 }
 
 void ProgramBlock::keep_experts(const std::vector<int64_t>& kept) {
   const int64_t experts = static_cast<int64_t>(mixture().experts.size());
   for (size_t i = 0; i < kept.size(); ++i) {
-    SWAGE_CHECK(kept[i] >= 0 && kept[i] < experts && (i == 0 || kept[i - 1] < kept[i]), Internal, "expert ", kept[i], " is to be kept of ", experts);
+    SWAGE_CHECK(kept[i] >= 0 && kept[i] < experts && (i == 0 || kept[i - 1] < kept[i]), Internal, "expert ", kept[i],
+                " is to be kept of ", experts);
   }
   std::vector<size_t> source(linears.size());  // of each linear's weights
   std::iota(source.begin(), source.end(), size_t{0});

@@ -1,5 +1,6 @@
-// Every architecture of the table, on tiny models of random weights: what is derived from its program leaves the function as it is, and every modifier gets
-// through it with the layout that was planned. tests/data/model/architectures.json has a config for each family and each of its layouts.
+// Every architecture of the table, on tiny models of random weights: what is derived from its program leaves the
+// function as it is, and every modifier gets through it with the layout that was planned.
+// tests/data/model/architectures.json has a config for each family and each of its layouts.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
@@ -17,8 +18,8 @@
 #include "swage/io/safetensors.h"
 #include "swage/modifiers/modifier_table.h"
 #include "swage/pipeline/compress.h"
-#include "swage/pipeline/rescaling.h"
-#include "swage/pipeline/rotated_weights.h"
+#include "swage/resolve/rescaling.h"
+#include "swage/views/rotated_weights.h"
 
 namespace swage::pipeline {
 namespace {
@@ -68,7 +69,9 @@ InMemory random_weights(const Json& config) {
   InMemory out;
   for (const io::TensorSpec& spec : model::make_model(config, out)->required_tensors()) {
     const bool matrix = spec.shape.size() > 1, bias = spec.name.ends_with("bias");
-    const at::Tensor draw = matrix ? at::randn(spec.shape).mul_(0.15) : bias ? at::randn(spec.shape).mul_(0.1) : at::rand(spec.shape).add_(0.5);
+    const at::Tensor draw = matrix ? at::randn(spec.shape).mul_(0.15)
+                            : bias ? at::randn(spec.shape).mul_(0.1)
+                                   : at::rand(spec.shape).add_(0.5);
     out.tensors[spec.name] = draw.to(at::kBFloat16);
   }
   return out;
@@ -85,15 +88,19 @@ at::Tensor logits_of(const Json& config, const checkpoint::WeightSource& weights
   return at::cat(rows);
 }
 
-double difference(const at::Tensor& found, const at::Tensor& expected) { return ((found - expected).abs().max() / expected.abs().max()).item<double>(); }
+double difference(const at::Tensor& found, const at::Tensor& expected) {
+  return ((found - expected).abs().max() / expected.abs().max()).item<double>();
+}
 
-// Three layers are some 30 chained roundings of 2^-24 on either side, which sums and norms multiply by their condition, about 50 with random weights.
+// Three layers are some 30 chained roundings of 2^-24 on either side, which sums and norms multiply by their condition,
+// about 50 with random weights.
 constexpr double kTolerance = 2 * 30 * 50 * 0x1p-24;
 
 TEST(Architectures, EachOfTheTableHasATinyModel) {
   std::set<std::string> covered;
   for (const auto& [name, config] : configs()) covered.insert(config.get_string("model_type", ""));
-  for (const std::string& model_type : model::supported_model_types()) EXPECT_TRUE(covered.contains(model_type)) << model_type;
+  for (const std::string& model_type : model::supported_model_types())
+    EXPECT_TRUE(covered.contains(model_type)) << model_type;
 }
 
 // Divides the producers by random s and multiplies the consumers.
@@ -131,19 +138,22 @@ TEST(Architectures, RotationsLeaveTheFunctionAsItIsOrAreRefused) {
     const InMemory weights = random_weights(config);
     const at::Tensor expected = logits_of(config, weights);
     const auto model = model::make_model(config, weights);
-    for (const modifiers::RotationRequest& request : std::vector<modifiers::RotationRequest>{{.stream = true, .kind = RotationKind::RandomMatrix},
-                                                                                            {.heads = true, .kind = RotationKind::RandomMatrix},
-                                                                                            {.keys = true, .inner = true, .kind = RotationKind::RandomMatrix}}) {
+    for (const modifiers::RotationRequest& request :
+         std::vector<modifiers::RotationRequest>{{.stream = true, .kind = RotationKind::RandomMatrix},
+                                                 {.heads = true, .kind = RotationKind::RandomMatrix},
+                                                 {.keys = true, .inner = true, .kind = RotationKind::RandomMatrix}}) {
       try {
         const RotatedWeights rotated(weights, *model, request, 11);
-        EXPECT_LE(difference(logits_of(config_of_rotated(config, rotated), rotated), expected), kTolerance) << name << " " << request.stream << request.heads;
+        EXPECT_LE(difference(logits_of(config_of_rotated(config, rotated), rotated), expected), kTolerance)
+            << name << " " << request.stream << request.heads;
         if (request.stream) stream.insert(name);
       } catch (const Error& e) {
         EXPECT_EQ(e.kind(), ErrorKind::Unsupported) << name << ": " << e.what();
       }
     }
   }
-  for (const char* name : {"deepseek_v3", "gemma", "llama31", "phi3_short", "qwen3_moe", "granite"}) EXPECT_TRUE(stream.contains(name)) << name;
+  for (const char* name : {"deepseek_v3", "gemma", "llama31", "phi3_short", "qwen3_moe", "granite"})
+    EXPECT_TRUE(stream.contains(name)) << name;
 }
 
 // A recipe by its modifiers' names and fields.
@@ -153,19 +163,28 @@ const std::map<std::string, Recipe>& recipes() {
       {"gptq", {{"gptq", R"({"scheme": "W4A16", "group_size": 8, "ignore": ["lm_head"]})"}}},
       {"best", {{"gptq", R"({"scheme": "W4A16", "group_size": 8, "quality": "best", "ignore": ["lm_head"]})"}}},
       {"awq", {{"awq", R"({})"}, {"gptq", R"({"scheme": "W4A16_ASYM", "group_size": 8, "ignore": ["lm_head"]})"}}},
-      {"smoothquant", {{"smoothquant", R"({"smoothing_strength": 0.7})"}, {"gptq", R"({"scheme": "W8A8", "ignore": ["lm_head"]})"}}},
+      {"smoothquant",
+       {{"smoothquant", R"({"smoothing_strength": 0.7})"}, {"gptq", R"({"scheme": "W8A8", "ignore": ["lm_head"]})"}}},
       {"sparsegpt", {{"sparsegpt", R"({"sparsity": 0.5, "mask_structure": "2:4", "ignore": ["lm_head"]})"}}},
-      {"fp8 and cache", {{"rtn", R"({"scheme": "FP8", "ignore": ["lm_head"], "kv_cache_scheme": {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": true}})"}}},
+      {"fp8 and cache",
+       {{"rtn",
+         R"({"scheme": "FP8", "ignore": ["lm_head"], "kv_cache_scheme": {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": true}})"}}},
       {"nvfp4", {{"rtn", R"({"scheme": "NVFP4A16", "ignore": ["lm_head", "re:.*experts.*"]})"}}},
-      {"budget", {{"rtn", R"({"target_bits": 6, "group_size": 8, "candidates": ["W4A16", "W8A16"], "ignore": ["lm_head"]})"}}},
-      {"rotated", {{"spinquant", R"({"rotations": ["R1", "R2"], "transform_type": "random-matrix"})"}, {"rtn", R"({"scheme": "W4A16", "group_size": 8, "ignore": ["lm_head"]})"}}},
+      {"budget",
+       {{"rtn", R"({"target_bits": 6, "group_size": 8, "candidates": ["W4A16", "W8A16"], "ignore": ["lm_head"]})"}}},
+      {"rotated",
+       {{"spinquant", R"({"rotations": ["R1", "R2"], "transform_type": "random-matrix"})"},
+        {"rtn", R"({"scheme": "W4A16", "group_size": 8, "ignore": ["lm_head"]})"}}},
   };
   return all;
 }
 
 class Folder {
  public:
-  explicit Folder(const std::string& name) : path(fs::temp_directory_path() / cat("swage_architectures_", name, "_", ::getpid())) { fs::create_directories(path); }
+  explicit Folder(const std::string& name)
+      : path(fs::temp_directory_path() / cat("swage_architectures_", name, "_", ::getpid())) {
+    fs::create_directories(path);
+  }
   ~Folder() { fs::remove_all(path); }
   const fs::path path;
 };
@@ -173,7 +192,8 @@ class Folder {
 void write_model(const fs::path& folder, const Json& config, const InMemory& weights) {
   fs::create_directories(folder);
   std::ofstream(folder / "config.json") << config.dump();
-  for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) fs::copy_file(fs::path(SWAGE_TEST_DATA) / "data" / "tiny_bpe" / file, folder / file);
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json"})
+    fs::copy_file(fs::path(SWAGE_TEST_DATA) / "data" / "tiny_bpe" / file, folder / file);
   std::vector<io::TensorSpec> specs;
   std::string data;
   for (const auto& [name, tensor] : weights.tensors) {
@@ -183,7 +203,8 @@ void write_model(const fs::path& folder, const Json& config, const InMemory& wei
   std::ofstream(folder / "model.safetensors", std::ios::binary) << io::safetensors_header(specs) << data;
 }
 
-CompressJob job_of(const fs::path& source, const fs::path& target, const std::vector<std::unique_ptr<modifiers::Modifier>>& modifiers) {
+CompressJob job_of(const fs::path& source, const fs::path& target,
+                   const std::vector<std::unique_ptr<modifiers::Modifier>>& modifiers) {
   CompressJob job;
   job.source = source;
   job.target = target;
@@ -213,13 +234,15 @@ TEST(Architectures, EveryModifierWritesWhatItPlanned) {
     write_model(source, config, random_weights(config));
     for (const auto& [recipe, parts] : recipes()) {
       std::vector<std::unique_ptr<modifiers::Modifier>> modifiers;
-      for (const auto& [modifier, fields] : parts) modifiers.push_back(modifiers::make_modifier(modifier, parse_json(fields, "fields"), "test"));
+      for (const auto& [modifier, fields] : parts)
+        modifiers.push_back(modifiers::make_modifier(modifier, parse_json(fields, "fields"), "test"));
       const std::string what = name + ", " + recipe;
       try {
         run_compress(job_of(source, folder.path / "out", modifiers), Context());
         check_output(folder.path / "out", what);
       } catch (const Error& e) {
-        EXPECT_TRUE(e.kind() == ErrorKind::Unsupported || name == "gpt2" || recipe == "nvfp4") << what << ": " << e.what();
+        EXPECT_TRUE(e.kind() == ErrorKind::Unsupported || name == "gpt2" || recipe == "nvfp4")
+            << what << ": " << e.what();
         refused[what] = e.what();
       }
     }

@@ -30,6 +30,7 @@ PrunedExperts::PrunedExperts(const checkpoint::WeightSource& source, const model
     if (mixture == nullptr) continue;
     experts_ = int64_t(mixture->experts.size());
     top_k_ = mixture->top_k;
+    SWAGE_CHECK(mixture->groups == 1, Unsupported, by.name(), ": ", mixture->router.name, " chooses among groups of experts, which would no longer be of one size");
   }
   SWAGE_CHECK(experts_ > 0, InvalidArgument, by.name(), ": this model has no experts to prune");
   stay_ = experts_ - by.dropped(experts_);

@@ -16,23 +16,33 @@ const std::vector<Architecture>& architectures() {
       {"cohere2", describe_cohere2},
       {"deepseek_v2", describe_deepseek_v2},
       {"deepseek_v3", describe_deepseek_v3},
+      {"dots1", describe_dots1},
       {"ernie4_5", describe_ernie4_5},
       {"exaone4", describe_exaone4},
+      {"exaone_moe", describe_exaone_moe},
       {"falcon", describe_falcon},
+      {"flex_olmo", describe_flex_olmo},
       {"gemma", describe_gemma},
       {"gemma2", describe_gemma2},
       {"gemma3_text", describe_gemma3_text},
       {"glm", describe_glm},
       {"glm4", describe_glm4},
+      {"glm4_moe", describe_glm4_moe},
+      {"glm4_moe_lite", describe_glm4_moe_lite},
       {"gpt2", describe_gpt2},
       {"gpt_bigcode", describe_gpt_bigcode},
       {"gpt_neo", describe_gpt_neo},
       {"gpt_neox", describe_gpt_neox},
       {"gptj", describe_gptj},
       {"granite", describe_granite},
+      {"granitemoe", describe_granitemoe},
+      {"granitemoeshared", describe_granitemoe},
       {"helium", describe_helium},
       {"hunyuan_v1_dense", describe_hunyuan_v1_dense},
+      {"hunyuan_v1_moe", describe_hunyuan_v1_moe},
       {"llama", describe_llama},  // Llama 2 and 3, SmolLM, TinyLlama, Yi
+      {"minicpm3", describe_minicpm3},
+      {"minimax_m2", describe_minimax_m2},
       {"ministral", describe_ministral},
       {"mistral", describe_mistral},
       {"mixtral", describe_mixtral},
@@ -52,6 +62,7 @@ const std::vector<Architecture>& architectures() {
       {"qwen3_moe", describe_qwen3_moe},
       {"seed_oss", describe_seed_oss},
       {"smollm3", describe_smollm3},
+      {"solar_open", describe_solar_open},
       {"stablelm", describe_stablelm},
       {"starcoder2", describe_starcoder2},
   };
@@ -80,7 +91,8 @@ const Architecture& architecture_of(const ConfigFields& fields) {
   for (const Architecture& architecture : architectures()) {
     if (architecture.model_type == model_type) return architecture;
   }
-  throw Error(ErrorKind::Unsupported, cat("model_type \"", model_type, "\" is not supported; supported are ", joined(supported_model_types())));
+  throw Error(ErrorKind::Unsupported,
+              cat("model_type \"", model_type, "\" is not supported; supported are ", joined(supported_model_types())));
 }
 
 }  // namespace
@@ -95,8 +107,8 @@ graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSou
 
 std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights, at::Device device) {
   graph::ModelProgram program = make_program(config, weights);
-  SWAGE_CHECK(program.not_run.empty(), Unsupported, "model_type \"", config.get_string("model_type", ""), "\" cannot be run: ", program.not_run, "; supported are ",
-              joined(supported_model_types()));
+  SWAGE_CHECK(program.not_run.empty(), Unsupported, "model_type \"", config.get_string("model_type", ""),
+              "\" cannot be run: ", program.not_run, "; supported are ", joined(supported_model_types()));
   return std::make_unique<DecoderModel>(std::move(program), device);
 }
 

@@ -1,4 +1,5 @@
-// BitNet b1.58 (arXiv:2504.12285), its architecture: norms before the output projections of attention and MLP, squared ReLU.
+// BitNet b1.58 (arXiv:2504.12285), its architecture: norms before the output projections of attention and MLP, squared
+// ReLU.
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/parts.h"
@@ -19,7 +20,8 @@ ModelProgram describe_bitnet(const ConfigFields& config, const checkpoint::Weigh
     BlockBuilder b(cat("model.layers.", layer, "."), s.hidden);
     b.add(self_attention(b, b.norm(kStream, norm("input_layernorm", s.hidden)), s, attention));
     const Value y = b.norm(kStream, norm("post_attention_layernorm", s.hidden));
-    const Value gate = b.linear(y, Role::Gate, "mlp.gate_proj", s.inner), up = b.linear(y, Role::Up, "mlp.up_proj", s.inner);
+    const Value gate = b.linear(y, Role::Gate, "mlp.gate_proj", s.inner),
+                up = b.linear(y, Role::Up, "mlp.up_proj", s.inner);
     const Value inside = b.norm(b.gate(gate, up, s.activation), norm("mlp.ffn_sub_norm", s.inner));
     b.add(b.linear(inside, Role::Down, "mlp.down_proj", s.hidden));
     model.blocks.push_back(b.finish());

@@ -13,7 +13,8 @@ Sizes sizes_by(const ConfigFields& config, const char* hidden, const char* heads
   Sizes s{};
   s.hidden = config.size(hidden);
   s.heads = s.kv_heads = config.size(heads, 65536);
-  SWAGE_CHECK(s.hidden % s.heads == 0, CorruptData, "config.json: ", hidden, " ", s.hidden, " is not a multiple of ", heads, " ", s.heads);
+  SWAGE_CHECK(s.hidden % s.heads == 0, CorruptData, "config.json: ", hidden, " ", s.hidden, " is not a multiple of ",
+              heads, " ", s.heads);
   s.head_size = s.hidden / s.heads;
   s.inner = 4 * s.hidden;
   s.layers = config.size(layers, kMostLayers);
@@ -24,13 +25,16 @@ Sizes sizes_by(const ConfigFields& config, const char* hidden, const char* heads
 }  // namespace
 
 ModelProgram describe_bloom(const ConfigFields& config, const checkpoint::WeightSource& weights) {
-  const Sizes s = sizes_by(config, config.json().find("n_embed") != nullptr ? "n_embed" : "hidden_size", "n_head", "n_layer");
-  const bool bare = weights.shape("transformer.word_embeddings.weight").empty() && !weights.shape("word_embeddings.weight").empty();
+  const Sizes s =
+      sizes_by(config, config.json().find("n_embed") != nullptr ? "n_embed" : "hidden_size", "n_head", "n_layer");
+  const bool bare =
+      weights.shape("transformer.word_embeddings.weight").empty() && !weights.shape("word_embeddings.weight").empty();
   const std::string prefix = bare ? "" : "transformer.";
   const auto norm = [&](const std::string& name) { return layer_norm(name, s.hidden, s.epsilon); };
   ModelProgram model = model_around(config, s.hidden, prefix + "word_embeddings", norm(prefix + "ln_f"), true);
   model.embedding_norm = norm(prefix + "word_embeddings_layernorm");
-  AttentionTraits attention{.module = "self_attention", .names = {"", "", "", "dense"}, .input_biases = true, .output_bias = true};
+  AttentionTraits attention{
+      .module = "self_attention", .names = {"", "", "", "dense"}, .input_biases = true, .output_bias = true};
   attention.fused = AttentionTraits::Fused::ByHead;
   attention.fused_name = "query_key_value";
   attention.rope.reset();
@@ -44,7 +48,8 @@ ModelProgram describe_bloom(const ConfigFields& config, const checkpoint::Weight
       return kStream;
     };
     b.add(self_attention(b, before("input_layernorm"), s, attention));
-    b.add(plain_mlp(b, before("post_attention_layernorm"), "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", s.inner, Activation::GeluTanh, true));
+    b.add(plain_mlp(b, before("post_attention_layernorm"), "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", s.inner,
+                    Activation::GeluTanh, true));
     model.blocks.push_back(b.finish());
   }
   return model;
@@ -55,8 +60,11 @@ ModelProgram describe_mpt(const ConfigFields& config, const checkpoint::WeightSo
   const Json* found = config.json().find("attn_config");
   const Json none = Json::object();
   const ConfigFields rules(found != nullptr && found->is_object() ? *found : none);
-  SWAGE_CHECK(rules.flag_or("alibi", true) && !rules.flag_or("qk_ln", false) && !rules.flag_or("prefix_lm", false) && config.flag_or("no_bias", true), Unsupported,
-              "config.json: of MPT only the form with alibi, without biases, norms of queries and keys and prefixes is supported");
+  SWAGE_CHECK(rules.flag_or("alibi", true) && !rules.flag_or("qk_ln", false) && !rules.flag_or("prefix_lm", false) &&
+                  config.flag_or("no_bias", true),
+              Unsupported,
+              "config.json: of MPT only the form with alibi, without biases, norms of queries and keys and prefixes is "
+              "supported");
   const auto norm = [&](const char* name) { return layer_norm(name, s.hidden, s.epsilon, false); };
   ModelProgram model = model_around(config, s.hidden, "transformer.wte", norm("transformer.norm_f"), true);
   model.max_positions = config.size_or("max_seq_len", 0, int64_t{1} << 40);
@@ -70,7 +78,8 @@ ModelProgram describe_mpt(const ConfigFields& config, const checkpoint::WeightSo
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     BlockBuilder b(cat("transformer.blocks.", layer, "."), s.hidden);
     b.add(self_attention(b, b.norm(kStream, norm("norm_1")), s, attention));
-    b.add(plain_mlp(b, b.norm(kStream, norm("norm_2")), "ffn.up_proj", "ffn.down_proj", s.inner, Activation::Gelu, false));
+    b.add(plain_mlp(b, b.norm(kStream, norm("norm_2")), "ffn.up_proj", "ffn.down_proj", s.inner, Activation::Gelu,
+                    false));
     model.blocks.push_back(b.finish());
   }
   return model;

@@ -1,5 +1,6 @@
-// Falcon (arXiv:2311.16867): one linear for queries, keys and values, and three layouts: attention and MLP side by side on one norm (7B, 11B) or on one each
-// (40B, 180B), or one after the other with slopes in place of the rotary embedding (RW).
+// Falcon (arXiv:2311.16867): one linear for queries, keys and values, and three layouts: attention and MLP side by side
+// on one norm (7B, 11B) or on one each (40B, 180B), or one after the other with slopes in place of the rotary embedding
+// (RW).
 #include <cmath>
 
 #include "swage/base/error.h"
@@ -22,12 +23,14 @@ Falcon falcon_sizes(const ConfigFields& config) {
   Sizes& s = out.sizes;
   s.hidden = config.size("hidden_size");
   s.heads = config.size("num_attention_heads", 65536);
-  SWAGE_CHECK(s.hidden % s.heads == 0, CorruptData, "config.json: hidden_size ", s.hidden, " is not a multiple of num_attention_heads ", s.heads);
+  SWAGE_CHECK(s.hidden % s.heads == 0, CorruptData, "config.json: hidden_size ", s.hidden,
+              " is not a multiple of num_attention_heads ", s.heads);
   s.head_size = s.hidden / s.heads;
   out.grouped = config.flag_or("new_decoder_architecture", false);
   const bool one = config.flag_or("multi_query", true) && !out.grouped;
   s.kv_heads = out.grouped ? config.size_or("num_kv_heads", s.heads, s.heads) : one ? 1 : s.heads;
-  SWAGE_CHECK(s.heads % s.kv_heads == 0, CorruptData, "config.json: num_attention_heads ", s.heads, " is not a multiple of num_kv_heads ", s.kv_heads);
+  SWAGE_CHECK(s.heads % s.kv_heads == 0, CorruptData, "config.json: num_attention_heads ", s.heads,
+              " is not a multiple of num_kv_heads ", s.kv_heads);
   s.inner = config.size_or("ffn_hidden_size", 4 * s.hidden);
   s.layers = config.size("num_hidden_layers", kMostLayers);
   s.epsilon = config.positive_or("layer_norm_epsilon", 1e-5);
@@ -46,7 +49,8 @@ ModelProgram describe_falcon(const ConfigFields& config, const checkpoint::Weigh
   const auto norm = [&](const char* name) { return layer_norm(name, s.hidden, s.epsilon); };
   ModelProgram model = model_around(config, s.hidden, "transformer.word_embeddings", norm("transformer.ln_f"), true);
   model.ropes = {rope_of(config, s.head_size, 10000)};
-  AttentionTraits attention{.module = "self_attention", .names = {"", "", "", "dense"}, .input_biases = f.biases, .output_bias = f.biases};
+  AttentionTraits attention{
+      .module = "self_attention", .names = {"", "", "", "dense"}, .input_biases = f.biases, .output_bias = f.biases};
   attention.fused = AttentionTraits::Fused::ByHead;
   attention.fused_name = "query_key_value";
   if (config.flag_or("alibi", false)) {

@@ -1,5 +1,6 @@
-// Gemma (arXiv:2403.08295), Gemma 2 (arXiv:2408.00118) and the text model of Gemma 3 (arXiv:2503.19786): norms stored less one, scaled embeddings; from 2 on
-// norms behind attention and MLP too, layers with a window in between, and in 2 soft caps; in 3 norms of queries and keys, and two rotary embeddings.
+// Gemma (arXiv:2403.08295), Gemma 2 (arXiv:2408.00118) and the text model of Gemma 3 (arXiv:2503.19786): norms stored
+// less one, scaled embeddings; from 2 on norms behind attention and MLP too, layers with a window in between, and in 2
+// soft caps; in 3 norms of queries and keys, and two rotary embeddings.
 #include <cmath>
 
 #include "swage/base/error.h"
@@ -27,7 +28,8 @@ Sizes gemma_sizes(const ConfigFields& config, const char* activation) {
 }
 
 // Table 0 of `ropes` is for layers with a window if there are two.
-ModelProgram describe(const ConfigFields& config, const Sizes& s, const GemmaTraits& traits, std::vector<RopeSpec> ropes) {
+ModelProgram describe(const ConfigFields& config, const Sizes& s, const GemmaTraits& traits,
+                      std::vector<RopeSpec> ropes) {
   const auto norm = [&](const char* name) { return rms_norm(name, s.hidden, s.epsilon, 1); };
   ModelProgram model = model_around(config, s.hidden, "model.embed_tokens", norm("model.norm"), true);
   model.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(s.hidden)));
@@ -40,7 +42,8 @@ ModelProgram describe(const ConfigFields& config, const Sizes& s, const GemmaTra
     attention.rope = model.ropes.size() > 1 && attention.window == 0 ? 1 : 0;
     const Value x = b.norm(kStream, norm("input_layernorm")), mixed = self_attention(b, x, s, attention);
     b.add(traits.norms_behind ? b.norm(mixed, norm("post_attention_layernorm")) : mixed);
-    const Value y = b.norm(kStream, norm(traits.norms_behind ? "pre_feedforward_layernorm" : "post_attention_layernorm"));
+    const Value y =
+        b.norm(kStream, norm(traits.norms_behind ? "pre_feedforward_layernorm" : "post_attention_layernorm"));
     const Value mlp = gated_mlp(b, y, "mlp.", s.inner, s.activation);
     b.add(traits.norms_behind ? b.norm(mlp, norm("post_feedforward_layernorm")) : mlp);
     model.blocks.push_back(b.finish());
@@ -48,11 +51,14 @@ ModelProgram describe(const ConfigFields& config, const Sizes& s, const GemmaTra
   return model;
 }
 
-// Of layers with a window, then of those without: `rope_parameters` by layer type, or rope_local_base_freq beside rope_theta and rope_scaling.
-std::vector<RopeSpec> ropes_by_layer_type(const ConfigFields& config, int64_t head_size, double local_theta, double global_theta) {
+// Of layers with a window, then of those without: `rope_parameters` by layer type, or rope_local_base_freq beside
+// rope_theta and rope_scaling.
+std::vector<RopeSpec> ropes_by_layer_type(const ConfigFields& config, int64_t head_size, double local_theta,
+                                          double global_theta) {
   const Json* both = config.json().find("rope_parameters");
   if (both == nullptr || both->is_null() || both->find("full_attention") == nullptr) {
-    return {{.size = head_size, .theta = config.positive_or("rope_local_base_freq", local_theta)}, rope_of(config, head_size, global_theta)};
+    return {{.size = head_size, .theta = config.positive_or("rope_local_base_freq", local_theta)},
+            rope_of(config, head_size, global_theta)};
   }
   std::vector<RopeSpec> out;
   for (const char* type : {"sliding_attention", "full_attention"}) {
@@ -82,7 +88,9 @@ ModelProgram describe_gemma(const ConfigFields& config, const checkpoint::Weight
 ModelProgram describe_gemma2(const ConfigFields& config, const checkpoint::WeightSource&) {
   const Sizes s = gemma_sizes(config, "hidden_activation");
   const int64_t window = config.size_or("sliding_window", 4096, int64_t{1} << 40);
-  return describe(config, s, {true, windows_of(config, s.layers, window, [](int64_t layer) { return layer % 2 == 0; }), attention_of(config, s)},
+  return describe(config, s,
+                  {true, windows_of(config, s.layers, window, [](int64_t layer) { return layer % 2 == 0; }),
+                   attention_of(config, s)},
                   {rope_of(config, s.head_size, 10000)});
 }
 
@@ -95,7 +103,11 @@ ModelProgram describe_gemma3_text(const ConfigFields& config, const checkpoint::
   attention.query_norm = rms_norm("q_norm", s.head_size, s.epsilon, 1);
   attention.key_norm = rms_norm("k_norm", s.head_size, s.epsilon, 1);
   std::vector<RopeSpec> ropes = ropes_by_layer_type(config, s.head_size, 10000, 1000000);
-  return describe(config, s, {true, windows_of(config, s.layers, window, [=](int64_t layer) { return (layer + 1) % pattern != 0; }), attention}, std::move(ropes));
+  return describe(
+      config, s,
+      {true, windows_of(config, s.layers, window, [=](int64_t layer) { return (layer + 1) % pattern != 0; }),
+       attention},
+      std::move(ropes));
 }
 
 }  // namespace swage::model

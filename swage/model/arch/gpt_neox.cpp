@@ -1,5 +1,5 @@
-// GPT-NeoX and Pythia (Black et al. 2022, arXiv:2204.06745): one linear for queries, keys and values, of each head in turn; attention and MLP side by
-// side or one after the other; part of a head turns.
+// GPT-NeoX and Pythia (Black et al. 2022, arXiv:2204.06745): one linear for queries, keys and values, of each head in
+// turn; attention and MLP side by side or one after the other; part of a head turns.
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/parts.h"
@@ -11,8 +11,10 @@ using namespace graph;
 ModelProgram describe_gpt_neox(const ConfigFields& config, const checkpoint::WeightSource&) {
   const Sizes s = sizes_of(config, {.epsilon = "layer_norm_eps", .default_epsilon = 1e-5});
   const auto norm = [&](const char* name) { return layer_norm(name, s.hidden, s.epsilon); };
-  ModelProgram model = model_around(config, s.hidden, "gpt_neox.embed_in", norm("gpt_neox.final_layer_norm"), false, "embed_out");
-  model.ropes = {rope_of(config, s.head_size, 10000, {.partial = 0.25, .theta_key = "rotary_emb_base", .partial_key = "rotary_pct"})};
+  ModelProgram model =
+      model_around(config, s.hidden, "gpt_neox.embed_in", norm("gpt_neox.final_layer_norm"), false, "embed_out");
+  model.ropes = {rope_of(config, s.head_size, 10000,
+                         {.partial = 0.25, .theta_key = "rotary_emb_base", .partial_key = "rotary_pct"})};
   AttentionTraits attention{.module = "attention", .names = {"", "", "", "dense"}};
   attention.input_biases = attention.output_bias = config.flag_or("attention_bias", true);
   attention.fused = AttentionTraits::Fused::ByHead;

@@ -26,7 +26,8 @@ ModelProgram describe_stablelm(const ConfigFields& config, const checkpoint::Wei
     BlockBuilder b(cat("model.layers.", layer, "."), s.hidden);
     const Value x = b.norm(kStream, norm("input_layernorm"));
     b.add(self_attention(b, x, s, attention));
-    b.add(gated_mlp(b, parallel ? x : b.norm(kStream, norm("post_attention_layernorm")), "mlp.", s.inner, s.activation));
+    b.add(
+        gated_mlp(b, parallel ? x : b.norm(kStream, norm("post_attention_layernorm")), "mlp.", s.inner, s.activation));
     model.blocks.push_back(b.finish());
   }
   return model;
@@ -43,7 +44,8 @@ ModelProgram describe_starcoder2(const ConfigFields& config, const checkpoint::W
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     BlockBuilder b(cat("model.layers.", layer, "."), s.hidden);
     b.add(self_attention(b, b.norm(kStream, norm("input_layernorm")), s, attention));
-    b.add(plain_mlp(b, b.norm(kStream, norm("post_attention_layernorm")), "mlp.c_fc", "mlp.c_proj", s.inner, s.activation, biases));
+    b.add(plain_mlp(b, b.norm(kStream, norm("post_attention_layernorm")), "mlp.c_fc", "mlp.c_proj", s.inner,
+                    s.activation, biases));
     model.blocks.push_back(b.finish());
   }
   return model;
@@ -53,10 +55,12 @@ ModelProgram describe_starcoder2(const ConfigFields& config, const checkpoint::W
 ModelProgram describe_phi(const ConfigFields& config, const checkpoint::WeightSource&) {
   const Sizes s = sizes_of(config, {.epsilon = "layer_norm_eps", .default_epsilon = 1e-5});
   SWAGE_CHECK(!config.flag_or("qk_layernorm", false), Unsupported, "config.json: qk_layernorm true is not supported");
-  ModelProgram model = model_around(config, s.hidden, "model.embed_tokens", layer_norm("model.final_layernorm", s.hidden, s.epsilon), false);
+  ModelProgram model = model_around(config, s.hidden, "model.embed_tokens",
+                                    layer_norm("model.final_layernorm", s.hidden, s.epsilon), false);
   model.head.bias = true;
   model.ropes = {rope_of(config, s.head_size, 10000, {.partial = 0.5})};
-  AttentionTraits attention{.names = {"q_proj", "k_proj", "v_proj", "dense"}, .input_biases = true, .output_bias = true};
+  AttentionTraits attention{
+      .names = {"q_proj", "k_proj", "v_proj", "dense"}, .input_biases = true, .output_bias = true};
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     BlockBuilder b(cat("model.layers.", layer, "."), s.hidden);
     const Value x = b.norm(kStream, layer_norm("input_layernorm", s.hidden, s.epsilon));
@@ -83,7 +87,8 @@ ModelProgram describe_nemotron(const ConfigFields& config, const checkpoint::Wei
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     BlockBuilder b(cat("model.layers.", layer, "."), s.hidden);
     b.add(self_attention(b, b.norm(kStream, norm("input_layernorm")), s, attention));
-    b.add(plain_mlp(b, b.norm(kStream, norm("post_attention_layernorm")), "mlp.up_proj", "mlp.down_proj", s.inner, s.activation, biases));
+    b.add(plain_mlp(b, b.norm(kStream, norm("post_attention_layernorm")), "mlp.up_proj", "mlp.down_proj", s.inner,
+                    s.activation, biases));
     model.blocks.push_back(b.finish());
   }
   return model;

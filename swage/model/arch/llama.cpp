@@ -1,4 +1,5 @@
-// Llama 2 and 3, Mistral, Ministral, Qwen2, Qwen3, SmolLM (a llama), SmolLM3, Granite, Arcee, Seed-OSS, ERNIE 4.5, Helium, Hunyuan.
+// Llama 2 and 3, Mistral, Ministral, Qwen2, Qwen3, SmolLM (a llama), SmolLM3, Granite, Arcee, Seed-OSS, ERNIE 4.5,
+// Helium, Hunyuan.
 #include <algorithm>
 #include <cmath>
 
@@ -24,7 +25,8 @@ BlockProgram describe_block(const Sizes& sizes, const LlamaTraits& traits, int64
   const Value x = b.norm(kStream, rms_norm("input_layernorm", sizes.hidden, sizes.epsilon));
   b.add(b.scale(self_attention(b, x, sizes, attention), traits.residual_scale));
   const Value y = b.norm(kStream, rms_norm("post_attention_layernorm", sizes.hidden, sizes.epsilon));
-  const Value mlp = traits.mlp ? traits.mlp(b, y, layer) : gated_mlp(b, y, "mlp.", sizes.inner, sizes.activation, traits.mlp_biases);
+  const Value mlp =
+      traits.mlp ? traits.mlp(b, y, layer) : gated_mlp(b, y, "mlp.", sizes.inner, sizes.activation, traits.mlp_biases);
   b.add(b.scale(mlp, traits.residual_scale));
   return b.finish();
 }
@@ -61,8 +63,8 @@ std::function<int64_t(int64_t)> qwen_windows(const ConfigFields& config) {
   const int64_t layers = config.size("num_hidden_layers", kMostLayers);
   const std::vector<std::string> types = config.texts("layer_types", layers);
   for (const std::string& type : types) {
-    SWAGE_CHECK(type == "full_attention" || type == "sliding_attention", Unsupported, "config.json: layer_types \"", type,
-                "\" is not supported, only full_attention and sliding_attention");
+    SWAGE_CHECK(type == "full_attention" || type == "sliding_attention", Unsupported, "config.json: layer_types \"",
+                type, "\" is not supported, only full_attention and sliding_attention");
   }
   if (!config.flag_or("use_sliding_window", false)) return {};
   const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40);
@@ -75,7 +77,8 @@ std::function<int64_t(int64_t)> qwen_windows(const ConfigFields& config) {
 
 ModelProgram describe_llama_like(const ConfigFields& config, const LlamaTraits& traits) {
   const Sizes sizes = sizes_of(config, {.default_epsilon = traits.default_epsilon});
-  ModelProgram model = model_around(config, sizes.hidden, "model.embed_tokens", rms_norm("model.norm", sizes.hidden, sizes.epsilon), traits.tied_by_default);
+  ModelProgram model = model_around(config, sizes.hidden, "model.embed_tokens",
+                                    rms_norm("model.norm", sizes.hidden, sizes.epsilon), traits.tied_by_default);
   model.embedding_scale = traits.embedding_scale;
   model.logit_scale = traits.logit_scale;
   model.ropes = {rope_of(config, sizes.head_size, traits.default_theta, traits.rope_form)};
@@ -126,14 +129,18 @@ ModelProgram describe_smollm3(const ConfigFields& config, const checkpoint::Weig
   return describe_llama_like(config, traits);
 }
 
-ModelProgram describe_granite(const ConfigFields& config, const checkpoint::WeightSource&) {
+LlamaTraits granite_traits(const ConfigFields& config) {
   LlamaTraits traits = traits_from_biases(config);
   traits.tied_by_default = true;
   traits.attention.scale = config.positive_or("attention_multiplier", 1);
   traits.embedding_scale = config.positive_or("embedding_multiplier", 1);
   traits.residual_scale = config.positive_or("residual_multiplier", 1);
   traits.logit_scale = 1 / config.positive_or("logits_scaling", 1);
-  return describe_llama_like(config, traits);
+  return traits;
+}
+
+ModelProgram describe_granite(const ConfigFields& config, const checkpoint::WeightSource&) {
+  return describe_llama_like(config, granite_traits(config));
 }
 
 // No gate.
@@ -142,7 +149,9 @@ ModelProgram describe_arcee(const ConfigFields& config, const checkpoint::Weight
   traits.default_epsilon = 1e-5;
   const int64_t inner = config.size("intermediate_size");
   const Activation activation = config.activation("hidden_act", "relu2");
-  traits.mlp = [=, biases = traits.mlp_biases](BlockBuilder& b, Value x, int64_t) { return plain_mlp(b, x, "mlp.up_proj", "mlp.down_proj", inner, activation, biases); };
+  traits.mlp = [=, biases = traits.mlp_biases](BlockBuilder& b, Value x, int64_t) {
+    return plain_mlp(b, x, "mlp.up_proj", "mlp.down_proj", inner, activation, biases);
+  };
   return describe_llama_like(config, traits);
 }
 
@@ -155,7 +164,8 @@ ModelProgram describe_seed_oss(const ConfigFields& config, const checkpoint::Wei
 
 ModelProgram describe_ministral(const ConfigFields& config, const checkpoint::WeightSource&) {
   LlamaTraits traits;
-  const int64_t layers = config.size("num_hidden_layers", kMostLayers), window = config.size_or("sliding_window", 4096, int64_t{1} << 40);
+  const int64_t layers = config.size("num_hidden_layers", kMostLayers),
+                window = config.size_or("sliding_window", 4096, int64_t{1} << 40);
   const std::vector<int64_t> windows = windows_of(config, layers, window, [](int64_t) { return true; });
   traits.window = [windows](int64_t layer) { return windows[static_cast<size_t>(layer)]; };
   return describe_llama_like(config, traits);
@@ -181,8 +191,7 @@ ModelProgram describe_helium(const ConfigFields& config, const checkpoint::Weigh
 }
 
 // Norms of queries and keys behind the rotary embedding, whose base is one for the longest sequence (alpha).
-ModelProgram describe_hunyuan_v1_dense(const ConfigFields& config, const checkpoint::WeightSource&) {
-  LlamaTraits traits = traits_from_biases(config);
+ModelProgram describe_hunyuan(const ConfigFields& config, LlamaTraits traits) {
   const Sizes sizes = sizes_of(config, {.default_epsilon = 1e-5});
   traits.default_epsilon = 1e-5;
   traits.attention.query_norm = rms_norm("query_layernorm", sizes.head_size, sizes.epsilon);
@@ -198,6 +207,10 @@ ModelProgram describe_hunyuan_v1_dense(const ConfigFields& config, const checkpo
     rope = {.size = rope.size, .theta = rope.theta * std::pow(alpha, size / (size - 2))};
   }
   return model;
+}
+
+ModelProgram describe_hunyuan_v1_dense(const ConfigFields& config, const checkpoint::WeightSource&) {
+  return describe_hunyuan(config, traits_from_biases(config));
 }
 
 }  // namespace swage::model

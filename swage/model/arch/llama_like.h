@@ -27,6 +27,12 @@ graph::ModelProgram describe_llama_like(const ConfigFields& config, const LlamaT
 // attention_bias and mlp_bias of the config.
 LlamaTraits traits_from_biases(const ConfigFields& config);
 
+// A Hunyuan with these traits.
+graph::ModelProgram describe_hunyuan(const ConfigFields& config, LlamaTraits traits);
+
+// Granite's multipliers.
+LlamaTraits granite_traits(const ConfigFields& config);
+
 // The window of Qwen configs, layer by layer: `layer_types` if there, else from max_window_layers on; 0 unless
 // use_sliding_window is set.
 std::function<int64_t(int64_t)> qwen_windows(const ConfigFields& config);

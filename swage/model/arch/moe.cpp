@@ -1,10 +1,11 @@
-// Mixtral, Qwen2-MoE, Qwen3-MoE and OLMoE: the Llama family with a mixture of experts for MLP. Experts lie in the checkpoint one by one, or
-// all in two 3-D tensors; either way they are linears of their own here.
+// Mixtral, Qwen2-MoE, Qwen3-MoE and OLMoE: the Llama family with a mixture of experts for MLP. Experts lie in the
+// checkpoint one by one, or all in two 3-D tensors; either way they are linears of their own here.
 #include <set>
 
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/llama_like.h"
+#include "swage/model/arch/shared_experts.h"
 
 namespace swage::model {
 
@@ -25,10 +26,11 @@ MoeSizes moe_sizes(const ConfigFields& config, const char* inner_key, bool renor
   const char* key = config.json().find("num_experts") ? "num_experts" : "num_local_experts";
   sizes.experts = config.size(key, kMostExperts);
   sizes.top_k = config.size_or("num_experts_per_tok", 2, kMostExperts);
-  SWAGE_CHECK(sizes.top_k <= sizes.experts, CorruptData, "config.json: num_experts_per_tok ", sizes.top_k, " is more than ", key, " ", sizes.experts);
+  SWAGE_CHECK(sizes.top_k <= sizes.experts, CorruptData, "config.json: num_experts_per_tok ", sizes.top_k,
+              " is more than ", key, " ", sizes.experts);
   const int64_t layers = config.size("num_hidden_layers", kMostLayers);
-  SWAGE_CHECK(layers * sizes.experts <= kMostModules, CorruptData, "config.json: num_hidden_layers ", layers, " times ", key, " ", sizes.experts,
-              " is too large");
+  SWAGE_CHECK(layers * sizes.experts <= kMostModules, CorruptData, "config.json: num_hidden_layers ", layers, " times ",
+              key, " ", sizes.experts, " is too large");
   sizes.activation = config.activation("hidden_act", "silu");
   sizes.renormalise = renormalise;
   return sizes;
@@ -41,13 +43,15 @@ struct MoeNames {
   std::string fused;
 };
 
-Value add_moe(BlockBuilder& b, Value x, const MoeSizes& sizes, const MoeNames& names, const checkpoint::WeightSource& weights) {
+Value add_moe(BlockBuilder& b, Value x, const MoeSizes& sizes, const MoeNames& names,
+              const checkpoint::WeightSource& weights) {
   ExpertsNode form{};
   form.router = {names.router, Role::Router, sizes.experts};
   form.top_k = sizes.top_k;
   form.renormalise = sizes.renormalise;
   form.activation = sizes.activation;
-  return b.experts(x, std::move(form), sizes.inner, expert_names(b, weights, names.experts, names.linears, names.fused));
+  return b.experts(x, std::move(form), sizes.inner,
+                   expert_names(b, weights, names.experts, names.linears, names.fused));
 }
 
 std::set<int64_t> layer_set(const ConfigFields& config, const char* key) {
@@ -74,7 +78,9 @@ ModelProgram describe_mixtral(const ConfigFields& config, const checkpoint::Weig
   traits.mlp = [&](BlockBuilder& b, Value x, int64_t) {
     const auto has = [&](const char* name) { return !weights.shape(b.prefix() + name).empty(); };
     const bool renamed = !has("block_sparse_moe.gate.weight") && has("mlp.gate.weight");
-    return add_moe(b, x, sizes, {renamed ? "mlp.gate" : "block_sparse_moe.gate", "block_sparse_moe.experts.", kNames, "mlp.experts"}, weights);
+    return add_moe(b, x, sizes,
+                   {renamed ? "mlp.gate" : "block_sparse_moe.gate", "block_sparse_moe.experts.", kNames, "mlp.experts"},
+                   weights);
   };
   return describe_llama_like(config, traits);
 }
@@ -99,14 +105,16 @@ ModelProgram describe_qwen3_moe(const ConfigFields& config, const checkpoint::We
 // A shared expert beside the routed ones, which a gate of one row weights.
 ModelProgram describe_qwen2_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   const MoeSizes sizes = moe_sizes(config, "moe_intermediate_size", config.flag_or("norm_topk_prob", false));
-  const int64_t dense_inner = config.size("intermediate_size"), step = config.size_or("decoder_sparse_step", 1), shared = config.size("shared_expert_intermediate_size");
+  const int64_t dense_inner = config.size("intermediate_size"), step = config.size_or("decoder_sparse_step", 1),
+                shared = config.size("shared_expert_intermediate_size");
   const std::set<int64_t> dense = layer_set(config, "mlp_only_layers");
   LlamaTraits traits;
   traits.attention.input_biases = config.flag_or("qkv_bias", true);
   traits.window = qwen_windows(config);
   traits.mlp = [&](BlockBuilder& b, Value x, int64_t layer) {
     if (dense.count(layer) || (layer + 1) % step != 0) return gated_mlp(b, x, "mlp.", dense_inner, sizes.activation);
-    const Value gate = b.linear(x, {.name = "mlp.shared_expert_gate", .role = Role::Router, .rows = 1, .keeps_float = true});
+    const Value gate =
+        b.linear(x, {.name = "mlp.shared_expert_gate", .role = Role::Router, .rows = 1, .keeps_float = true});
     const Value common = gated_mlp(b, x, "mlp.shared_expert.", shared, sizes.activation);
     b.add(b.gate(gate, common, Activation::Sigmoid));
     return add_moe(b, x, sizes, {"mlp.gate", "mlp.experts.", kMlpNames, "mlp.experts"}, weights);
@@ -124,7 +132,142 @@ ModelProgram describe_olmoe(const ConfigFields& config, const checkpoint::Weight
   traits.attention.query_norm = rms_norm("q_norm", s.heads * s.head_size, s.epsilon);
   traits.attention.key_norm = rms_norm("k_norm", s.kv_heads * s.head_size, s.epsilon);
   SWAGE_CHECK(config.positive_or("clip_qkv", 0) == 0, Unsupported, "config.json: clip_qkv is not supported for OLMoE");
-  traits.mlp = [&](BlockBuilder& b, Value x, int64_t) { return add_moe(b, x, sizes, {"mlp.gate", "mlp.experts.", kMlpNames, "mlp.experts"}, weights); };
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t) {
+    return add_moe(b, x, sizes, {"mlp.gate", "mlp.experts.", kMlpNames, "mlp.experts"}, weights);
+  };
+  return describe_llama_like(config, traits);
+}
+
+namespace {
+
+// Layers of the Llama kind before `dense`, then with a mixture as DeepSeek's.
+ModelProgram describe_with_shared_experts(const ConfigFields& config, const checkpoint::WeightSource& weights,
+                                          LlamaTraits traits) {
+  const SharedExperts mixture = shared_experts(config, RouterKind::Sigmoid);
+  const int64_t inner = config.size("intermediate_size");
+  traits.mlp = [&, inner](BlockBuilder& b, Value x, int64_t layer) {
+    return layer < mixture.dense ? gated_mlp(b, x, "mlp.", inner, mixture.activation)
+                                 : add_experts(b, x, mixture, weights);
+  };
+  return describe_llama_like(config, traits);
+}
+
+}  // namespace
+
+ModelProgram describe_dots1(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  LlamaTraits traits = traits_from_biases(config);
+  traits.head_norms = true;
+  const int64_t layers = config.size("num_hidden_layers", kMostLayers),
+                window = config.size_or("sliding_window", 4096, int64_t{1} << 40);
+  const std::vector<int64_t> windows = windows_of(config, layers, window, [](int64_t) { return false; });
+  traits.window = [windows](int64_t layer) { return windows[static_cast<size_t>(layer)]; };
+  return describe_with_shared_experts(config, weights, traits);
+}
+
+// GLM 4.5 and 4.6.
+ModelProgram describe_glm4_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  LlamaTraits traits;
+  traits.default_epsilon = 1e-5;
+  traits.attention.input_biases = config.flag_or("attention_bias", false);
+  traits.head_norms = config.flag_or("use_qk_norm", false);
+  traits.rope_form.partial = 0.5;
+  return describe_with_shared_experts(config, weights, traits);
+}
+
+ModelProgram describe_solar_open(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  LlamaTraits traits = traits_from_biases(config);
+  traits.default_epsilon = 1e-5;
+  traits.rope_form.partial = 1;
+  return describe_with_shared_experts(config, weights, traits);
+}
+
+// Experts are stored fused; a shared one, if there is, beside them.
+ModelProgram describe_granitemoe(const ConfigFields& config, const checkpoint::WeightSource&) {
+  const MoeSizes sizes = moe_sizes(config, "intermediate_size", true);
+  const int64_t shared = config.size_or("shared_intermediate_size", 0);
+  LlamaTraits traits = granite_traits(config);
+  traits.mlp = [=](BlockBuilder& b, Value x, int64_t) {
+    if (shared > 0) {
+      const std::vector<Value> parts =
+          b.split(b.linear(x, Role::GateUp, "shared_mlp.input_linear", 2 * shared), {shared, shared});
+      const Value common = b.linear(b.gate(parts[0], parts[1], sizes.activation), Role::Down,
+                                    "shared_mlp.output_linear", b.width(kStream));
+      b.add(b.scale(common, traits.residual_scale));
+    }
+    ExpertsNode form{};
+    form.router = {"block_sparse_moe.router.layer", Role::Router, sizes.experts};
+    form.top_k = sizes.top_k;
+    form.activation = sizes.activation;
+    return b.experts(x, std::move(form), sizes.inner,
+                     {"block_sparse_moe.experts.", kMlpNames, "block_sparse_moe.input_linear.weight",
+                      "block_sparse_moe.output_linear.weight"});
+  };
+  return describe_llama_like(config, traits);
+}
+
+ModelProgram describe_minimax_m2(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  static constexpr const char* kNames[3] = {"w1", "w3", "w2"};
+  const MoeSizes sizes = moe_sizes(config, "intermediate_size", true);
+  const Sizes s = sizes_of(config);
+  LlamaTraits traits;
+  traits.rope_form.partial = 1;
+  traits.attention.query_norm = rms_norm("q_norm", s.heads * s.head_size, s.epsilon);
+  traits.attention.key_norm = rms_norm("k_norm", s.kv_heads * s.head_size, s.epsilon);
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t) {
+    ExpertsNode form{};
+    form.router = {"block_sparse_moe.gate", Role::Router, sizes.experts};
+    form.router_bias = "block_sparse_moe.e_score_correction_bias";
+    form.kind = RouterKind::Sigmoid;
+    form.top_k = sizes.top_k;
+    form.activation = sizes.activation;
+    return b.experts(x, std::move(form), sizes.inner,
+                     expert_names(b, weights, "block_sparse_moe.experts.", kNames, "block_sparse_moe.experts"));
+  };
+  return describe_llama_like(config, traits);
+}
+
+// A shared MLP beside the routed experts.
+ModelProgram describe_hunyuan_v1_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  const int64_t inner = config.size("intermediate_size"), experts = config.size("num_experts", kMostExperts);
+  const int64_t top_k = config.size_or("moe_topk", 1, experts), layers = config.size("num_hidden_layers", kMostLayers);
+  SWAGE_CHECK(layers * experts <= kMostModules, CorruptData, "config.json: num_hidden_layers ", layers,
+              " times num_experts ", experts, " is too large");
+  const Activation activation = config.activation("hidden_act", "silu");
+  LlamaTraits traits = traits_from_biases(config);
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t) {
+    b.add(gated_mlp(b, x, "mlp.shared_mlp.", inner, activation));
+    ExpertsNode form{};
+    form.router = {"mlp.gate.wg", Role::Router, experts};
+    form.top_k = top_k;
+    form.activation = activation;
+    return b.experts(x, std::move(form), inner, expert_names(b, weights, "mlp.experts.", kMlpNames, "mlp.experts"));
+  };
+  return describe_hunyuan(config, traits);
+}
+
+// K-EXAONE: a Llama with norms of each head, windows in three of four layers, which alone have the rotary embedding.
+ModelProgram describe_exaone_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  LlamaTraits traits;
+  traits.default_epsilon = 1e-5;
+  traits.head_norms = true;
+  const int64_t layers = config.size("num_hidden_layers", kMostLayers);
+  const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40);
+  const std::vector<int64_t> windows =
+      windows_of(config, layers, window, [](int64_t layer) { return (layer + 1) % 4 != 0; });
+  traits.window = [windows](int64_t layer) { return windows[static_cast<size_t>(layer)]; };
+  traits.rope = [windows, window](int64_t layer) { return window == 0 || windows[static_cast<size_t>(layer)] > 0; };
+  Json renamed = config.json();
+  for (const auto& [theirs, ours] :
+       {std::pair("num_experts", "n_routed_experts"), std::pair("num_shared_experts", "n_shared_experts")}) {
+    if (const Json* value = config.json().find(theirs)) renamed.set(ours, *value);
+  }
+  SharedExperts mixture = shared_experts(ConfigFields(renamed), RouterKind::Sigmoid);
+  mixture.rules.router_bias = "mlp.e_score_correction_bias";
+  const int64_t inner = config.size("intermediate_size");
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t layer) {
+    return layer < mixture.dense ? gated_mlp(b, x, "mlp.", inner, mixture.activation)
+                                 : add_experts(b, x, mixture, weights);
+  };
   return describe_llama_like(config, traits);
 }
 

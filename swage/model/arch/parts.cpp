@@ -13,16 +13,16 @@ Sizes sizes_of(const ConfigFields& config, const SizeKeys& keys) {
   sizes.hidden = config.size("hidden_size");
   sizes.heads = config.size("num_attention_heads", 65536);
   sizes.kv_heads = config.size_or(keys.kv_heads, sizes.heads, 65536);
-  SWAGE_CHECK(sizes.heads % sizes.kv_heads == 0, CorruptData, "config.json: num_attention_heads ", sizes.heads, " is not a multiple of ", keys.kv_heads, " ",
-              sizes.kv_heads);
+  SWAGE_CHECK(sizes.heads % sizes.kv_heads == 0, CorruptData, "config.json: num_attention_heads ", sizes.heads,
+              " is not a multiple of ", keys.kv_heads, " ", sizes.kv_heads);
   sizes.head_size = config.size_or("head_dim", 0, 65536);
   if (sizes.head_size == 0) {
-    SWAGE_CHECK(sizes.hidden % sizes.heads == 0, CorruptData, "config.json: hidden_size ", sizes.hidden, " is not a multiple of num_attention_heads ",
-                sizes.heads);
+    SWAGE_CHECK(sizes.hidden % sizes.heads == 0, CorruptData, "config.json: hidden_size ", sizes.hidden,
+                " is not a multiple of num_attention_heads ", sizes.heads);
     sizes.head_size = sizes.hidden / sizes.heads;
   }
-  SWAGE_CHECK(sizes.heads * sizes.head_size <= kLargestSize, CorruptData, "config.json: num_attention_heads ", sizes.heads, " times head_dim ",
-              sizes.head_size, " is too large");
+  SWAGE_CHECK(sizes.heads * sizes.head_size <= kLargestSize, CorruptData, "config.json: num_attention_heads ",
+              sizes.heads, " times head_dim ", sizes.head_size, " is too large");
   sizes.inner = config.size("intermediate_size");
   sizes.layers = config.size("num_hidden_layers", kMostLayers);
   sizes.epsilon = config.positive_or(keys.epsilon, keys.default_epsilon);
@@ -38,7 +38,8 @@ struct Heads {
 
 Heads fused_heads(BlockBuilder& b, Value x, const Sizes& s, const AttentionTraits& traits) {
   const int64_t wide = s.heads * s.head_size, narrow = s.kv_heads * s.head_size;
-  const Value all = b.linear(x, Role::QueryKeyValue, traits.module + "." + traits.fused_name, wide + 2 * narrow, traits.input_biases);
+  const Value all =
+      b.linear(x, Role::QueryKeyValue, traits.module + "." + traits.fused_name, wide + 2 * narrow, traits.input_biases);
   const bool by_head = traits.fused == AttentionTraits::Fused::ByHead;
   const int64_t groups = by_head ? s.kv_heads : 1;
   const std::vector<Value> parts = b.split(all, {wide / groups, narrow / groups, narrow / groups}, groups);
@@ -56,7 +57,8 @@ Heads separate_heads(BlockBuilder& b, Value x, const Sizes& s, const AttentionTr
 }  // namespace
 
 Value self_attention(BlockBuilder& b, Value x, const Sizes& s, const AttentionTraits& traits) {
-  Heads heads = traits.fused == AttentionTraits::Fused::No ? separate_heads(b, x, s, traits) : fused_heads(b, x, s, traits);
+  Heads heads =
+      traits.fused == AttentionTraits::Fused::No ? separate_heads(b, x, s, traits) : fused_heads(b, x, s, traits);
   const auto clip = [&](Value value) { return traits.clip > 0 ? b.clamp(value, traits.clip) : value; };
   heads = {clip(heads.query), clip(heads.key), clip(heads.value)};
   const auto norm = [&](Value value, const std::optional<NormSpec>& spec) {
@@ -65,9 +67,12 @@ Value self_attention(BlockBuilder& b, Value x, const Sizes& s, const AttentionTr
     named.name = traits.module + "." + named.name;
     return b.norm(value, named);
   };
-  if (!traits.norms_after_rope) heads = {norm(heads.query, traits.query_norm), norm(heads.key, traits.key_norm), heads.value};
-  if (traits.rope) heads = {b.rope(heads.query, s.heads, *traits.rope), b.rope(heads.key, s.kv_heads, *traits.rope), heads.value};
-  if (traits.norms_after_rope) heads = {norm(heads.query, traits.query_norm), norm(heads.key, traits.key_norm), heads.value};
+  if (!traits.norms_after_rope)
+    heads = {norm(heads.query, traits.query_norm), norm(heads.key, traits.key_norm), heads.value};
+  if (traits.rope)
+    heads = {b.rope(heads.query, s.heads, *traits.rope), b.rope(heads.key, s.kv_heads, *traits.rope), heads.value};
+  if (traits.norms_after_rope)
+    heads = {norm(heads.query, traits.query_norm), norm(heads.key, traits.key_norm), heads.value};
   AttentionNode form{};
   form.heads = s.heads;
   form.kv_heads = s.kv_heads;
@@ -81,18 +86,21 @@ Value self_attention(BlockBuilder& b, Value x, const Sizes& s, const AttentionTr
   return b.linear(mixed, Role::Output, traits.module + "." + traits.names[3], b.width(kStream), traits.output_bias);
 }
 
-Value gated_mlp(BlockBuilder& b, Value x, const std::string& prefix, int64_t inner, Activation activation, bool biases, const char* const* names) {
-  const Value gate = b.linear(x, Role::Gate, prefix + names[0], inner, biases), up = b.linear(x, Role::Up, prefix + names[1], inner, biases);
+Value gated_mlp(BlockBuilder& b, Value x, const std::string& prefix, int64_t inner, Activation activation, bool biases,
+                const char* const* names) {
+  const Value gate = b.linear(x, Role::Gate, prefix + names[0], inner, biases),
+              up = b.linear(x, Role::Up, prefix + names[1], inner, biases);
   return b.linear(b.gate(gate, up, activation), Role::Down, prefix + names[2], b.width(kStream), biases);
 }
 
-Value plain_mlp(BlockBuilder& b, Value x, const std::string& up, const std::string& down, int64_t inner, Activation activation, bool biases) {
+Value plain_mlp(BlockBuilder& b, Value x, const std::string& up, const std::string& down, int64_t inner,
+                Activation activation, bool biases) {
   const Value inside = b.activate(b.linear(x, Role::Up, up, inner, biases), activation);
   return b.linear(inside, Role::Down, down, b.width(kStream), biases);
 }
 
-BlockBuilder::ExpertNames expert_names(const BlockBuilder& b, const checkpoint::WeightSource& weights, const std::string& experts, const char* const* names,
-                                       const std::string& fused) {
+BlockBuilder::ExpertNames expert_names(const BlockBuilder& b, const checkpoint::WeightSource& weights,
+                                       const std::string& experts, const char* const* names, const std::string& fused) {
   const std::string in = fused + ".gate_up_proj";
   if (weights.shape(b.prefix() + in).empty()) return {experts, names};
   return {experts, names, in, fused + ".down_proj"};
@@ -106,8 +114,8 @@ NormSpec layer_norm(const std::string& name, int64_t size, double epsilon, bool 
   return {.name = name, .kind = NormKind::Layer, .size = size, .epsilon = epsilon, .bias = bias};
 }
 
-ModelProgram model_around(const ConfigFields& config, int64_t hidden, const std::string& embedding, std::optional<NormSpec> final_norm, bool tied_by_default,
-                          const std::string& head) {
+ModelProgram model_around(const ConfigFields& config, int64_t hidden, const std::string& embedding,
+                          std::optional<NormSpec> final_norm, bool tied_by_default, const std::string& head) {
   const int64_t vocabulary = config.size("vocab_size");
   ModelProgram model;
   model.hidden_size = hidden;
@@ -119,14 +127,15 @@ ModelProgram model_around(const ConfigFields& config, int64_t hidden, const std:
   return model;
 }
 
-std::vector<int64_t> windows_of(const ConfigFields& config, int64_t layers, int64_t window, const std::function<bool(int64_t layer)>& slides) {
+std::vector<int64_t> windows_of(const ConfigFields& config, int64_t layers, int64_t window,
+                                const std::function<bool(int64_t layer)>& slides) {
   const std::vector<std::string> types = config.texts("layer_types", layers);
   std::vector<int64_t> out;
   for (int64_t layer = 0; layer < layers; ++layer) {
     if (!types.empty()) {
       const std::string& type = types[static_cast<size_t>(layer)];
-      SWAGE_CHECK(type == "full_attention" || type == "sliding_attention", Unsupported, "config.json: layer_types \"", type,
-                  "\" is not supported, only full_attention and sliding_attention");
+      SWAGE_CHECK(type == "full_attention" || type == "sliding_attention", Unsupported, "config.json: layer_types \"",
+                  type, "\" is not supported, only full_attention and sliding_attention");
       out.push_back(type == "sliding_attention" ? window : 0);
     } else {
       out.push_back(slides(layer) ? window : 0);

@@ -1,4 +1,5 @@
-// Phi-3, Phi-3.5 and Phi-4 (arXiv:2404.14219): a Llama whose linears for queries, keys and values, and for gate and up, are one each; LongRoPE.
+// Phi-3, Phi-3.5 and Phi-4 (arXiv:2404.14219): a Llama whose linears for queries, keys and values, and for gate and up,
+// are one each; LongRoPE.
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/llama_like.h"
@@ -8,7 +9,8 @@ namespace swage::model {
 using namespace graph;
 
 ModelProgram describe_phi3(const ConfigFields& config, const checkpoint::WeightSource&) {
-  const int64_t inner = config.size("intermediate_size"), window = config.size_or("sliding_window", 0, int64_t{1} << 40);
+  const int64_t inner = config.size("intermediate_size"),
+                window = config.size_or("sliding_window", 0, int64_t{1} << 40);
   const Activation activation = config.activation("hidden_act", "silu");
   LlamaTraits traits;
   traits.default_epsilon = 1e-5;
