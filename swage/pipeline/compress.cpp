@@ -268,7 +268,7 @@ class Compression {
     } else {
       run_data_free(run);
     }
-    write_side_files(reader_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(), job_.recipe_yaml, writer);
+    write_side_files(reader_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(), job_.saved_recipe, writer);
     {
       const auto timed = clock_.time("sync");
       writer.close_shards();
@@ -341,7 +341,9 @@ class Compression {
 
   // Of what was asked for.
   std::vector<std::string> warnings() const {
-    std::vector<std::string> out = rescalings_.warnings;
+    std::vector<std::string> out = job_.chain.warnings;
+    for (const auto* more : {&assignment_.warnings, &sparsity_.warnings, &rescalings_.warnings}) out.insert(out.end(), more->begin(), more->end());
+    if (experts_) out.insert(out.end(), experts_->warnings().begin(), experts_->warnings().end());
     if (!rotated_) return out;
     const std::vector<std::string> of_readers = online()->warnings();
     out.insert(out.end(), of_readers.begin(), of_readers.end());
