@@ -73,7 +73,7 @@ class ModelFree {
     context_.log(Severity::Info, plan_.summary());
     context_.log(Severity::Info, plan_.memory_summary());
     plan_.check_budget(job_.max_memory_bytes);
-    for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
+    for (const std::string& warning : warnings_) context_.log(Severity::Warning, warning);
     if (job_.dry_run) return report(nullptr);
     Json identity = job_identity(job_, context_, source_);
     identity.set("model-free", true);
@@ -85,7 +85,7 @@ class ModelFree {
   }
 
   ModelFreePlan plan() const {
-    ModelFreePlan out{.plan = plan_, .model_type = reader_.config().get_string("model_type", ""), .parameters = 0, .warnings = warnings()};
+    ModelFreePlan out{.plan = plan_, .model_type = reader_.config().get_string("model_type", ""), .parameters = 0, .warnings = warnings_};
     for (const io::TensorSpec& spec : reader_.tensors()) out.parameters += std::accumulate(spec.shape.begin(), spec.shape.end(), int64_t{1}, std::multiplies<>());
     return out;
   }
@@ -118,6 +118,9 @@ class ModelFree {
       if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
       throw;
     }
+    warnings_ = source_.warnings();
+    warnings_.insert(warnings_.end(), modules_.warnings.begin(), modules_.warnings.end());
+    warnings_.insert(warnings_.end(), assignment_.warnings.begin(), assignment_.warnings.end());
     // Readers must find the head of a tied model ignored. In a model with another head, or with none, the name says nothing.
     if (modules_.has_head || !modules_.has_embedding) std::erase_if(assignment_.ignore, [&](const std::string& name) { return !stores_weight(name); });
   }
@@ -131,7 +134,7 @@ class ModelFree {
       try {
         const TraceSpan span(context_.trace, "sync", Trace::Kind::Disk);
         writer.close_shards();
-        write_side_files(source_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.recipe_yaml, writer);
+    write_side_files(source_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.saved_recipe, writer);
       } catch (...) {
         failure = std::current_exception();
       }
@@ -146,12 +149,6 @@ class ModelFree {
     if (failure) std::rethrow_exception(failure);
     const checkpoint::Reader output(writer.temporary());  // headers against index, config.json
     SWAGE_CHECK(output.tensors().size() == layout_.tensors().size(), Internal, "self-check: the output has ", output.tensors().size(), " tensors");
-  }
-
-  std::vector<std::string> warnings() const {
-    std::vector<std::string> out = source_.warnings();
-    out.insert(out.end(), modules_.warnings.begin(), modules_.warnings.end());
-    return out;
   }
 
   // One stage: what is read, quantized and written, and what is read back of it, goes on at the same time.
@@ -196,7 +193,7 @@ class ModelFree {
     out.set("peak_rss_bytes", peak_rss_bytes());
     out.set("errors_measured_on", cat("one row in ", kErrorRows));
     Json warnings = Json::array(), modules = Json::array();
-    for (const std::string& warning : this->warnings()) warnings.push_back(warning);
+    for (const std::string& warning : warnings_) warnings.push_back(warning);
     for (size_t i = 0; i < layout_.items.size(); ++i) {
       const FreeItem& item = layout_.items[i];
       if (item.scheme == nullptr) continue;
@@ -220,6 +217,7 @@ class ModelFree {
   const std::optional<scheme::QuantizationConfig> existing_;
   const SourceModules modules_;
   Assignment assignment_;
+  std::vector<std::string> warnings_;
   FreeLayout layout_;
   Plan plan_;
   StageClock clock_{context_.trace};
