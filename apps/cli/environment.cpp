@@ -6,7 +6,8 @@
 
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
+#include <optional>
+#include <string>
 
 namespace swage::cli {
 namespace {
@@ -18,32 +19,14 @@ void on_interrupt(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
 }  // namespace
 
 HubSettings hub_settings() {
-  std::string home = variable("HF_HOME");
-  if (home.empty()) {
-    const std::string cache = variable("XDG_CACHE_HOME");
-    home = (cache.empty() ? variable("HOME") + "/.cache" : cache) + "/huggingface";
-  }
   HubSettings settings;
-  settings.cache_folder = variable("HF_HUB_CACHE");
-  if (settings.cache_folder.empty()) settings.cache_folder = home + "/hub";
-  settings.endpoint = variable("HF_ENDPOINT");
-  settings.token = variable("HF_TOKEN");
-  if (settings.token.empty()) settings.token = first_line(home + "/token");
+  settings.variable = [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+  };
   return settings;
 }
 

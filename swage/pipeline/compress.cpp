@@ -108,7 +108,7 @@ class Compression {
     Text text;
     {
       const auto timed = clock_.time("read text");
-      text = read_text(job_, calibrates() || assignment_.budget, context_.seed);
+      text = read_text(job_, calibrates() || assignment_.budget, context_);
     }
     release_free_memory();  // the tokenizer's tables
     check_vocabulary(text);
@@ -336,16 +336,28 @@ class Compression {
     if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds));
     release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
+    if (calibrated) context_.log(Severity::Info, "calibration: " + text.summary());
+    calibration_warnings_ = calibration_warnings(text, plan_.work().gram_flops > 0 ? widest_input() : 0);
     for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
   }
 
   // Of what was asked for.
   std::vector<std::string> warnings() const {
     std::vector<std::string> out = rescalings_.warnings;
+    out.insert(out.end(), calibration_warnings_.begin(), calibration_warnings_.end());
     if (!rotated_) return out;
     const std::vector<std::string> of_readers = online()->warnings();
     out.insert(out.end(), of_readers.begin(), of_readers.end());
     return out;
+  }
+
+  // Columns of the largest Gram matrix.
+  int64_t widest_input() const {
+    int64_t widest = 0;
+    for (const model::ModuleInfo& module : model_->modules()) {
+      if (assignment_.scheme_of.contains(module.name)) widest = std::max(widest, module.columns);
+    }
+    return widest;
   }
 
   void fill_sizes(PlanInput& in) const {
@@ -395,7 +407,7 @@ class Compression {
   Json report(const Text& text) const {
     Json out = Json::object();
     out.set("swage", kVersion);
-    out.set("source", std::filesystem::absolute(job_.source).filename().string());
+    out.set("source", job_.source_id.empty() ? std::filesystem::absolute(job_.source).filename().string() : job_.source_id);
     out.set("model_type", reader_.config().get_string("model_type", ""));
     out.set("modifier", job_.chain.text());
     out.set("seed", int64_t(context_.seed));
@@ -444,6 +456,7 @@ class Compression {
   MemoryGuard memory_{job_.max_memory_bytes, context_};
   std::vector<ModuleReport> modules_;
   Json check_;
+  std::vector<std::string> calibration_warnings_;
 };
 
 }  // namespace
