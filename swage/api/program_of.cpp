@@ -31,7 +31,7 @@ graph::ModelProgram read_program(const fs::path& model) {
   return model::make_program(read_json_file(config), checkpoint::NoWeights());
 }
 
-Json tensors_of(const graph::ModelProgram& program) {
+Json tensor_list(const graph::ModelProgram& program) {
   Json out = Json::array();
   const auto add = [&](const std::string& name, const std::vector<int64_t>& shape) {
     Json sizes = Json::array();
@@ -47,7 +47,7 @@ Json tensors_of(const graph::ModelProgram& program) {
   return out;
 }
 
-Json modules_of(const graph::ModelProgram& program) {
+Json module_list(const graph::ModelProgram& program) {
   Json out = Json::array();
   for (const graph::ModuleInfo& module : graph::modules_of(program)) {
     Json one = Json::object();
@@ -70,8 +70,8 @@ Json program_of(const std::string& model_folder) {
   Json out = Json::object();
   out.set("text", graph::text_of(program));
   out.set("runs", program.not_run.empty());
-  out.set("tensors", tensors_of(program));
-  out.set("modules", modules_of(program));
+  out.set("tensors", tensor_list(program));
+  out.set("modules", module_list(program));
   return out;
 }
 

@@ -52,11 +52,10 @@ std::vector<Value> BlockBuilder::split(Value x, std::vector<int64_t> sizes, int6
   return out;
 }
 
-Value BlockBuilder::join(std::vector<Value> parts, int64_t heads) {
-  int64_t head = 0;
-  for (const Value part : parts)
-    head += width(part) % heads == 0 && width(part) >= heads ? width(part) / heads : width(part);
-  const Value out = value("joined", heads * head);
+Value BlockBuilder::join(std::vector<Value> parts, int64_t heads, bool shares_last) {
+  int64_t all = 0;
+  for (const Value part : parts) all += width(part) * (shares_last && part == parts.back() ? heads : 1);
+  const Value out = value("joined", all);
   block_.nodes.push_back(JoinNode{std::move(parts), out, heads});
   return out;
 }

@@ -28,7 +28,8 @@ class BlockBuilder {
   // The same with all that a LinearSpec can say; its name is relative, its columns are those of x.
   Value linear(Value x, LinearSpec linear);
   std::vector<Value> split(Value x, std::vector<int64_t> sizes, int64_t groups = 1);
-  Value join(std::vector<Value> parts, int64_t heads);
+  // Head by head: the numbers of each part, the last of which may have one head alone, which all share.
+  Value join(std::vector<Value> parts, int64_t heads, bool shares_last = false);
   Value rope(Value x, int64_t heads, int table, int64_t first = 0);
   // `form` without its values and name.
   Value attention(Value query, Value key, Value value, const std::string& name, AttentionNode form);

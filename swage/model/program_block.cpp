@@ -176,12 +176,14 @@ class ProgramBlock::Pass {
   }
 
   void run(const JoinNode& node) {
+    int64_t all = 0;
+    for (const Value value : node.in) all += program_.values[size_t(value)].width;
+    const bool shares_last = all != program_.values[size_t(node.out)].width;
     std::vector<at::Tensor> parts;
     for (const Value value : node.in) {
       const at::Tensor x = read(value);
-      const bool one = program_.values[size_t(value)].width * node.heads > program_.values[size_t(node.out)].width;
-      parts.push_back(one ? x.view({x.size(0), node.heads, -1})
-                          : x.view({x.size(0), 1, -1}).expand({x.size(0), node.heads, x.size(1)}));
+      const bool one = shares_last && value == node.in.back();
+      parts.push_back(one ? x.view({x.size(0), 1, -1}).expand({x.size(0), node.heads, x.size(1)}) : x.view({x.size(0), node.heads, -1}));
     }
     make(node.out, at::cat(parts, 2).view({parts[0].size(0), -1}));
   }

@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -16,7 +17,7 @@
 #include "swage/eval/forward.h"
 #include "swage/format/weight_source.h"
 #include "swage/io/safetensors.h"
-#include "swage/modifiers/modifier_table.h"
+#include "swage/modifiers/chain.h"
 #include "swage/pipeline/compress.h"
 #include "swage/resolve/rescaling.h"
 #include "swage/views/rotated_weights.h"

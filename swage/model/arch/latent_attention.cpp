@@ -60,7 +60,7 @@ Value latent_attention(BlockBuilder& b, Value x, const LatentSizes& d) {
   form.head_size = d.nope + d.rope;
   form.value_size = d.value;
   form.scale = d.scale;
-  const Value mixed = b.attention(query, b.join({parts[0], key_rope}, d.heads), parts[1], "self_attn", form);
+  const Value mixed = b.attention(query, b.join({parts[0], key_rope}, d.heads, true), parts[1], "self_attn", form);
   return b.linear(mixed, Role::Output, at + "o_proj", d.hidden, d.biases);
 }
 
