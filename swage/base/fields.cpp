@@ -24,10 +24,11 @@ size_t edits_between(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
+  constexpr size_t kMostEdits = 2;  // what a slip of the hand takes
   std::string best;
-  size_t fewest = name.size() / 2 + 2;  // further away than this it is no help
+  size_t fewest = std::min(kMostEdits, name.empty() ? 0 : name.size() - 1) + 1;  // no letter of the name left: that is no slip
   for (const std::string& candidate : known) {
-    const size_t edits = edits_between(name, candidate);
+    const size_t edits = candidate == name ? fewest : edits_between(name, candidate);
     if (edits < fewest) {
       fewest = edits;
       best = candidate;

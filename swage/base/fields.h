@@ -18,7 +18,7 @@
 
 namespace swage {
 
-// Of `known`, the one that takes the fewest edits to reach from `name`; empty if none is near.
+// Of `known`, the one that takes the fewest edits to reach from `name`, at most two; empty if none is so near. Never `name` itself.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
 
 // Reads the members of a JSON object into fields. A member that no field has is an Error(InvalidArgument) that names the nearest field, as is

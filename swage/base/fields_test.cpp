@@ -49,9 +49,21 @@ std::string error_of(const char* text) {
 }
 
 TEST(Fields, UnknownFieldNamesTheNearest) {
-  EXPECT_EQ(error_of(R"({"dampening_fraction": 1})"),
-            "recipe.yaml: GPTQModifier: unknown field \"dampening_fraction\"; did you mean \"dampening_frac\"?");
+  EXPECT_EQ(error_of(R"({"damping_frac": 1, "dampening_farc": 1})"), "recipe.yaml: GPTQModifier: unknown field \"damping_frac\"");
+  EXPECT_EQ(error_of(R"({"dampening_farc": 1})"),
+            "recipe.yaml: GPTQModifier: unknown field \"dampening_farc\"; did you mean \"dampening_frac\"?");
   EXPECT_EQ(error_of(R"({"zzzzzzzzzzzz": 1})"), "recipe.yaml: GPTQModifier: unknown field \"zzzzzzzzzzzz\"");
+}
+
+TEST(Fields, OnlyASlipOfTheHandIsSuggestedFor) {
+  const std::vector<std::string> known = {"--data", "--output", "--recipe", "--no", "-o"};
+  EXPECT_EQ(nearest_name("--dtaa", known), "--data");
+  EXPECT_EQ(nearest_name("--outputs", known), "--output");
+  EXPECT_EQ(nearest_name("--verbose", known), "");
+  EXPECT_EQ(nearest_name("--bits", known), "");
+  EXPECT_EQ(nearest_name("--data", {"--data"}), "") << "what was given is no help";
+  EXPECT_EQ(nearest_name("ab", {"xy"}), "") << "two edits leave nothing of it";
+  EXPECT_EQ(nearest_name("", known), "");
 }
 
 TEST(Fields, WrongTypeNamesTheField) {

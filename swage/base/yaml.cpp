@@ -33,6 +33,15 @@ Json plain_scalar(const std::string& text) {
   return Json(text);
 }
 
+constexpr std::string_view kPython = "tag:yaml.org,2002:python/";
+
+// What PyYAML writes for objects of Python: an enumerator as the call that makes it of its value, a function or type by its name.
+bool is_call(const std::string& tag) { return tag.starts_with(cat(kPython, "object/apply:")) || tag.starts_with(cat(kPython, "object/new:")); }
+std::string python_name(const std::string& tag) {
+  const std::string name = cat(kPython, "name:");
+  return tag.starts_with(name) ? tag.substr(name.size()) : "";
+}
+
 class Converter {
  public:
   explicit Converter(std::string_view source) : source_(source) {}
@@ -40,8 +49,10 @@ class Converter {
   Json convert(const YAML::Node& node, int depth) {
     SWAGE_CHECK(depth < kMaxDepth, CorruptData, source_, ": nested deeper than ", kMaxDepth, " levels");
     SWAGE_CHECK(++nodes_ < kMaxNodes, CorruptData, source_, ": more than ", kMaxNodes, " values");
+    if (const std::string name = python_name(node.Tag()); !name.empty()) return Json(name);
     if (node.IsScalar()) return node.Tag() == "!" ? Json(node.Scalar()) : plain_scalar(node.Scalar());
     if (node.IsSequence()) {
+      if (is_call(node.Tag())) return node.size() == 1 ? convert(node[0], depth + 1) : Json();  // an enumerator's value; else an object that has none
       Json out = Json::array();
       for (const auto& item : node) out.push_back(convert(item, depth + 1));
       return out;
