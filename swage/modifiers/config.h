@@ -52,13 +52,13 @@ struct QuantizationFields {
 struct QuantizationConfig {
   QuantizationFields quantization;
   std::optional<std::string> scale_search;  // absmax
-  std::optional<double> norm;
+  Json norm;  // number, or object: numbers by bits
 
   template <class V>
   void visit(V& v) {
     quantization.visit(v);
     v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
-    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2");
+    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2; in a recipe also by bits: {3: 2.4, 8: 2}");
   }
 };
 
@@ -68,9 +68,9 @@ struct GptqConfig {
   double dampening_frac = 0.01;
   std::optional<std::string> actorder;  // static
   std::optional<std::string> scale_search;  // imatrix
-  std::optional<double> norm;
+  Json norm;  // number, or object: numbers by bits
   std::string quality = "balanced";
-  std::optional<int64_t> sweeps;
+  Json sweeps;  // number, or object: numbers by bits
   bool refit_scales = true;
   std::optional<std::string> target;
   std::optional<int64_t> block_size;
@@ -81,9 +81,9 @@ struct GptqConfig {
     v("dampening_frac", dampening_frac, "share of the mean of the Hessian's diagonal added to it");
     v("actorder", actorder, "order of the columns: static (by activation, groups stay), none, group (needs g_idx); unset: the scheme's, else static");
     v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
-    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2");
+    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2; in a recipe also by bits: {3: 2.4, 8: 2}");
     v("quality", quality, "fast: plain GPTQ; balanced: refined codes and scales; best: also a target that takes up the error of earlier layers, in two and a half to six times the time");
-    v("sweeps", sweeps, "passes of coordinate descent over the solved codes, in place of the quality's (0; 2 or, up to 3 bits, 3; 4)");
+    v("sweeps", sweeps, "passes of coordinate descent over the solved codes, in place of the quality's (0; 2 or, up to 3 bits, 3; 4); in a recipe also by bits: {3: 3, 8: 2}");
     v("refit_scales", refit_scales, "whether each sweep also refits the scales to the codes");
     v("target", target, "weights: what they were; inputs: the float outputs on the quantized inputs; residual: those plus the residual stream's error; in place of the quality's");
     v("block_size", block_size, "accepted for LLM Compressor's recipes; it changes speed only, and swage chooses its own");

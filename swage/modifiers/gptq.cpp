@@ -1,10 +1,12 @@
 #include "swage/modifiers/gptq.h"
 
+#include <algorithm>
 #include <map>
 
 #include "swage/base/error.h"
 #include "swage/base/fields.h"
 #include "swage/modifiers/solver_glue.h"
+#include "swage/modifiers/spelled_fields.h"
 
 namespace swage::modifiers {
 namespace {
@@ -40,12 +42,28 @@ Gptq::Gptq(GptqConfig config, const std::string& source) : config_(std::move(con
   options_.act_order = act_order_named(config_.actorder.value_or("static"), source);
   scales_ = scale_choice(config_.scale_search, "imatrix", config_.norm, source);
   apply_quality(config_, source);
-  SWAGE_CHECK(!config_.sweeps || (*config_.sweeps >= 0 && *config_.sweeps <= 100), InvalidArgument, source, ": sweeps ", *config_.sweeps,
-              ": expected a number from 0 to 100");
+  sweeps_ = ByBits(config_.sweeps, source + ": sweeps", 0, 100);
   target_ = target_named(*config_.target, source);
 }
 
-Json Gptq::config() const { return write_fields(config_); }
+Json Gptq::config() const {
+  GptqConfig out = config_;
+  const std::vector<scheme::QuantizationArgs> weights = weights_of(out.quantization);
+  const std::set<int> widths = widths_of(weights);
+  spell_out(out.quantization);
+  const bool has_order = std::any_of(weights.begin(), weights.end(), [](const auto& args) { return args.actorder.has_value(); });
+  if (!out.actorder && !has_order) out.actorder = "static";
+  if (!out.scale_search && observed(out.quantization, weights) == Observed::None) {
+    out.scale_search = name_of(scales_);
+    out.norm = norm_of(scales_, widths);
+  }
+  out.sweeps = by_bits(widths, [&](int bits) {
+    scheme::QuantizationArgs args;
+    args.num_bits = bits;
+    return double(sweeps_of(args));
+  });
+  return write_fields(out);
+}
 
 std::string Gptq::actorder() const {
   if (options_.act_order == solvers::ActOrder::Static) return "static";
@@ -54,7 +72,7 @@ std::string Gptq::actorder() const {
 
 // A coarse grid leaves more to descend.
 int Gptq::sweeps_of(const scheme::QuantizationArgs& weights) const {
-  if (config_.sweeps) return int(*config_.sweeps);
+  if (sweeps_.given()) return int(sweeps_.at(weights.num_bits));
   if (config_.quality == "fast") return 0;
   if (config_.quality == "best") return 4;
   return weights.num_bits <= 3 ? 3 : 2;

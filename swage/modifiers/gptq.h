@@ -29,6 +29,7 @@ class Gptq : public Quantizer {
   solvers::ActOrder order_of(const LinearTask& task) const;
 
   GptqConfig config_;
+  ByBits sweeps_;
   solvers::GptqOptions options_;
   ScaleChoice scales_;
   Target target_ = Target::Weights;

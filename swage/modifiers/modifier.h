@@ -92,10 +92,13 @@ struct ModifierRow {
   std::string_view name;         // "GPTQModifier"
   std::string_view method;       // "gptq"
   std::unique_ptr<Modifier> (*make)(const Json& fields, const std::string& source);
+  std::vector<std::string> (*fields)();  // their names
 };
 std::span<const ModifierRow> modifier_table();
 // By recipe or short name; Error(InvalidArgument) naming the nearest.
 std::unique_ptr<Modifier> make_modifier(std::string_view name, const Json& fields, const std::string& source);
+// Whether a recipe may give the modifier this field, be it that it changes nothing.
+bool is_accepted_field(const ModifierRow& row, const std::string& field);
 // Those of a recipe's fields that LLM Compressor has and that change nothing here.
 std::vector<std::string> ignored_fields(const Json& fields);
 

@@ -19,12 +19,17 @@
 namespace swage::modifiers {
 namespace {
 
-// Fields of LLM Compressor's recipes that say how it runs (memory, batches, its training hooks), not what comes out.
-constexpr std::array<std::string_view, 12> kOnlyHowItRuns = {"batched_quantization", "calibration_function", "end",   "group", "index",
-                                                             "num_calibration_steps", "offload_device",      "offload_hessians", "sequential_targets",
-                                                             "sequential_update",     "start",               "update"};
+// Fields of LLM Compressor's recipes that say how it runs (memory, batches, its training hooks, what its schedules keep), not what comes out.
+constexpr std::array<std::string_view, 14> kOnlyHowItRuns = {"batched_quantization", "calibration_function",      "end",
+                                                             "group",                "index",                     "num_calibration_steps",
+                                                             "offload_device",       "offload_hessians",          "requires_calibration_data",
+                                                             "scheduler_args",       "sequential_targets",        "sequential_update",
+                                                             "start",                "update"};
 
-bool only_how_it_runs(const std::string& field) { return std::find(kOnlyHowItRuns.begin(), kOnlyHowItRuns.end(), field) != kOnlyHowItRuns.end(); }
+// Its modifiers end the names of what they keep while they run in an underscore, and save them like fields.
+bool only_how_it_runs(const std::string& field) {
+  return field.ends_with('_') || std::find(kOnlyHowItRuns.begin(), kOnlyHowItRuns.end(), field) != kOnlyHowItRuns.end();
+}
 
 // {preset: targets} as the config_groups that it stands for.
 Json groups_of(const Json& targets_of_preset) {
@@ -64,6 +69,21 @@ std::unique_ptr<Modifier> make(const Json& fields, const std::string& source) {
   return std::make_unique<M>(std::move(config), source);
 }
 
+// Collects the names of a config's fields.
+struct NameCollector {
+  std::vector<std::string> names;
+  template <class T>
+  void operator()(std::string_view name, T&, std::string_view) { names.emplace_back(name); }
+};
+
+template <class Config>
+std::vector<std::string> names_of() {
+  Config config;
+  NameCollector collector;
+  config.visit(collector);
+  return collector.names;
+}
+
 // Its older name for one algorithm of SmoothQuant.
 std::unique_ptr<Modifier> make_log_equalization(const Json& fields, const std::string& source) {
   Json with_algorithm = fields.is_object() ? fields : Json::object();
@@ -72,18 +92,18 @@ std::unique_ptr<Modifier> make_log_equalization(const Json& fields, const std::s
 }
 
 constexpr std::array kTable = {
-    ModifierRow{"AWQModifier", "awq", make<Awq, AwqConfig>},
-    ModifierRow{"ConstantPruningModifier", "constant", make<ConstantPruning, ConstantPruningConfig>},
-    ModifierRow{"GPTQModifier", "gptq", make<Gptq, GptqConfig>},
-    ModifierRow{"LogarithmicEqualizationModifier", "logequalization", make_log_equalization},
-    ModifierRow{"MagnitudePruningModifier", "magnitude", make<MagnitudePruning, MagnitudePruningConfig>},
-    ModifierRow{"QuantizationModifier", "rtn", make<RoundToNearest, QuantizationConfig>},
-    ModifierRow{"QuIPModifier", "quip", make<Quip, QuipConfig>},
-    ModifierRow{"REAPPruningModifier", "reap", make<Reap, ReapConfig>},
-    ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>},
-    ModifierRow{"SparseGPTModifier", "sparsegpt", make<SparseGpt, SparseGptConfig>},
-    ModifierRow{"SpinQuantModifier", "spinquant", make<SpinQuant, SpinQuantConfig>},
-    ModifierRow{"WandaPruningModifier", "wanda", make<Wanda, WandaConfig>},
+    ModifierRow{"AWQModifier", "awq", make<Awq, AwqConfig>, names_of<AwqConfig>},
+    ModifierRow{"ConstantPruningModifier", "constant", make<ConstantPruning, ConstantPruningConfig>, names_of<ConstantPruningConfig>},
+    ModifierRow{"GPTQModifier", "gptq", make<Gptq, GptqConfig>, names_of<GptqConfig>},
+    ModifierRow{"LogarithmicEqualizationModifier", "logequalization", make_log_equalization, names_of<SmoothQuantConfig>},
+    ModifierRow{"MagnitudePruningModifier", "magnitude", make<MagnitudePruning, MagnitudePruningConfig>, names_of<MagnitudePruningConfig>},
+    ModifierRow{"QuantizationModifier", "rtn", make<RoundToNearest, QuantizationConfig>, names_of<QuantizationConfig>},
+    ModifierRow{"QuIPModifier", "quip", make<Quip, QuipConfig>, names_of<QuipConfig>},
+    ModifierRow{"REAPPruningModifier", "reap", make<Reap, ReapConfig>, names_of<ReapConfig>},
+    ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>, names_of<SmoothQuantConfig>},
+    ModifierRow{"SparseGPTModifier", "sparsegpt", make<SparseGpt, SparseGptConfig>, names_of<SparseGptConfig>},
+    ModifierRow{"SpinQuantModifier", "spinquant", make<SpinQuant, SpinQuantConfig>, names_of<SpinQuantConfig>},
+    ModifierRow{"WandaPruningModifier", "wanda", make<Wanda, WandaConfig>, names_of<WandaConfig>},
 };
 
 // Modifiers of LLM Compressor that swage has under another name or not at all, and what to use.
@@ -98,6 +118,11 @@ constexpr std::array kElsewhere = {
 }  // namespace
 
 std::span<const ModifierRow> modifier_table() { return kTable; }
+
+bool is_accepted_field(const ModifierRow& row, const std::string& field) {
+  const std::vector<std::string> names = row.fields();
+  return only_how_it_runs(field) || std::find(names.begin(), names.end(), field) != names.end();
+}
 
 std::vector<std::string> ignored_fields(const Json& fields) {
   std::vector<std::string> out;

@@ -2,13 +2,22 @@
 
 #include "swage/base/fields.h"
 #include "swage/modifiers/solver_glue.h"
+#include "swage/modifiers/spelled_fields.h"
 
 namespace swage::modifiers {
 
 RoundToNearest::RoundToNearest(QuantizationConfig config, const std::string& source)
     : config_(std::move(config)), scales_(scale_choice(config_.scale_search, "absmax", config_.norm, source)) {}
 
-Json RoundToNearest::config() const { return write_fields(config_); }
+Json RoundToNearest::config() const {
+  QuantizationConfig out = config_;
+  const std::vector<scheme::QuantizationArgs> weights = weights_of(out.quantization);
+  spell_out(out.quantization);
+  if (out.scale_search || observed(out.quantization, weights) != Observed::None) return write_fields(out);
+  out.scale_search = name_of(scales_);
+  out.norm = norm_of(scales_, widths_of(weights));
+  return write_fields(out);
+}
 
 bool RoundToNearest::needs_calibration() const { return scales_.by_inputs || (!scales_.asked && names_importance_observer(config_.quantization)); }
 

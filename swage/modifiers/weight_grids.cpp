@@ -58,22 +58,35 @@ at::Tensor shared_scale(std::span<const LinearTask> tasks, const std::vector<std
 solvers::ScaleSearch ScaleChoice::search_for(const QuantizationArgs& args) const {
   solvers::ScaleSearch out;
   out.kind = kind;
-  out.norm = norm.value_or(by_inputs && args.num_bits > 3 ? 2.0 : 2.4);
+  out.norm = norm.given() ? norm.at(args.num_bits) : by_inputs && args.num_bits > 3 ? 2.0 : 2.4;
   return out;
 }
 
-ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, std::optional<double> norm, const std::string& source) {
+ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, const Json& norm, const std::string& source) {
   using Kind = solvers::ScaleSearch::Kind;
   const std::string wanted = name.value_or(otherwise);
   SWAGE_CHECK(wanted == "absmax" || wanted == "pnorm" || wanted == "imatrix", InvalidArgument, source, ": scale_search \"", wanted,
               "\": expected absmax, pnorm or imatrix");
-  SWAGE_CHECK(!norm || (*norm >= 1 && *norm <= 8), InvalidArgument, source, ": norm ", *norm, ": expected a number from 1 to 8");
   ScaleChoice out;
   out.kind = wanted == "absmax" ? Kind::Absmax : Kind::PNorm;
-  out.norm = norm;
+  out.norm = ByBits(norm, source + ": norm", 1, 8);
   out.by_inputs = wanted == "imatrix";
   out.asked = name.has_value();
   return out;
+}
+
+std::string name_of(const ScaleChoice& choice) {
+  if (choice.by_inputs) return "imatrix";
+  return choice.kind == solvers::ScaleSearch::Kind::Absmax ? "absmax" : "pnorm";
+}
+
+Json norm_of(const ScaleChoice& choice, const std::set<int>& widths) {
+  if (choice.kind == solvers::ScaleSearch::Kind::Absmax) return {};
+  return by_bits(widths, [&](int bits) {
+    QuantizationArgs args;
+    args.num_bits = bits;
+    return choice.search_for(args).norm;
+  });
 }
 
 bool names_importance_observer(const QuantizationFields& fields) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "swage/modifiers/by_bits.h"
 #include "swage/modifiers/modifier.h"
 #include "swage/observers/observer.h"
 #include "swage/solvers/grid.h"
@@ -18,13 +19,16 @@ struct ScaleChoice {
   solvers::ScaleSearch search_for(const scheme::QuantizationArgs& args) const;
 
   solvers::ScaleSearch::Kind kind = solvers::ScaleSearch::Kind::PNorm;
-  std::optional<double> norm;
+  ByBits norm;
   bool by_inputs = false;  // the errors of a column count as much as the mean square of its input, where inputs are known
   bool asked = false;
 };
 // `name` as a recipe gives it: "absmax", "pnorm" or "imatrix"; unset: `otherwise`.
 // Error(InvalidArgument) naming `source` for another name and for a norm that makes no sense.
-ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, std::optional<double> norm, const std::string& source);
+ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, const Json& norm, const std::string& source);
+// The name of the search, and its norm for weights of these widths (null: the search has none), as a recipe spells them out.
+std::string name_of(const ScaleChoice& choice);
+Json norm_of(const ScaleChoice& choice, const std::set<int>& widths);
 
 // Whether the observers that a recipe's fields name for weights want to know the inputs (imatrix_mse).
 bool names_importance_observer(const QuantizationFields& fields);

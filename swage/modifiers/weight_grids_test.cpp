@@ -74,7 +74,7 @@ TEST(WeightGrids, TheSearchWeighsColumnsByTheirInputs) {
 }
 
 TEST(WeightGrids, TheUnsetNormGoesByTheSearchAndTheBits) {
-  const auto norm = [](const char* search, std::optional<double> given, int64_t bits) {
+  const auto norm = [](const char* search, const Json& given, int bits) {
     scheme::QuantizationArgs args;
     args.num_bits = bits;
     return scale_choice(search, "absmax", given, "test").search_for(args).norm;
@@ -84,6 +84,13 @@ TEST(WeightGrids, TheUnsetNormGoesByTheSearchAndTheBits) {
   EXPECT_EQ(norm("pnorm", {}, 4), 2.4);
   EXPECT_EQ(norm("imatrix", 3.0, 3), 3);
   EXPECT_EQ(norm("pnorm", 3.0, 4), 3);
+  EXPECT_EQ(norm("pnorm", parse_json(R"({"8": 2, "3": 2.5})", "t"), 3), 2.5);
+  EXPECT_EQ(norm("pnorm", parse_json(R"({"8": 2, "3": 2.5})", "t"), 4), 2);
+  EXPECT_EQ(norm_of(scale_choice("imatrix", "absmax", {}, "test"), {2, 3, 4, 8}).dump(), R"({"3":2.4,"8":2})");
+  EXPECT_EQ(norm_of(scale_choice("imatrix", "absmax", {}, "test"), {4, 8}).dump(), "2");
+  EXPECT_TRUE(norm_of(scale_choice("absmax", "absmax", 3.0, "test"), {4}).is_null());
+  EXPECT_THROW(norm("pnorm", parse_json(R"({"three": 2})", "t"), 4), Error);
+  EXPECT_THROW(norm("pnorm", parse_json("{}", "t"), 4), Error);
 }
 
 TEST(WeightGrids, LinearsOfOneGlobalScaleTakeItFromTheLargestObservedRange) {

@@ -4,14 +4,13 @@
 #include <cmath>
 
 #include "swage/base/error.h"
+#include "swage/modifiers/spelled_fields.h"
 #include "swage/scheme/presets.h"
 
 namespace swage::pipeline {
 namespace {
 
 using modifiers::QuantizationFields;
-
-const std::vector<std::string> kDefaultCandidates = {"W3A16", "W4A16", "W5A16", "W6A16", "W8A16"};
 
 scheme::Scheme candidate(const std::string& name, const QuantizationFields& fields) {
   scheme::Scheme scheme = scheme::preset(name);
@@ -40,7 +39,7 @@ void check_budget_fields(const QuantizationFields& fields, std::string_view modi
 }
 
 std::vector<std::pair<std::string, scheme::Scheme>> bit_candidates(const QuantizationFields& fields, std::string_view modifier) {
-  const std::vector<std::string> names = fields.candidates.value_or(kDefaultCandidates);
+  const std::vector<std::string> names = fields.candidates.value_or(modifiers::default_candidates());
   std::vector<std::pair<std::string, scheme::Scheme>> out;
   for (const std::string& name : names) {
     try {
