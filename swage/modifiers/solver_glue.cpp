@@ -5,11 +5,14 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "swage/base/error.h"
@@ -39,6 +42,27 @@ at::Tensor six_bits_as_e4m3(const at::Tensor& codes_OI) {
   return table.index_select(0, codes_OI.flatten().to(at::kInt)).view(codes_OI.sizes());
 }
 
+// The next smaller code of each, by the sign of its value.
+at::Tensor towards_zero(const at::Tensor& codes_OI, const at::Tensor& values_OI) {
+  if (codes_OI.scalar_type() == at::kFloat8_e4m3fn) return codes_OI.view(at::kByte).sub(1).view(at::kFloat8_e4m3fn);  // the sign is the highest bit
+  return codes_OI.sub(codes_OI.scalar_type() == at::kByte ? at::ones_like(codes_OI) : values_OI.sign().to(codes_OI.scalar_type()));
+}
+
+// A scale that is rounded up makes the largest codes of weights near the end of their type mean infinity to a reader: these become the next smaller.
+void keep_finite(const solvers::Grid& grid, format::QuantizedWeight& weight) {
+  const bool halves = grid.spec.scale_dtype == at::kHalf;
+  const double most = halves ? 65504.0 : double(std::numeric_limits<c10::BFloat16>::max());
+  const double largest_code = grid.spec.symmetric ? std::max(grid.spec.code_max, -grid.spec.code_min) : grid.spec.code_max - grid.spec.code_min;
+  if (weight.codes_OI.numel() == 0 || grid.scale_OG.max().item<double>() * largest_code <= most) return;
+  for (int step = 0; step < 2; ++step) {  // the least of three bits is an eighth of the value, more than any rounding of a scale
+    const at::Tensor values_OI = format::dequantize(weight), beyond_OI = values_OI.abs().gt(most);
+    if (!beyond_OI.any().item<bool>()) return;
+    const at::Tensor smaller_OI = towards_zero(weight.codes_OI, values_OI);
+    if (smaller_OI.scalar_type() == at::kFloat8_e4m3fn) weight.codes_OI = at::where(beyond_OI, smaller_OI.view(at::kByte), weight.codes_OI.view(at::kByte)).view(at::kFloat8_e4m3fn);
+    else weight.codes_OI = at::where(beyond_OI, smaller_OI, weight.codes_OI);
+  }
+}
+
 }  // namespace
 
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid) {
@@ -55,6 +79,7 @@ format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Gri
     out.block_rows = grid.spec.group_rows;
     out.block_columns = grid.spec.group_size;
   }
+  keep_finite(grid, out);
   return out;
 }
 

@@ -82,6 +82,26 @@ TEST(SolverGlue, StoredScalesAreThoseOfTheGrid) {
   }
 }
 
+// Scales round up, and the largest code times such a scale can be beyond the type: no reader may find infinity.
+TEST(SolverGlue, TheEndOfATypesRangeStaysFinite) {
+  at::manual_seed(5);
+  for (const auto& [dtype, most] : {std::pair(at::kBFloat16, 3.3895e38), std::pair(at::kHalf, 65504.0)}) {
+    for (const double share : {1.0, 0.89, 0.885, 0.996}) {  // on both sides of the rounding of scales and codes
+      const at::Tensor w_OI = (at::rand({40, 64}) * 2 - 1).mul(most * share).clamp(-most, most).index_put({at::tensor(0), at::tensor(0)}, at::tensor(float(-most * share))).to(dtype);
+      ASSERT_TRUE(w_OI.isfinite().all().item<bool>());
+      for (const scheme::QuantizationArgs& args : all_kinds()) {
+        SCOPED_TRACE(testing::Message() << name_of(args.type) << args.num_bits << " " << name_of(args.strategy) << (args.symmetric ? "" : " asymmetric") << " of " << dtype);
+        const solvers::GridSpec spec = grid_spec(args, dtype);
+        const at::Tensor global = spec.scale_dtype == at::kFloat8_e4m3fn ? solvers::shared_global_scale({w_OI}) : at::Tensor();
+        const solvers::Grid grid = solvers::find_grid(w_OI, spec, {.kind = solvers::ScaleSearch::Kind::Absmax}, {}, global);
+        const at::Tensor values_OI = format::dequantize(to_stored(solvers::quantize_to_grid(w_OI, grid), grid));
+        EXPECT_TRUE(values_OI.isfinite().all().item<bool>());
+        if (spec.scale_dtype == dtype) EXPECT_TRUE(values_OI.to(dtype).isfinite().all().item<bool>()) << "as a reader in the checkpoint's type has it";
+      }
+    }
+  }
+}
+
 TEST(SolverGlue, TheQuadraticFormIsThatOfTheWholeMatrix) {
   at::manual_seed(4);
   for (const int64_t columns : {1, 96, 129, 300, 1100}) {  // one block, blocks of 128, blocks of an eighth
