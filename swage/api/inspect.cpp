@@ -171,7 +171,7 @@ Json inspect(const std::string& model_folder) {
     transform_suffixes = scheme::TransformMatcher(parsed.transforms).stored_suffixes();
     if (!transform_suffixes.empty()) out.set("transforms", transforms_json(parsed.transforms));
     out.set("quant_method", quantization->get_string("quant_method", ""));
-    out.set("format", quantization->get_string("format", ""));
+    out.set("format", quantization->get_string("format", parsed.format));
   }
   const std::map<std::string, double> errors = reported_errors(folder);
   Totals totals;
@@ -185,7 +185,7 @@ Json inspect(const std::string& model_folder) {
     } else {
       const scheme::Scheme* scheme = matcher ? matcher->find_by_name(name) : nullptr;
       module.shape = weight_shape(name, module, files, scheme);
-      const bool quantized = module.tensors.contains("weight_scale") || module.tensors.contains("scale_packed");
+      const bool quantized = module.tensors.contains("weight_scale") || module.tensors.contains("weight_scale_inv") || module.tensors.contains("scale_packed");
       module.is_transform = ends_with_one_of(name, transform_suffixes);
       if (module.is_transform) module.scheme = "transform";
       if (scheme != nullptr && quantized) module.scheme = scheme::describe(*scheme);

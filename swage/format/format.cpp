@@ -7,6 +7,7 @@
 #include "swage/format/dense.h"
 #include "swage/format/float_quantized.h"
 #include "swage/format/float_pack.h"
+#include "swage/format/fp8_checkpoint.h"
 #include "swage/format/int_quantized.h"
 #include "swage/format/marlin_24.h"
 #include "swage/format/pack_quantized.h"
@@ -22,7 +23,7 @@ constexpr Format float_format(std::string_view name) {
   return format;
 }
 
-constexpr std::array<Format, 10> kFormats = {{
+constexpr std::array<Format, 11> kFormats = {{
     {"pack-quantized", pack_quantized::specs, pack_quantized::shape, pack_quantized::pack, pack_quantized::unpack,
      pack_quantized::unpack_before_0_18},
     {"int-quantized", int_quantized::specs, int_quantized::shape, int_quantized::pack, int_quantized::unpack, int_quantized::unpack},
@@ -33,6 +34,7 @@ constexpr std::array<Format, 10> kFormats = {{
     float_format<float_pack::Kind::Mxfp6>("mxfp6-pack-quantized"),
     float_format<float_pack::Kind::Mxfp8>("mxfp8-quantized"),
     {"dense", dense::specs, dense::shape, dense::pack, dense::unpack, dense::unpack},
+    {"fp8", fp8_checkpoint::specs, fp8_checkpoint::shape, fp8_checkpoint::pack, fp8_checkpoint::unpack, fp8_checkpoint::unpack},
     {"marlin-24", marlin_24::specs, marlin_24::shape, marlin_24::pack, marlin_24::unpack, marlin_24::unpack},
 }};
 

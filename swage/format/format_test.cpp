@@ -137,6 +137,63 @@ TEST(Formats, ScalesInOtherShapesAndTypesAreRead) {
   EXPECT_TRUE(same_bits(format_named("int-quantized").unpack(whole, lookup_in(scalar)).scale_OG, single.scale_OG));
 }
 
+// Before compressed-tensors 0.10: the numbers themselves, one int8 each.
+TEST(Formats, UnpackedZeroPointsAreRead) {
+  const Format& format = format_named("pack-quantized");
+  for (const int bits : {2, 3, 4, 8}) {
+    for (const auto& args : {integers(bits, false, Strategy::Group, 8), integers(bits, false, Strategy::Channel)}) {
+      for (const int64_t rows : {1, 5, 32}) {  // 5 int8 rows are as many as the words of 32 rows of 5 bits would be, but for the type
+        const QuantizedWeight weight = random_weight(args, rows, 32);
+        Stored stored = packed(format, args, weight);
+        stored["weight_zero_point"] = weight.zero_point_OG;
+        for (const auto& unpack : {format.unpack, format.unpack_before_0_18}) {
+          const QuantizedWeight back = unpack(args, lookup_in(stored));
+          EXPECT_TRUE(same_bits(back.zero_point_OG, weight.zero_point_OG));
+          EXPECT_TRUE(same_bits(dequantize(back), dequantize_with_tensor_ops(weight)));
+        }
+      }
+    }
+  }
+}
+
+TEST(Formats, Fp8IsReadWithScalesOfBlocksRowsAndTensors) {
+  const Format& format = format_named("fp8");
+  QuantizationArgs blocks = fp8(Strategy::Block);
+  blocks.block_structure = std::pair(int64_t{16}, int64_t{32});
+  at::manual_seed(9);
+  const at::Tensor codes_OI = at::randn({40, 72}).to(at::kFloat8_e4m3fn), grid = at::rand({3, 3}) + 0.5;
+  const at::Tensor wide_OI = grid.repeat_interleave(16, 0).narrow(0, 0, 40).repeat_interleave(32, 1).narrow(1, 0, 72);
+  Stored stored = {{"weight", codes_OI}, {"weight_scale_inv", grid}};
+  EXPECT_TRUE(same_bits(dequantize(format.unpack(blocks, lookup_in(stored))), codes_OI.to(at::kFloat) * wide_OI));
+  EXPECT_EQ(format.shape(blocks, lookup_in(stored)), (std::vector<int64_t>{40, 72}));
+  stored["weight_scale_inv"] = at::full({3, 3}, 120, at::kByte);  // F8_E8M0: 2^-7
+  EXPECT_TRUE(same_bits(dequantize(format.unpack(blocks, lookup_in(stored))), codes_OI.to(at::kFloat) / 128));
+  for (const auto& shape : {std::vector<int64_t>{}, {1}, {1, 1}}) {
+    stored = {{"weight", codes_OI}, {"weight_scale", at::full(shape, 0.25)}};
+    EXPECT_TRUE(same_bits(dequantize(format.unpack(fp8(Strategy::Tensor), lookup_in(stored))), codes_OI.to(at::kFloat) / 4));
+  }
+  stored["weight_scale"] = at::full({40}, 0.25, at::kBFloat16);
+  EXPECT_TRUE(same_bits(dequantize(format.unpack(fp8(Strategy::Channel), lookup_in(stored))), codes_OI.to(at::kFloat) / 4));
+  EXPECT_THROW(format.pack(blocks, {}), Error) << "read only";
+}
+
+TEST(CorruptFiles, Fp8) {
+  const Format& format = format_named("fp8");
+  const at::Tensor codes_OI = at::zeros({4, 8}, at::kFloat8_e4m3fn);
+  const auto refuses = [&](const Stored& stored) {
+    try {
+      format.unpack(fp8(Strategy::Channel), lookup_in(stored));
+    } catch (const Error& e) {
+      return e.kind() == ErrorKind::CorruptData;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refuses({{"weight", codes_OI}})) << "no scale";
+  EXPECT_TRUE(refuses({{"weight", codes_OI}, {"weight_scale_inv", at::ones({3, 1})}}));
+  EXPECT_TRUE(refuses({{"weight", codes_OI}, {"weight_scale_inv", at::ones({4, 1}, at::kInt)}}));
+  EXPECT_TRUE(refuses({{"weight", codes_OI.to(at::kFloat)}, {"weight_scale_inv", at::ones({4, 1})}}));
+}
+
 TEST(Formats, ResultsDoNotDependOnTheNumberOfThreads) {
   at::manual_seed(7);
   const QuantizationArgs args = integers(4, false, Strategy::Group, 32);
@@ -216,7 +273,8 @@ TEST(CorruptFiles, PackQuantized) {
                       {"weight_scale", kShorter, "expected shape [9, 3], found [8, 3]"},
                       {"weight_scale", kNarrower, "expected shape [9, 3], found [9, 2]"},
                       {"weight_zero_point", kMissing, "missing"},
-                      {"weight_zero_point", as(at::kChar), "expected Int, found Char"},
+                      {"weight_zero_point", as(at::kChar), "expected shape [9, 3], found [1, 3]"},
+                      {"weight_zero_point", [](const at::Tensor&) { return at::full({9, 3}, 4, at::kChar); }, "4 is no number of 3 bits"},
                       {"weight_zero_point", kNarrower, "expected shape [1, 3], found [1, 2]"},
                       {"weight_zero_point", kShorter, "expected shape [1, 3], found [0, 3]"},
                       {"weight_g_idx", kShorter, "expected shape [72], found [71]"},

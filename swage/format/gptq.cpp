@@ -217,15 +217,14 @@ QuantizedWeight unpack_variant(const QuantizationArgs& args, const TensorLookup&
   const int bits = args.num_bits;
   const at::Tensor qweight_WO = stored(lookup, "qweight", {at::kInt});
   const Shape shape = read_shape(args, qweight_WO);
-  const at::Tensor qzeros = stored(lookup, "qzeros", {at::kInt}, {shape.groups, shape.rows * bits / 32});
+  const bool without_zeros = args.symmetric && (!lookup("qzeros").defined() || lookup("qzeros").numel() == 0);  // all would be 2^(b-1)
   const at::Tensor scales_GO = stored(lookup, "scales", {at::kHalf, at::kBFloat16, at::kFloat}, {shape.groups, shape.rows});
   QuantizedWeight weight;
   weight.g_idx_I = read_g_idx(args, lookup, shape);
-  const at::Tensor zeros_GO = unpack_zeros(qzeros, bits, variant);
-  if (args.symmetric) {
-    check_symmetric(zeros_GO, bits);
-  } else {
-    weight.zero_point_OG = zeros_GO.t().contiguous();
+  if (!without_zeros) {
+    const at::Tensor zeros_GO = unpack_zeros(stored(lookup, "qzeros", {at::kInt}, {shape.groups, shape.rows * bits / 32}), bits, variant);
+    if (args.symmetric) check_symmetric(zeros_GO, bits);
+    else weight.zero_point_OG = zeros_GO.t().contiguous();
   }
   weight.scale_OG = scales_GO.t().contiguous();
   weight.codes_OI = unpack_codes_of(qweight_WO.t().contiguous(), bits, variant);

@@ -188,6 +188,23 @@ TEST(Gptq, AMissingOrUnsetGroupIndexMeansConsecutiveGroups) {
   }
 }
 
+// Some exporters leave out what says nothing.
+TEST(Gptq, SymmetricZeroPointsMayBeMissing) {
+  at::manual_seed(2);
+  for (const bool sorted : {false, true}) {
+    const QuantizationArgs args = args_of(4, true, 32, sorted);
+    QuantizedWeight weight = random_weight(args, 32, 96);
+    if (sorted) weight.g_idx_I = at::arange(96, at::kInt).remainder(3).to(at::kInt);
+    for (const char* name : {"gptq", "gptq_v2"}) {
+      golden::Tensors stored = as_map(gptq_format(name).pack(args, weight));
+      for (const at::Tensor& qzeros : {at::Tensor(), at::empty({3, 0}, at::kInt)}) {
+        stored["qzeros"] = qzeros;
+        expect_same(gptq_format(name).unpack(args, lookup_in(stored)), weight);
+      }
+    }
+  }
+}
+
 template <class Call>
 void expect_error(ErrorKind kind, const std::string& says, Call call) {
   try {

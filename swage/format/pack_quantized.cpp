@@ -61,9 +61,23 @@ at::Tensor unpack_columns(const at::Tensor& zeros_WG, int64_t rows, int bits, Wo
   return unpack_rows(zeros_WG.t().contiguous(), rows, bits, layout).t().contiguous();
 }
 
+// Before compressed-tensors 0.10 they were stored as they are, one int8 each.
+bool is_unpacked(const at::Tensor& zeros) { return zeros.defined() && zeros.scalar_type() == at::kChar; }
+
+at::Tensor read_unpacked(const scheme::QuantizationArgs& args, const TensorLookup& lookup, const at::Tensor& scale_OG) {
+  const at::Tensor zeros_OG = stored_zero_point(lookup, scale_OG, at::kChar);
+  const int half = 1 << (args.num_bits - 1);
+  const int8_t* zero = zeros_OG.const_data_ptr<int8_t>();
+  for (int64_t i = 0; i < zeros_OG.numel(); ++i) {
+    SWAGE_CHECK(zero[i] >= -half && zero[i] < half, CorruptData, "weight_zero_point: ", int(zero[i]), " is no number of ", args.num_bits, " bits");
+  }
+  return zeros_OG;
+}
+
 at::Tensor read_zero_point(const scheme::QuantizationArgs& args, const TensorLookup& lookup, const at::Tensor& scale_OG, int64_t rows,
                            WordLayout layout) {
   if (args.strategy == Strategy::Tensor) return stored_zero_point(lookup, scale_OG, at::kChar);
+  if (is_unpacked(lookup("weight_zero_point"))) return read_unpacked(args, lookup, scale_OG);
   const std::vector<int64_t> shape = {words_for(rows, args.num_bits, layout), scale_OG.size(1)};
   return unpack_columns(stored(lookup, "weight_zero_point", {at::kInt}, shape), rows, args.num_bits, layout);
 }
@@ -92,7 +106,7 @@ WordLayout find_layout(const scheme::QuantizationArgs& args, const TensorLookup&
   std::optional<WordLayout> by_weight;
   for (const WordLayout layout : layouts(old_first)) {
     if (!packed.fits(args.num_bits, layout)) continue;
-    const bool zeros_fit = !zeros.defined() || (zeros.dim() == 2 && zeros.size(0) == words_for(packed.rows, args.num_bits, layout));
+    const bool zeros_fit = !zeros.defined() || is_unpacked(zeros) || (zeros.dim() == 2 && zeros.size(0) == words_for(packed.rows, args.num_bits, layout));
     if (zeros_fit) return layout;
     if (!by_weight) by_weight = layout;
   }

@@ -13,7 +13,7 @@
 namespace swage::format {
 namespace {
 
-constexpr std::string_view kWeight = ".weight", kPermutation = ".perm";
+constexpr std::string_view kWeightEnd = ".weight", kPermutation = ".perm";
 
 std::optional<scheme::OnlineTransform> find_transform(const scheme::TransformMatcher& matcher, const scheme::ModuleName& module, scheme::TransformLocation location) {
   const bool of_attention = location == scheme::TransformLocation::KeyCache || location == scheme::TransformLocation::Queries;
@@ -42,8 +42,8 @@ std::optional<scheme::OnlineTransform> at_suffix(const scheme::TransformMatcher&
 StoredTransforms::StoredTransforms(scheme::TransformGroups groups, const checkpoint::Reader& reader) : matcher_(std::move(groups)), reader_(reader) {
   const std::vector<std::string> suffixes = matcher_.stored_suffixes();
   for (const io::TensorSpec& spec : reader.tensors()) {
-    if (suffixes.empty() || !spec.name.ends_with(kWeight) || spec.shape.size() != 2) continue;
-    const std::string tensor = spec.name.substr(0, spec.name.size() - kWeight.size());
+    if (suffixes.empty() || !spec.name.ends_with(kWeightEnd) || spec.shape.size() != 2) continue;
+    const std::string tensor = spec.name.substr(0, spec.name.size() - kWeightEnd.size());
     const size_t dot = tensor.rfind('.');
     if (dot == std::string::npos || std::find(suffixes.begin(), suffixes.end(), tensor.substr(dot + 1)) == suffixes.end()) continue;
     const auto of = at_suffix(matcher_, tensor.substr(0, dot), tensor.substr(dot + 1));
@@ -53,7 +53,7 @@ StoredTransforms::StoredTransforms(scheme::TransformGroups groups, const checkpo
 
 std::string StoredTransforms::tensor_of(const scheme::OnlineTransform& transform, const std::string& module, int64_t size) const {
   const std::string own = module + "." + transform.suffix();
-  if (reader_.find(own + std::string(kWeight)) != nullptr) return own;
+  if (reader_.find(own + std::string(kWeightEnd)) != nullptr) return own;
   const bool inverse = transform.inverse && !transform.scheme->normalised();
   for (const Stored& stored : stored_) {
     if (stored.group == transform.group && stored.size == size && stored.inverse == inverse) return stored.tensor;
@@ -62,7 +62,7 @@ std::string StoredTransforms::tensor_of(const scheme::OnlineTransform& transform
 }
 
 ops::Transform StoredTransforms::read(const scheme::OnlineTransform& transform, const std::string& tensor, int64_t size) const {
-  const std::string name = tensor + std::string(kWeight);
+  const std::string name = tensor + std::string(kWeightEnd);
   at::Tensor entries_NN = reader_.view(name);
   SWAGE_CHECK(entries_NN.sizes().vec() == (std::vector<int64_t>{size, size}) && entries_NN.is_floating_point() && entries_NN.element_size() > 1, CorruptData, name,
               ": expected floats [", size, ", ", size, "], found ", entries_NN.sizes(), " of ", c10::toString(entries_NN.scalar_type()));
@@ -95,7 +95,7 @@ std::shared_ptr<const ops::Transform> StoredTransforms::find(const scheme::Modul
   if (!kept) {
     const ops::Transform matrix = read(*transform, tensor, size);
     kept = std::make_shared<const ops::Transform>(transposed ? matrix.transposed() : matrix);
-    reader_.drop(tensor + std::string(kWeight));
+    reader_.drop(tensor + std::string(kWeightEnd));
   }
   return kept;
 }

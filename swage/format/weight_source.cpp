@@ -12,6 +12,7 @@
 #include "swage/format/awq.h"
 #include "swage/format/gptq.h"
 #include "swage/format/sparse_bitmask.h"
+#include "swage/scheme/fp8_config.h"
 #include "swage/scheme/gptq_awq.h"
 
 namespace swage::format {
@@ -21,11 +22,12 @@ constexpr std::string_view kWeight = ".weight";
 // Everything a quantized weight may be stored in.
 constexpr std::array kSuffixes = {"weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx", "weight_shape",
                                   "weight_global_scale", "qweight", "qzeros", "scales", "g_idx", "scale_packed", "meta",
-                                  "compressed", "bitmask", "row_offsets", "shape"};
+                                  "compressed", "bitmask", "row_offsets", "shape", "weight_scale_inv"};
 
 // What is stored of quantized activations, in a module that owns them.
 constexpr std::array kActivationSuffixes = {"input_scale",  "input_zero_point", "input_global_scale", "output_scale", "output_zero_point", "k_scale",
-                                            "k_zero_point", "v_scale",          "v_zero_point",       "q_scale",      "q_zero_point"};
+                                            "k_zero_point", "v_scale",          "v_zero_point",       "q_scale",      "q_zero_point",
+                                            "activation_scale", "input_scale_ub", "kv_scale"};
 
 bool is_float(io::Dtype dtype) { return dtype == io::Dtype::F32 || dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F64; }
 
@@ -82,7 +84,7 @@ CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, at::Devic
 
 void CheckpointWeights::find_quantized_modules(const scheme::SchemeMatcher& matcher) {
   for (const io::TensorSpec& tensor : reader_.tensors()) {
-    for (const std::string_view end : {".weight_packed", ".weight_scale"}) {
+    for (const std::string_view end : {".weight_packed", ".weight_scale", ".weight_scale_inv"}) {
       const auto module = module_of(tensor.name, end);
       if (module && !modules_.count(*module)) modules_.emplace(*module, stored_form(*module, matcher));
     }
@@ -124,11 +126,22 @@ CheckpointWeights::Stored CheckpointWeights::stored_form(const std::string& modu
   const scheme::Scheme* scheme = matcher.find_by_name(module);
   SWAGE_CHECK(scheme && scheme->weights, CorruptData, module, " stores a quantized weight, but the quantization_config does not target it");
   try {
-    return {&format_named(stored_format(module, *scheme)), *scheme};
+    return {&format_named(stored_format(module, *scheme)), with_stored_strategy(module, *scheme)};
   } catch (Error& error) {
     error.add_context(module);
     throw;
   }
+}
+
+// quant_method fp8 does not say whether rows have scales of their own.
+scheme::Scheme CheckpointWeights::with_stored_strategy(const std::string& module, scheme::Scheme scheme) const {
+  if (scheme.format != scheme::kFp8Format || scheme.weights->strategy != scheme::Strategy::Tensor) return scheme;
+  for (const char* suffix : {".weight_scale_inv", ".weight_scale"}) {
+    const io::TensorSpec* scale = reader_.find(module + suffix);
+    const bool has_rows = scale != nullptr && std::any_of(scale->shape.begin(), scale->shape.end(), [](int64_t size) { return size != 1; });
+    if (has_rows) scheme.weights->strategy = scheme::Strategy::Channel;
+  }
+  return scheme;
 }
 
 // What the config says, unless it says nothing or the weight is not quantized yet (status "frozen").
@@ -188,9 +201,10 @@ std::optional<std::string> CheckpointWeights::sparse_weight(const std::string& n
   return module && !reader_.find(name) && is_sparse(lookup(*module)) ? module : std::nullopt;
 }
 
-// Scales of keys and values have had several names.
+// Scales of inputs, keys and values have had several names.
 const io::TensorSpec* CheckpointWeights::find(const std::string& name) const {
   if (const io::TensorSpec* spec = reader_.find(name)) return spec;
+  if (const auto linear = module_of(name, ".input_scale")) return reader_.find(*linear + ".activation_scale");
   for (const char* letter : {"k", "v", "q"}) {
     const auto attention = module_of(name, cat(".", letter, "_scale"));
     if (!attention) continue;

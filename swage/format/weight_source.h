@@ -32,7 +32,7 @@ struct QuantizedModule {
 class CheckpointWeights : public checkpoint::WeightSource {
  public:
   // Reads the quantization_config, if config.json has one, and finds scheme and format of every quantized module: one that
-  // stores "weight_packed", "weight_scale" or, with quant_method gptq or awq, "qweight". `reader` must outlive this. Error(Unsupported) for quantization methods, formats and
+  // stores "weight_packed", "weight_scale", "weight_scale_inv" or, with quant_method gptq or awq, "qweight". `reader` must outlive this. Error(Unsupported) for quantization methods, formats and
   // schemes that swage does not read; Error(CorruptData) for quantized modules that no group targets.
   explicit CheckpointWeights(const checkpoint::Reader& reader, at::Device device = at::kCPU, const CheckpointWeightsOptions& options = {});
 
@@ -74,6 +74,7 @@ class CheckpointWeights : public checkpoint::WeightSource {
   void find_gptq_or_awq_modules(const Json& quantization_config);
   void find_attention_modules(const scheme::SchemeMatcher& matcher);
   std::string stored_format(const std::string& module, const scheme::Scheme& scheme) const;
+  scheme::Scheme with_stored_strategy(const std::string& module, scheme::Scheme scheme) const;
   Stored stored_form(const std::string& module, const scheme::SchemeMatcher& matcher) const;
   // The module whose weight is `name`, if it is quantized.
   const std::pair<const std::string, Stored>* quantized_weight(const std::string& name) const;

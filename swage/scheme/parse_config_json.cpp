@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <initializer_list>
 
 #include "swage/base/error.h"
 #include "swage/scheme/config_json.h"
+#include "swage/scheme/fp8_config.h"
 #include "swage/scheme/parse_support.h"
 #include "swage/scheme/presets.h"
 
@@ -169,10 +171,21 @@ Scheme parse_group(const std::string& name, const Json& json) {
   return scheme;
 }
 
+// Libraries whose weights only they can read, as transformers calls them.
+constexpr std::array kOthers = {"aqlm", "auto-round", "bitnet", "bitsandbytes", "eetq", "fp_quant", "higgs", "hqq", "mxfp4", "quanto", "quark", "sinq", "spqr", "torchao", "vptq"};
+
+std::string way_out_of(const std::string& method) {
+  constexpr const char* kFromTheOriginal = "start from the model that it was made of";
+  if (method == "modelopt") return cat("swage reads compressed-tensors, gptq, awq and fp8; export it as a compressed-tensors checkpoint, or ", kFromTheOriginal);
+  if (std::find(kOthers.begin(), kOthers.end(), method) == kOthers.end()) return cat("swage reads compressed-tensors, gptq, awq and fp8; ", kFromTheOriginal);
+  return cat("only ", method, " itself can read its weights; ", kFromTheOriginal, ", or let transformers write a dense one: model.dequantize(), then save_pretrained(), where it can");
+}
+
 void check_supported(const Json& json) {
-  const std::string method = json.get_string("quant_method", json.find("config_groups") ? "compressed-tensors" : "");
+  const bool bits_and_bytes = json.find("load_in_4bit") != nullptr || json.find("load_in_8bit") != nullptr || json.find("_load_in_4bit") != nullptr;
+  const std::string method = lower_case(json.get_string("quant_method", json.find("config_groups") ? "compressed-tensors" : bits_and_bytes ? "bitsandbytes" : ""));
   SWAGE_CHECK(!method.empty(), CorruptData, "missing key \"quant_method\"");
-  SWAGE_CHECK(method == "compressed-tensors", Unsupported, "quant_method \"", method, "\": only compressed-tensors is supported");
+  SWAGE_CHECK(method == "compressed-tensors", Unsupported, "quant_method \"", method, "\": ", way_out_of(method));
   if (const Json* sparsity = find_set(json, "sparsity_config")) {
     within("sparsity_config", [&] {
       sparsity->as_object();
@@ -196,6 +209,7 @@ const Json* find_quantization_config(const Json& model_config) {
 QuantizationConfig parse_quantization_config(const Json& json) {
   return within("quantization_config", [&] {
     SWAGE_CHECK(json.is_object(), CorruptData, "expected an object, found ", json.dump().substr(0, 60));
+    if (is_fp8_method(json)) return parse_fp8_config(json);
     check_supported(json);
     QuantizationConfig config;
     if (const Json* transforms = find_set(json, "transform_config")) {
