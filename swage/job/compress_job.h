@@ -13,7 +13,8 @@ struct CompressJob {
   std::filesystem::path source;
   std::filesystem::path target;
   modifiers::Chain chain;              // what is done; its recipe lives as long as the job
-  std::string recipe_yaml;             // saved beside the output
+  std::string recipe_yaml;             // what is done: a part of the run's identity
+  std::string saved_recipe;            // the same and how the run was made, as recipe.yaml of the output
   std::string recipe_file;             // names the recipe in errors; empty: it came from the command line
 
   std::filesystem::path data_file;     // empty: none given

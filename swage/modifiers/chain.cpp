@@ -28,6 +28,18 @@ void check_no_experts_go_with_rotations(const Modifier* other) {
   SWAGE_CHECK(other == nullptr, Unsupported, "rotations and pruned experts in one run are not supported: prune the experts first, then rotate the checkpoint that comes out");
 }
 
+// Rescaling for its own sake leaves the model as it is, and AWQ judges by what rounding does.
+void check_something_follows(const Chain& chain) {
+  for (size_t i = 0; i < chain.rescalers.size(); ++i) {
+    const size_t before = chain.quantizers_before[i], count = chain.quantizers.size();
+    SWAGE_CHECK(chain.rescalers[i]->works_alone() || before < count || count == 0, InvalidArgument, chain.rescalers[i]->name(), " stands behind ",
+                chain.quantizers.empty() ? "" : chain.quantizers.back()->name(), ": weights are rescaled before they are quantized; put it first");
+    SWAGE_CHECK(chain.rescalers[i]->works_alone() || count > 0, InvalidArgument, chain.text(), ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
+  }
+  SWAGE_CHECK(!chain.quantizers.empty() || !chain.sparsifiers.empty() || !chain.rescalers.empty() || chain.expert_pruner != nullptr, InvalidArgument, chain.text(),
+              ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
+}
+
 }  // namespace
 
 Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers) {
@@ -48,18 +60,18 @@ Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers) {
     }
     const auto* sparsifier = dynamic_cast<const Sparsifier*>(modifier.get());
     if (sparsifier != nullptr) {
-      SWAGE_CHECK(out.quantizers.empty(), InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],
-                  ": weights are pruned before they are quantized; put it first");
+      if (!out.quantizers.empty()) {
+        out.warnings.push_back(cat(modifier->name(), " stands behind ", out.names[out.names.size() - 2], ": weights are pruned before they are rounded all the same, so that rounding makes up for it"));
+      }
       out.sparsifiers.push_back(sparsifier);
     }
     if (const auto* rescaler = dynamic_cast<const Rescaler*>(modifier.get())) {
-      SWAGE_CHECK(out.quantizers.empty(), InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],
-                  ": weights are rescaled before they are quantized; put it first");
       out.rescalers.push_back(rescaler);
+      out.quantizers_before.push_back(out.quantizers.size());
     }
     if (const auto* quantizer = dynamic_cast<const Quantizer*>(modifier.get())) out.quantizers.push_back(quantizer);
   }
-  SWAGE_CHECK(!out.quantizers.empty() || !out.sparsifiers.empty() || out.expert_pruner != nullptr, InvalidArgument, out.text(), ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
+  check_something_follows(out);
   return out;
 }
 

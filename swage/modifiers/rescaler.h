@@ -38,6 +38,8 @@ class Rescaler : public Modifier {
   virtual bool needs_mean() const = 0;  // ColumnStatistics::mean_abs_I, undefined without
   // How often it calls RescaleTask::output_error for a pair; 0: not at all, and it may be empty.
   virtual int64_t outputs_tried() const { return 0; }
+  // Whether its scales mean something where nothing is rounded after it.
+  virtual bool works_alone() const { return false; }
   // s [I], f32, positive.
   virtual at::Tensor scales(const RescaleTask& task) const = 0;
 };

@@ -20,6 +20,7 @@ class SmoothQuant : public Rescaler {
   bool follows_linears() const override { return false; }
   bool needs_gram() const override { return false; }
   bool needs_mean() const override { return false; }
+  bool works_alone() const override { return true; }
   at::Tensor scales(const RescaleTask& task) const override;
 
  private:

@@ -268,7 +268,7 @@ class Compression {
     } else {
       run_data_free(run);
     }
-    write_side_files(source_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(), job_.recipe_yaml, writer);
+    write_side_files(source_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(), job_.saved_recipe, writer);
     {
       const auto timed = clock_.time("sync");
       writer.close_shards();
@@ -345,7 +345,8 @@ class Compression {
     const auto is_known = [this](const std::string& name) { return weights_.describes_quantization(name); };
     const std::string unread = model::unread_warning(model::unread_tensors(*source_model_, reader_.tensors(), is_known));
     if (!unread.empty()) out.push_back(unread);
-    out.insert(out.end(), rescalings_.warnings.begin(), rescalings_.warnings.end());
+    for (const auto* more : {&job_.chain.warnings, &assignment_.warnings, &sparsity_.warnings, &rescalings_.warnings}) out.insert(out.end(), more->begin(), more->end());
+    if (experts_) out.insert(out.end(), experts_->warnings().begin(), experts_->warnings().end());
     if (!rotated_) return out;
     const std::vector<std::string> of_readers = online()->warnings();
     out.insert(out.end(), of_readers.begin(), of_readers.end());

@@ -206,6 +206,7 @@ class Estimate {
       if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
       throw;
     }
+    for (const auto* more : {&job_.chain.warnings, &assignment_.warnings}) warnings_.insert(warnings_.end(), more->begin(), more->end());
     SWAGE_CHECK(!assignment_.budget || !whole_, Unsupported, job_.chain.text(), ": a bit budget is measured on the model as it is; prune its experts in a run before");
     if (assignment_.budget) keep_to_budget_of_shapes();
     if (model_) {
@@ -214,6 +215,7 @@ class Estimate {
       const std::vector<std::string> of_readers = rotations_ ? rotations_->warnings() : std::vector<std::string>();
       warnings_.insert(warnings_.end(), of_readers.begin(), of_readers.end());
       sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
+      warnings_.insert(warnings_.end(), sparsity_.warnings.begin(), sparsity_.warnings.end());
       return;
     }
     SWAGE_CHECK(job_.chain.sparsifiers.empty(), Unsupported, "pruning: model_type \"", config_.get_string("model_type", ""), "\" is known by its sizes only");

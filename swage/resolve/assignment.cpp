@@ -11,6 +11,7 @@
 #include "swage/scheme/describe.h"
 #include "swage/scheme/matching.h"
 #include "swage/scheme/presets.h"
+#include "swage/resolve/target_names.h"
 
 namespace swage::pipeline {
 namespace {
@@ -78,10 +79,15 @@ void check_head_args(const scheme::QuantizationArgs& args, const std::string& wh
 }
 
 // Takes over a group that quantizes queries, keys and values.
-void add_attention(const std::string& name, const Scheme& scheme, const std::string& attention_class, Assignment& out) {
+// `others_match`: the recipe means something else besides.
+void add_attention(const std::string& name, const Scheme& scheme, bool others_match, Assignment& out) {
   const std::string& target = scheme.targets[0];
-  SWAGE_CHECK(attention_class.empty() || target == attention_class, InvalidArgument, name, ": target ", target, " matches no module of this model, whose attention is called ",
-              attention_class);
+  if (!out.attention_class.empty() && target != out.attention_class) {
+    const std::string mismatch = cat(name, ": target ", target, " matches no module of this model, whose attention is called ", out.attention_class);
+    SWAGE_CHECK(others_match, InvalidArgument, mismatch);
+    out.warnings.push_back(mismatch);
+    return;
+  }
   check_head_args(*scheme.input_activations, name);
   SWAGE_CHECK(!out.attention, InvalidArgument, name, ": the recipe has two groups for attention");
   SWAGE_CHECK(!out.kv_cache || *out.kv_cache == *scheme.input_activations, InvalidArgument, name,
@@ -107,31 +113,34 @@ std::string join(const std::vector<std::string>& items) {
   return out;
 }
 
-// A pattern that matches nothing is a typing error, or was written for another model.
-void check_patterns(const std::vector<std::string>& texts, const char* what, const std::vector<scheme::ModuleName>& names) {
-  std::vector<std::string> unmatched;
+// Of a recipe's list, what matches nothing, and how modules are called.
+std::string unmatched_text(std::vector<std::string> unmatched, const std::vector<scheme::ModuleName>& names) {
+  constexpr size_t kShown = 10;
+  const size_t count = unmatched.size();
+  if (count > kShown) unmatched.resize(kShown);
+  return cat(join(unmatched), count > kShown ? cat(" and ", count - kShown, " more") : "", " (modules are called, for example, ",
+             names.empty() ? "-" : names[std::min<size_t>(1, names.size() - 1)].name, ")");
+}
+
+std::vector<std::string> unmatched(const std::vector<std::string>& texts, const char* what, const std::vector<scheme::ModuleName>& names) {
   try {
-    unmatched = scheme::Patterns(texts).unmatched(names);
+    return scheme::Patterns(texts).unmatched(names);
   } catch (Error& e) {
     e.add_context(what);
     throw;
   }
-  SWAGE_CHECK(unmatched.empty(), InvalidArgument, what, " matches no module of this model: ", join(unmatched), " (modules are called, for example, ",
-              names.empty() ? "-" : names[std::min<size_t>(1, names.size() - 1)].name, ")");
 }
 
-// Group sizes that divide all of `columns`, largest first: a few powers of two.
-std::string sizes_that_fit(const std::vector<int64_t>& columns) {
-  std::vector<std::string> fit;
-  for (const int64_t size : {256, 128, 96, 64, 48, 32, 24, 16, 8}) {
-    if (std::all_of(columns.begin(), columns.end(), [&](int64_t n) { return n % size == 0; })) fit.push_back(cat(size));
+// The group size that suits all of `columns` best: readers have kernels for powers of two; -1, one scale a row, if none fits.
+int64_t size_that_fits(const std::vector<int64_t>& columns) {
+  for (const int64_t size : {128, 64, 32, 16, 8}) {
+    if (std::all_of(columns.begin(), columns.end(), [&](int64_t n) { return n % size == 0; })) return size;
   }
-  fit.push_back("-1 (one scale a row)");
-  return join(fit);
+  return -1;
 }
 
 void check_group_sizes(const Assignment& assignment, const std::vector<model::ModuleInfo>& modules) {
-  std::vector<std::string> wrong;
+  std::vector<const model::ModuleInfo*> wrong;
   std::vector<int64_t> columns;
   int64_t size = 0;
   bool fixed = false;  // by the scheme: no other size would do
@@ -143,14 +152,12 @@ void check_group_sizes(const Assignment& assignment, const std::vector<model::Mo
     if (!weights.group_size || module.columns % *weights.group_size == 0) continue;
     size = *weights.group_size;
     fixed = fixed || weights.type == scheme::NumberType::Float;
-    wrong.push_back(cat(module.name, " (", module.columns, " columns)"));
+    wrong.push_back(&module);
   }
   if (wrong.empty()) return;
-  const size_t count = wrong.size();
-  if (count > 10) wrong.resize(10);
-  throw Error(ErrorKind::InvalidArgument, cat("group size ", size, " does not divide the columns of ", count, " modules: ", join(wrong),
-                                              count > 10 ? ", ..." : "", fixed ? "; the scheme has no other: add them to ignore" : "; sizes that fit all: ",
-                                              fixed ? "" : sizes_that_fit(columns)));
+  const std::string others = wrong.size() > 1 ? cat(" and ", wrong.size() - 1, " more") : "";
+  throw Error(ErrorKind::InvalidArgument, cat("group size ", size, " does not divide the ", wrong[0]->columns, " columns of ", wrong[0]->name, others,
+                                              fixed ? ", and the scheme has no other: add them to ignore" : cat(": use --group-size ", size_that_fits(columns))));
 }
 
 // The same for each candidate of a budget.
@@ -180,18 +187,38 @@ struct Choice {
   std::vector<int64_t> group_of;
 };
 
-Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, const std::vector<scheme::ModuleName>& names) {
+// A pattern that matches nothing was written for another model of the family, as vision towers and routers are, or is a typing error: a word
+// where others match, an error where none does.
+void check_patterns(const modifiers::Quantizer& quantizer, const Choice& choice, const std::vector<std::string>& ignore, Assignment& out) {
+  const std::vector<scheme::ModuleName>& names = out.modules;
+  const std::vector<std::string> ignored = unmatched(ignore, "ignore", names);
+  if (!ignored.empty()) out.warnings.push_back(cat(quantizer.name(), ": ignore matches no module of this model: ", unmatched_text(ignored, names)));
+  std::vector<std::string> left;
+  bool any = !choice.attention.empty() || choice.groups.empty();
+  for (const auto& [name, scheme] : choice.groups) {
+    const std::vector<std::string> of_group = unmatched(scheme.targets, "targets", names);
+    any = any || of_group.size() < scheme.targets.size();
+    for (const std::string& target : of_group) {
+      if (std::find(left.begin(), left.end(), target) == left.end()) left.push_back(target);
+    }
+  }
+  SWAGE_CHECK(any, InvalidArgument, "targets matches no module of this model: ", unmatched_text(left, names));
+  if (!left.empty()) out.warnings.push_back(cat(quantizer.name(), ": targets matches no module of this model: ", unmatched_text(left, names)));
+}
+
+Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, Assignment& assignment) {
   Choice out{resolve_groups(quantizer), {}, {}};
   std::erase_if(out.groups, [&](const auto& group) {
     if (is_attention(group.second)) out.attention.push_back(group);
     return is_attention(group.second);
   });
+  const Containers containers(modules, assignment.attention_class);
+  for (auto& [name, scheme] : out.groups) scheme.targets = containers.expanded(without_words_for_all(scheme.targets));
   const std::vector<std::string> ignore = graph::with_head_named(quantizer.quantization().ignore, modules);
-  check_patterns(ignore, "ignore", names);
-  for (const auto& [name, scheme] : out.groups) check_patterns(scheme.targets, "targets", names);
+  check_patterns(quantizer, out, ignore, assignment);
   const scheme::SchemeMatcher matcher(out.groups, ignore);
   for (size_t i = 0; i < modules.size(); ++i) {
-    const Scheme* found = modules[i].quantizable ? matcher.find(names[i]) : nullptr;
+    const Scheme* found = modules[i].quantizable ? matcher.find(assignment.modules[i]) : nullptr;
     const auto same = [&](const auto& group) { return found != nullptr && found->weights && group.second == *found; };
     const auto group = std::find_if(out.groups.begin(), out.groups.end(), same);
     out.group_of.push_back(group == out.groups.end() ? -1 : group - out.groups.begin());
@@ -227,7 +254,34 @@ void add_choice(const Choice& choice, const modifiers::Quantizer& quantizer, con
   }
 }
 
+// Linears that stay as they are, and embeddings that readers would take for quantized.
+std::vector<std::string> left_alone(const std::vector<model::ModuleInfo>& modules, const Assignment& assignment) {
+  std::vector<std::string> targets, out;
+  for (const Scheme& scheme : assignment.schemes) targets.insert(targets.end(), scheme.targets.begin(), scheme.targets.end());
+  const scheme::Patterns patterns(std::move(targets));
+  for (const model::ModuleInfo& module : modules) {
+    if (assignment.find(module.name) != nullptr) continue;
+    if (module.class_name == "Linear" || patterns.match({module.name, module.class_name})) out.push_back(module.name);
+  }
+  return out;
+}
+
 }  // namespace
+
+scheme::NamedSchemes Assignment::groups() const {
+  scheme::NamedSchemes out;
+  std::vector<int64_t> number;  // of each scheme among those that are stored
+  for (const Scheme& scheme : schemes) {  // one that leaves its modules unquantized has served its purpose, as has a candidate that no module got
+    const bool is_stored = scheme.weights && !scheme.targets.empty();
+    number.push_back(is_stored ? int64_t(out.size()) : -1);
+    if (is_stored) out.emplace_back(cat("group_", out.size()), scheme);
+  }
+  std::map<std::string, size_t> wanted;
+  for (const auto& [module, scheme] : scheme_of) {
+    if (number[scheme] >= 0) wanted[module] = size_t(number[scheme]);
+  }
+  return scheme::stored_groups(std::move(out), modules, wanted);
+}
 
 const Scheme* Assignment::find(const std::string& module) const {
   const auto found = scheme_of.find(module);
@@ -253,20 +307,18 @@ Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& mod
 
 Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings,
                           const std::string& attention_class) {
-  std::vector<scheme::ModuleName> names;
-  for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.class_name});
   Assignment out;
+  out.attention_class = attention_class;
+  for (const model::ModuleInfo& module : modules) out.modules.push_back({module.name, module.class_name});
   for (const modifiers::Quantizer* quantizer : chain.quantizers) {
     const Json& cache = quantizer->quantization().kv_cache_scheme;
     SWAGE_CHECK(cache.is_null() || !out.kv_cache, InvalidArgument, "two modifiers of the recipe have a kv_cache_scheme");
     if (!cache.is_null()) out.kv_cache = cache_args(cache);
-    const Choice choice = choose(*quantizer, modules, names);
-    for (const auto& [name, scheme] : choice.attention) add_attention(name, scheme, attention_class, out);
+    const Choice choice = choose(*quantizer, modules, out);
+    for (const auto& [name, scheme] : choice.attention) add_attention(name, scheme, !choice.groups.empty(), out);
     add_choice(choice, *quantizer, modules, tied_embeddings, out);
   }
-  for (const model::ModuleInfo& module : modules) {
-    if (module.class_name == "Linear" && out.find(module.name) == nullptr) out.ignore.push_back(module.name);
-  }
+  out.ignore = left_alone(modules, out);
   SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache || !chain.sparsifiers.empty() || chain.quantizers.empty(), InvalidArgument, "ignore leaves nothing to quantize");
   if (out.budget) check_candidates(out, modules);
   else check_group_sizes(out, modules);

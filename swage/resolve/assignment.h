@@ -8,6 +8,7 @@
 #include "swage/model/model.h"
 #include "swage/modifiers/chain.h"
 #include "swage/scheme/quantization.h"
+#include "swage/scheme/stored_groups.h"
 
 namespace swage::pipeline {
 
@@ -26,16 +27,21 @@ struct Assignment {
   std::optional<BitBudget> budget;          // until it is kept to, all of its modules have its last candidate
   std::optional<scheme::QuantizationArgs> kv_cache;
   std::optional<scheme::Scheme> attention;  // its input_activations are those of the queries; `kv_cache` is set as well
+  std::vector<scheme::ModuleName> modules;  // all of the model
+  std::string attention_class;              // see attention_class_of()
+  std::vector<std::string> warnings;        // patterns of the recipe that match nothing
 
   const scheme::Scheme* find(const std::string& module) const;
   // Of a module that has a scheme.
   const modifiers::Quantizer& quantizer_of(const std::string& module) const { return *quantizers[scheme_of.at(module)]; }
   // Whether scales of activations, queries or the KV cache have to be found on data.
   bool needs_calibration() const;
+  // The schemes with weights as groups of quantization_config, in which every reader finds each module (scheme/stored_groups.h).
+  scheme::NamedSchemes groups() const;
 };
 
-// Error(InvalidArgument) for a pattern of targets or ignore that matches nothing, for modifiers that leave nothing to
-// quantize, for a module that two of them would quantize, for a bit budget whose candidates make no sense, and for group sizes that do not divide a module's columns: that one lists the modules and the sizes that fit.
+// Error(InvalidArgument) for a modifier of whose targets none matches (others that match nothing are warnings), for modifiers that leave nothing to
+// quantize, for a module that two of them would quantize, for a bit budget whose candidates make no sense, and for group sizes that do not divide a module's columns: that one says which size would.
 // Error(Unsupported) for modules that cannot be quantized yet (embeddings, the head). `attention_class`: see attention_class_of().
 Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model, const std::string& attention_class);
 // The same for modules that no Model describes.

@@ -100,9 +100,10 @@ void OnlineRotations::add_linears(const model::Model& model) {
   std::vector<scheme::ModuleName> names;
   for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.quantizable ? module.class_name : "Router"});
   const scheme::Patterns targets(request_.targets), ignore(request_.ignore);
-  for (const auto& [patterns, what] : {std::pair(&targets, "targets"), std::pair(&ignore, "ignore")}) {
-    const std::vector<std::string> unmatched = patterns->unmatched(names);
-    SWAGE_CHECK(unmatched.empty(), InvalidArgument, "QuIPModifier: ", what, " matches no module of this model: ", unmatched.front());
+  const std::vector<std::string> unmatched_targets = targets.unmatched(names);
+  SWAGE_CHECK(unmatched_targets.size() < request_.targets.size(), InvalidArgument, "QuIPModifier: targets matches no module of this model: ", unmatched_targets.front());
+  for (const auto& [what, patterns] : {std::pair("targets", unmatched_targets), std::pair("ignore", ignore.unmatched(names))}) {
+    for (const std::string& pattern : patterns) unmatched_.push_back(cat("QuIPModifier: ", what, " matches no module of this model: ", pattern));
   }
   if (request_.inputs) {
     groups_.emplace_back(kInputs, scheme_with({{request_.targets, TransformLocation::Input, false, request_.ignore}, {request_.targets, TransformLocation::WeightInput, true, request_.ignore}}, request_.block_size));
@@ -162,7 +163,7 @@ void OnlineRotations::write(checkpoint::Writer& writer) const {
 }
 
 std::vector<std::string> OnlineRotations::warnings() const {
-  std::vector<std::string> out;
+  std::vector<std::string> out = unmatched_;
   if (request_.inner || request_.inputs || request_.outputs) {
     out.push_back(cat(request_.inner ? "R4" : request_.inputs && request_.outputs ? "v and u" : request_.inputs ? "v" : "u",
                       " is computed by the reader (transform_config): swage and vLLM do; transformers 5 loads the weights, leaves it out, and its outputs are wrong"));

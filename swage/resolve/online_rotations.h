@@ -37,7 +37,7 @@ class OnlineRotations {
   const std::vector<io::TensorSpec>& tensors() const { return tensors_; }
   uint64_t bytes() const;
   void write(checkpoint::Writer& writer) const;
-  // What readers are known to make of it.
+  // What readers are known to make of it, and patterns that match nothing.
   std::vector<std::string> warnings() const;
 
  private:
@@ -58,6 +58,7 @@ class OnlineRotations {
   scheme::TransformGroups groups_;
   std::set<std::string> inputs_, outputs_, attentions_;
   std::string group_of_inputs_;  // R4 or v
+  std::vector<std::string> unmatched_;  // as warnings
   std::map<Key, Matrix> matrices_;
   std::vector<io::TensorSpec> tensors_;
   std::vector<Key> stored_;      // in the same order

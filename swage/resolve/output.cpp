@@ -165,9 +165,7 @@ void write_side_files(const Source& source, const Json& config, const Assignment
                       const std::string& recipe_yaml, checkpoint::Writer& writer) {
   scheme::QuantizationConfig quantization;
   quantization.transforms = transforms;
-  for (const scheme::Scheme& scheme : assignment.schemes) {  // one that leaves its modules unquantized has served its purpose, as has a candidate that no module got
-    if (scheme.weights && !scheme.targets.empty()) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), scheme);
-  }
+  quantization.groups = assignment.groups();
   if (assignment.attention) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), *assignment.attention);
   quantization.ignore = assignment.ignore;
   quantization.kv_cache_scheme = assignment.kv_cache;

@@ -55,7 +55,8 @@ void choose_observers(const modifiers::QuantizationFields& fields, std::string_v
   if (scheme.output_activations && names.output) scheme.output_activations->observer = names.output;
   if (scheme.weights) check(*scheme.weights, observers::Role::Weight, modifier, "weights");
   const bool observed = scheme.input_activations && scheme.input_activations->dynamic != Dynamic::Yes;
-  if (observed) check(*scheme.input_activations, observers::Role::Activation, modifier, "input_activations");
+  const observers::Role role = scheme.weights ? observers::Role::Activation : observers::Role::Attention;
+  if (observed) check(*scheme.input_activations, role, modifier, "input_activations");
 }
 
 }  // namespace swage::pipeline

@@ -4,6 +4,7 @@
 #include <ATen/ops/where.h>
 
 #include <algorithm>
+#include <set>
 
 #include "swage/base/error.h"
 #include "swage/checkpoint/reader.h"
@@ -63,6 +64,16 @@ bool quantizes(const Assignment& assignment, const SmoothingPair& pair) {
   return std::any_of(pair.consumers.begin(), pair.consumers.end(), [&](const std::string& name) { return assignment.find(name) != nullptr; });
 }
 
+// Whether one of the first `count` modifiers that round has the pair's producer or a consumer: that is done before the pair's turn comes.
+bool is_rounded_before(const SmoothingPair& pair, size_t count, const modifiers::Chain& chain, const Assignment& assignment) {
+  const auto rounds = [&](const std::string& module) {
+    if (assignment.find(module) == nullptr) return false;
+    const auto end = chain.quantizers.begin() + int64_t(count);
+    return std::find(chain.quantizers.begin(), end, &assignment.quantizer_of(module)) != end;
+  };
+  return rounds(pair.producer) || std::any_of(pair.consumers.begin(), pair.consumers.end(), rounds);
+}
+
 // Why a pair is left alone; empty if it need not be.
 std::string obstacle_to(const SmoothingPair& pair, const Assignment& assignment, const OnlineRotations* rotations) {
   const auto is_rotated = [&](const std::string& consumer) { return rotations->inputs().contains(consumer); };
@@ -91,24 +102,35 @@ Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model&
   if (chain.rescalers.empty()) return out;
   std::vector<Selection> selections;
   for (const Rescaler* rescaler : chain.rescalers) selections.emplace_back(*rescaler);
+  std::vector<bool> idle(selections.size(), false);  // some of what it would rescale is rounded before
+  std::set<const Rescaler*> busy;
   out.of_block.resize(size_t(model.blocks()));
   for (int64_t b = 0; b < model.blocks(); ++b) {
     for (SmoothingPair& pair : model.smoothing_pairs(b)) {
       Rescaling rescaling{std::move(pair), {}};
       for (size_t i = 0; i < selections.size(); ++i) {
-        if (selections[i].takes(rescaling.pair)) rescaling.by.push_back(chain.rescalers[i]);
+        if (!selections[i].takes(rescaling.pair)) continue;
+        const bool late = is_rounded_before(rescaling.pair, chain.quantizers_before[i], chain, assignment);
+        if (late) idle[i] = true;
+        else rescaling.by.push_back(chain.rescalers[i]);
       }
-      if (rescaling.by.empty() || !quantizes(assignment, rescaling.pair)) continue;
+      const bool has_purpose = chain.quantizers.empty() || quantizes(assignment, rescaling.pair);
+      if (rescaling.by.empty() || !has_purpose) continue;
       const std::string obstacle = obstacle_to(rescaling.pair, assignment, rotations);
       if (!obstacle.empty()) {
         out.warnings.push_back(cat(rescaling.pair.producer, " -> ", rescaling.pair.consumers[0], ": not rescaled, as ", obstacle));
         continue;
       }
       note_rewritten(rescaling, assignment, out);
+      for (const Rescaler* by : rescaling.by) busy.insert(by);
       out.of_block[size_t(b)].push_back(std::move(rescaling));
     }
   }
   for (const Selection& selection : selections) selection.check_all_matched();
+  for (size_t i = 0; i < idle.size(); ++i) {
+    SWAGE_CHECK(!idle[i] || busy.contains(chain.rescalers[i]), InvalidArgument, chain.rescalers[i]->name(), " stands behind ",
+                chain.quantizers[chain.quantizers_before[i] - 1]->name(), ": weights are rescaled before they are quantized; put it first");
+  }
   return out;
 }
 

@@ -3,17 +3,13 @@
 #include <algorithm>
 
 #include "swage/base/error.h"
+#include "swage/resolve/target_names.h"
 #include "swage/scheme/matching.h"
 
 namespace swage::pipeline {
 namespace {
 
 using modifiers::Sparsifier, modifiers::SparsityRules;
-
-void check_patterns(const Sparsifier& by, const std::vector<std::string>& texts, const char* what, const std::vector<scheme::ModuleName>& names) {
-  const std::vector<std::string> unmatched = scheme::Patterns(texts).unmatched(names);
-  SWAGE_CHECK(unmatched.empty(), InvalidArgument, by.name(), ": ", what, " matches no module of this model: ", unmatched.empty() ? "" : unmatched[0]);
-}
 
 void check_prunable(const model::ModuleInfo& module, const Sparsifier& by, const model::Model& model) {
   SWAGE_CHECK(module.class_name == "Linear", Unsupported, module.name, ": ", by.name(), " prunes linear layers only; add it to ignore");
@@ -25,20 +21,42 @@ void check_prunable(const model::ModuleInfo& module, const Sparsifier& by, const
               "; add it to ignore");
 }
 
-std::vector<model::ModuleInfo> pruned_by(const Sparsifier& by, const model::Model& model) {
+// What a modifier prunes, and for each the number of the target layer that it belongs to: that is what a list of shares counts.
+struct Pruned {
+  std::vector<model::ModuleInfo> modules;
+  std::vector<size_t> layer;
+  size_t layers = 0;
+};
+
+void warn_of_ignore(const Sparsifier& by, const std::vector<std::string>& ignored, const std::vector<scheme::ModuleName>& names, std::vector<std::string>& warnings) {
+  for (const std::string& pattern : scheme::Patterns(ignored).unmatched(names)) {
+    warnings.push_back(cat(by.name(), ": ignore matches no module of this model: ", pattern));
+  }
+}
+
+Pruned pruned_by(const Sparsifier& by, const model::Model& model, const std::string& attention_class, std::vector<std::string>& warnings) {
   const SparsityRules& rules = by.rules();
   const std::vector<model::ModuleInfo> modules = model.modules();
   std::vector<scheme::ModuleName> names;
   for (const model::ModuleInfo& module : modules) names.push_back({module.name, module.class_name});
   const std::vector<std::string> ignored = graph::with_head_named(rules.ignore, modules);
-  check_patterns(by, rules.targets, "targets", names);
-  check_patterns(by, ignored, "ignore", names);
-  const scheme::Patterns targets(rules.targets), ignore(ignored);
-  std::vector<model::ModuleInfo> out;
+  warn_of_ignore(by, ignored, names, warnings);
+  const std::vector<std::string> wanted = without_words_for_all(rules.targets);
+  const scheme::Patterns targets(wanted), ignore(ignored);
+  const Containers containers(modules, attention_class);
+  Pruned out;
+  std::map<std::string, size_t> number;
+  bool any = false;
   for (size_t i = 0; i < modules.size(); ++i) {
-    if (modules[i].quantizable && targets.match(names[i]) && !ignore.match(names[i])) out.push_back(modules[i]);
+    const std::string layer = containers.target_of(modules[i], targets);
+    any = any || !layer.empty();
+    if (layer.empty() || !modules[i].quantizable || ignore.match(names[i])) continue;
+    out.modules.push_back(modules[i]);
+    out.layer.push_back(number.try_emplace(layer, number.size()).first->second);
   }
-  SWAGE_CHECK(!out.empty(), InvalidArgument, by.name(), ": ignore leaves nothing to prune");
+  out.layers = number.size();
+  SWAGE_CHECK(any, InvalidArgument, by.name(), ": targets matches no module of this model: ", wanted.empty() ? "" : wanted[0]);
+  SWAGE_CHECK(!out.modules.empty(), InvalidArgument, by.name(), ": ignore leaves nothing to prune");
   return out;
 }
 
@@ -52,14 +70,15 @@ const Sparsity::Choice* Sparsity::find(const std::string& module) const {
 Sparsity resolve_sparsity(const modifiers::Chain& chain, const model::Model& model, const Assignment& assignment) {
   Sparsity out;
   for (const Sparsifier* by : chain.sparsifiers) {
-    const std::vector<model::ModuleInfo> modules = pruned_by(*by, model);
+    const Pruned pruned = pruned_by(*by, model, assignment.attention_class, out.warnings);
+    const std::vector<model::ModuleInfo>& modules = pruned.modules;
     const SparsityRules& rules = by->rules();
-    SWAGE_CHECK(rules.of_modules.empty() || rules.of_modules.size() == modules.size(), InvalidArgument, by->name(), ": sparsity lists ",
-                rules.of_modules.size(), " shares for ", modules.size(), " modules");
+    SWAGE_CHECK(rules.of_modules.empty() || rules.of_modules.size() == pruned.layers, InvalidArgument, by->name(), ": sparsity lists ",
+                rules.of_modules.size(), " shares for ", pruned.layers, " modules");
     for (size_t i = 0; i < modules.size(); ++i) {
       check_prunable(modules[i], *by, model);
       solvers::SparsityPattern pattern = rules.pattern;
-      if (!rules.of_modules.empty()) pattern.sparsity = rules.of_modules[i];
+      if (!rules.of_modules.empty()) pattern.sparsity = rules.of_modules[pruned.layer[i]];
       const bool fresh = out.of_module.emplace(modules[i].name, Sparsity::Choice{by, pattern}).second;
       SWAGE_CHECK(fresh, InvalidArgument, modules[i].name, ": two modifiers of the recipe would prune it; add it to the ignore of one");
       if (assignment.find(modules[i].name) == nullptr) out.rewritten.insert(modules[i].name + ".weight");

@@ -130,7 +130,7 @@ class ModelFree {
       try {
         const TraceSpan span(context_.trace, "sync", Trace::Kind::Disk);
         writer.close_shards();
-        write_side_files(source_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.recipe_yaml, writer);
+        write_side_files(source_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.saved_recipe, writer);
       } catch (...) {
         failure = std::current_exception();
       }
@@ -150,6 +150,7 @@ class ModelFree {
   std::vector<std::string> warnings() const {
     std::vector<std::string> out = source_.warnings();
     out.insert(out.end(), modules_.warnings.begin(), modules_.warnings.end());
+    out.insert(out.end(), assignment_.warnings.begin(), assignment_.warnings.end());
     return out;
   }
 

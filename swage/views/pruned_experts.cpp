@@ -47,7 +47,7 @@ void PrunedExperts::check_counts() const {
 }
 
 // config.json has one number of experts for all layers.
-void PrunedExperts::check_ignore() const {
+void PrunedExperts::check_ignore() {
   std::vector<std::string> targets;
   for (const std::string& pattern : by_.ignore()) targets.push_back(as_target(pattern));
   const scheme::Patterns ignore(targets);
@@ -65,7 +65,7 @@ void PrunedExperts::check_ignore() const {
   const std::vector<std::string> unmatched = ignore.unmatched(names);
   for (size_t i = 0; i < targets.size(); ++i) {
     const bool matches = std::find(unmatched.begin(), unmatched.end(), targets[i]) == unmatched.end();
-    SWAGE_CHECK(matches, InvalidArgument, by_.name(), ": ignore matches no module of this model: ", by_.ignore()[i]);
+    if (!matches) warnings_.push_back(cat(by_.name(), ": ignore matches no module of this model: ", by_.ignore()[i]));
   }
 }
 

@@ -27,6 +27,7 @@ class PrunedExperts : public checkpoint::WeightSource {
   const model::Model& source_model() const { return model_; }
   int64_t experts() const { return experts_; }  // of a mixture, in the source
   int64_t stay() const { return stay_; }
+  const std::vector<std::string>& warnings() const { return warnings_; }  // patterns of the recipe that match nothing
   // "model.layers.0.mlp"
   static std::string layer_name(const graph::Mixture& mixture);
 
@@ -59,7 +60,7 @@ class PrunedExperts : public checkpoint::WeightSource {
   };
 
   void check_counts() const;
-  void check_ignore() const;
+  void check_ignore();
   void add_parts(int64_t block, const graph::Mixture& mixture);
   std::string source_name(const std::string& name, const Part& part) const;
 
@@ -67,6 +68,7 @@ class PrunedExperts : public checkpoint::WeightSource {
   const model::Model& model_;
   const modifiers::ExpertPruner& by_;
   int64_t experts_ = 0, stay_ = 0, top_k_ = 0;
+  std::vector<std::string> warnings_;
   std::map<std::string, Part> parts_;
   std::set<std::string> gone_;                // tensors of the source that the pruned model has not
   std::vector<std::vector<int64_t>> kept_;    // of each block
