@@ -33,7 +33,8 @@ struct CompressOptions {
   std::string output;   // folder to make
   HubSettings hub;
 
-  // What to do: a recipe file, or one modifier by its short name with its fields (see modifiers/config.h).
+  // What to do: a recipe, as a file or by the name of a shipped one, or a method by its name. `method_fields`: those of its modifiers (see
+  // modifiers/config.h), or in place of what the recipe says.
   std::string recipe_file;
   std::string method = "gptq";
   Json method_fields = Json::object();
@@ -57,6 +58,7 @@ struct CompressOptions {
   bool restart = false;   // throw away what an earlier run kept
   bool dry_run = false;   // stop after the plan
   bool check = true;      // perplexity of both models on a few windows after writing
+  std::vector<std::string> given;  // names of options ("seed", "data", "max-seq-length") that were given: they count before what the recipe's file says of the run
   std::string trace_file;  // JSON in Chrome's trace format: what each thread did when, also of a run that failed; empty: none
 };
 

@@ -12,6 +12,7 @@ constexpr double kMostShardGib = 1 << 20;  // a PiB
 
 struct Request {
   CompressOptions options;
+  const CLI::App* command = nullptr;
   RecipeOptions recipe;
   bool no_pack = false, no_check = false, no_resume = false;
   double shard_gib = 5;
@@ -56,6 +57,15 @@ void print_summary(const CompressOptions& options, const Json& report) {
   std::fputs(two_columns(rows).c_str(), stdout);
 }
 
+// "seed", "max-seq-length": the options on the command line, by their long names.
+std::vector<std::string> given_options(const CLI::App& command) {
+  std::vector<std::string> out;
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->count() > 0 && !option->get_lnames().empty()) out.push_back(option->get_lnames()[0]);
+  }
+  return out;
+}
+
 int run(Request& request, const Common& common) {
   CompressOptions& options = request.options;
   options.hub = hub_settings();
@@ -66,6 +76,7 @@ int run(Request& request, const Common& common) {
   SWAGE_CHECK(request.shard_gib > 0.000001 && request.shard_gib <= kMostShardGib, InvalidArgument, "max-shard-size ", request.shard_gib,
               ": expected a positive number of GiB");
   options.shard_bytes = uint64_t(request.shard_gib * double(uint64_t{1} << 30));
+  options.given = given_options(*request.command);
   options.recipe_file = request.recipe.recipe_file;
   options.method = request.recipe.method;
   options.method_fields = request.recipe.fields();
@@ -93,6 +104,7 @@ void add_compress(Program& program) {
                   "  swage compress meta-llama/Llama-3.2-1B -o out --method rtn --scheme FP8_DYNAMIC");
   command->add_option("model", o.model, "folder of a Hugging Face checkpoint, or a hub id")->required()->type_name("MODEL");
   command->add_option("-o,--output", o.output, "folder to make")->required()->type_name("OUT");
+  request->command = command;
   request->recipe.add_to(*command);
   command->add_flag("--model-free", o.model_free, "work from the shards alone, for any architecture (methods without data only)");
   const std::string calibration = "Calibration";

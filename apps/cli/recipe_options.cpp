@@ -43,8 +43,9 @@ class OptionMaker {
   void operator()(std::string_view name, std::vector<std::string>&, std::string_view help) { add(name, help, text).is_list = true; }
   void operator()(std::string_view name, std::optional<std::vector<std::string>>&, std::string_view help) { add(name, help, text).is_list = true; }
   void operator()(std::string_view name, std::optional<double>&, std::string_view help) { add(name, help, parse_number<double>); }
-  void operator()(std::string_view name, Json&, std::string_view help) {  // too large for a command line, but for one number; in recipe files
-    if (name == "sparsity") add(name, help, parse_number<double>);
+  void operator()(std::string_view name, Json&, std::string_view help) {  // too large for a command line, but for single numbers; in recipe files
+    if (name == "sparsity" || name == "norm") add(name, help, parse_number<double>);
+    if (name == "sweeps") add(name, help, parse_number<int64_t>);
   }
 
  private:
@@ -82,8 +83,8 @@ std::string flag_of(std::string field) {
 }  // namespace
 
 void RecipeOptions::add_to(CLI::App& command) {
-  command.add_option("--recipe", recipe_file, "YAML or JSON recipe; LLM Compressor's are read as they are")->type_name("FILE");
-  command.add_option("--method", method, "gptq, or rtn (round to nearest, needs no data); or to prune: sparsegpt, wanda, magnitude (needs no data); or to take whole experts out: reap")->capture_default_str()->type_name("");
+  command.add_option("--recipe", recipe_file, "YAML or JSON recipe (LLM Compressor's are read as they are), or the name of a shipped one: w4a16, w8a8-int8, fp8-dynamic, nvfp4 and others of recipes/; fields given beside it count before its own")->type_name("FILE");
+  command.add_option("--method", method, "gptq, or rtn (round to nearest, needs no data); awq, smoothquant, spinquant, quip: the shipped recipe that rescales or turns weights and then rounds them; or to prune: sparsegpt, wanda, magnitude (needs no data); or to take whole experts out: reap")->capture_default_str()->type_name("");
   command.add_option("--rotate", rotate, "R1,R2: rotations folded into the weights first, which spread outliers: R1 of the residual stream, R2 of the values of each head. R3 (queries and keys) and R4 (input of down_proj) are computed by the reader: vLLM, swage (recipes: SpinQuantModifier, QuIPModifier)")
       ->delimiter(',')->allow_extra_args(false)->type_name("");
   command.add_option("--prune-experts", prune_experts, "share of the experts of each layer that go first, between 0 and 1: those that matter least on the calibration text (REAP)")->type_name("");
@@ -105,6 +106,12 @@ void RecipeOptions::add_to(CLI::App& command) {
   modifiers::ReapConfig reap;
   OptionMaker of_reap(*this, "reap");
   reap.visit(of_reap);
+  modifiers::AwqConfig awq;
+  OptionMaker of_awq(*this, "awq");
+  awq.visit(of_awq);
+  modifiers::SmoothQuantConfig smoothquant;
+  OptionMaker of_smoothquant(*this, "smoothquant");
+  smoothquant.visit(of_smoothquant);
   for (const std::string& name : order) {
     FieldOption& field = by_name[name];
     const std::string flag = flag_of(name);
@@ -120,12 +127,6 @@ void RecipeOptions::add_to(CLI::App& command) {
 }
 
 Json RecipeOptions::fields() const {
-  if (!recipe_file.empty()) {
-    for (const auto& [name, field] : by_name) {
-      SWAGE_CHECK(field.given.empty(), InvalidArgument, "--recipe says what is done: put ", name, " into ", recipe_file);
-    }
-    return Json::object();
-  }
   Json out = Json::object();
   for (const std::string& name : order) {
     const FieldOption& field = by_name.at(name);
@@ -143,6 +144,7 @@ Json RecipeOptions::fields() const {
     for (const std::string& item : field.given) list.push_back(item);
     out.set(name, std::move(list));
   }
+  if (!recipe_file.empty()) return out;  // they count before what it says
   const bool quantizes = method == "gptq" || method == "rtn";
   const bool has_budget = out.find("target_bits") != nullptr || out.find("target_size") != nullptr;
   if (quantizes && !has_budget && out.find("scheme") == nullptr) out.set("scheme", kDefaultScheme);

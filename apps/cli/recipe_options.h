@@ -32,8 +32,8 @@ struct RecipeOptions {
 
   // This must outlive `command`.
   void add_to(CLI::App& command);
-  // What was given on the command line, as the fields of a modifier; empty with a recipe. Error(InvalidArgument) for a value that makes no
-  // sense, and for a field beside a recipe.
+  // What was given on the command line, as the fields of a modifier; without a recipe also what the program takes where nothing is said.
+  // Error(InvalidArgument) for a value that makes no sense.
   Json fields() const;
 };
 

@@ -1,5 +1,6 @@
 #include "swage/api/guard.h"
 #include "swage/api/recipe_of.h"
+#include "swage/api/run_settings.h"
 #include "swage/base/trace.h"
 #include "swage/data/hub.h"
 #include "swage/io/atomic_file.h"
@@ -35,15 +36,21 @@ Json traced(const pipeline::CompressJob& job, const std::string& file, Context c
 
 }  // namespace
 
-Json compress(const CompressOptions& options, const Context& context) {
+Json compress(const CompressOptions& asked, const Context& context) {
   return api::guard(context, [&] {
-    const recipe::Recipe recipe = api::recipe_of(options);
+    recipe::Recipe recipe = api::recipe_of(asked);
+    CompressOptions options = asked;
+    Context placed = context;
+    api::take_run_settings(recipe.run, options, placed);
     for (const std::string& warning : recipe.warnings) context.log(Severity::Warning, warning);
     pipeline::CompressJob job;
     job.source = data::resolve_model(options.model, api::hub_options(options.hub));
     job.target = options.output;
     job.chain = modifiers::make_chain(recipe.modifiers);
+    recipe.run = {};
     job.recipe_yaml = recipe::to_yaml(recipe);
+    recipe.run = api::run_settings_of(options, placed);
+    job.saved_recipe = recipe::to_yaml(recipe);
     job.recipe_file = options.recipe_file;
     job.data_file = options.data.file;
     job.text_column = options.data.text_column;
@@ -63,7 +70,6 @@ Json compress(const CompressOptions& options, const Context& context) {
     job.dry_run = options.dry_run;
     job.check = options.check;
     job.model_free = options.model_free;
-    Context placed = context;
     placed.device = device_of(job.device_map, context.device);
     return options.trace_file.empty() ? pipeline::run_compress(job, placed) : traced(job, options.trace_file, placed);
   });

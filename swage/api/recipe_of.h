@@ -1,17 +1,29 @@
 // The recipe that options ask for: a file, or one modifier with its fields, after rotations or the pruning of experts if there are any.
 #pragma once
+#include <filesystem>
+
 #include "swage/base/error.h"
 #include "swage/base/file.h"
 #include "swage/recipe/recipe.h"
+#include "swage/recipe/shipped.h"
 
 namespace swage::api {
+
+// Of a file, or of a shipped recipe by its name.
+inline std::string recipe_text(const std::string& name) {
+  std::error_code error;
+  const bool is_there = std::filesystem::exists(name, error);
+  if (const auto shipped = recipe::shipped_recipe(name); shipped && !is_there) return std::string(*shipped);
+  SWAGE_CHECK(is_there, Io, name, ": no such file, and no shipped recipe of this name; shipped are ", recipe::shipped_recipe_names());
+  return read_regular_file(name, kMaxRecipeBytes);
+}
 
 template <class Options>
 recipe::Recipe recipe_of(const Options& options) {
   if (options.recipe_file.empty()) return recipe::recipe_of_method(options.method, options.method_fields, options.rotate, options.prune_experts);
   SWAGE_CHECK(options.rotate.empty(), InvalidArgument, "--recipe says what is done: put a SpinQuantModifier into ", options.recipe_file, " instead of --rotate");
   SWAGE_CHECK(!options.prune_experts, InvalidArgument, "--recipe says what is done: put a REAPPruningModifier into ", options.recipe_file, " instead of --prune-experts");
-  return recipe::parse_recipe(read_regular_file(options.recipe_file, kMaxRecipeBytes), options.recipe_file);
+  return recipe::parse_recipe(recipe_text(options.recipe_file), options.recipe_file, options.method_fields);
 }
 
 }  // namespace swage::api

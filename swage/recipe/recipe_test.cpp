@@ -2,12 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "swage/base/error.h"
+#include "swage/base/yaml.h"
 #include "swage/modifiers/chain.h"
+#include "swage/recipe/shipped.h"
 
 namespace swage::recipe {
 namespace {
@@ -75,12 +78,108 @@ TEST(Recipe, TheReadyOnesAreWhole) {
     std::ifstream in(file.path());
     const std::string text((std::istreambuf_iterator<char>(in)), {});
     EXPECT_EQ(text.rfind("# ", 0), 0u) << "says when to use it";
+    EXPECT_EQ(shipped_recipe(file.path().filename().string()), text) << "the program has it";
     const Recipe recipe = parse_recipe(text, file.path().filename().string());
     EXPECT_TRUE(recipe.warnings.empty());
     EXPECT_FALSE(modifiers::make_chain(recipe.modifiers).quantizers.empty());
     ++read;
   }
   EXPECT_GE(read, 12);
+  EXPECT_EQ(size_t(read), shipped_recipes().size());
+  EXPECT_FALSE(shipped_recipe("w4a61").has_value());
+}
+
+// A file that leaves nothing to defaults means the same when they change.
+TEST(Recipe, TheSavedOneSpellsOutEveryDefault) {
+  const auto saved = [](const std::string& fields) {
+    const Recipe recipe = parse_recipe("q_modifiers:\n  " + fields + "\n", "r.yaml");
+    const std::string text = to_yaml(recipe);
+    EXPECT_EQ(to_yaml(parse_recipe(text, "saved")), text);
+    return parse_yaml(text, "saved").at("default_stage").at("default_modifiers").as_object().front().second;
+  };
+  const Json gptq = saved("GPTQModifier: {scheme: W4A16}");
+  EXPECT_EQ(gptq.dump(), R"({"targets":["Linear"],"ignore":[],"scheme":"W4A16","group_size":128,"symmetric":true,"bypass_divisibility_checks":false,)"
+                         R"("dampening_frac":0.01,"actorder":"static","scale_search":"imatrix","norm":2,"quality":"balanced","sweeps":2,"refit_scales":true,)"
+                         R"("target":"weights","config_groups":null,"kv_cache_scheme":null,"weight_observer":null,"input_observer":null,"output_observer":null,)"
+                         R"("observer":null,"target_bits":null,"target_size":null,"candidates":null,"block_size":null})");
+  const Json budget = saved("GPTQModifier: {target_bits: 4.25}");
+  EXPECT_EQ(budget.at("candidates").dump(), R"(["W3A16","W4A16","W5A16","W6A16","W8A16"])");
+  EXPECT_EQ(budget.at("norm").dump(), R"({"3":2.4,"8":2})");
+  EXPECT_EQ(budget.at("sweeps").dump(), R"({"3":3,"8":2})");
+  const Json rtn = saved("QuantizationModifier: {scheme: W4A16_ASYM}");
+  EXPECT_EQ(rtn.at("scale_search").as_string(), "absmax");
+  EXPECT_FALSE(rtn.at("symmetric").as_bool());
+  const Json observed = saved("QuantizationModifier: {scheme: W4A16, weight_observer: mse}");
+  EXPECT_TRUE(observed.at("scale_search").is_null()) << "it would count before the observer";
+  const Json ordered = saved("GPTQModifier: {config_groups: {g: {targets: [Linear], weights: {num_bits: 4, group_size: 32, actorder: group}}}}");
+  EXPECT_EQ(ordered.find("actorder"), nullptr) << "null would mean none, and static would contradict the group";
+}
+
+TEST(Recipe, FieldsBesideItCountBeforeItsOwn) {
+  const char* text = "q_modifiers:\n  AWQModifier: {}\n  QuantizationModifier: {scheme: W4A16, ignore: [lm_head]}\n";
+  const Recipe recipe = parse_recipe(text, "r.yaml", parse_json(R"({"group_size": 32, "ignore": ["a"], "n_grid": 5})", "t"));
+  EXPECT_EQ(recipe.modifiers[0]->config().get_int("n_grid", 0), 5);
+  EXPECT_EQ(recipe.modifiers[0]->config().at("ignore").dump(), "[]") << "of AWQ they are layers to divide";
+  EXPECT_EQ(recipe.modifiers[1]->config().get_int("group_size", 0), 32);
+  EXPECT_EQ(recipe.modifiers[1]->config().at("ignore").dump(), R"(["a"])");
+  EXPECT_THROW(parse_recipe(text, "r.yaml", parse_json(R"({"sparsity": 0.5})", "t")), Error);
+}
+
+TEST(Recipe, SettingsOfTheRunAreKept) {
+  Recipe recipe = parse_recipe(kLlmCompressor, "recipe.yaml");
+  recipe.run.seed = 3;
+  recipe.run.data = "calib.jsonl";
+  const Recipe again = parse_recipe(to_yaml(recipe), "saved");
+  EXPECT_EQ(again.run.seed, 3);
+  EXPECT_EQ(again.run.data, "calib.jsonl");
+  EXPECT_FALSE(again.run.pack.has_value());
+}
+
+// Every field of the models that LLM Compressor's modifiers are (bench/llmcompressor_fields.py), as a saved recipe may have it.
+TEST(Recipe, EveryFieldOfLlmCompressorsModifiersIsAccepted) {
+  std::ifstream in(std::filesystem::path(SWAGE_TEST_DATA) / "llmcompressor_fields.json");
+  const Json list = parse_json(std::string((std::istreambuf_iterator<char>(in)), {}), "llmcompressor_fields.json");
+  size_t fields = 0;
+  for (const auto& [name, names] : list.at("modifiers").as_object()) {
+    if (name == "AutoRoundModifier") continue;  // swage has none
+    SCOPED_TRACE(name);
+    const auto rows = modifiers::modifier_table();
+    const auto row = std::find_if(rows.begin(), rows.end(), [&, &modifier = name](const auto& known) { return known.name == modifier; });
+    ASSERT_NE(row, rows.end());
+    for (const Json& field : names.as_array()) {
+      EXPECT_TRUE(modifiers::is_accepted_field(*row, field.as_string())) << field.as_string();
+      ++fields;
+    }
+    EXPECT_FALSE(modifiers::is_accepted_field(*row, "no_such_field"));
+  }
+  EXPECT_GE(fields, 150u);
+}
+
+TEST(Recipe, EnumeratorsAsPyYamlWritesThemAreTheirValues) {
+  const Recipe recipe = parse_recipe(
+      "q_modifiers:\n  QuantizationModifier:\n    config_groups:\n      group_0:\n        targets: [Linear]\n        weights:\n"
+      "          num_bits: 4\n          type: !!python/object/apply:compressed_tensors.quantization.quant_args.QuantizationType [int]\n", "r.yaml");
+  EXPECT_EQ(recipe.modifiers[0]->config().at("config_groups").at("group_0").at("weights").at("type").as_string(), "int");
+  const Recipe awq = parse_recipe("q_modifiers:\n  AWQModifier:\n    offload_device: !!python/object/apply:llmcompressor.sentinel.Sentinel [not_provided, /x.py]\n", "r.yaml");
+  EXPECT_TRUE(awq.warnings.empty());
+}
+
+TEST(Recipe, AGptqModifierTakesTheSchemeOfAQuantizationModifier) {
+  const Recipe recipe = parse_recipe(
+      "test_stage:\n  run_type: oneshot\n  quant_modifiers:\n    QuantizationModifier: {ignore: [lm_head], targets: [Linear], scheme: W8A8, requires_calibration_data: false}\n"
+      "    GPTQModifier: {block_size: 64, targets: [Linear], ignore: [], requires_calibration_data: true}\n", "r.yaml");
+  ASSERT_EQ(recipe.modifiers.size(), 1u);
+  EXPECT_EQ(recipe.modifiers[0]->name(), "GPTQModifier");
+  EXPECT_EQ(recipe.modifiers[0]->config().at("scheme").as_string(), "W8A8");
+  EXPECT_EQ(recipe.modifiers[0]->config().at("ignore").dump(), R"(["lm_head"])");
+  EXPECT_EQ(recipe.modifiers[0]->config().at("block_size").as_int(), 64);
+}
+
+TEST(Recipe, StagesOfRunsThatFollowedEachOtherAreAllRead) {
+  const Recipe recipe = parse_recipe(
+      "default_stage_0:\n  default_modifiers:\n    SparseGPTModifier: {sparsity: 0.5}\ndefault_stage_1:\n  default_modifiers:\n    GPTQModifier: {scheme: W4A16}\nversion: 1.2\n", "r.yaml");
+  ASSERT_EQ(recipe.modifiers.size(), 2u);
+  EXPECT_EQ(recipe.warnings, std::vector<std::string>{"r.yaml: version: no part of a recipe; it changes nothing"});
 }
 
 std::string error_of(const std::string& text) {
@@ -99,7 +198,10 @@ TEST(Recipe, ErrorsNameTheFileThePlaceAndTheNearestName) {
             "r.yaml: default_stage: default_modifiers: GPTQModifier: unknown field \"shceme\"; did you mean \"scheme\"?");
   EXPECT_EQ(error_of("default_stage:\n  default_modifiers:\n    GPTQModifier: {actorder: sideways}\n"),
             "r.yaml: default_stage: default_modifiers: GPTQModifier: actorder \"sideways\": expected static, group or none");
-  EXPECT_EQ(error_of("x: 1"), "r.yaml: \"x\": expected a name that ends in _stage or _modifiers");
+  EXPECT_EQ(error_of("q_modifiers:\n  QuantizationModifier: {scheme: W8A8, ignore: [a]}\n  GPTQModifier: {ignore: [b]}\n"),
+            "r.yaml: q_modifiers: QuantizationModifier and GPTQModifier both give ignore, and GPTQModifier has no scheme of its own; give it one, or leave ignore out of one of them");
+  EXPECT_EQ(error_of("x: {y: 1}"), "r.yaml: \"x\": expected a name that ends in _stage or _modifiers");
+  EXPECT_EQ(error_of("x: 1"), "r.yaml: names no modifier");
   EXPECT_EQ(error_of("{}"), "r.yaml: names no modifier");
 }
 

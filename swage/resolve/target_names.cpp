@@ -29,7 +29,7 @@ std::vector<std::string> without_words_for_all(std::vector<std::string> targets)
   return targets;
 }
 
-Containers::Containers(const std::vector<model::ModuleInfo>& modules, std::string attention_class)
+Containers::Containers(const std::vector<graph::ModuleInfo>& modules, std::string attention_class)
     : modules_(modules),
       class_prefix_(std::move(attention_class)) {
   constexpr std::string_view kEnd = "Attention";
@@ -45,7 +45,7 @@ std::vector<scheme::ModuleName> Containers::holders_of(const std::string& module
   return out;
 }
 
-std::string Containers::target_of(const model::ModuleInfo& module, const scheme::Patterns& targets) const {
+std::string Containers::target_of(const graph::ModuleInfo& module, const scheme::Patterns& targets) const {
   for (const scheme::ModuleName& holder : holders_of(module.name)) {
     if (targets.match(holder)) return holder.name;
   }
@@ -56,12 +56,12 @@ std::vector<std::string> Containers::expanded(const std::vector<std::string>& ta
   std::vector<std::string> out;
   for (const std::string& target : targets) {
     const scheme::Patterns pattern({target});
-    const auto names_it = [&](const model::ModuleInfo& module) {
+    const auto names_it = [&](const graph::ModuleInfo& module) {
       return pattern.match({module.name, module.class_name});
     };
     const size_t before = out.size();
     if (std::none_of(modules_.begin(), modules_.end(), names_it)) {
-      for (const model::ModuleInfo& module : modules_) {
+      for (const graph::ModuleInfo& module : modules_) {
         if (module.class_name == "Linear" && module.quantizable && !target_of(module, pattern).empty())
           out.push_back(module.name);
       }

@@ -293,11 +293,6 @@ quant_stage:
         self.assert_succeeds(self.compress(self.model(), "--recipe", recipe))
         self.assertEqual(json.loads(run("inspect", self.out, "--json").stdout)["format"], "float-quantized")
 
-    def test_recipe_and_field_options_exclude_each_other(self):
-        recipe = self.folder / "recipe.yaml"
-        recipe.write_text(self.RECIPE)
-        self.assert_refused(self.compress(self.model(), "--recipe", recipe, "--group-size", 32, "-d", self.text), 2, "group.size", "recipe.yaml")
-
 
 if __name__ == "__main__":
     unittest.main()

@@ -224,8 +224,10 @@ class Refused(EndToEnd):
         self.assert_refused(self.compress(self.model(), "--model-free", "-d", self.text), 1, "GPTQModifier", "cannot run model-free")
 
     def test_group_sizes_and_patterns(self):
-        self.refused(self.model(), "--group-size", 24, code=2, parts=("group size 24 does not divide", "sizes that fit all"))
-        self.refused(self.model(), "--group-size", 16, "--ignore", "re:.*nothing.*", code=2, parts=("ignore matches no module", "nothing"))
+        self.refused(self.model(), "--group-size", 24, code=2, parts=("group size 24 does not divide", "use --group-size"))
+        result = self.compress(self.model(), "--model-free", "--method", "rtn", "--group-size", 16, "--ignore", "re:.*nothing.*", "--dry-run")
+        self.assert_succeeds(result)
+        self.assertRegex(result.stderr, r"warning: .*ignore matches no module of this model: re:\.\*nothing")
         self.refused(self.model(), "--group-size", 16, "--ignore", "re:.*", code=2, parts=("nothing to quantize",))
 
     def test_a_number_that_is_none_names_the_tensor(self):

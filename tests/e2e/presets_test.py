@@ -70,7 +70,7 @@ class Presets(EndToEnd):
             if size is None:
                 self.assert_succeeds(result)
                 continue
-            self.assert_refused(result, 2, f"group size {size}", "q_proj", "ignore" if scheme != "W4A16" else "sizes that fit")
+            self.assert_refused(result, 2, f"group size {size}", "q_proj", "ignore" if scheme != "W4A16" else "use --group-size")
 
     # The same GPTQ for integers, floats and microscales.
     def test_gptq_of_static_fp8_and_nvfp4(self):

@@ -124,7 +124,7 @@ class Rescale(EndToEnd):
         gptq = ("GPTQModifier", {"scheme": "W4A16", "group_size": 16, "ignore": ["lm_head"]})
         bad = [
             ((gptq, ("SmoothQuantModifier", {})), ("SmoothQuantModifier stands behind GPTQModifier", "put it first")),
-            ((("SmoothQuantModifier", {}),), ("quantizes nothing",)),
+            ((("AWQModifier", {}),), ("quantizes nothing",)),
             ((("AWQModifier", {"mappings": [{"smooth_layer": "re:.*gate_proj", "balance_layers": ["re:.*down_proj"]}]}), gptq), ("gate_proj", "without changing the model")),
             ((("SmoothQuantModifier", {"mappings": [[["re:.*o_proj"], "re:.*input_layernorm"]]}), gptq), ("input_layernorm", "without changing the model")),
             ((("SmoothQuantModifier", {"mappings": "norms"}), gptq), ("mappings", "expected a list")),
