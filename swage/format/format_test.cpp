@@ -168,7 +168,7 @@ TEST(Formats, Fp8IsReadWithScalesOfBlocksRowsAndTensors) {
   EXPECT_EQ(format.shape(blocks, lookup_in(stored)), (std::vector<int64_t>{40, 72}));
   stored["weight_scale_inv"] = at::full({3, 3}, 120, at::kByte);  // F8_E8M0: 2^-7
   EXPECT_TRUE(same_bits(dequantize(format.unpack(blocks, lookup_in(stored))), codes_OI.to(at::kFloat) / 128));
-  for (const auto& shape : {std::vector<int64_t>{}, {1}, {1, 1}}) {
+  for (const auto& shape : std::vector<std::vector<int64_t>>{{}, {1}, {1, 1}}) {
     stored = {{"weight", codes_OI}, {"weight_scale", at::full(shape, 0.25)}};
     EXPECT_TRUE(same_bits(dequantize(format.unpack(fp8(Strategy::Tensor), lookup_in(stored))), codes_OI.to(at::kFloat) / 4));
   }

@@ -15,7 +15,8 @@ solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType
 at::Tensor global_scale_of(std::span<const LinearTask> tasks);
 // The task's weight rounded to the nearest values of the grid.
 SolvedLinear round_to_nearest(const LinearTask& task, const solvers::Grid& grid);
-// Codes and grid as a weight to be stored. A code whose value would be beyond bf16, or beyond f16 with scales in f16, becomes the next smaller one.
+// Codes and grid as a weight to be stored. A code whose value would be beyond bf16, or beyond f16 with scales in f16, becomes the next smaller one; Error(Numerical)
+// for scales that are not finite.
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid);
 // tr(A H A^T) for A [O, I] and the statistics' Gram matrix H, symmetric, both f32. The same bits for any number of threads.
 double quadratic_form(const at::Tensor& a_OI, const at::Tensor& gram_II);

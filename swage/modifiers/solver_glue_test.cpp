@@ -87,9 +87,10 @@ TEST(SolverGlue, TheEndOfATypesRangeStaysFinite) {
   at::manual_seed(5);
   for (const auto& [dtype, most] : {std::pair(at::kBFloat16, 3.3895e38), std::pair(at::kHalf, 65504.0)}) {
     for (const double share : {1.0, 0.89, 0.885, 0.996}) {  // on both sides of the rounding of scales and codes
-      const at::Tensor w_OI = (at::rand({40, 64}) * 2 - 1).mul(most * share).clamp(-most, most).index_put({at::tensor(0), at::tensor(0)}, at::tensor(float(-most * share))).to(dtype);
+      const at::Tensor w_OI = (at::rand({40, 64}) * 2 - 1).mul(most * share).clamp(-most, most).index_put({at::tensor({int64_t{0}}), at::tensor({int64_t{0}})}, at::tensor({float(-most * share)})).to(dtype);
       ASSERT_TRUE(w_OI.isfinite().all().item<bool>());
       for (const scheme::QuantizationArgs& args : all_kinds()) {
+        if (!args.symmetric && dtype == at::kBFloat16) continue;  // from end to end is more than float32 holds: refused
         SCOPED_TRACE(testing::Message() << name_of(args.type) << args.num_bits << " " << name_of(args.strategy) << (args.symmetric ? "" : " asymmetric") << " of " << dtype);
         const solvers::GridSpec spec = grid_spec(args, dtype);
         const at::Tensor global = spec.scale_dtype == at::kFloat8_e4m3fn ? solvers::shared_global_scale({w_OI}) : at::Tensor();

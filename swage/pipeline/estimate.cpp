@@ -206,7 +206,7 @@ class Estimate {
       if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
       throw;
     }
-    for (const auto* more : {&job_.chain.warnings, &assignment_.warnings}) warnings_.insert(warnings_.end(), more->begin(), more->end());
+    for (const std::vector<std::string>& more : {job_.chain.warnings, assignment_.warnings}) warnings_.insert(warnings_.end(), more.begin(), more.end());
     SWAGE_CHECK(!assignment_.budget || !whole_, Unsupported, job_.chain.text(), ": a bit budget is measured on the model as it is; prune its experts in a run before");
     if (assignment_.budget) keep_to_budget_of_shapes();
     if (model_) {

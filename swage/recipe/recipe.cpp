@@ -140,9 +140,19 @@ class Parser {
     }
     SWAGE_CHECK(!having.empty(), InvalidArgument, source_, ": none of its modifiers has the field ", name);
     for (Draft* draft : having) {
-      const bool spelled_out = name == "scheme" && (draft->fields.find("config_groups") != nullptr || having.size() > 1);
+      const Json* groups = draft->fields.find("config_groups");
+      const bool spelled_out = name == "scheme" && ((groups != nullptr && !groups->is_null()) || having.size() > 1);
       SWAGE_CHECK(!spelled_out, InvalidArgument, source_, ": has several schemes, or spells them out; scheme beside it could mean any of them: change the file");
       draft->fields.set(name, value);
+      if (name == "scheme") forget_defaults(*draft);
+    }
+  }
+
+  // A saved recipe spells out what follows from its scheme, which another scheme does not share.
+  void forget_defaults(Draft& draft) const {
+    if (!out_.run.version) return;
+    for (const char* field : {"group_size", "symmetric", "norm", "sweeps"}) {
+      if (instead_.find(field) == nullptr && draft.fields.find(field) != nullptr) draft.fields.set(field, Json());
     }
   }
 

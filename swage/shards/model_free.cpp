@@ -134,7 +134,7 @@ class ModelFree {
       try {
         const TraceSpan span(context_.trace, "sync", Trace::Kind::Disk);
         writer.close_shards();
-    write_side_files(source_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.saved_recipe, writer);
+        write_side_files(source_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.saved_recipe, writer);
       } catch (...) {
         failure = std::current_exception();
       }
