@@ -3,8 +3,11 @@ import unittest
 
 from support import EndToEnd, contents, make_llama, make_text
 
-GPTQ = "GPTQModifier: {targets: [Linear], ignore: [lm_head], scheme: SCHEME}"
 STAGE = "default_stage:\n  default_modifiers:\n"
+
+
+def gptq(scheme):
+    return f"GPTQModifier: {{targets: [Linear], ignore: [lm_head], scheme: {scheme}}}"
 
 
 class Threads(EndToEnd):
@@ -52,7 +55,7 @@ class RealWidths(Threads):
         self.assert_same("--scheme", "NVFP4", "--target", "inputs")
 
     def test_awq(self):
-        self.assert_same(*self.recipe("AWQModifier: {}", GPTQ.replace("SCHEME", "W4A16_ASYM")))
+        self.assert_same(*self.recipe("AWQModifier: {}", gptq("W4A16_ASYM, group_size: 64")))
 
     def test_sparsegpt(self):
         self.assert_same("--method", "sparsegpt", "--sparsity", 0.5, "--mask-structure", "2:4")
