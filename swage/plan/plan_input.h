@@ -4,7 +4,7 @@
 #include <set>
 #include <string>
 
-#include "swage/model/shape.h"
+#include "swage/graph/shape.h"
 #include "swage/modifiers/chain.h"
 #include "swage/plan/process_memory.h"
 #include "swage/resolve/assignment.h"

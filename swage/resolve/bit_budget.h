@@ -7,7 +7,7 @@
 
 #include "swage/base/json.h"
 #include "swage/io/dtype.h"
-#include "swage/model/shape.h"
+#include "swage/graph/shape.h"
 #include "swage/resolve/assignment.h"
 #include "swage/solvers/bit_allocation.h"
 
