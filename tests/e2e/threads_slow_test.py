@@ -1,10 +1,13 @@
-"""The same bytes for any number of threads: more ways of running at real widths, and one layer of TinyLlama's. Slow."""
+"""The same bytes for any number of threads: more ways of running at real widths; with SWAGE_LONG_TESTS also one layer of TinyLlama's. Slow."""
+import os
 import unittest
 
 from threads_test import Threads, gptq
 
 
 class RealWidths(Threads):
+    shape = {**Threads.shape, "layers": 1}
+
     def test_targets_of_one_row(self):
         for target in ("inputs", "residual"):
             with self.subTest(target=target):
@@ -46,6 +49,7 @@ class RealWidths(Threads):
         self.assert_same("--method", "rtn", "--scheme", "W8A8", data=False)
 
 
+@unittest.skipUnless(os.environ.get("SWAGE_LONG_TESTS"), "ten minutes of two processors: SWAGE_LONG_TESTS=1 runs them")
 class OneLayerOfTinyLlama(Threads):
     rows, length = 4, 64
     shape = {"hidden": 2048, "inner": 5632, "layers": 1}
