@@ -35,7 +35,7 @@ class Threads(EndToEnd):
         found = []
         for number in threads:
             out = self.folder / f"out{number}"
-            self.assert_succeeds(self.compress(self.source, *arguments, "--overwrite", out=out, threads=number))
+            self.assert_succeeds(self.compress(self.source, *arguments, "--overwrite", out=out, threads=number, timeout=1200))
             found.append(contents(out))
         for number, other in zip(threads[1:], found[1:]):
             for name in found[0]:
