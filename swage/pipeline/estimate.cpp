@@ -84,11 +84,13 @@ Sizes sizes_of(const model::ModelShape& shape, const Assignment& assignment, con
   return out;
 }
 
+// Then they may be those of another machine, of which nothing here can be measured.
+bool all_given(const Rates& rates) { return rates.gemm > 0 && rates.copy > 0 && rates.disk > 0; }
+
 void estimate_time(const EstimateJob& job, const fs::path& folder, Plan& plan, Rates& rates) {
-  const bool all_given = job.given.gemm > 0 && job.given.copy > 0 && job.given.disk > 0;
   rates = job.given;
-  if (!all_given && job.measure_seconds > 0) rates = measure_rates(folder, rates, job.measure_seconds);
-  if (rates.gemm > 0 && rates.copy > 0 && rates.disk > 0) plan.estimate_time(rates);
+  if (!all_given(job.given) && job.measure_seconds > 0) rates = measure_rates(folder, rates, job.measure_seconds);
+  if (all_given(rates)) plan.estimate_time(rates);
 }
 
 Json texts(const std::vector<std::string>& list) {
@@ -254,7 +256,7 @@ class Estimate {
     in.keeps_activations = true;
     in.check_tokens = calibrated && job_.check ? kCheckTokens : 0;
     in.threads = at::get_num_threads();
-    in.process_bytes = process_bytes(in.threads, in.row_tokens, widest_linear(in.shape).columns, widest_linear(in.shape).rows);
+    if (!all_given(job_.given)) in.process_bytes = process_bytes(in.threads, in.row_tokens, widest_linear(in.shape).columns, widest_linear(in.shape).rows);
     in.on_device = context_.device.kind == Device::Kind::Cuda;  // one need not be here
     return in;
   }

@@ -12,10 +12,10 @@
 namespace swage::pipeline {
 namespace {
 
-constexpr double kMib = 1 << 20;
-constexpr double kLater = 15 * kMib;         // code and data of the work that are not there when it is planned
-constexpr double kProductsOfThread = 4 * kMib;  // that kProcessBytes has room for
-constexpr double kClearly = 4 * kMib;        // pages of libraries that happen to be mapped differ from run to run
+constexpr double kMiB = 1 << 20;
+constexpr double kLater = 15 * kMiB;         // code and data of the work that are not there when it is planned
+constexpr double kProductsOfThread = 4 * kMiB;  // that kProcessBytes has room for
+constexpr double kClearly = 4 * kMiB;        // pages of libraries that happen to be mapped differ from run to run
 constexpr int64_t kMostTokens = 96, kMostWidth = 2048;  // a tenth of a second; beyond these the library works in blocks
 
 // What the library keeps for products of such sizes: its buffers grow with them, and with the caches of the processor.
@@ -35,7 +35,7 @@ double measure_products(int threads, int64_t tokens, int64_t columns, int64_t ro
 
 double process_bytes_from(double now, double products, int threads) {
   const double found = now + kLater + std::max(0.0, products - kProductsOfThread * threads);
-  return found <= kProcessBytes + kClearly ? kProcessBytes : std::ceil(found / kMib) * kMib;
+  return found <= kProcessBytes + kClearly ? kProcessBytes : std::ceil(found / kMiB) * kMiB;
 }
 
 double process_bytes(int threads, int64_t tokens, int64_t columns, int64_t rows) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "swage/base/memory.h"
 
 namespace swage::pipeline {

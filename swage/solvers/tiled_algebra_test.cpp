@@ -5,6 +5,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "swage/base/error.h"
 
 namespace swage::solvers {

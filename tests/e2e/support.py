@@ -177,12 +177,12 @@ def environment():
     return env
 
 
-def run(*arguments, threads=1, preexec_fn=None, cwd=None):
+def run(*arguments, threads=1, preexec_fn=None, cwd=None, timeout=120):
     """Runs the program; one thread unless told otherwise, since on tiny models more only cost time."""
     command = [PROGRAM, *map(str, arguments)]
     if arguments and arguments[0] in ("compress", "eval", "generate") and threads and "--help" not in arguments:
         command += ["--threads", str(threads)]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment(), timeout=120, preexec_fn=preexec_fn, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment(), timeout=timeout, preexec_fn=preexec_fn, cwd=cwd)
 
 
 def without_times(report):

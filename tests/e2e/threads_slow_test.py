@@ -1,10 +1,13 @@
-"""The same bytes for any number of threads: more ways of running at real widths, and one layer of TinyLlama's. Slow."""
+"""The same bytes for any number of threads: more ways of running at real widths; with SWAGE_LONG_TESTS also one layer of TinyLlama's. Slow."""
+import os
 import unittest
 
-from threads_test import GPTQ, Threads
+from threads_test import Threads, gptq
 
 
 class RealWidths(Threads):
+    shape = {**Threads.shape, "layers": 1}
+
     def test_targets_of_one_row(self):
         for target in ("inputs", "residual"):
             with self.subTest(target=target):
@@ -13,7 +16,7 @@ class RealWidths(Threads):
 
     def test_best_turned(self):
         self.assert_same("--group-size", 64, "--quality", "best", "--rotate", "R1,R2")
-        self.assert_same(*self.recipe("SpinQuantModifier: {rotations: [R1, R2, R4], transform_type: random-matrix}", GPTQ.replace("SCHEME", "W4A16")))
+        self.assert_same(*self.recipe("SpinQuantModifier: {rotations: [R1, R2, R4], transform_type: random-matrix}", gptq("W4A16, group_size: 64")))
 
     def test_best_at_three_bits(self):
         self.assert_same("--group-size", 64, "--quality", "best", "--scheme", "W3A16")
@@ -24,10 +27,10 @@ class RealWidths(Threads):
                 self.assert_same("--scheme", scheme, "--quality", "fast")
 
     def test_smoothquant(self):
-        self.assert_same(*self.recipe("SmoothQuantModifier: {smoothing_strength: 0.7}", GPTQ.replace("SCHEME", "W8A8")))
+        self.assert_same(*self.recipe("SmoothQuantModifier: {smoothing_strength: 0.7}", gptq("W8A8")))
 
     def test_awq_by_the_parent(self):
-        self.assert_same(*self.recipe("AWQModifier: {objective: parent, n_grid: 6}", "QuantizationModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16_ASYM}"))
+        self.assert_same(*self.recipe("AWQModifier: {objective: parent, n_grid: 6}", "QuantizationModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16_ASYM, group_size: 64}"))
 
     def test_budgets(self):
         self.assert_same("--target-bits", 4.5, "--group-size", 64)
@@ -37,7 +40,7 @@ class RealWidths(Threads):
             with self.subTest(method=method, more=more):
                 self.assert_same("--method", method, "--sparsity", 0.5, *more)
         self.assert_same("--method", "magnitude", "--sparsity", 0.5, data=False)
-        self.assert_same(*self.recipe('SparseGPTModifier: {sparsity: 0.5, mask_structure: "2:4", ignore: [lm_head]}', GPTQ.replace("SCHEME", "W4A16")))
+        self.assert_same(*self.recipe('SparseGPTModifier: {sparsity: 0.5, mask_structure: "2:4", ignore: [lm_head]}', gptq("W4A16, group_size: 64")))
 
     def test_observers(self):
         for observer in ("mse", "imatrix_mse"):
@@ -46,6 +49,7 @@ class RealWidths(Threads):
         self.assert_same("--method", "rtn", "--scheme", "W8A8", data=False)
 
 
+@unittest.skipUnless(os.environ.get("SWAGE_LONG_TESTS"), "ten minutes of two processors: SWAGE_LONG_TESTS=1 runs them")
 class OneLayerOfTinyLlama(Threads):
     rows, length = 4, 64
     shape = {"hidden": 2048, "inner": 5632, "layers": 1}
@@ -56,10 +60,10 @@ class OneLayerOfTinyLlama(Threads):
                 self.assert_same("--group-size", 64, "--quality", quality)
 
     def test_awq(self):
-        self.assert_same(*self.recipe("AWQModifier: {}", GPTQ.replace("SCHEME", "W4A16_ASYM")))
+        self.assert_same(*self.recipe("AWQModifier: {}", gptq("W4A16_ASYM, group_size: 64")))
 
     def test_sparsegpt_at_nvfp4(self):
-        self.assert_same(*self.recipe('SparseGPTModifier: {sparsity: 0.5, mask_structure: "2:4", ignore: [lm_head]}', GPTQ.replace("SCHEME", "NVFP4A16")))
+        self.assert_same(*self.recipe('SparseGPTModifier: {sparsity: 0.5, mask_structure: "2:4", ignore: [lm_head]}', gptq("NVFP4A16")))
 
 
 if __name__ == "__main__":

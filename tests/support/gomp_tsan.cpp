@@ -10,26 +10,28 @@ void __tsan_release(void* address);
 
 namespace {
 
+// Start and end are two things, or what the first thread did would seem ordered before what a later one does.
 struct Region {
   void (*work)(void*);
   void* data;
+  char start, end;
 };
 
 void run(void* region) {
-  const auto* of = static_cast<const Region*>(region);
-  __tsan_acquire(region);
+  auto* of = static_cast<Region*>(region);
+  __tsan_acquire(&of->start);
   of->work(of->data);
-  __tsan_release(region);
+  __tsan_release(&of->end);
 }
 
 }  // namespace
 
 void GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags) {
   static const auto next = reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(dlsym(RTLD_NEXT, "GOMP_parallel"));
-  Region region{work, data};
-  __tsan_release(&region);
+  Region region{work, data, 0, 0};
+  __tsan_release(&region.start);
   next(run, &region, threads, flags);
-  __tsan_acquire(&region);
+  __tsan_acquire(&region.end);
 }
 
 }  // extern "C"
