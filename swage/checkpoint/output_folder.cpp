@@ -29,8 +29,9 @@ fs::path resolved(const fs::path& target) {
   const fs::path written = fs::absolute(target, error);
   fs::path path = fs::weakly_canonical(written, error);
   SWAGE_CHECK(!error, Io, target.string(), ": cannot resolve: ", error.message());
-  const bool dangling = fs::is_symlink(fs::symlink_status(path.has_filename() ? path : path.parent_path(), error));
-  SWAGE_CHECK(!dangling, InvalidArgument, target.string(), ": is a link that leads nowhere; remove it, or make the folder it leads to");
+  for (fs::path at = path; at.has_relative_path() && !fs::exists(at, error); at = at.parent_path()) {
+    SWAGE_CHECK(!fs::is_symlink(fs::symlink_status(at, error)), InvalidArgument, at.string(), ": is a link that leads nowhere; remove it, or make the folder it leads to");
+  }
   if (!path.has_filename()) path = path.parent_path();
   SWAGE_CHECK(path.has_filename(), InvalidArgument, target.string(), ": cannot be an output folder");
   return path;
