@@ -5,9 +5,6 @@
 #include <set>
 #include <string>
 
-#include <set>
-#include <string>
-
 namespace swage {
 namespace {
 
