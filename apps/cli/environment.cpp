@@ -31,8 +31,9 @@ HubSettings hub_settings() {
 }
 
 const std::atomic<bool>& catch_interrupts() {
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    if (std::signal(signal, on_interrupt) == SIG_IGN) std::signal(signal, SIG_IGN);  // nohup and shells' background jobs mean it
+  }
   std::signal(SIGPIPE, SIG_IGN);  // who reads the progress may stop reading; the run goes on
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit then shows as a failed write, which names the file
   return interrupted;

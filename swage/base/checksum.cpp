@@ -16,6 +16,22 @@ uint64_t checksum(std::string_view bytes, uint64_t seed) {
   return mix_hash(hash, rest);
 }
 
+uint64_t wide_checksum(std::string_view bytes, uint64_t seed) {
+  constexpr size_t kWords = 8, kStep = 8 * kWords;
+  uint64_t lanes[kWords] = {1, 2, 3, 4, 5, 6, 7, 8};
+  size_t at = 0;
+  for (; at + kStep <= bytes.size(); at += kStep) {
+    uint64_t words[kWords];
+    std::memcpy(words, bytes.data() + at, kStep);
+    for (size_t k = 0; k < kWords; ++k) lanes[k] = mix_hash(lanes[k], words[k]);
+  }
+  uint64_t rest[kWords] = {};
+  std::memcpy(rest, bytes.data() + at, bytes.size() - at);
+  uint64_t hash = mix_hash(seed, bytes.size());
+  for (size_t k = 0; k < kWords; ++k) hash = mix_hash(mix_hash(hash, lanes[k]), rest[k]);
+  return hash;
+}
+
 std::string hex64(uint64_t value) {
   constexpr char kDigits[] = "0123456789abcdef";
   std::string out(16, '0');

@@ -13,6 +13,8 @@ inline uint64_t mix_hash(uint64_t hash, uint64_t word) {
   hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
   return hash ^ (hash >> 29);
 }
+// Another digest for much data: eight independent chains keep the multiplier busy. `seed` chains digests.
+uint64_t wide_checksum(std::string_view bytes, uint64_t seed);
 // 16 hexadecimal digits.
 std::string hex64(uint64_t value);
 

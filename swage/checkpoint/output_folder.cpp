@@ -29,8 +29,9 @@ fs::path resolved(const fs::path& target) {
   const fs::path written = fs::absolute(target, error);
   fs::path path = fs::weakly_canonical(written, error);
   SWAGE_CHECK(!error, Io, target.string(), ": cannot resolve: ", error.message());
-  const bool dangling = fs::is_symlink(fs::symlink_status(path.has_filename() ? path : path.parent_path(), error));
-  SWAGE_CHECK(!dangling, InvalidArgument, target.string(), ": is a link that leads nowhere; remove it, or make the folder it leads to");
+  for (fs::path at = path; at.has_relative_path() && !fs::exists(at, error); at = at.parent_path()) {
+    SWAGE_CHECK(!fs::is_symlink(fs::symlink_status(at, error)), InvalidArgument, at.string(), ": is a link that leads nowhere; remove it, or make the folder it leads to");
+  }
   if (!path.has_filename()) path = path.parent_path();
   SWAGE_CHECK(path.has_filename(), InvalidArgument, target.string(), ": cannot be an output folder");
   return path;
@@ -46,6 +47,14 @@ bool may_live(const std::string& host, pid_t process) {
 std::string identity_of(const fs::path& folder) {
   struct stat status {};
   return ::stat(folder.c_str(), &status) == 0 ? cat(uint64_t(status.st_dev), " ", uint64_t(status.st_ino)) : std::string();
+}
+
+constexpr const char* kProbes = "probes";  // what a run measured before it had anything to write
+
+// Whether there is something that can be gone on with.
+bool holds_work(const fs::path& work) {
+  std::error_code ignored;
+  return fs::exists(work / "journal", ignored) || fs::exists(work / kProbes, ignored);
 }
 
 }  // namespace
@@ -81,15 +90,11 @@ OutputFolder::~OutputFolder() {
 
 fs::path OutputFolder::work_of(const fs::path& target) { return target.parent_path() / cat(".", target.filename().string(), ".partial"); }
 
-bool OutputFolder::holds_unfinished_run() const {
-  std::error_code ignored;
-  return fs::exists(journal(), ignored);
-}
+bool OutputFolder::holds_unfinished_run() const { return holds_work(work_); }
 
 fs::path OutputFolder::unfinished_work(const fs::path& target) {
   const fs::path work = work_of(resolved(target));
-  std::error_code ignored;
-  return fs::exists(journal_of(work), ignored) ? work : fs::path();
+  return holds_work(work) ? work : fs::path();
 }
 
 void OutputFolder::check_target(const fs::path& target, bool overwrite) {
@@ -122,7 +127,7 @@ void OutputFolder::tidy(const fs::path& target) {
   if (!fs::is_directory(fs::symlink_status(work, ignored))) return;
   const bool in_place = fs::exists(work / "finished", ignored) && io::read_file(work / "finished", 4096) == identity_of(path);
   const bool holds_old = fs::exists(work / "replaced", ignored) && !fs::exists(path, ignored);
-  if (holds_old || (fs::exists(journal_of(work), ignored) && !in_place)) return;
+  if (holds_old || (holds_work(work) && !in_place)) return;
   try {
     const io::FileDescriptor folder(work, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) return;
@@ -195,11 +200,12 @@ void OutputFolder::put_back_replaced() const {
 }
 
 void OutputFolder::clear() {
-  kept_ = false;
+  kept_ = fs::exists(work_ / kProbes);  // until what they cost stands in the journal
   std::error_code error;
   fs::remove(journal(), error);  // first, so that what is half removed does not look like a run
   for (fs::directory_iterator entry(work_, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->path().filename() != "owner") fs::remove_all(entry->path(), error);
+    const fs::path name = entry->path().filename();
+    if (name != "owner" && name != kProbes) fs::remove_all(entry->path(), error);
   }
   SWAGE_CHECK(!error, Io, work_.string(), ": cannot remove what an earlier run left: ", error.message());
   if (::mkdir(temporary_.c_str(), 0777) != 0) io::throw_io_error(temporary_, "make the folder");

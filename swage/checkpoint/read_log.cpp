@@ -14,7 +14,7 @@ constexpr uint64_t kReadAtOnce = uint64_t{4} << 20;
 // Of a piece that is read in parts of the same size each time.
 class RunningDigest {
  public:
-  void add(std::string_view bytes) { digest_ = checksum(bytes, digest_); }
+  void add(std::string_view bytes) { digest_ = wide_checksum(bytes, digest_); }
   uint64_t value() const { return digest_; }
 
  private:

@@ -145,8 +145,8 @@ void write_converted_files(const ConvertJob& job, const Source& source, const fo
   } else if (job.to == "awq") {
     config.set("quantization_config", awq_config(plan));
   } else if (job.to == "pack-quantized") {
-    const auto& source = weights.quantization_config();
-    config.set("quantization_config", scheme::to_json(source ? restored(*source) : grouped(plan)));
+    const auto& found = weights.quantization_config();
+    config.set("quantization_config", scheme::to_json(found ? restored(*found) : grouped(plan)));
   } else {
     const Json quantization = gptq_config(job.to, plan);
     config.set("quantization_config", quantization);

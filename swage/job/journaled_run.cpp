@@ -9,12 +9,6 @@
 #include "swage/job/journal.h"
 
 namespace swage::pipeline {
-namespace {
-
-// Failures that the same command may overcome. After the others the work is of no use: another recipe or model is needed.
-bool may_be_overcome(ErrorKind kind) { return kind == ErrorKind::Cancelled || kind == ErrorKind::Io; }
-
-}  // namespace
 
 Json job_identity(const CompressJob& job, const Context& context, const Source& source) {
   Json out = Json::object();
@@ -39,7 +33,9 @@ std::optional<Json> identity_of_unfinished(const CompressJob& job) {
 checkpoint::OutputFolder JournaledRun::open_folder() const {
   checkpoint::OutputFolder folder(job_.target, job_.overwrite);
   if (!folder.holds_unfinished_run()) return folder;
+  std::error_code ignored;
   if (job_.restart) folder.clear();
+  if (job_.restart && std::filesystem::remove(probes(folder), ignored)) folder.keep(false);
   SWAGE_CHECK(job_.restart || job_.resume, InvalidArgument, job_.target.string(), ": an unfinished run with this output is kept in ",
               folder.work().string(), "; the same command without --no-resume goes on with it, --restart throws it away");
   return folder;
@@ -66,8 +62,7 @@ std::string JournaledRun::changed_weights(const Journal& journal) const {
   return changed.empty() ? changed : cat("source: ", changed);
 }
 
-Json JournaledRun::run(const Json& identity, const std::vector<io::TensorSpec>& tensors, const Work& work, std::vector<ModuleReport>& modules) const {
-  checkpoint::OutputFolder folder = open_folder();
+Json JournaledRun::run(checkpoint::OutputFolder folder, const Json& identity, const std::vector<io::TensorSpec>& tensors, const Work& work, std::vector<ModuleReport>& modules) const {
   Journal journal(folder.journal());
   check_same(folder, journal, identity);
   checkpoint::Writer writer(std::move(folder), tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite, .resume = journal.begun(), .trace = context_.trace});

@@ -22,6 +22,9 @@ Json job_identity(const CompressJob& job, const Context& context, const Source& 
 // The member of a journal's first line that is no part of the identity: how the weight files were found, see Source::state().
 inline constexpr const char* kWeightFiles = "weight files";
 
+// Failures that the same command may overcome. After the others the work is of no use: another recipe or model is needed.
+inline bool may_be_overcome(ErrorKind kind) { return kind == ErrorKind::Cancelled || kind == ErrorKind::Io; }
+
 // The identity of an interrupted run with the job's output, if the job may go on with one and there is one.
 std::optional<Json> identity_of_unfinished(const CompressJob& job);
 
@@ -34,10 +37,15 @@ class JournaledRun {
   // Opens the folder, begins or goes on with the journal, does the work; returns what it returned. `modules` are filled with
   // those of the earlier run. Error(InvalidArgument) if an earlier run of another `identity` left work, or any run if the job
   // shall not resume.
-  Json run(const Json& identity, const std::vector<io::TensorSpec>& tensors, const Work& work, std::vector<ModuleReport>& modules) const;
+  Json run(const Json& identity, const std::vector<io::TensorSpec>& tensors, const Work& work, std::vector<ModuleReport>& modules) const {
+    return run(open_folder(), identity, tensors, work, modules);
+  }
+  // The same in a folder that is open already: a run that measures before it knows what it writes keeps that there, in probes().
+  Json run(checkpoint::OutputFolder folder, const Json& identity, const std::vector<io::TensorSpec>& tensors, const Work& work, std::vector<ModuleReport>& modules) const;
+  checkpoint::OutputFolder open_folder() const;
+  static std::filesystem::path probes(const checkpoint::OutputFolder& folder) { return folder.work() / "probes"; }
 
  private:
-  checkpoint::OutputFolder open_folder() const;
   void check_same(const checkpoint::OutputFolder& folder, const Journal& journal, const Json& identity) const;
   std::string changed_weights(const Journal& journal) const;
 

@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 
+#include "swage/base/checksum.h"
 #include "swage/base/error.h"
 #include "swage/base/version.h"
 #include "swage/base/memory.h"
@@ -114,9 +115,11 @@ class Compression {
     check_vocabulary(text);
     plan(text);
     if (job_.dry_run) return report(text);
-    if (assignment_.budget) measure_bits(text);
-    return JournaledRun(job_, context_, source_).run(
-        identity_of(text), layout_.tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
+    const JournaledRun journaled(job_, context_, source_);
+    checkpoint::OutputFolder folder = journaled.open_folder();
+    if (assignment_.budget) measure_bits(text, folder);
+    return journaled.run(
+        std::move(folder), identity_of(text), layout_.tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
   }
 
  private:
@@ -212,12 +215,21 @@ class Compression {
   }
 
   // Chooses again, by what the errors of the candidates do to the model.
-  void measure_bits(const Text& text) {
+  void measure_bits(const Text& text, checkpoint::OutputFolder& folder) {
     if (const std::optional<BudgetCosts> kept = kept_costs(text)) {
       costs_ = *kept;
     } else {
-      const SensitivityJob job{*model_, reader_, values(), assignment_, units_, context_, clock_, tiers(measuring_folder()), job_.moe_routed};
-      costs_ = measure_costs(job, text.ids_NL, probed_candidate(units_, outcome_.budget_bytes));
+      Json identity = identity_of_input(text);
+      identity.set(kWeightFiles, source_.state());  // the figures depend on all weights
+      ProbeStore store(JournaledRun::probes(folder), hex64(checksum(identity.dump())), [&] { folder.keep(true); });
+      SensitivityJob job{*model_, reader_, values(), assignment_, units_, context_, clock_, tiers(measuring_folder()), job_.moe_routed};
+      if (job_.resume) job.store = &store;
+      try {
+        costs_ = measure_costs(job, text.ids_NL, probed_candidate(units_, outcome_.budget_bytes));
+      } catch (const Error& e) {
+        if (!may_be_overcome(e.kind())) folder.keep(false);
+        throw;
+      }
     }
     choose_bits();
     const uint64_t planned_bytes = layout_.bytes;

@@ -47,13 +47,18 @@ class SensitivityPass {
     Activations activations(job_.model, ids_NL, job_.tiers, job_.context.trace);
     for (const Flow& flow : eval::embed_rows(job_.model, probe_ids(ids_NL))) base_.push_back(flow.hidden_TD);
     job_.model.drop_ends();
-    const int64_t blocks = job_.model.blocks();
-    for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t blocks = job_.model.blocks(), measured = take_up();
+    for (int64_t b = measured == blocks ? blocks : 0; b < blocks; ++b) {
       job_.context.check_cancelled();
       if (b + 1 < blocks) job_.weights.prefetch(job_.model.tensors_of_block(b + 1));
       std::unique_ptr<Block> block = job_.model.load_block(b, job_.weights);
-      measure_block(*block, activations, b + 1 == blocks);
-      probe_block(*block, b);
+      if (b < measured) {
+        pass_through(*block, activations);
+      } else {
+        measure_block(*block, activations, b + 1 == blocks);
+        probe_block(*block, b);
+        keep(b + 1);
+      }
       drop_block(job_.reader, job_.model, b);
       block.reset();
       release_free_memory();
@@ -82,6 +87,33 @@ class SensitivityPass {
   }
 
  private:
+  // Takes up what an earlier process measured: the number of blocks.
+  int64_t take_up() {
+    std::optional<MeasuredBlocks> kept = job_.store != nullptr ? job_.store->load() : std::nullopt;
+    if (!kept || kept->errors.size() != errors_.size() || kept->blocks > job_.model.blocks()) return 0;
+    job_.context.log(Severity::Info, cat("measuring goes on after layer ", kept->blocks, " of ", job_.model.blocks(), ", which an interrupted run had reached"));
+    errors_ = std::move(kept->errors);
+    base_ = on_device(kept->base);
+    for (size_t u = 0; u < streams_.size(); ++u) streams_[u] = on_device(kept->probes[u]);
+    return kept->blocks;
+  }
+
+  // On the device that the streams of this run are on.
+  Streams on_device(const Streams& streams) const {
+    Streams out;
+    for (const at::Tensor& stream_TD : streams) out.push_back(stream_TD.to(base_[0].device()));
+    return out;
+  }
+
+  void keep(int64_t blocks) const {
+    if (job_.store != nullptr) job_.store->save({blocks, errors_, base_, streams_});
+  }
+
+  static void pass_through(Block& block, Activations& activations) {
+    activations.advance([&](Flow& flow) { block.begin(flow); });
+    for (size_t s = 0; s < block.stages.size(); ++s) activations.advance([&](Flow& flow) { block.step(int(s), flow); });
+  }
+
   static at::Tensor probe_ids(const at::Tensor& ids_NL) {
     return ids_NL.narrow(0, 0, std::min(kProbeRows, ids_NL.size(0))).narrow(1, 0, std::min(kProbeTokens, ids_NL.size(1)));
   }

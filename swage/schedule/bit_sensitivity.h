@@ -16,6 +16,7 @@
 #include "swage/offload/rows.h"
 #include "swage/resolve/bit_budget.h"
 #include "swage/report/report.h"
+#include "swage/schedule/probe_store.h"
 
 namespace swage::pipeline {
 
@@ -34,6 +35,7 @@ struct SensitivityJob {
   StageClock& clock;
   offload::Tiers tiers = {};  // as in Activations
   bool moe_routed = false;
+  ProbeStore* store = nullptr;  // keeps what is measured, and has what an earlier process measured
 };
 
 // ids_NL: calibration rows, int64. Memory is that of the calibration, one layer's weights once more, and the residual streams of a probe for each unit.

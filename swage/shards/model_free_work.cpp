@@ -25,23 +25,6 @@ constexpr double kSecondsBetweenEvents = 0.2;
 // Between two entries of the journal: a quarter of the run so far, at most this.
 constexpr double kSecondsBetweenEntries = 5;
 
-// Of bytes at a place; independent chains keep the multiplier busy.
-uint64_t digest(std::string_view bytes, uint64_t offset) {
-  constexpr size_t kWords = 8, kStep = 8 * kWords;
-  uint64_t lanes[kWords] = {1, 2, 3, 4, 5, 6, 7, 8};
-  size_t at = 0;
-  for (; at + kStep <= bytes.size(); at += kStep) {
-    uint64_t words[kWords];
-    std::memcpy(words, bytes.data() + at, kStep);
-    for (size_t k = 0; k < kWords; ++k) lanes[k] = mix_hash(lanes[k], words[k]);
-  }
-  uint64_t rest[kWords] = {};
-  std::memcpy(rest, bytes.data() + at, bytes.size() - at);
-  uint64_t hash = mix_hash(offset, bytes.size());
-  for (size_t k = 0; k < kWords; ++k) hash = mix_hash(mix_hash(hash, lanes[k]), rest[k]);
-  return hash;
-}
-
 // The first rows of a quantized weight: one in kErrorRows, or one row of blocks.
 format::QuantizedWeight first_rows(const format::QuantizedWeight& weight) {
   format::QuantizedWeight out = weight;
@@ -123,7 +106,7 @@ void FreeWork::put(const FreeItem& item, size_t output, int64_t chunk, std::stri
   const Piece piece = layout_.piece(item, item.outputs[output], chunk);
   const std::string& name = item.outputs[output].spec.name;
   SWAGE_CHECK(bytes.size() == piece.bytes, Internal, name, ": a chunk of ", bytes.size(), " bytes where ", piece.bytes, " were planned");
-  written_[first_digest_[index_of(item)] + output] += digest(bytes, piece.offset);
+  written_[first_digest_[index_of(item)] + output] += wide_checksum(bytes, piece.offset);
   writer.put_part(name, piece.offset, bytes);
 }
 
@@ -290,7 +273,7 @@ void FreeWork::check(const std::filesystem::path& folder) {
       char* buffer = scratch.bytes(piece.bytes);
       const TraceSpan span(context_.trace, "read back", Trace::Kind::Disk, -1, item.outputs[i].spec.name);
       shards[places[number].shard].read_at(buffer, piece.bytes, places[number].offset + piece.offset);
-      found_[number] += digest({buffer, piece.bytes}, piece.offset);
+      found_[number] += wide_checksum({buffer, piece.bytes}, piece.offset);
     }
   });
   for (const FreeItem& item : layout_.items) {

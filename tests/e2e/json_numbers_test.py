@@ -39,7 +39,7 @@ class JsonNumbers(EndToEnd):
         self.assert_succeeds(self.compress(self.source, *self.calibrated("--no-check")))
         self.assertEqual(contents(self.out)["model.safetensors"], wanted)
         for command in (("inspect", self.out), ("eval", self.out, "-d", self.text, "--window", 32), ("generate", self.out, "-p", "the", "--max-new-tokens", 2),
-                        ("estimate", self.source), ("convert", self.out, "-o", self.folder / "dense", "--to", "dense")):
+                        ("estimate", self.source), ("convert", self.out, self.folder / "dense", "--to", "dense")):
             self.assert_succeeds(run(*command))
         self.assertIn(f'"x_big": {NO_LIMIT},', (self.folder / "dense" / "config.json").read_text())
 
@@ -63,7 +63,7 @@ class JsonNumbers(EndToEnd):
         add_text(self.source / "config.json", ", ".join(f'"{name}": {text}' for name, text in spelled.items()))
         quantized, dense, free = self.out, self.folder / "dense", self.folder / "free"
         self.assert_succeeds(self.compress(self.source, "--method", "rtn", "--group-size", 16))
-        self.assert_succeeds(run("convert", quantized, "-o", dense, "--to", "dense"))
+        self.assert_succeeds(run("convert", quantized, dense, "--to", "dense"))
         self.assert_succeeds(self.compress(self.source, "--method", "rtn", "--group-size", 16, "--model-free", out=free))
         for folder in (quantized, dense, free):
             text = (folder / "config.json").read_text()

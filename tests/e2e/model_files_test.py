@@ -115,7 +115,7 @@ class ModelFiles(EndToEnd):
             self.assertEqual((self.out / "inner.txt").read_text(), "A licence.\n")
         dense = self.folder / "dense"
         self.out.joinpath("more.txt").symlink_to(secret)
-        self.assertRegex(self.assert_succeeds(run("convert", self.out, "-o", dense, "--to", "dense")).stderr, "warning: more.txt is left out")
+        self.assertRegex(self.assert_succeeds(run("convert", self.out, dense, "--to", "dense")).stderr, "warning: more.txt is left out")
         self.assertEqual([path.name for path in dense.iterdir() if b"SECRET" in path.read_bytes()], [])
         shutil.rmtree(self.out)
         (self.source / "config.json").unlink()

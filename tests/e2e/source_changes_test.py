@@ -2,11 +2,12 @@
 import os
 import shutil
 import signal
+import subprocess
 import time
 import unittest
 
 from resume_support import Resumed, make_long
-from support import contents, read_safetensors
+from support import PROGRAM, contents, environment, read_safetensors
 
 
 def flip(path, tensor, keep_time=True):
@@ -152,6 +153,28 @@ class SourceChanges(Resumed):
         self.out.symlink_to("real")
         self.assertEqual(self.finish(self.start(self.source, self.options))[0], 0)
         self.assertTrue((self.folder / "real" / "model.safetensors").exists())
+
+    def test_a_killed_conversion_is_cleaned_up_after(self):
+        quantized, dense, work = self.folder / "q", self.folder / "dense", self.folder / ".dense.partial"
+        self.assertEqual(self.finish(self.start(self.source, self.arguments("rtn")))[0], 0)
+        self.out.rename(quantized)
+        command = [PROGRAM, "convert", str(quantized), str(dense), "--to", "dense"]
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+            while process.poll() is None and not (work / "output").exists():
+                time.sleep(0.001)
+            process.send_signal(number)
+            process.wait(timeout=60)
+            if number != signal.SIGKILL:
+                self.assertFalse(work.exists(), "what can be caught leaves nothing behind")
+            if dense.exists():  # it had ended
+                shutil.rmtree(dense)
+        work.mkdir(exist_ok=True)
+        (work / "output").mkdir(exist_ok=True)
+        (work / "output" / "model.safetensors").write_bytes(b"half")
+        self.assertEqual(subprocess.run(command, capture_output=True, env=environment(), timeout=120).returncode, 0)
+        self.assertFalse(work.exists())
+        self.assertTrue((dense / "model.safetensors").exists())
 
     def test_the_reader_of_the_progress_may_go_away(self):
         wanted, _ = self.undisturbed(self.source, self.options)

@@ -40,7 +40,7 @@ class FileAgainstConfig(EndToEnd):
             self.assert_succeeds(self.compress(self.untied, *way, out=self.folder / "wanted"))
             self.assertEqual(read_checkpoint(self.out), read_checkpoint(self.folder / "wanted"))
             shutil.rmtree(self.folder / "wanted")
-        self.assert_succeeds(run("convert", self.out, "-o", self.folder / "dense", "--to", "dense"))
+        self.assert_succeeds(run("convert", self.out, self.folder / "dense", "--to", "dense"))
         self.assertFalse(read_json(self.folder / "dense" / "config.json")["tie_word_embeddings"])
 
     def test_a_head_that_repeats_the_embedding_is_one_table(self):
