@@ -22,8 +22,8 @@ add_custom_command(
   COMMAND ${CMAKE_COMMAND} -E touch ${SWAGE_RUST_ARCHIVE}
   WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}/rust
   DEPENDS ${SWAGE_RUST_SOURCES} ${PROJECT_SOURCE_DIR}/rust/Cargo.toml ${PROJECT_SOURCE_DIR}/rust/Cargo.lock
-    ${PROJECT_SOURCE_DIR}/rust/build.rs
-  COMMENT "Building the Rust bridge (tokenizers, minijinja, hf-hub)"
+    ${PROJECT_SOURCE_DIR}/rust/build.rs ${PROJECT_SOURCE_DIR}/examples/text/calibration.jsonl ${PROJECT_SOURCE_DIR}/examples/text/heldout.jsonl
+  COMMENT "Building the Rust bridge (tokenizers, minijinja, ureq)"
   VERBATIM)
 add_custom_target(swage_rust_build DEPENDS ${SWAGE_RUST_ARCHIVE})
 add_library(swage_rust INTERFACE)

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,17 +16,17 @@
 
 namespace swage {
 
-// How a model id that is not a folder is looked up. Filled from HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN by the apps.
+// How names that are no folders or files are looked up: by HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the like, as
+// Hugging Face's own tools read them (swage/data/hub.h lists them). The library never looks at the environment by itself.
 struct HubSettings {
-  std::string cache_folder;
-  std::string endpoint;
-  std::string token;
+  // A variable's value, or nothing if it is not set.
+  std::function<std::optional<std::string>(const std::string& name)> variable = [](const std::string&) { return std::optional<std::string>(); };
 };
 
-// Text in a file: JSONL, plain text or Parquet.
+// Text in a file (JSONL, plain text or Parquet), "builtin", or a data set by name: "open_platypus", "org/name:split[:512]"; see data/data_source.h.
 struct TextSource {
   std::string file;
-  std::string text_column;  // empty: "text", else "messages"
+  std::string text_column;  // empty: found by the columns that there are
 };
 
 struct CompressOptions {
@@ -138,8 +139,27 @@ struct GenerateOptions {
 // Calls `emit` with each piece of text as it comes. Returns {"text", "tokens", "tokens_per_second", "stopped"}.
 Json generate(const GenerateOptions& options, const Context& context, const std::function<void(const std::string&)>& emit);
 
+struct PushOptions {
+  std::string folder;   // of a model
+  std::string repo;     // "org/name", made if it is not there
+  HubSettings hub;      // with a token
+  std::string revision = "main";          // a branch, made if it is not there
+  std::string message = "Upload model";   // of the commit
+  std::optional<bool> is_private;         // of a repository that is made now; nothing: as the account's owner has set it
+};
+
+// Uploads a folder to the hub in one commit; what is there already is not sent again. {"url", "commit", "files", "bytes", "uploaded_bytes", ...}
+Json push(const PushOptions& options, const Context& context);
+
 // The local folder of a model: itself, or the snapshot of a hub id (downloaded if it is not in the cache).
-std::string resolve_model(const std::string& folder_or_id, const HubSettings& hub);
+std::string resolve_model(const std::string& folder_or_id, const HubSettings& hub, const Context& context);
+
+// The same for inspect(): of a hub id that is not in the cache, configuration and headers alone, in a folder that lives as long as `lifetime`.
+struct ModelHeaders {
+  std::string folder;
+  std::shared_ptr<const void> lifetime;
+};
+ModelHeaders model_headers(const std::string& folder_or_id, const HubSettings& hub, const Context& context);
 
 // What the blocks of a model compute, by its config.json: {"text", "runs", "tensors": [{"name", "shape"}], "modules": [{"name", "role", "rows", "columns", ...}]}.
 Json program_of(const std::string& model_folder);

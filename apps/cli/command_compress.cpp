@@ -31,6 +31,16 @@ std::string schemes_text(const Json& budget) {
   return out;
 }
 
+// "512 rows of 2048 tokens from 120 documents of calibration.jsonl (1024 rows asked for)"
+std::string calibration_text(const Json& report) {
+  const Json* calibration = report.find("calibration");
+  if (calibration == nullptr || calibration->find("rows") == nullptr) return "";
+  const int64_t rows = calibration->get_int("rows", 0), wanted = calibration->get_int("rows_wanted", rows);
+  const Json* data = calibration->find("data");
+  return cat("on ", rows, " rows of ", calibration->get_int("tokens_per_row", 0), " tokens, ", calibration->get_int("documents_used", 0), " documents",
+             data == nullptr ? "" : cat(" of ", data->get_string("name", "")), wanted > rows ? cat(" (", wanted, " rows asked for)") : "");
+}
+
 void print_summary(const CompressOptions& options, const Json& report) {
   const Json& plan = report.at("plan");
   std::vector<std::pair<std::string, std::string>> rows;
@@ -45,6 +55,7 @@ void print_summary(const CompressOptions& options, const Json& report) {
   }
   if (const Json* budget = report.find("bit_budget")) rows.emplace_back("schemes", schemes_text(*budget));
   if (const Json* pruning = report.find("expert_pruning")) rows.emplace_back("experts", cat(pruning->get_int("stay", 0), " of ", pruning->get_int("experts", 0), " in each of ", pruning->at("layers").as_array().size(), " layers"));
+  if (const std::string text = calibration_text(report); !text.empty()) rows.emplace_back("calibrated", text);
   rows.emplace_back("time", seconds_text(report.get_double("seconds", 0)));
   rows.emplace_back("peak memory", bytes_text(report.get_int("peak_rss_bytes", 0)));
   if (const Json* check = report.find("check")) {
@@ -96,8 +107,8 @@ void add_compress(Program& program) {
   request->recipe.add_to(*command);
   command->add_flag("--model-free", o.model_free, "work from the shards alone, for any architecture (methods without data only)");
   const std::string calibration = "Calibration";
-  command->add_option("-d,--data", o.data.file, "calibration text: .jsonl, .json, .txt or .parquet")->type_name("FILE")->group(calibration);
-  command->add_option("--text-column", o.data.text_column, "column with the text [text, else messages]")->type_name("NAME")->group(calibration);
+  command->add_option("-d,--data", o.data.file, "calibration text: a .jsonl, .json, .txt or .parquet file; builtin; a data set by name: open_platypus, ultrachat-200k, c4, wikitext, gsm8k ...; or any of the hub as org/name:split[:512]")->type_name("DATA")->group(calibration);
+  command->add_option("--text-column", o.data.text_column, "column with the text or the messages [found: text, messages, conversations, prompt and response, ...]")->type_name("NAME")->group(calibration);
   command->add_option("--num-calibration-samples", o.num_calibration_samples, "rows of tokens to calibrate on, at most")->capture_default_str()->type_name("")->check(at_least(1))->group(calibration);
   command->add_option("--max-seq-length", o.max_seq_length, "tokens in a row")->capture_default_str()->type_name("")->check(at_least(1))->group(calibration);
   command->add_flag("--no-pack", request->no_pack, "one document a row, cut to the length, shorter ones skipped")->group(calibration);

@@ -60,8 +60,8 @@ void add_eval(Program& program) {
                   "With --token-ids there is no text and no perplexity: the logits of these ids are saved, float32 [batch, positions, vocabulary].\n\n"
                   "Example:\n  swage eval ./SmolLM2-W4 -d heldout.jsonl --window 512 --max-windows 40");
   command->add_option("model", o->model, "folder of a checkpoint, or a hub id")->required()->type_name("MODEL");
-  command->add_option("-d,--data", o->data.file, "text: .jsonl, .json, .txt or .parquet")->type_name("FILE");
-  command->add_option("--text-column", o->data.text_column, "column with the text [text, else messages]")->type_name("NAME");
+  command->add_option("-d,--data", o->data.file, "text: a .jsonl, .json, .txt or .parquet file; builtin; wikitext2 and the like; or org/name:split[:512] of the hub")->type_name("DATA");
+  command->add_option("--text-column", o->data.text_column, "column with the text or the messages [found]")->type_name("NAME");
   command->add_option("--window", o->window, "tokens a window")->capture_default_str()->type_name("");
   command->add_option("--baseline", o->baseline, "model to compare with, usually the one it was made of: KL divergence, same top-1, error of each layer's output (--json lists them)")->type_name("MODEL");
   command->add_option("--max-windows", o->max_windows, "windows to evaluate; 0: all")->capture_default_str()->type_name("")->check(at_least(0));

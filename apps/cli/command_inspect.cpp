@@ -4,6 +4,7 @@
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
+#include "apps/cli/progress_view.h"
 #include "apps/cli/text.h"
 #include "swage/base/printable.h"
 
@@ -53,7 +54,11 @@ int run(const Request& request, const Common& common) {
     return 0;
   }
   const bool local = std::filesystem::exists(request.model);
-  const Json result = inspect(local ? request.model : library().resolve_model(request.model, hub_settings()));
+  const Context context = make_context(common);
+  const ModelHeaders headers = local ? ModelHeaders{request.model, nullptr} : library().model_headers(request.model, hub_settings(), context);
+  end_progress();
+  Json result = inspect(headers.folder);
+  result.set("model", request.model);
   if (common.json) {
     std::puts(result.dump(2).c_str());
     return 0;
@@ -78,7 +83,7 @@ int run(const Request& request, const Common& common) {
 void add_inspect(Program& program) {
   auto request = std::make_shared<Request>();
   CLI::App* command = program.app.add_subcommand("inspect", "modules of a checkpoint: shapes, schemes, sizes, errors");
-  command->footer("Reads headers only, whatever the size. The errors come from the swage_report.json that compress leaves.\n\n"
+  command->footer("Reads headers only, whatever the size: of a hub id, these alone are fetched. The errors come from the swage_report.json that compress leaves.\n\n"
                   "Example:\n  swage inspect ./SmolLM2-W4");
   command->add_option("model", request->model, "folder of a checkpoint, or a hub id")->required()->type_name("MODEL");
   command->add_flag("--program", request->program, "print what the model's blocks compute instead; a config.json is enough");

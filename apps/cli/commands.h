@@ -31,6 +31,7 @@ void add_estimate(Program& program);
 void add_eval(Program& program);
 void add_generate(Program& program);
 void add_inspect(Program& program);
+void add_push(Program& program);
 
 // Values from `least` on.
 CLI::Validator at_least(double least);

@@ -6,9 +6,8 @@
 
 #include <csignal>
 #include <cstdlib>
-
-#include "swage/base/error.h"
-#include "swage/base/file.h"
+#include <optional>
+#include <string>
 
 namespace swage::cli {
 namespace {
@@ -20,35 +19,14 @@ void on_interrupt(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-std::string first_line(const std::string& path) {
-  constexpr uint64_t kMaxBytes = 64 << 10;
-  try {
-    const std::string text = read_regular_file(path, kMaxBytes);
-    return text.substr(0, text.find('\n'));
-  } catch (const Error&) {
-    return {};  // most people have none
-  }
-}
-
 }  // namespace
 
 HubSettings hub_settings() {
-  std::string home = variable("HF_HOME");
-  if (home.empty()) {
-    const std::string cache = variable("XDG_CACHE_HOME");
-    home = (cache.empty() ? variable("HOME") + "/.cache" : cache) + "/huggingface";
-  }
   HubSettings settings;
-  settings.cache_folder = variable("HF_HUB_CACHE");
-  if (settings.cache_folder.empty()) settings.cache_folder = home + "/hub";
-  settings.endpoint = variable("HF_ENDPOINT");
-  settings.token = variable("HF_TOKEN");
-  if (settings.token.empty()) settings.token = first_line(home + "/token");
+  settings.variable = [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+  };
   return settings;
 }
 

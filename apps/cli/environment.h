@@ -6,7 +6,7 @@
 
 namespace swage::cli {
 
-// HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN as the Python hub library reads them.
+// The process's environment, for the library's look at HF_HOME and the like.
 HubSettings hub_settings();
 // From now on SIGINT and SIGTERM set the returned flag once; the second one ends the process.
 const std::atomic<bool>& catch_interrupts();

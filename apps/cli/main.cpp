@@ -72,6 +72,7 @@ int run(int argc, char** argv) {
   add_eval(program);
   add_generate(program);
   add_inspect(program);
+  add_push(program);
   try {
     program.app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

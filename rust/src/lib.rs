@@ -1,15 +1,17 @@
-//! swage's bridge to the crates it takes from the Rust world: tokenizers, chat templates, and the hub.
+//! swage's bridge to the crates it takes from the Rust world: tokenizers, chat templates, and HTTP for the hub.
 //! Every function returns Result: cxx throws rust::Error on the C++ side, and `guard` turns panics into such errors.
 
 mod bounded;
+mod builtin;
 mod guard;
-mod hub;
+mod http;
 mod python_text;
 mod strftime;
 mod template;
 mod tokenizer;
 
-use hub::{hub_cached_snapshot, hub_fetch_file, hub_list_files};
+use builtin::builtin_text;
+use http::{http_client, join_url, sha1, sha256, url_origin, Digest, HttpClient, HttpReply, PendingReply};
 use template::{chat_template, ChatTemplate};
 use tokenizer::{tokenizer_from_json, Tokenizer};
 
@@ -21,13 +23,20 @@ mod ffi {
         ends: Vec<usize>,
     }
 
-    /// One model of the hub, and where and how it is reached.
-    struct HubSource {
-        cache_dir: String,
-        endpoint: String,
-        token: String,
-        id: String,
-        revision: String,
+    struct HttpHeader {
+        name: String,
+        value: String,
+    }
+
+    /// A request: with `body`, or with `length` bytes of the file `path` from `offset` on.
+    struct HttpCall {
+        method: String,
+        url: String,
+        headers: Vec<HttpHeader>,
+        body: Vec<u8>,
+        path: String,
+        offset: u64,
+        length: u64,
     }
 
     extern "Rust" {
@@ -53,8 +62,29 @@ mod ffi {
             now_seconds: i64,
         ) -> Result<String>;
 
-        fn hub_cached_snapshot(source: &HubSource) -> Result<String>;
-        fn hub_list_files(source: &HubSource) -> Result<Vec<String>>;
-        fn hub_fetch_file(source: &HubSource, file: &str) -> Result<String>;
+        fn builtin_text(held_out: bool) -> &'static [u8];
+
+        type HttpClient;
+        type HttpReply;
+        fn http_client(user_agent: &str, idle_seconds: u64) -> Result<Box<HttpClient>>;
+        fn start(self: &HttpClient, call: HttpCall) -> Result<Box<PendingReply>>;
+        fn sent(self: &HttpClient) -> u64;
+        fn stop(self: &HttpClient);
+        type PendingReply;
+        fn wait(self: &mut PendingReply, milliseconds: u64) -> bool;
+        fn take(self: &mut PendingReply) -> Result<Box<HttpReply>>;
+        fn status(self: &HttpReply) -> u16;
+        fn failure(self: &HttpReply) -> &str;
+        fn unreachable(self: &HttpReply) -> bool;
+        fn header(self: &HttpReply, name: &str) -> String;
+        fn read(self: &mut HttpReply, to: &mut [u8]) -> Result<usize>;
+        fn join_url(base: &str, location: &str) -> Result<String>;
+        fn url_origin(text: &str) -> Result<String>;
+
+        type Digest;
+        fn sha256() -> Box<Digest>;
+        fn sha1() -> Box<Digest>;
+        fn update(self: &mut Digest, bytes: &[u8]);
+        fn hex(self: &Digest) -> String;
     }
 }

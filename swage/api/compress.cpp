@@ -1,6 +1,7 @@
 #include "swage/api/guard.h"
 #include "swage/api/recipe_of.h"
 #include "swage/base/trace.h"
+#include "swage/data/data_source.h"
 #include "swage/data/hub.h"
 #include "swage/io/atomic_file.h"
 #include "swage/offload/rows.h"
@@ -40,7 +41,10 @@ Json compress(const CompressOptions& options, const Context& context) {
     const recipe::Recipe recipe = api::recipe_of(options);
     for (const std::string& warning : recipe.warnings) context.log(Severity::Warning, warning);
     pipeline::CompressJob job;
-    job.source = data::resolve_model(options.model, api::hub_options(options.hub));
+    job.hub = api::hub_options(options.hub);
+    if (!options.data.file.empty()) data::parse_data_spec(options.data.file);  // a name that is nothing is known before a model is fetched
+    if (!std::filesystem::exists(options.model)) job.source_id = options.model;
+    job.source = data::resolve_model(options.model, job.hub, context);
     job.target = options.output;
     job.chain = modifiers::make_chain(recipe.modifiers);
     job.recipe_yaml = recipe::to_yaml(recipe);

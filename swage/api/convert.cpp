@@ -8,7 +8,7 @@ namespace swage {
 Json convert(const ConvertOptions& options, const Context& context) {
   return api::guard(context, [&] {
     pipeline::ConvertJob job;
-    job.source = data::resolve_model(options.model, api::hub_options(options.hub));
+    job.source = data::resolve_model(options.model, api::hub_options(options.hub), context);
     job.target = options.output;
     job.to = options.to;
     job.dtype = options.dtype;

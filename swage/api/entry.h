@@ -8,11 +8,13 @@ struct Functions {
   Json (*compress)(const CompressOptions&, const Context&);
   Json (*evaluate)(const EvaluateOptions&, const Context&);
   Json (*generate)(const GenerateOptions&, const Context&, const std::function<void(const std::string&)>&);
-  std::string (*resolve_model)(const std::string&, const HubSettings&);
+  std::string (*resolve_model)(const std::string&, const HubSettings&, const Context&);
   Json (*convert)(const ConvertOptions&, const Context&);
   Json (*estimate)(const EstimateOptions&, const Context&);
   Json (*save_logits)(const LogitsOptions&, const Context&);
   Json (*program_of)(const std::string&);
+  Json (*push)(const PushOptions&, const Context&);
+  ModelHeaders (*model_headers)(const std::string&, const HubSettings&, const Context&);
 };
 
 }  // namespace swage::api

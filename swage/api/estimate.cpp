@@ -13,7 +13,8 @@ Json estimate(const EstimateOptions& options, const Context& context) {
     const recipe::Recipe recipe = api::recipe_of(options);
     pipeline::EstimateJob job;
     const bool is_file = std::filesystem::is_regular_file(options.model);
-    job.source = is_file ? std::filesystem::path(options.model) : data::resolve_model(options.model, api::hub_options(options.hub));
+    const data::ModelHeaders headers = is_file ? data::ModelHeaders{options.model, nullptr} : data::resolve_headers(options.model, api::hub_options(options.hub), context);
+    job.source = headers.folder;
     job.chain = modifiers::make_chain(recipe.modifiers);
     job.recipe_file = options.recipe_file;
     job.num_calibration_samples = options.num_calibration_samples;

@@ -3,11 +3,13 @@
 #include "swage/api/guard.h"
 #include "swage/api/model_session.h"
 #include "swage/base/memory.h"
-#include "swage/data/dataset.h"
+#include "swage/data/data_source.h"
 #include "swage/eval/compare.h"
 
 namespace swage {
 namespace {
+
+constexpr uint64_t kMostBytesPerToken = 8;  // more than texts have on average
 
 eval::Perplexity compare(const EvaluateOptions& options, const api::ModelSession& session, const at::Tensor& windows_NL, const Context& context,
                          Json& out) {
@@ -31,10 +33,13 @@ Json evaluate(const EvaluateOptions& options, const Context& context) {
   return api::guard(context, [&] {
     const auto start = std::chrono::steady_clock::now();
     SWAGE_CHECK(options.window >= 2, InvalidArgument, "window ", options.window, ": expected at least 2 tokens");
+    data::parse_data_spec(options.data.file);  // a name that is nothing is known before a model is fetched
     const api::ModelSession session(options.model, options.hub, context);
     const int64_t positions = session.model->max_positions();
     SWAGE_CHECK(positions == 0 || options.window <= positions, InvalidArgument, "window ", options.window, ": the model takes ", positions, " tokens");
-    const data::Documents documents = data::read_documents(options.data.file, session.tokenizer, {.text_column = options.data.text_column});
+    const uint64_t enough = uint64_t(std::max<int64_t>(0, options.max_windows)) * uint64_t(options.window) * kMostBytesPerToken;
+    const data::Documents documents = data::load_documents({.name = options.data.file, .text_column = options.data.text_column, .held_out = true, .enough_bytes = enough},
+                                                           session.tokenizer, api::hub_options(options.hub), context);
     const at::Tensor windows_NL = data::make_windows(documents, session.tokenizer, {.window = options.window, .max_windows = options.max_windows});
     Json out = Json::object();
     out.set("model", options.model);

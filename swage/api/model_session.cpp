@@ -6,16 +6,10 @@
 
 namespace swage::api {
 
-data::HubOptions hub_options(const HubSettings& settings) {
-  data::HubOptions options;
-  options.cache_dir = settings.cache_folder;
-  options.endpoint = settings.endpoint;
-  options.token = settings.token;
-  return options;
-}
+data::HubOptions hub_options(const HubSettings& settings) { return data::hub_options(settings.variable); }
 
 ModelSession::ModelSession(const std::string& folder_or_id, const HubSettings& hub, const Context& context)
-    : folder(data::resolve_model(folder_or_id, hub_options(hub))),
+    : folder(data::resolve_model(folder_or_id, hub_options(hub), context)),
       reader(folder),
       weights(reader, ops::to_torch(context.device)),
       model(model::make_model(reader.config(), weights, ops::to_torch(context.device))),
@@ -30,8 +24,15 @@ ModelSession::ModelSession(const std::string& folder_or_id, const HubSettings& h
 
 namespace swage {
 
-std::string resolve_model(const std::string& folder_or_id, const HubSettings& hub) {
-  return data::resolve_model(folder_or_id, api::hub_options(hub)).string();
+std::string resolve_model(const std::string& folder_or_id, const HubSettings& hub, const Context& context) {
+  return api::guard(context, [&] { return data::resolve_model(folder_or_id, api::hub_options(hub), context).string(); });
+}
+
+ModelHeaders model_headers(const std::string& folder_or_id, const HubSettings& hub, const Context& context) {
+  return api::guard(context, [&] {
+    data::ModelHeaders headers = data::resolve_headers(folder_or_id, api::hub_options(hub), context);
+    return ModelHeaders{headers.folder.string(), std::move(headers.lifetime)};
+  });
 }
 
 }  // namespace swage

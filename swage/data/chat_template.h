@@ -13,6 +13,8 @@ struct ChatOptions {
   // What a template's strftime_now prints: seconds since 1970-01-01 in the user's time zone. A fixed day (26 Jul 2024,
   // the one that Llama's templates fall back on) unless given, so that the same conversation is always the same text.
   int64_t now_seconds = 1'721'952'000;
+  // Further names that the template sees, such as {"tools": [...], "enable_thinking": false}; null: none.
+  Json variables = {};
 };
 
 // Thread-safe. A template is parsed and rendered on a thread of its own (rust/src/bounded.rs) with 2 million instructions, 64 MiB of output,

@@ -12,17 +12,35 @@
 namespace swage::data {
 
 struct DatasetOptions {
-  std::string text_column;  // empty: "text", else "messages", whichever the file has
+  std::string text_column;    // empty: found by the columns there are; see row_form.h
+  std::string form;           // what the rows of a registered data set are made into; empty: found by the columns
+  int64_t first_row = 0;      // rows before it are passed over
+  int64_t last_row = -1;      // rows from it on are; -1: to the end
+  uint64_t enough_bytes = 0;  // of text, after which no more rows are read; 0: all
+  bool joins_rows = false;    // all rows are one document, empty ones of them " \n"
 };
 
-// One string a document. A `messages` column (array of {role, content}) goes through the model's chat template, with
-// special tokens in the text already; `formatted` tells. Format by the name's end: .jsonl/.json, .parquet, .txt (whole file
-// is one document). Error(InvalidArgument) naming the columns found when the wanted one is absent, or for an empty set.
+// What is known of the text of a run, for its report.
+struct DataFile {
+  std::string name;
+  std::string sha256;
+};
+
+// One string a document. Conversations go through the model's chat template, with special tokens in the text already; `formatted` tells.
 struct Documents {
   std::vector<std::string> texts;
-  bool formatted = false;  // out of the chat template: no special tokens may be added
+  bool formatted = false;       // out of the chat template: no special tokens may be added
+  std::string form;             // what a row's text is made of: "text", "messages", "prompt + response", "open_platypus"
+  std::vector<DataFile> files;  // where they came from, if load_documents() read them
+  std::string commit;           // of a data set of the hub
 };
+// Format by the name's end: .jsonl/.json (also .gz), .parquet, .txt (whole file is one document). Error(InvalidArgument) naming the
+// columns found when none can be read, or for an empty set.
 Documents read_documents(const std::filesystem::path& file, const Tokenizer& tokenizer, const DatasetOptions& options = {});
+// By its name's end.
+bool is_data_file(const std::filesystem::path& file);
+// Rows of a file, a .txt file being one.
+int64_t count_rows(const std::filesystem::path& file);
 
 struct BatchOptions {
   int64_t num_samples = 512;      // rows wanted

@@ -6,10 +6,12 @@
 #include <utility>
 #include <vector>
 
+#include "swage/base/error.h"
+#include "swage/base/file.h"
 #include "swage/base/json.h"
 #include "swage/base/utf8.h"
-#include "swage/data/bridge.h"
-#include "swage/io/file_descriptor.h"
+#include "swage/data/hub/headers.h"
+#include "swage/data/hub/remote.h"
 
 namespace swage::data {
 
@@ -17,106 +19,97 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr char kIndex[] = "model.safetensors.index.json";
+constexpr char kIndex[] = "model.safetensors.index.json", kSingle[] = "model.safetensors";
 
 bool present(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
 
-bool is_name(std::string_view name) {
-  const auto allowed = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; };
-  return !name.empty() && name.size() <= 96 && std::isalnum(static_cast<unsigned char>(name[0])) && std::all_of(name.begin(), name.end(), allowed) &&
-         name.find("..") == std::string_view::npos;
-}
-
-struct HubId {
-  std::string id, revision;
-};
-
-// "org/name", "name" or either with "@revision"; nothing for anything else.
-std::optional<HubId> parse_hub_id(const std::string& text) {
-  const size_t at = text.find('@'), slash = text.find('/');
-  const std::string id = text.substr(0, at), revision = at == std::string::npos ? "main" : text.substr(at + 1);
-  const bool two_parts = slash < id.size();
-  const bool valid = two_parts ? is_name(id.substr(0, slash)) && is_name(id.substr(slash + 1)) : is_name(id);
-  if (!valid || !is_name(revision)) return std::nullopt;
-  return HubId{id, revision};
-}
-
 // Shard names of an index file, each a plain name in the same folder.
 std::set<std::string> shards_of(const fs::path& index) {
   std::set<std::string> shards;
-  const Json json = parse_json(io::read_file(index), index.string());
+  const Json json = read_json_file(index);
   const Json& weight_map = json.at("weight_map");
   SWAGE_CHECK(weight_map.is_object(), CorruptData, index.string(), ": weight_map is not an object");
   for (const auto& [tensor, shard] : weight_map.as_object()) {
-    SWAGE_CHECK(shard.is_string() && shard.as_string().find('/') == std::string::npos, CorruptData, index.string(), ": the shard of \"", tensor,
-                "\" is not a file name");
+    const bool plain = shard.is_string() && shard.as_string().find('/') == std::string::npos && is_safe_path(shard.as_string());
+    SWAGE_CHECK(plain, CorruptData, index.string(), ": the shard of \"", tensor, "\" is not a file name");
     shards.insert(shard.as_string());
   }
   return shards;
 }
 
 // What a snapshot folder lacks to be a model, empty if nothing.
-std::string missing_from(const fs::path& snapshot) {
+std::string missing_weights(const fs::path& snapshot) {
   if (!present(snapshot / "config.json")) return "config.json";
-  if (!present(snapshot / kIndex)) return present(snapshot / "model.safetensors") ? "" : "model.safetensors";
+  if (!present(snapshot / kIndex)) return present(snapshot / kSingle) ? "" : kSingle;
   for (const std::string& shard : shards_of(snapshot / kIndex)) {
     if (!present(snapshot / shard)) return shard;
   }
   return "";
 }
 
-// Of a repository's files those that make the model, small ones first: JSON, tokenizer and templates, then weights.
-std::vector<std::string> wanted_files(const rust::Vec<rust::String>& listed) {
-  std::vector<std::string> small, weights;
-  bool has_model_weights = false;
-  for (const rust::String& entry : listed) {
-    const std::string name(entry);
-    if (name.find('/') != std::string::npos || name.starts_with('.')) continue;
-    if (name.ends_with(".safetensors")) {
-      weights.push_back(name);
-      has_model_weights = has_model_weights || name.starts_with("model");
-    } else if (name.ends_with(".json") || name.ends_with(".jinja") || name == "tokenizer.model" || name == "merges.txt" || name == "vocab.txt") {
-      small.push_back(name);
+// The same of a snapshot that another program may have left, with nothing but what it needed itself.
+std::string missing_from(const fs::path& snapshot) {
+  const std::string missing = missing_weights(snapshot);
+  if (!missing.empty()) return missing;
+  for (const char* tokenizer : {"tokenizer.json", "tokenizer.model", "vocab.json"}) {
+    if (present(snapshot / tokenizer)) return "";
+  }
+  return "tokenizer.json";
+}
+
+std::string lower(std::string text) {
+  for (char& c : text) c = char(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+// What a model's folder holds beside its weights.
+bool is_wanted(const std::string& name) {
+  const std::string small = lower(name);
+  if (small.starts_with("additional_chat_templates/")) return small.ends_with(".jinja");
+  if (small.find('/') != std::string::npos) return false;
+  for (const char* start : {"license", "licence", "notice", "copying", "use_policy", "readme."}) {
+    if (small.starts_with(start)) return true;
+  }
+  return small.ends_with(".json") || small.ends_with(".jinja") || small.ends_with(".model") || small == "merges.txt" || small == "vocab.txt";
+}
+
+const RemoteFile* find(const RepoInfo& info, const std::string& name) {
+  const auto found = std::find_if(info.files.begin(), info.files.end(), [&](const RemoteFile& file) { return file.name == name; });
+  return found == info.files.end() ? nullptr : &*found;
+}
+
+void check_is_model(const RepoInfo& info, const std::string& what) {
+  if (find(info, kSingle) == nullptr && find(info, kIndex) == nullptr) {
+    std::string weights;
+    for (const RemoteFile& file : info.files) {
+      for (const char* end : {".safetensors", ".bin", ".gguf", ".pt", ".pth", ".onnx"}) {
+        if (file.name.ends_with(end) && weights.empty()) weights = file.name;
+      }
     }
+    throw Error(ErrorKind::Unsupported, cat(what, ": the repository has no .safetensors weights that swage reads (model.safetensors, or shards with an index)",
+                                            weights.empty() ? "" : cat("; it has ", weights)));
   }
-  if (has_model_weights) std::erase_if(weights, [](const std::string& name) { return !name.starts_with("model"); });
-  if (weights.empty()) return {};
-  std::sort(small.begin(), small.end());
-  std::sort(weights.begin(), weights.end());
-  small.insert(small.end(), weights.begin(), weights.end());
-  return small;
+  SWAGE_CHECK(find(info, "config.json") != nullptr, Unsupported, what, ": the repository has no config.json");
 }
 
-fs::path download(const bridge::HubSource& source, const HubOptions& options) {
-  const std::string what = cat(std::string(source.id), " from ", options.endpoint);
-  const auto listed = call_bridge(ErrorKind::Io, what, [&] { return bridge::hub_list_files(source); });
-  const std::vector<std::string> files = wanted_files(listed);
-  SWAGE_CHECK(!files.empty(), Unsupported, what, ": the repository has no .safetensors weights");
-  SWAGE_CHECK(std::find(files.begin(), files.end(), "config.json") != files.end(), Unsupported, what, ": the repository has no config.json");
-  fs::path snapshot;
-  for (const std::string& file : files) {
-    options.log(cat("fetching ", std::string(source.id), "/", file));
-    const rust::String path = call_bridge(ErrorKind::Io, what, [&] { return bridge::hub_fetch_file(source, as_str(file)); });
-    if (file == "config.json") snapshot = fs::path(std::string(path)).parent_path();
+// Brings in everything but the weights, and says which files hold these.
+std::vector<RemoteFile> fetch_beside_weights(RemoteRepo& remote, const RepoInfo& info, bool headers_only) {
+  std::vector<RemoteFile> small, weights;
+  for (const RemoteFile& file : info.files) {
+    if (headers_only ? file.name.find('/') == std::string::npos && file.name.ends_with(".json") && !file.name.starts_with("tokenizer") && file.name != "vocab.json" : is_wanted(file.name)) small.push_back(file);
   }
-  return snapshot;
-}
-
-bridge::HubSource source_of(const HubId& hub_id, const HubOptions& options) {
-  const std::string cache = fs::absolute(options.cache_dir).string();
-  for (const std::string* text : {&cache, &options.endpoint, &options.token}) {
-    SWAGE_CHECK(valid_utf8_prefix(*text) == text->size(), InvalidArgument, "a hub option is not UTF-8");
+  const fs::path snapshot = remote.fetch_all(info.commit, small);
+  if (const RemoteFile* single = find(info, kSingle)) weights.push_back(*single);
+  if (find(info, kIndex) == nullptr) return weights;
+  for (const std::string& shard : shards_of(snapshot / kIndex)) {
+    const RemoteFile* file = find(info, shard);
+    SWAGE_CHECK(file != nullptr, CorruptData, remote.title(), "/", kIndex, " names ", shard, ", which the repository does not have");
+    if (shard != kSingle) weights.push_back(*file);
   }
-  bridge::HubSource source;
-  source.cache_dir = cache;
-  source.endpoint = options.endpoint;
-  source.token = options.token;
-  source.id = hub_id.id;
-  source.revision = hub_id.revision;
-  return source;
+  return weights;
 }
 
 std::string trimmed(std::string text) {
@@ -126,55 +119,117 @@ std::string trimmed(std::string text) {
   return text;
 }
 
+// Empty if there is no such file, as with most people, or if it cannot be read: who needs a token is told so then.
+std::string token_of(const fs::path& file) {
+  constexpr uint64_t kMostBytes = 64 << 10;
+  try {
+    const std::string text = read_regular_file(file, kMostBytes);
+    return trimmed(text.substr(0, text.find('\n')));
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+// A name that is no path of this machine: which repository it means, and what of it is in the cache.
+struct Lookup {
+  HubRepo repo;
+  fs::path cached;      // empty: nothing
+  std::string missing;  // of the cached snapshot
+  std::string tried;    // begins an error
+};
+
+Lookup look_up(const std::string& name, const HubOptions& options) {
+  const std::optional<HubRepo> repo = parse_hub_id(name);
+  SWAGE_CHECK(repo, InvalidArgument, name, ": no such folder, and not a hub id (\"org/name\")");
+  SWAGE_CHECK(!options.cache_dir.empty(), InvalidArgument, name, ": no such folder, and no hub cache to look it up in (set HF_HOME)");
+  Lookup out{*repo, {}, {}, {}};
+  const HubCache cache(options.cache_dir, *repo);
+  const std::string commit = cache.commit();
+  if (!commit.empty() && cache.holds(commit, "config.json")) out.cached = cache.snapshot(commit);
+  if (!out.cached.empty()) out.missing = options.offline ? missing_weights(out.cached) : missing_from(out.cached);
+  out.tried = cat(name, ": no such folder; ", out.cached.empty() ? "not" : cat("incomplete (no ", out.missing, ")"), " in the hub cache ",
+                  options.cache_dir.string());
+  return out;
+}
+
+// A folder, or a file that stands for a model; nothing for other names. Error(InvalidArgument) for other files.
+std::optional<fs::path> local_model(const std::string& name) {
+  SWAGE_CHECK(!name.empty(), InvalidArgument, "the model's name is empty");
+  const fs::path path = name;
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return path;
+  if (!present(path)) return std::nullopt;
+  SWAGE_CHECK(path.extension() == ".gguf", InvalidArgument, name, ": expected a model folder or a .gguf file");
+  return path;
+}
+
 }  // namespace
 
 HubOptions hub_options(const std::function<std::optional<std::string>(const std::string&)>& variable) {
-  const auto get = [&](const char* name) { return variable(name).value_or(""); };
+  const auto get = [&](std::initializer_list<const char*> names) {
+    std::string value;
+    for (const char* name : names) {
+      if (value.empty()) value = variable(name).value_or("");
+    }
+    return value;
+  };
+  const std::string user = get({"HOME"});
+  const auto path_of = [&](std::initializer_list<const char*> names) {
+    const std::string value = get(names);
+    return fs::path(value.starts_with("~/") && !user.empty() ? user + value.substr(1) : value);
+  };
   HubOptions options;
-  fs::path home = get("HF_HOME");
+  fs::path home = path_of({"HF_HOME"});
   if (home.empty()) {
-    fs::path caches = get("XDG_CACHE_HOME");
-    if (caches.empty() && !get("HOME").empty()) caches = fs::path(get("HOME")) / ".cache";
+    fs::path caches = path_of({"XDG_CACHE_HOME"});
+    if (caches.empty() && !user.empty()) caches = fs::path(user) / ".cache";
     if (!caches.empty()) home = caches / "huggingface";
   }
-  options.cache_dir = get("HF_HUB_CACHE");
+  options.cache_dir = path_of({"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"});
   if (options.cache_dir.empty() && !home.empty()) options.cache_dir = home / "hub";
-  if (!get("HF_ENDPOINT").empty()) options.endpoint = get("HF_ENDPOINT");
+  if (const std::string endpoint = trimmed(get({"HF_ENDPOINT"})); !endpoint.empty()) options.endpoint = endpoint;
   while (options.endpoint.ends_with('/')) options.endpoint.pop_back();
-  options.token = trimmed(get("HF_TOKEN"));
-  if (options.token.empty() && !home.empty() && present(home / "token")) {
-    options.token = trimmed(io::read_file(home / "token"));
-  }
-  const std::string offline = get("HF_HUB_OFFLINE");
-  options.offline = offline == "1" || offline == "true" || offline == "TRUE" || offline == "True" || offline == "ON" || offline == "YES";
+  options.token = trimmed(get({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}));
+  fs::path token_file = path_of({"HF_TOKEN_PATH"});
+  if (token_file.empty() && !home.empty()) token_file = home / "token";
+  if (options.token.empty() && !token_file.empty()) options.token = token_of(token_file);
+  const std::string offline = lower(get({"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}));
+  options.offline = offline == "1" || offline == "true" || offline == "on" || offline == "yes";
+  const std::string timeout = get({"HF_HUB_DOWNLOAD_TIMEOUT"});
+  if (const int64_t seconds = std::atoll(timeout.c_str()); seconds > 0) options.timeout_seconds = std::min<int64_t>(seconds, 3600);
   return options;
 }
 
-fs::path resolve_model(const std::string& folder_or_id, const HubOptions& options) {
-  SWAGE_CHECK(!folder_or_id.empty(), InvalidArgument, "the model's name is empty");
-  const fs::path path = folder_or_id;
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return path;
-  if (present(path)) {
-    SWAGE_CHECK(path.extension() == ".gguf", InvalidArgument, folder_or_id, ": expected a model folder or a .gguf file");
-    return path;
-  }
-  const std::optional<HubId> hub_id = parse_hub_id(folder_or_id);
-  SWAGE_CHECK(hub_id, InvalidArgument, folder_or_id, ": no such folder, and not a hub id (\"org/name\")");
-  SWAGE_CHECK(!options.cache_dir.empty(), InvalidArgument, folder_or_id, ": no such folder, and no hub cache to look it up in (set HF_HOME)");
-  const bridge::HubSource source = source_of(*hub_id, options);
-  const rust::String found = call_bridge(ErrorKind::Io, options.cache_dir.string(), [&] { return bridge::hub_cached_snapshot(source); });
-  const fs::path cached = std::string(found);
-  const std::string missing = cached.empty() ? "" : missing_from(cached);
-  if (!cached.empty() && missing.empty()) return cached;
-
-  const std::string tried = cat(folder_or_id, ": no such folder; ", cached.empty() ? "not" : cat("incomplete (no ", missing, ")"),
-                                " in the hub cache ", options.cache_dir.string());
-  SWAGE_CHECK(!options.offline, Io, tried, "; not downloaded, because HF_HUB_OFFLINE is set");
+fs::path resolve_model(const std::string& folder_or_id, const HubOptions& options, const Context& context) {
+  if (const auto local = local_model(folder_or_id)) return *local;
+  const Lookup lookup = look_up(folder_or_id, options);
+  if (!lookup.cached.empty() && lookup.missing.empty()) return lookup.cached;
+  SWAGE_CHECK(!options.offline, Io, lookup.tried, "; not downloaded, because HF_HUB_OFFLINE is set");
   try {
-    return download(source, options);
+    RemoteRepo remote(lookup.repo, options, context);
+    const RepoInfo info = remote.info();
+    check_is_model(info, cat(remote.title(), " from ", remote.http().endpoint()));
+    return remote.fetch_all(info.commit, fetch_beside_weights(remote, info, /*headers_only=*/false));
   } catch (Error& error) {
-    error.add_context(cat(tried, "; download failed"));
+    if (error.kind() != ErrorKind::Cancelled) error.add_context(cat(lookup.tried, "; download failed"));
+    throw;
+  }
+}
+
+ModelHeaders resolve_headers(const std::string& folder_or_id, const HubOptions& options, const Context& context) {
+  if (const auto local = local_model(folder_or_id)) return {*local, nullptr};
+  const Lookup lookup = look_up(folder_or_id, options);
+  if (!lookup.cached.empty() && missing_weights(lookup.cached).empty()) return {lookup.cached, nullptr};
+  SWAGE_CHECK(!options.offline, Io, lookup.tried, "; not asked for its headers, because HF_HUB_OFFLINE is set");
+  try {
+    RemoteRepo remote(lookup.repo, options, context);
+    const RepoInfo info = remote.info();
+    check_is_model(info, cat(remote.title(), " from ", remote.http().endpoint()));
+    const std::vector<RemoteFile> weights = fetch_beside_weights(remote, info, /*headers_only=*/true);
+    auto folder = std::make_shared<HeaderFolder>(remote, info.commit, weights, context);
+    return {folder->path(), folder};
+  } catch (Error& error) {
+    if (error.kind() != ErrorKind::Cancelled) error.add_context(cat(lookup.tried, "; reading its headers failed"));
     throw;
   }
 }

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "swage/data/data_test_support.h"
+#include "swage/data/hub/cache.h"
 
 namespace swage::data {
 namespace {
@@ -67,15 +68,15 @@ class FakeHub {
   std::string answer(const std::string& request) {
     const std::lock_guard lock(mutex_);
     requests_ += request;
-    const std::string path = request.substr(4, request.find(' ', 4) - 4);
-    if (path.starts_with("/api/models/org/model")) return reply("200 OK", "", listing());
-    const std::string prefix = "/org/model/resolve/main/";
+    const size_t begin = request.find(' ') + 1;
+    const std::string path = request.substr(begin, request.find(' ', begin) - begin);
+    if (path.starts_with("/api/models/org/model/revision/main")) return reply("200 OK", "", listing());
+    const std::string prefix = cat("/org/model/resolve/", kCommit, "/");
     const auto file = path.starts_with(prefix) ? files_.find(path.substr(prefix.size())) : files_.end();
     if (file == files_.end()) return reply("404 Not Found", "", "");
-    const bool head = request.find("bytes=0-0") != std::string::npos;
-    const std::string headers = cat("x-repo-commit: ", kCommit, "\r\netag: \"", std::hash<std::string>()(file->first),
-                                    "\"\r\ncontent-range: bytes 0-0/", file->second.size(), "\r\n");
-    return reply("206 Partial Content", headers, head ? file->second.substr(0, 1) : file->second);
+    const std::string headers = cat("x-repo-commit: ", kCommit, "\r\netag: \"", std::hash<std::string>()(file->first), "\"\r\n");
+    const std::string whole = reply("200 OK", headers, file->second);
+    return request.starts_with("HEAD") ? whole.substr(0, whole.find("\r\n\r\n") + 4) : whole;
   }
 
   std::string listing() const {
@@ -116,39 +117,56 @@ HubOptions options_for(const TemporaryFolder& folder) {
   return options;
 }
 
+fs::path resolve(const std::string& name, const HubOptions& options) { return resolve_model(name, options, Context()); }
+
 TEST(Hub, AnExistingFolderOrGgufFileIsItself) {
   const TemporaryFolder folder;
-  EXPECT_EQ(resolve_model(folder.path().string(), {}), folder.path());
+  EXPECT_EQ(resolve(folder.path().string(), {}), folder.path());
   const fs::path gguf = folder.write("m.gguf", "x");
-  EXPECT_EQ(resolve_model(gguf.string(), {}), gguf);
-  EXPECT_EQ(error_of([&] { resolve_model(folder.write("m.bin", "x").string(), {}); }).kind(), ErrorKind::InvalidArgument);
+  EXPECT_EQ(resolve(gguf.string(), {}), gguf);
+  EXPECT_EQ(error_of([&] { resolve(folder.write("m.bin", "x").string(), {}); }).kind(), ErrorKind::InvalidArgument);
 }
 
 TEST(Hub, WhatIsNeitherFolderNorIdIsRefused) {
   const TemporaryFolder folder;
   for (const char* name : {"", "/no/such/folder", "./model", "../x", "a/b/c", "org/..", "org/", "/model", "a b", "org/model@", "~x/y"}) {
-    EXPECT_EQ(error_of([&] { resolve_model(name, options_for(folder)); }).kind(), ErrorKind::InvalidArgument) << name;
+    EXPECT_EQ(error_of([&] { resolve(name, options_for(folder)); }).kind(), ErrorKind::InvalidArgument) << name;
   }
-  EXPECT_EQ(error_of([] { resolve_model("org/model", {}); }).kind(), ErrorKind::InvalidArgument);  // no cache folder
+  EXPECT_EQ(error_of([] { resolve("org/model", {}); }).kind(), ErrorKind::InvalidArgument);  // no cache folder
+}
+
+// Names come from a server, and become paths.
+TEST(Hub, PathsThatCouldLeadOutAreUnsafe) {
+  for (const char* path : {"config.json", "data/train-00000-of-00001.parquet", "a/b/c/d/e.json", "mit LICENSE.txt", "r\u00e9sum\u00e9.json"}) EXPECT_TRUE(is_safe_path(path)) << path;
+  for (const char* path : {"", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", ".gitattributes", "a/.git/x", "a\\b", "a\nb", "a/b/c/d/e/f", "\xff.json"}) {
+    EXPECT_FALSE(is_safe_path(path)) << path;
+  }
+  for (const char* name : {"", ".", "..", "a/b", "../x", "-x", "a b", "x..y"}) EXPECT_FALSE(is_safe_name(name)) << name;
+}
+
+TEST(Hub, IdsHaveRevisionsWithSlashes) {
+  EXPECT_EQ(parse_hub_id("org/name@refs/convert/parquet")->revision, "refs/convert/parquet");
+  EXPECT_EQ(parse_hub_id("org/name")->revision, "main");
+  for (const char* id : {"org/name@", "org/name@../x", "org/name@a//b", "org/name@/a", "a/b/c"}) EXPECT_FALSE(parse_hub_id(id)) << id;
 }
 
 TEST(Hub, TheCacheIsUsedWithoutTheNetwork) {
   const TemporaryFolder folder;
   write_snapshot(folder, {{"config.json", "{}"}, {"model.safetensors", "w"}});
   const fs::path expected = folder.path() / "hub/models--org--model/snapshots" / kCommit;
-  EXPECT_EQ(resolve_model("org/model", options_for(folder)), expected);
-  EXPECT_EQ(resolve_model("org/model@main", options_for(folder)), expected);
+  EXPECT_EQ(resolve("org/model", options_for(folder)), expected);
+  EXPECT_EQ(resolve("org/model@main", options_for(folder)), expected);
 }
 
 TEST(Hub, ErrorsSayWhatWasTried) {
   const TemporaryFolder folder;
-  const Error absent = error_of([&] { resolve_model("org/model", options_for(folder)); });
+  const Error absent = error_of([&] { resolve("org/model", options_for(folder)); });
   EXPECT_EQ(absent.kind(), ErrorKind::Io);
   EXPECT_THAT(absent.what(), testing::AllOf(HasSubstr("no such folder"), HasSubstr((folder.path() / "hub").string()), HasSubstr("HF_HUB_OFFLINE")));
   write_snapshot(folder, {{"config.json", "{}"},
                           {"model.safetensors.index.json", R"({"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}})"},
                           {"model-1.safetensors", "w"}});
-  EXPECT_THAT(error_of([&] { resolve_model("org/model", options_for(folder)); }).what(), HasSubstr("no model-2.safetensors"));
+  EXPECT_THAT(error_of([&] { resolve("org/model", options_for(folder)); }).what(), HasSubstr("no model-2.safetensors"));
 }
 
 TEST(Hub, ACorruptIndexInTheCacheIsNamed) {
@@ -162,7 +180,7 @@ TEST(Hub, ACorruptIndexInTheCacheIsNamed) {
   for (const auto& [index, message] : cases) {
     const TemporaryFolder folder;
     write_snapshot(folder, {{"config.json", "{}"}, {"model.safetensors.index.json", index}});
-    const Error error = error_of([&] { resolve_model("org/model", options_for(folder)); });
+    const Error error = error_of([&] { resolve("org/model", options_for(folder)); });
     EXPECT_EQ(error.kind(), ErrorKind::CorruptData) << index;
     EXPECT_THAT(error.what(), HasSubstr(message));
   }
@@ -172,22 +190,24 @@ TEST(Hub, DownloadsWhatMakesTheModelAndNothingElse) {
   const TemporaryFolder folder;
   const std::map<std::string, std::string> files = {
       {"config.json", "{\"a\":1}"}, {"tokenizer.json", "{}"},    {"model.safetensors", std::string(100'000, 'w')},
-      {"README.md", "no"},          {"pytorch_model.bin", "no"}, {"consolidated.safetensors", "no"},
-      {"onnx/model.json", "no"}};
+      {"README.md", "card"},        {"pytorch_model.bin", "no"}, {"consolidated.safetensors", "no"},
+      {"onnx/model.json", "no"},    {"../escape.json", "no"},    {"LICENSE", "licence"}};
   const FakeHub hub(files);
   HubOptions options = options_for(folder);
   options.offline = false;
   options.endpoint = hub.endpoint();
   options.token = "secret";
   std::string log;
-  options.log = [&](const std::string& line) { log += line + "\n"; };
-  const fs::path snapshot = resolve_model("org/model", options);
+  Context context;
+  context.log = [&](Severity, const std::string& line) { log += line + "\n"; };
+  const fs::path snapshot = resolve_model("org/model", options, context);
   EXPECT_EQ(read_text(snapshot / "config.json"), files.at("config.json"));
   EXPECT_EQ(read_text(snapshot / "model.safetensors"), files.at("model.safetensors"));
-  for (const char* name : {"README.md", "pytorch_model.bin", "consolidated.safetensors", "onnx"}) EXPECT_FALSE(fs::exists(snapshot / name));
-  EXPECT_THAT(log, HasSubstr("fetching org/model/model.safetensors"));
+  for (const char* name : {"README.md", "LICENSE"}) EXPECT_EQ(read_text(snapshot / name), files.at(name));
+  for (const char* name : {"../escape.json", "pytorch_model.bin", "consolidated.safetensors", "onnx"}) EXPECT_FALSE(fs::exists(snapshot / name));
+  EXPECT_THAT(log, HasSubstr("fetching org/model: 1 file"));
   EXPECT_THAT(hub.requests(), HasSubstr("Bearer secret"));
-  EXPECT_EQ(resolve_model("org/model", options_for(folder)), snapshot);  // now out of the cache
+  EXPECT_EQ(resolve("org/model", options_for(folder)), snapshot);  // now out of the cache
 }
 
 TEST(Hub, ARepositoryWithoutSafetensorsIsUnsupported) {
@@ -196,10 +216,10 @@ TEST(Hub, ARepositoryWithoutSafetensorsIsUnsupported) {
   HubOptions options = options_for(folder);
   options.offline = false;
   options.endpoint = hub.endpoint();
-  const Error error = error_of([&] { resolve_model("org/model", options); });
+  const Error error = error_of([&] { resolve("org/model", options); });
   EXPECT_EQ(error.kind(), ErrorKind::Unsupported);
   EXPECT_THAT(error.what(), HasSubstr("safetensors"));
-  const Error absent = error_of([&] { resolve_model("org/other", options); });
+  const Error absent = error_of([&] { resolve("org/other", options); });
   EXPECT_EQ(absent.kind(), ErrorKind::Io);
   EXPECT_THAT(absent.what(), testing::AllOf(HasSubstr("404"), HasSubstr("org/other")));
 }
@@ -209,7 +229,7 @@ TEST(Hub, AnUnreachableHubIsAnIoError) {
   HubOptions options = options_for(folder);
   options.offline = false;
   options.endpoint = "http://127.0.0.1:1";
-  EXPECT_EQ(error_of([&] { resolve_model("org/model", options); }).kind(), ErrorKind::Io);
+  EXPECT_EQ(error_of([&] { resolve("org/model", options); }).kind(), ErrorKind::Io);
 }
 
 TEST(Hub, OptionsFollowTheEnvironmentOfHuggingFace) {
@@ -226,7 +246,11 @@ TEST(Hub, OptionsFollowTheEnvironmentOfHuggingFace) {
   EXPECT_EQ(with({{"HF_HUB_CACHE", "/c"}, {"HF_HOME", "/hf"}}).cache_dir, "/c");
   EXPECT_EQ(with({}).endpoint, "https://huggingface.co");
   EXPECT_EQ(with({{"HF_ENDPOINT", "https://mirror/"}}).endpoint, "https://mirror");
-  EXPECT_TRUE(with({{"HF_HUB_OFFLINE", "1"}}).offline);
+  for (const char* yes : {"1", "true", "YES", "on"}) EXPECT_TRUE(with({{"HF_HUB_OFFLINE", yes}}).offline) << yes;
+  EXPECT_TRUE(with({{"TRANSFORMERS_OFFLINE", "1"}}).offline);
+  EXPECT_EQ(with({{"HOME", "/h"}, {"HF_HUB_CACHE", "~/c"}}).cache_dir, "/h/c");
+  EXPECT_EQ(with({{"HF_HUB_DOWNLOAD_TIMEOUT", "7"}}).timeout_seconds, 7);
+  EXPECT_EQ(with({{"HF_HUB_DOWNLOAD_TIMEOUT", "soon"}}).timeout_seconds, 30);
   EXPECT_FALSE(with({{"HF_HUB_OFFLINE", "0"}}).offline);
   const TemporaryFolder folder;
   folder.write("token", "from-file\n");

@@ -1,12 +1,15 @@
 // The only file that sees Arrow. Arrow reports with Status and the Parquet library under it with exceptions; both become
 // Error(CorruptData), and every batch is validated in full (offsets, lengths, UTF-8) before a value of it is touched.
 #include <arrow/api.h>
+#include <arrow/io/compressed.h>
 #include <arrow/io/file.h>
+#include <arrow/util/compression.h>
 #include <parquet/arrow/reader.h>
 #include <parquet/arrow/schema.h>
 #include <parquet/file_reader.h>
 #include <parquet/properties.h>
 
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <string>
@@ -26,6 +29,7 @@ constexpr int kMaxDepth = 32;
 
 class Column {
  public:
+  const std::string& name() const { return name_; }
   Column(const fs::path& file, std::string name) : source_(file.string()), name_(std::move(name)) {}
 
   // One value, nested ones included, as JSON.
@@ -39,6 +43,10 @@ class Column {
         return Json(static_cast<const arrow::LargeStringArray&>(array).GetView(i));
       case arrow::Type::BOOL:
         return Json(static_cast<const arrow::BooleanArray&>(array).Value(i));
+      case arrow::Type::INT8:
+        return Json(int64_t{static_cast<const arrow::Int8Array&>(array).Value(i)});
+      case arrow::Type::INT16:
+        return Json(int64_t{static_cast<const arrow::Int16Array&>(array).Value(i)});
       case arrow::Type::INT32:
         return Json(int64_t{static_cast<const arrow::Int32Array&>(array).Value(i)});
       case arrow::Type::INT64:
@@ -115,42 +123,88 @@ std::unique_ptr<parquet::arrow::FileReader> open(const fs::path& file) {
   return check(builder.Build(), file);
 }
 
-Documents read(const fs::path& file, const Tokenizer& tokenizer, const DatasetOptions& options) {
+// A column that the template only may look at does not stop the run by its type: there is no such value in a conversation.
+Json value_of(const Column& column, const arrow::Array& array, int64_t i, const DocumentBuilder& builder) {
+  if (builder.requires_column(column.name())) return column.value(array, i);
+  try {
+    return column.value(array, i);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::Unsupported) throw;
+    return {};
+  }
+}
+
+void read(const fs::path& file, DocumentBuilder& builder) {
   const auto reader = open(file);
   const auto& fields = reader->manifest().schema_fields;
   std::vector<std::string> names;
   for (const auto& field : fields) names.push_back(field.field->name());
-  const std::string name = choose_column(names, options.text_column, file.string());
+  builder.begin_file(file.string(), "row");
+  builder.choose(names);
+  const std::vector<std::string> needed = builder.needed(names);
   std::vector<int> leaves, row_groups;
+  std::vector<Column> columns;  // in the file's order, as the batches have them
   for (size_t f = 0; f < fields.size(); ++f) {
-    if (names[f] == name) collect_leaves(fields[f], leaves);
+    if (std::find(needed.begin(), needed.end(), names[f]) == needed.end()) continue;
+    collect_leaves(fields[f], leaves);
+    columns.emplace_back(file, names[f]);
   }
   for (int g = 0; g < reader->num_row_groups(); ++g) row_groups.push_back(g);
-
-  DocumentBuilder builder(file.string(), "row", tokenizer);
-  const Column column(file, name);
   const auto batches = check(reader->GetRecordBatchReader(row_groups, leaves), file);
-  size_t row = 0;
-  while (true) {
+  size_t number = 0;
+  while (!builder.full()) {
     std::shared_ptr<arrow::RecordBatch> batch;
     check(batches->ReadNext(&batch), file);
     if (batch == nullptr) break;
     check(batch->ValidateFull(), file);
-    for (int64_t i = 0; i < batch->num_rows(); ++i) builder.add(column.value(*batch->column(0), i), name, ++row);
+    for (int64_t i = 0; i < batch->num_rows() && !builder.full(); ++i) {
+      Json row = Json::object();
+      for (size_t c = 0; c < columns.size(); ++c) row.set(columns[c].name(), value_of(columns[c], *batch->column(int(c)), i, builder));
+      builder.add(row, ++number);
+    }
   }
-  return builder.take();
 }
 
-}  // namespace
-
-Documents read_parquet_documents(const fs::path& file, const Tokenizer& tokenizer, const DatasetOptions& options) {
+template <class Work>
+auto guarded(const fs::path& file, Work work) {
   try {
-    return read(file, tokenizer, options);
+    return work();
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
     throw Error(ErrorKind::CorruptData, cat(file.string(), ": not a readable Parquet file: ", error.what()));
   }
+}
+
+}  // namespace
+
+void read_parquet_rows(const fs::path& file, DocumentBuilder& builder) {
+  guarded(file, [&] { read(file, builder); });
+}
+
+int64_t count_parquet_rows(const fs::path& file) {
+  return guarded(file, [&] { return open(file)->parquet_reader()->metadata()->num_rows(); });
+}
+
+std::string read_gzip(const fs::path& file, uint64_t most) {
+  const auto corrupt = [&](const arrow::Status& status) {
+    if (!status.ok()) throw Error(ErrorKind::CorruptData, cat(file.string(), ": not a readable gzip file: ", status.message()));
+  };
+  const auto value = [&](auto result) {
+    corrupt(result.status());
+    return std::move(result).ValueUnsafe();
+  };
+  const auto codec = value(arrow::util::Codec::Create(arrow::Compression::GZIP));
+  const auto raw = value(arrow::io::ReadableFile::Open(file.string(), arrow::system_memory_pool()));
+  const auto stream = value(arrow::io::CompressedInputStream::Make(codec.get(), raw, arrow::system_memory_pool()));
+  std::string out, piece(size_t{1} << 20, '\0');
+  while (out.size() < most) {
+    const int64_t count = value(stream->Read(int64_t(piece.size()), piece.data()));
+    if (count == 0) return out;
+    out.append(piece, 0, size_t(count));
+  }
+  out.resize(out.rfind('\n', most) + 1);  // npos + 1 is 0: not one whole line
+  return out;
 }
 
 }  // namespace swage::data

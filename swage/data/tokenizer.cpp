@@ -1,6 +1,7 @@
 #include "swage/data/tokenizer.h"
 
 #include <algorithm>
+#include <cctype>
 #include <limits>
 #include <mutex>
 #include <optional>
@@ -171,7 +172,10 @@ std::string Tokenizer::apply_chat_template(const Json& messages, const ChatOptio
       state_->chat_template.emplace(state_->template_source->text, state_->template_source->name);
     }
   }
-  return state_->chat_template->render(messages, state_->special_tokens, options);
+  if (!options.variables.is_object()) return state_->chat_template->render(messages, state_->special_tokens, options);
+  Json variables = state_->special_tokens;
+  for (const auto& [name, value] : options.variables.as_object()) variables.set(name, value);
+  return state_->chat_template->render(messages, variables, options);
 }
 
 std::string Tokenizer::apply_chat_template(const Json& messages, bool add_generation_prompt) const {
@@ -179,6 +183,19 @@ std::string Tokenizer::apply_chat_template(const Json& messages, bool add_genera
   options.add_generation_prompt = add_generation_prompt;
   return apply_chat_template(messages, options);
 }
+
+bool Tokenizer::chat_template_mentions(std::string_view name) const {
+  if (name.empty() || !has_chat_template()) return false;
+  const auto in_word = [](char c) { return c == '_' || std::isalnum(static_cast<unsigned char>(c)); };
+  const std::string& text = state_->template_source->text;
+  for (size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1)) {
+    const size_t end = at + name.size();
+    if ((at == 0 || !in_word(text[at - 1])) && (end == text.size() || !in_word(text[end]))) return true;
+  }
+  return false;
+}
+
+const Json& Tokenizer::special_tokens() const { return state_->special_tokens; }
 
 std::vector<int64_t> Tokenizer::prefix_ids() const {
   const std::vector<int64_t> plain = encode("a", false), with_special = encode("a", true);

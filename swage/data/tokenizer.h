@@ -35,6 +35,10 @@ class Tokenizer {
   // Error(CorruptData) if the template is not valid Jinja.
   std::string apply_chat_template(const Json& messages, const ChatOptions& options) const;
   std::string apply_chat_template(const Json& messages, bool add_generation_prompt) const;
+  // Whether the name stands in the template, as a word.
+  bool chat_template_mentions(std::string_view name) const;
+  // {"bos_token": "<s>", ...}
+  const Json& special_tokens() const;
 
   // Ids that a tokenizer prepends by itself (a BOS), empty for most.
   std::vector<int64_t> prefix_ids() const;

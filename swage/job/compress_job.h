@@ -5,6 +5,7 @@
 #include <string>
 
 #include "swage/base/device_map.h"
+#include "swage/data/hub.h"
 #include "swage/modifiers/chain.h"
 
 namespace swage::pipeline {
@@ -16,7 +17,9 @@ struct CompressJob {
   std::string recipe_yaml;             // saved beside the output
   std::string recipe_file;             // names the recipe in errors; empty: it came from the command line
 
-  std::filesystem::path data_file;     // empty: none given
+  std::string source_id;               // the hub id that the source was named by; empty: a folder
+  std::string data_file;               // or a data set's name, see data/data_source.h; empty: none given
+  data::HubOptions hub;                // where data sets by name come from
   std::string text_column;
   int64_t num_calibration_samples = 512;
   int64_t max_seq_length = 2048;

@@ -108,7 +108,7 @@ class Compression {
     Text text;
     {
       const auto timed = clock_.time("read text");
-      text = read_text(job_, calibrates() || assignment_.budget, context_.seed);
+      text = read_text(job_, calibrates() || assignment_.budget, context_);
     }
     release_free_memory();  // the tokenizer's tables
     check_vocabulary(text);
@@ -336,6 +336,8 @@ class Compression {
     if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds));
     release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
+    if (calibrated) context_.log(Severity::Info, "calibration: " + text.summary());
+    calibration_warnings_ = calibration_warnings(text, plan_.work().gram_flops > 0 ? widest_input() : 0);
     for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
   }
 
@@ -346,10 +348,20 @@ class Compression {
     const std::string unread = model::unread_warning(model::unread_tensors(*source_model_, reader_.tensors(), is_known));
     if (!unread.empty()) out.push_back(unread);
     out.insert(out.end(), rescalings_.warnings.begin(), rescalings_.warnings.end());
+    out.insert(out.end(), calibration_warnings_.begin(), calibration_warnings_.end());
     if (!rotated_) return out;
     const std::vector<std::string> of_readers = online()->warnings();
     out.insert(out.end(), of_readers.begin(), of_readers.end());
     return out;
+  }
+
+  // Columns of the largest Gram matrix.
+  int64_t widest_input() const {
+    int64_t widest = 0;
+    for (const model::ModuleInfo& module : model_->modules()) {
+      if (assignment_.scheme_of.contains(module.name)) widest = std::max(widest, module.columns);
+    }
+    return widest;
   }
 
   void fill_sizes(PlanInput& in) const {
@@ -399,7 +411,7 @@ class Compression {
   Json report(const Text& text) const {
     Json out = Json::object();
     out.set("swage", kVersion);
-    out.set("source", source_.name());
+    out.set("source", job_.source_id.empty() ? source_.name() : job_.source_id);
     out.set("model_type", reader_.config().get_string("model_type", ""));
     out.set("modifier", job_.chain.text());
     out.set("seed", int64_t(context_.seed));
@@ -448,6 +460,7 @@ class Compression {
   MemoryGuard memory_{job_.max_memory_bytes, context_};
   std::vector<ModuleReport> modules_;
   Json check_;
+  std::vector<std::string> calibration_warnings_;
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
@@ -85,12 +86,18 @@ double copy_rate(double limit_seconds) {
   return double(kCopyFloats) * 4 * times_a_second(limit_seconds, [&] { to.copy_(from); });
 }
 
+// Headers of a model that was not downloaded lie in such files; reading holes says nothing of a disk.
+bool is_mostly_holes(const std::filesystem::path& file) {
+  struct stat status{};
+  return stat(file.c_str(), &status) == 0 && int64_t{status.st_blocks} * 512 < status.st_size / 2;
+}
+
 std::filesystem::path largest_shard(const std::filesystem::path& folder) {
   std::filesystem::path most;
   uintmax_t bytes = 0;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().extension() != ".safetensors" || !entry.is_regular_file(error) || entry.file_size(error) <= bytes) continue;
+    if (entry.path().extension() != ".safetensors" || !entry.is_regular_file(error) || entry.file_size(error) <= bytes || is_mostly_holes(entry.path())) continue;
     most = entry.path();
     bytes = entry.file_size(error);
   }

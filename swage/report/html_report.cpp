@@ -93,6 +93,19 @@ std::string bars(const std::vector<std::pair<std::string, double>>& values, cons
 
 std::string card(const std::string& value, const std::string& what) { return "<div class=\"card\"><b>" + escaped(value) + "</b><span>" + escaped(what) + "</span></div>"; }
 
+// "512 of 512 rows", "calibration: 2048 tokens each, 120 documents of calibration.jsonl (sha256 0123456789ab)"
+std::string calibration_card(const Json& calibration) {
+  if (calibration.find("rows") == nullptr) return "";
+  const int64_t rows = calibration.get_int("rows", 0);
+  std::string what = cat("calibration: ", calibration.get_int("tokens_per_row", 0), " tokens each, ", calibration.get_int("documents_used", 0), " documents");
+  if (const Json* data = calibration.find("data")) {
+    what += " of " + data->get_string("name", "");
+    const Json* files = data->find("files");
+    if (files != nullptr && !files->as_array().empty()) what += " (sha256 " + files->as_array()[0].get_string("sha256", "").substr(0, 12) + ")";
+  }
+  return card(cat(rows, " of ", calibration.get_int("rows_wanted", rows), " rows"), what);
+}
+
 std::string cards(const Json& report) {
   std::string out = "<div class=\"cards\">";
   if (const Json* plan = report.find("plan")) {
@@ -104,6 +117,7 @@ std::string cards(const Json& report) {
     const double before = check->get_double("source_perplexity", 0), after = check->get_double("output_perplexity", 0);
     if (before > 0 && after > 0) out += card(format("%.3f", after), format("perplexity on %d windows, before: %.3f", int(check->get_int("windows", 0)), before));
   }
+  if (const Json* calibration = report.find("calibration")) out += calibration_card(*calibration);
   if (report.find("seconds") != nullptr) out += card(time_text(report.get_double("seconds", 0)), format("time on %d threads", int(report.get_int("threads", 0))));
   if (report.find("peak_rss_bytes") != nullptr) out += card(size_text(report.get_double("peak_rss_bytes", 0)), "peak memory");
   return out + "</div>";
