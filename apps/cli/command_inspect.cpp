@@ -48,15 +48,14 @@ std::string transforms_text(const Json& transforms) {
 }
 
 int run(const Request& request, const Common& common) {
+  const bool local = std::filesystem::exists(request.model);
+  const ModelHeaders headers = local ? ModelHeaders{request.model, nullptr} : library().model_headers(request.model, hub_settings(), make_context(common));
+  end_progress();
   if (request.program) {
-    const Json program = library().program_of(std::filesystem::exists(request.model) ? request.model : library().resolve_model(request.model, hub_settings()));
+    const Json program = library().program_of(headers.folder);
     std::fputs((common.json ? program.dump(2) + "\n" : program.get_string("text", "")).c_str(), stdout);
     return 0;
   }
-  const bool local = std::filesystem::exists(request.model);
-  const Context context = make_context(common);
-  const ModelHeaders headers = local ? ModelHeaders{request.model, nullptr} : library().model_headers(request.model, hub_settings(), context);
-  end_progress();
   Json result = inspect(headers.folder);
   result.set("model", request.model);
   if (common.json) {

@@ -42,7 +42,7 @@ Json save_logits(const LogitsOptions& options, const Context& context) {
   return api::guard(context, [&] {
     const auto start = std::chrono::steady_clock::now();
     const at::Tensor ids_NT = read_ids(options.token_ids);
-    const checkpoint::Reader reader(resolve_model(options.model, options.hub));
+    const checkpoint::Reader reader(resolve_model(options.model, options.hub, context));
     const format::CheckpointWeights weights(reader, ops::to_torch(context.device));
     const auto model = model::make_model(reader.config(), weights, ops::to_torch(context.device));
     const int64_t batch = ids_NT.size(0), positions = ids_NT.size(1), vocabulary = model->vocabulary_size();

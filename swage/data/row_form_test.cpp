@@ -72,6 +72,14 @@ TEST(RowForm, CorruptRowsAreNamed) {
   EXPECT_THAT(refused(R"({"conversations":"x"})", "perfectblend"), HasSubstr("\"conversations\" must be a list of messages"));
 }
 
+TEST(RowForm, DamagedGzipIsCorrupt) {
+  const Tokenizer tokenizer(test_data() / "tiny_bpe");
+  const TemporaryFolder folder;
+  const Error error = error_of([&] { read_documents(folder.write("d.jsonl.gz", "\x1f\x8b\x08 not gzip at all"), tokenizer); });
+  EXPECT_EQ(error.kind(), ErrorKind::CorruptData);
+  EXPECT_THAT(error.what(), HasSubstr("d.jsonl.gz: not a readable gzip file: "));
+}
+
 TEST(DataSpec, NamesHaveConfigurationsSplitsAndSlices) {
   const DataSpec whole = parse_data_spec("org/set@v2:en:train[10%:-5]");
   EXPECT_EQ(whole.id + "|" + whole.revision + "|" + whole.config + "|" + whole.split, "org/set|v2|en|train");

@@ -284,6 +284,8 @@ class Refusals(Hub):
         self.publish()
         good = {"Location": "http://127.0.0.1:9/x", "X-Linked-Etag": '"../../x"', "X-Linked-Size": "5"}
         for fault, part in ((dict(pattern="/api/models/", status=200), "the hub's answer"),
+                            (dict(pattern="/api/models/", status=200, body={"siblings": []}), "the hub names no commit"),
+                            (dict(pattern="/api/models/", status=200, body={"sha": "ab"}), "the hub lists no files"),
                             (dict(pattern="/resolve/.*model.safetensors", status=302, headers=good), "no etag that can name it"),
                             (dict(pattern="/resolve/.*model.safetensors", status=302, headers={**good, "X-Linked-Size": "-1"}), "does not tell the file's size"),
                             (dict(pattern="/resolve/.*model.safetensors", status=302, headers={**good, "X-Repo-Commit": "f" * 40, "X-Linked-Etag": '"ab"'}), "another commit"),
