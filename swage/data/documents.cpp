@@ -63,7 +63,7 @@ std::string DocumentBuilder::formatted(const RowContent& content, const Json& ro
 
 void DocumentBuilder::add(const Json& row, size_t number) {
   const int64_t index = rows_seen_++;
-  if (index < options_.first_row || full()) return;
+  if (index < options_.first_row || (options_.last_row >= 0 && index >= options_.last_row) || has_enough()) return;
   const std::string at = where(number);
   const RowContent content = read_row(*form_, row, at, tokenizer_.has_chat_template());
   SWAGE_CHECK(documents_.texts.empty() || chat_ == content.is_chat, CorruptData, at, ": \"", form_->columns[0], "\" is ",
@@ -76,8 +76,10 @@ void DocumentBuilder::add(const Json& row, size_t number) {
 }
 
 bool DocumentBuilder::full() const {
-  return (options_.last_row >= 0 && rows_seen_ > options_.last_row) || (options_.enough_bytes > 0 && bytes_ >= options_.enough_bytes);
+  return (options_.last_row >= 0 && rows_seen_ >= options_.last_row) || has_enough();
 }
+
+bool DocumentBuilder::has_enough() const { return options_.enough_bytes > 0 && bytes_ >= options_.enough_bytes; }
 
 void DocumentBuilder::add_text(std::string text) {
   documents_.form = "text";

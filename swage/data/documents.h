@@ -41,6 +41,7 @@ class DocumentBuilder {
   std::string where(size_t row) const;
 
  private:
+  bool has_enough() const;
   std::string formatted(const RowContent& content, const Json& row, const std::string& where);
 
   std::string source_, row_word_;

@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 #include "swage/base/json.h"
 #include "swage/base/utf8.h"
 #include "swage/data/hub/headers.h"
 #include "swage/data/hub/remote.h"
-#include "swage/io/file_descriptor.h"
 
 namespace swage::data {
 
@@ -29,7 +29,7 @@ bool present(const fs::path& path) {
 // Shard names of an index file, each a plain name in the same folder.
 std::set<std::string> shards_of(const fs::path& index) {
   std::set<std::string> shards;
-  const Json json = parse_json(io::read_file(index), index.string());
+  const Json json = read_json_file(index);
   const Json& weight_map = json.at("weight_map");
   SWAGE_CHECK(weight_map.is_object(), CorruptData, index.string(), ": weight_map is not an object");
   for (const auto& [tensor, shard] : weight_map.as_object()) {
@@ -119,6 +119,17 @@ std::string trimmed(std::string text) {
   return text;
 }
 
+// Empty if there is no such file, as with most people, or if it cannot be read: who needs a token is told so then.
+std::string token_of(const fs::path& file) {
+  constexpr uint64_t kMostBytes = 64 << 10;
+  try {
+    const std::string text = read_regular_file(file, kMostBytes);
+    return trimmed(text.substr(0, text.find('\n')));
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 // A name that is no path of this machine: which repository it means, and what of it is in the cache.
 struct Lookup {
   HubRepo repo;
@@ -181,7 +192,7 @@ HubOptions hub_options(const std::function<std::optional<std::string>(const std:
   options.token = trimmed(get({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}));
   fs::path token_file = path_of({"HF_TOKEN_PATH"});
   if (token_file.empty() && !home.empty()) token_file = home / "token";
-  if (options.token.empty() && !token_file.empty() && present(token_file)) options.token = trimmed(io::read_file(token_file, 65536));
+  if (options.token.empty() && !token_file.empty()) options.token = token_of(token_file);
   const std::string offline = lower(get({"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}));
   options.offline = offline == "1" || offline == "true" || offline == "on" || offline == "yes";
   const std::string timeout = get({"HF_HUB_DOWNLOAD_TIMEOUT"});

@@ -69,13 +69,13 @@ class HubServer:
         self.tokens, self.part_bytes = set(tokens), part_bytes  # part_bytes: uploads beyond it go in parts
         self.blobs, self.parts, self.uploads, self.lock = {}, {}, [], threading.RLock()
         self.ranges = True
-        self.front = self._serve(Front)
-        self.store = self._serve(Store)
+        self.front = self._serve(Front, "127.0.0.1")
+        self.store = self._serve(Store, "127.0.0.2")  # another host, not another port alone
         self.endpoint = f"http://127.0.0.1:{self.front.server_port}"
-        self.elsewhere = f"http://127.0.0.1:{self.store.server_port}"
+        self.elsewhere = f"http://127.0.0.2:{self.store.server_port}"
 
-    def _serve(self, handler):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    def _serve(self, handler, address):
+        server = http.server.ThreadingHTTPServer((address, 0), handler)
         server.daemon_threads, server.hub = True, self
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return server
@@ -293,7 +293,8 @@ class Front(Handler):
                 entry["lfs"] = {"sha256": sha256(data), "size": len(data), "pointerSize": 134}
             entries.append((file, entry))
         if verb == "tree":
-            return self.answer(200, [{"type": "file", "path": file, "oid": e["blobId"], **e} for file, e in entries])
+            return self.answer(200, [{"type": "file", "path": file, "oid": e["blobId"], "size": e["size"],
+                                      **({"lfs": {**e["lfs"], "oid": e["lfs"]["sha256"]}} if "lfs" in e else {})} for file, e in entries])
         details = entries if self.query.get("blobs") else [(file, {}) for file, _ in entries]
         return self.answer(200, {"id": name, "sha": commit, "private": repository.private, "gated": repository.gated,
                                  "siblings": [{"rfilename": file, **e} for file, e in details]})
@@ -344,7 +345,7 @@ class Front(Handler):
             return self.refuse(409, "", "You already created this model repo")
         if name.startswith("forbidden/"):
             return self.refuse(403, "", "You don't have the rights to create a model under the namespace \"forbidden\"")
-        self.hub.add(name, {".gitattributes": b""}, kind=kind, private=bool(asked.get("private")))
+        self.hub.add(name, {".gitattributes": b""}, kind=kind, private=bool(asked.get("private")) or asked.get("visibility") == "private")
         return self.answer(200, {"url": f"{self.hub.endpoint}/{name}", "name": name})
 
     def branch(self, repository, kind, name, branch):

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 #include "swage/base/utf8.h"
 #include "swage/io/atomic_file.h"
 
@@ -86,7 +87,7 @@ std::string HubCache::commit() const {
   std::error_code ignored;
   const fs::path ref = folder_ / "refs" / revision_;
   if (!fs::is_regular_file(ref, ignored)) return "";
-  std::string text = io::read_file(ref, 4096);
+  std::string text = read_regular_file(ref, 4096);
   while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.pop_back();
   return is_safe_name(text) ? text : "";
 }

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 #include "swage/io/atomic_file.h"
-#include "swage/io/file_descriptor.h"
 
 namespace swage::data {
 
@@ -12,6 +12,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr uint64_t kMaxCardBytes = uint64_t{16} << 20;
 constexpr char kConverted[] = "refs/convert/parquet", kCard[] = "README.md";
 
 // Where the list of a commit's files is kept: huggingface_hub keeps none, and its snapshots hold only what was fetched.
@@ -66,7 +67,7 @@ DatasetFiles::Listing DatasetFiles::list(const HubRepo& repo) {
   const std::string commit = cache.commit();
   std::error_code ignored;
   const fs::path kept = listing_path(cache, commit);
-  if (!commit.empty() && fs::exists(kept, ignored)) return {commit, from_json(parse_json(io::read_file(kept), kept.string()))};
+  if (!commit.empty() && fs::exists(kept, ignored)) return {commit, from_json(read_json_file(kept))};
   return list_remote(repo);
 }
 
@@ -78,7 +79,7 @@ fs::path DatasetFiles::fetch_file(const HubRepo& repo, const std::string& commit
 
 std::string DatasetFiles::card(const HubRepo& repo, const Listing& listing) {
   for (const RemoteFile& file : listing.files) {
-    if (file.name == kCard) return io::read_file(fetch_file(repo, listing.commit, file));
+    if (file.name == kCard) return read_regular_file(fetch_file(repo, listing.commit, file), kMaxCardBytes);
   }
   return "";
 }
