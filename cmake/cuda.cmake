@@ -30,6 +30,7 @@ foreach(source ${SWAGE_CUDA_SOURCES})
 endforeach()
 set(SWAGE_CUDA_PLUGIN ${CMAKE_BINARY_DIR}/libswage_cuda.so)
 # libcudart.so.13 is in the process already: libtorch_cpu needs it.
-add_custom_command(OUTPUT ${SWAGE_CUDA_PLUGIN} COMMAND ${SWAGE_CUDA_TOOLKIT}/bin/nvcc -shared --cudart=shared -o ${SWAGE_CUDA_PLUGIN} ${SWAGE_CUDA_OBJECTS}
+add_custom_command(OUTPUT ${SWAGE_CUDA_PLUGIN} COMMAND ${CMAKE_CXX_COMPILER} -shared -Wl,-z,defs -o ${SWAGE_CUDA_PLUGIN}
+  ${SWAGE_CUDA_OBJECTS} ${SWAGE_CUDART_DIR}/libcudart.so.13
   DEPENDS ${SWAGE_CUDA_OBJECTS} COMMENT "GPU kernels: libswage_cuda.so" VERBATIM)
 add_custom_target(swage_cuda ALL DEPENDS ${SWAGE_CUDA_PLUGIN})
