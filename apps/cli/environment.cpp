@@ -52,6 +52,13 @@ HubSettings hub_settings() {
   return settings;
 }
 
+void add_gpu_settings(Device& device) {
+  device.torch_folder = variable("SWAGE_TORCH");
+  const std::string products = variable("SWAGE_GPU_PRODUCTS");
+  SWAGE_CHECK(products.empty() || products == "bf16" || products == "f32", InvalidArgument, "SWAGE_GPU_PRODUCTS=", products, ": expected bf16 or f32");
+  device.f32_products = products == "f32";
+}
+
 const std::atomic<bool>& catch_interrupts() {
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);

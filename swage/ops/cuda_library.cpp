@@ -7,8 +7,8 @@
 
 #include <array>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
+#include <utility>
 
 #include "swage/base/error.h"
 
@@ -106,13 +106,13 @@ CudaLibrary find_gpus() {
   return out;
 }
 
-std::vector<fs::path> folders_of_cuda_half() {
+std::vector<fs::path> folders_of_cuda_half(const std::string& torch_folder) {
   std::vector<fs::path> out;
   const auto add = [&out](const fs::path& folder) {
     std::error_code error;
     if (!folder.empty() && fs::exists(folder / "libtorch_cuda.so", error)) out.push_back(folder);
   };
-  if (const char* given = std::getenv("SWAGE_TORCH")) add(given);
+  add(torch_folder);
   add(folder_of(reinterpret_cast<const void*>(&at::detail::getCUDAHooks)));
   if (out.empty()) add(folder_of_python_torch());
   return out;
@@ -151,12 +151,12 @@ const kernels::DeviceKernels* open_plugin(const fs::path& file, std::string& ref
   return table;
 }
 
-const CudaLibrary& cuda_library() {
-  static const CudaLibrary library = [] {
+const CudaLibrary& cuda_library(const std::string& torch_folder) {
+  static const CudaLibrary library = [&torch_folder] {
     CudaLibrary out = find_gpus();
     const int found = std::exchange(out.gpus, 0);
     if (found == 0) return out;
-    out.refusal = open_cuda_half(folders_of_cuda_half());
+    out.refusal = open_cuda_half(folders_of_cuda_half(torch_folder));
     if (!out.refusal.empty()) return out;
     const fs::path beside = folder_of(reinterpret_cast<const void*>(&cuda_library));
     out.kernels = open_plugin(beside / "libswage_cuda.so", out.refusal);

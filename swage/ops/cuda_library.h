@@ -20,12 +20,12 @@ struct CudaLibrary {
 // it finds no GPU, or they are too old (compute capability below 8.0).
 CudaLibrary find_gpus();
 
-// Opens both, once; later calls give the same. Folders that are looked through for the CUDA half, in order: SWAGE_TORCH, the one of the libtorch that
+// Opens both, once; later calls give the same. Folders that are looked through for the CUDA half, in order: `torch_folder`, the one of the libtorch that
 // runs, that of the environment's python3 if its torch is of the same version.
-const CudaLibrary& cuda_library();
+const CudaLibrary& cuda_library(const std::string& torch_folder = {});
 
 // The parts of that, for tests.
-std::vector<std::filesystem::path> folders_of_cuda_half();
+std::vector<std::filesystem::path> folders_of_cuda_half(const std::string& torch_folder);
 // Empty, or why the CUDA half does not load from any of `folders`.
 std::string open_cuda_half(const std::vector<std::filesystem::path>& folders);
 // Null with `refusal` filled in if the plugin beside this library is missing or of another build.

@@ -3,17 +3,24 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/DeviceGuard.h>
 
-#include <cstdlib>
-#include <string_view>
+#include <atomic>
 
 #include "swage/base/error.h"
+#include "swage/kernels/cuda/device_kernels.h"
 #include "swage/ops/cuda_library.h"
 
 namespace swage::ops {
 
+namespace {
+
+std::atomic<bool> f32_products = false;  // of the process, as the library that computes there is
+
+}  // namespace
+
 at::Device to_torch(Device device) {
   if (device.kind == Device::Kind::Cpu) return at::kCPU;
-  const CudaLibrary& library = cuda_library();
+  const CudaLibrary& library = cuda_library(device.torch_folder);
+  f32_products = device.f32_products;
   if (device.kind == Device::Kind::Auto) return library.gpus > 0 ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   SWAGE_CHECK(library.gpus > 0, Unsupported, "device ", to_string(device), ": ", library.refusal);
   SWAGE_CHECK(device.index < library.gpus, Unsupported, "device ", to_string(device), ": there are ", library.gpus, " GPUs here");
@@ -21,11 +28,7 @@ at::Device to_torch(Device device) {
 }
 
 at::ScalarType product_type(at::Device device) {
-  static const bool f32 = [] {
-    const char* wanted = std::getenv("SWAGE_GPU_PRODUCTS");
-    return wanted != nullptr && std::string_view(wanted) == "f32";
-  }();
-  return device.is_cpu() || f32 ? at::kFloat : at::kBFloat16;
+  return device.is_cpu() || f32_products ? at::kFloat : at::kBFloat16;
 }
 
 std::string describe(at::Device device) {

@@ -6,7 +6,10 @@
 #include <string>
 
 #include "swage/base/context.h"
-#include "swage/kernels/cuda/device_kernels.h"
+
+namespace swage::kernels {
+struct DeviceKernels;
+}
 
 namespace swage::ops {
 
@@ -14,8 +17,8 @@ namespace swage::ops {
 // Error(Unsupported) for a GPU that cannot be used, saying why and what to do.
 at::Device to_torch(Device device);
 
-// What the matrix products of a model are made in: f32 on the CPU; on a GPU bf16 with f32 sums, or f32 where the environment's SWAGE_GPU_PRODUCTS is
-// "f32": an eighth of the speed, for comparisons.
+// What the matrix products of a model are made in: f32 on the CPU; on a GPU bf16 with f32 sums, or f32 if the device that
+// to_torch() was given last says so.
 at::ScalarType product_type(at::Device device);
 
 // "NVIDIA H100 80GB HBM3, compute capability 9.0, driver for CUDA 13.0"; "cpu".

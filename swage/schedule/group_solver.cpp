@@ -36,6 +36,17 @@ void put_into(Linear& linear, const format::QuantizedWeight& weight) {
   if (!linear.integer_weight) linear.weight_OI = format::dequantize(weight).to(device);
 }
 
+namespace {
+
+// What is written, checked and kept for the end of a block lies on the host.
+void to_host(format::QuantizedWeight& weight) {
+  for (at::Tensor* tensor : {&weight.codes_OI, &weight.scale_OG, &weight.zero_point_OG, &weight.g_idx_I, &weight.global_scale}) {
+    if (tensor->defined()) *tensor = tensor->cpu();
+  }
+}
+
+}  // namespace
+
 void GroupSolver::solve(const std::vector<Linear*>& group, int expert) {
   if (!run_.sparsity.of_module.empty()) prune(group, expert);
   std::vector<std::vector<Linear*>> parts;  // that one modifier solves at once, for inputs that are quantized alike
@@ -140,6 +151,7 @@ void GroupSolver::put(Linear& linear, modifiers::SolvedLinear solved, int64_t to
     pruned_.erase(found);
   }
   put_into(linear, solved.weight);
+  to_host(solved.weight);
   if (run_.rescalings.follow_linears) pending_.push_back({linear.name, std::move(solved), tokens});
   else finish_module(run_, linear.name, solved, tokens);
 }
