@@ -345,7 +345,7 @@ class Compression {
     context_.log(Severity::Info, plan_.summary());
     placement.check(plan_, in);
     if (job_.device_map != DeviceMap::None) context_.log(Severity::Info, placement.text(plan_, in.on_device));
-    if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds));
+    if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds, device_));
     release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
     for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);

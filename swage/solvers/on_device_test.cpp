@@ -46,7 +46,9 @@ TEST_P(OnDeviceSolver, ScalesAreThoseOfTheCpu) {
     const ScaleSearch search{.norm = norm, .importance_I = weighed ? importance_I : at::Tensor()};
     const Grid expected = find_grid(w_OI, spec, search), got = solver().find_grid(w_OI.to(device()), spec, search);
     EXPECT_GE(share_equal(got.scale_OG, expected.scale_OG), 0.99) << spec.group_size;
-    if (!spec.symmetric) EXPECT_GE(share_equal(got.zero_point_OG, expected.zero_point_OG), 0.99);
+    if (!spec.symmetric) {
+      EXPECT_GE(share_equal(got.zero_point_OG, expected.zero_point_OG), 0.99);
+    }
   }
 }
 
@@ -68,7 +70,9 @@ TEST_P(OnDeviceSolver, FactorIsThatOfTheCpu) {
     EXPECT_LT((got.m_II.cpu() - expected.m_II).abs().max().item<double>(), 1e-6);
     EXPECT_LT(((got.d_I.cpu() - expected.d_I) / expected.d_I).abs().max().item<double>(), 1e-6);
     EXPECT_TRUE(got.dead_I.cpu().equal(expected.dead_I));
-    if (order == ActOrder::Static) EXPECT_TRUE(got.permutation_I.cpu().equal(expected.permutation_I));
+    if (order == ActOrder::Static) {
+      EXPECT_TRUE(got.permutation_I.cpu().equal(expected.permutation_I));
+    }
     EXPECT_NEAR(got.dampening_added, expected.dampening_added, 1e-12 * expected.dampening_added);
   }
 }
