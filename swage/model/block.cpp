@@ -28,6 +28,12 @@ at::Tensor multiply_on_device(const Linear& linear, const at::Tensor& x_TI) {
   return ops::product(quantized_input(linear, x_TI).to(weight_OI.scalar_type()), weight_OI.t());
 }
 
+// out += x W^T there, in one pass over it.
+void add_on_device(const Linear& linear, const at::Tensor& x_TI, at::Tensor& out_TO) {
+  const at::Tensor& weight_OI = linear.narrow.of(linear.weight_OI);
+  ops::add_product(quantized_input(linear, x_TI).to(weight_OI.scalar_type()), weight_OI.t(), out_TO);
+}
+
 void multiply(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared, at::Tensor& out_TO, bool add) {
   const ops::IntegerLinear& weight = *linear.integer_weight;
   std::optional<ops::IntegerInput> own;
@@ -63,7 +69,7 @@ void Linear::add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const {
   if (integer_weight) {
     multiply(*this, seen_TI, nullptr, out_TO, true);
   } else if (!x_TI.is_cpu()) {
-    out_TO.add_(multiply_on_device(*this, seen_TI));
+    add_on_device(*this, seen_TI, out_TO);
   } else {
     out_TO.addmm_(quantized_input(*this, seen_TI), weight_OI.t());
   }

@@ -28,7 +28,7 @@ const CudaLibrary& cuda_library(const std::string& torch_folder = {});
 std::vector<std::filesystem::path> folders_of_cuda_half(const std::string& torch_folder);
 // Empty, or why the CUDA half does not load from any of `folders`.
 std::string open_cuda_half(const std::vector<std::filesystem::path>& folders);
-// Null with `refusal` filled in if the plugin beside this library is missing or of another build.
+// Null with `refusal` filled in if the plugin is missing or of another build.
 const kernels::DeviceKernels* open_plugin(const std::filesystem::path& file, std::string& refusal);
 
 }  // namespace swage::ops

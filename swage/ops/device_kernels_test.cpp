@@ -106,6 +106,9 @@ TEST_P(DeviceKernels, ProductsOfNarrowMatricesAreSummedInF32) {
   const at::Tensor out = product(a.to(device()), b.to(device()).t());
   EXPECT_EQ(out.scalar_type(), at::kFloat);
   EXPECT_LT(relative_error(out, at::mm(a.to(at::kDouble), b.to(at::kDouble).t())), 1e-6);
+  at::Tensor sum = out.clone();
+  add_product(a.to(device()), b.to(device()).t(), sum);
+  EXPECT_LT(relative_error(sum, at::mm(a.to(at::kDouble), b.to(at::kDouble).t()).mul(2)), 1e-6);
 }
 
 TEST(DeviceData, PointersOfAnotherDeviceOrTypeAreRefused) {

@@ -1,5 +1,6 @@
 #include "swage/ops/products.h"
 
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
 #include "swage/ops/device.h"
@@ -9,6 +10,12 @@ namespace swage::ops {
 at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
   if (a.scalar_type() == at::kFloat) return at::mm(a, b);
   return a.is_cpu() ? at::mm(a.to(at::kFloat), b.to(at::kFloat)) : at::mm(a, b, at::kFloat);
+}
+
+void add_product(const at::Tensor& a, const at::Tensor& b, at::Tensor& sum) {
+  if (a.scalar_type() == at::kFloat) sum.addmm_(a, b);
+  else if (a.is_cpu()) sum.add_(product(a, b));
+  else at::addmm_out(sum, sum, a, b, at::kFloat);
 }
 
 const at::Tensor& Narrow::of(const at::Tensor& weight_OI) {

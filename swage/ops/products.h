@@ -8,6 +8,9 @@ namespace swage::ops {
 // a b in f32, for two matrices of bf16 or of f32.
 at::Tensor product(const at::Tensor& a, const at::Tensor& b);
 
+// sum += a b, sum in f32.
+void add_product(const at::Tensor& a, const at::Tensor& b, at::Tensor& sum);
+
 // A matrix in the type that products are made in, kept for as long as the matrix stays what it is.
 class Narrow {
  public:

@@ -91,7 +91,8 @@ struct Solved {
   GptqResult result;
 };
 
-// Within a block of columns sums run in the order of the plain twin; across blocks in another, which moves a value at the border between two codes.
+// Within a block of columns sums run in the order of the plain twin; across blocks in another, which moves a value at the border between two codes: one of
+// some hundred thousand. Such a code changes the later values of its row by hundredths of a step, so that with thousands of columns more of them follow.
 TEST_P(OnDeviceSolver, CodesAreThoseOfTheCpu) {
   at::manual_seed(14);
   const int64_t columns = larger(320, 2304), rows = larger(40, 300);
@@ -103,7 +104,7 @@ TEST_P(OnDeviceSolver, CodesAreThoseOfTheCpu) {
     const GptqResult expected = gptq_solve(w_OI, factor, grid);
     const GptqResult got = solver().gptq_solve(w_OI.to(device()), there(factor, device()), to_device(grid, device()), false);
     EXPECT_EQ(got.codes_OI.scalar_type(), expected.codes_OI.scalar_type());
-    EXPECT_GE(share_equal(got.codes_OI.view(at::kByte), expected.codes_OI.view(at::kByte)), 0.999);
+    EXPECT_GE(share_equal(got.codes_OI.view(at::kByte), expected.codes_OI.view(at::kByte)), GetParam() == Where::Host ? 0.999 : 0.99);
     EXPECT_NEAR(got.loss, expected.loss, 1e-3 * expected.loss);
   }
 }
