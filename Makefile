@@ -6,13 +6,13 @@
 #   make sanitize  all unit tests under AddressSanitizer and UBSan, those of threads under ThreadSanitizer
 #   make fuzz    build all fuzz targets and run each for FUZZ_SECONDS (60)
 #   make soak    disturb runs of every kind for SOAK_SECONDS (3600), compare what comes out
-#   make deps    libraries only
+#   make deps    libraries only; make deps CUDA=run also what running on a GPU needs (2 GB)
 .PHONY: build test demo bench sanitize fuzz soak deps clean
 PRESET ?= release
 BUILD := $(if $(filter dev,$(PRESET)),build-dev,build)
 
 deps:
-	@tools/deps
+	@CUDA=$(CUDA) tools/deps
 
 build: deps
 	@[ -f $(BUILD)/build.ninja ] || cmake --preset $(PRESET)

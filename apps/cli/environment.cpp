@@ -30,6 +30,13 @@ HubSettings hub_settings() {
   return settings;
 }
 
+void add_gpu_settings(Device& device) {
+  device.torch_folder = variable("SWAGE_TORCH");
+  const std::string products = variable("SWAGE_GPU_PRODUCTS");
+  SWAGE_CHECK(products.empty() || products == "bf16" || products == "f32", InvalidArgument, "SWAGE_GPU_PRODUCTS=", products, ": expected bf16 or f32");
+  device.f32_products = products == "f32";
+}
+
 const std::atomic<bool>& catch_interrupts() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     if (std::signal(signal, on_interrupt) == SIG_IGN) std::signal(signal, SIG_IGN);  // nohup and shells' background jobs mean it

@@ -8,6 +8,8 @@ namespace swage::cli {
 
 // The process's environment, for the library's look at HF_HOME and the like.
 HubSettings hub_settings();
+// SWAGE_TORCH: the folder of libtorch's CUDA half; SWAGE_GPU_PRODUCTS=f32: products on a GPU in f32. Error(InvalidArgument) for another value of that.
+void add_gpu_settings(Device& device);
 // From now on SIGINT and SIGTERM set the returned flag once; the second one ends the process.
 const std::atomic<bool>& catch_interrupts();
 bool stderr_is_terminal();

@@ -50,6 +50,7 @@ Context make_context(const Common& common) {
   logger->set_pattern("%v");
   Context context;
   context.device = parse_device(common.device);
+  add_gpu_settings(context.device);
   context.seed = common.seed;
   context.threads = common.threads;
   context.cancel = &catch_interrupts();

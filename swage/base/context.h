@@ -13,6 +13,8 @@ struct Device {
   enum class Kind { Cpu, Cuda, Auto };  // Auto: the first GPU if there is one, else the CPU
   Kind kind = Kind::Cpu;
   int index = 0;
+  std::string torch_folder = {};  // where libtorch's CUDA half may lie, looked through first; empty: nowhere special
+  bool f32_products = false;      // on a GPU products are made in f32, at an eighth of the speed, instead of bf16 with f32 sums
   bool operator==(const Device&) const = default;
 };
 

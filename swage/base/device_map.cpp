@@ -31,7 +31,9 @@ Device device_of(DeviceMap map, Device device) {
   const Device::Kind kind = map == DeviceMap::Cpu ? Device::Kind::Cpu : Device::Kind::Cuda;
   SWAGE_CHECK(device.kind == Device::Kind::Auto || device.kind == kind, InvalidArgument, "device-map ", to_string(map), " and device ", to_string(device),
               " contradict each other; give one of them");
-  return device.kind == kind ? device : Device{kind, 0};
+  Device out = device;  // with what is said of how it computes
+  if (device.kind != kind) out.kind = kind, out.index = 0;
+  return out;
 }
 
 }  // namespace swage

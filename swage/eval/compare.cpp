@@ -51,7 +51,7 @@ struct Side {
 void run_block(Side& side, int64_t b) {
   if (b + 1 < side.model.blocks()) side.weights.prefetch(side.model.tensors_of_block(b + 1));
   const std::unique_ptr<model::Block> block = side.model.load_block(b, side.weights);
-  for_each_parallel(int64_t(side.flows.size()), [&](int64_t i) { block->forward(side.flows[size_t(i)]); });
+  for_each_parallel(side.flows[0].hidden_TD.device(), int64_t(side.flows.size()), [&](int64_t i) { block->forward(side.flows[size_t(i)]); });
 }
 
 // Squares, summed over the windows at hand: of the difference between the two streams, and of the baseline's.

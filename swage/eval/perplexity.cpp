@@ -54,7 +54,7 @@ Perplexity perplexity(model::Model& model, const checkpoint::WeightSource& weigh
       context.progress(event);
     });
     std::vector<double> nll(size_t(count), 0.0);
-    for_each_parallel(count, [&](int64_t i) { nll[size_t(i)] = window_nll(model, flows[size_t(i)].hidden_TD, ids_NL[i]); });
+    for_each_parallel(flows[0].hidden_TD.device(), count, [&](int64_t i) { nll[size_t(i)] = window_nll(model, flows[size_t(i)].hidden_TD, ids_NL[i]); });
     for (const double value : nll) out.nll_sum += value;
     out.tokens += count * (ids_NL.size(1) - 1);
   }

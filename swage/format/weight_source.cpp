@@ -227,6 +227,11 @@ at::Tensor CheckpointWeights::load_dense(const std::string& name) const {
   const bool zero_point = ends_with(name, "_zero_point") && (spec->dtype == io::Dtype::I8 || spec->dtype == io::Dtype::F8E4M3);
   SWAGE_CHECK(is_float(spec->dtype) || zero_point, CorruptData, name, ": expected floats of 16 to 64 bits, found ", io::name_of(spec->dtype));
   if (spec->dtype != io::Dtype::F32) reader_.note(spec->name);
+  if (!device_.is_cpu()) {  // in the file's own type, half as much to send
+    const at::Tensor sent = checked(name, reader_.view(spec->name).to(device_).to(at::kFloat));
+    reader_.drop(spec->name);
+    return sent;
+  }
   at::Tensor values = checked(name, spec->dtype == io::Dtype::F32 ? reader_.read(spec->name) : reader_.view(spec->name).to(at::kFloat));
   reader_.drop(spec->name);
   return values.to(device_);

@@ -179,7 +179,7 @@ struct RefinePanel {
   const float* keep = nullptr;    // [count, kPanel], 64-byte aligned, or null: where it is 0 the code stays
 };
 // The refitted scale as it is stored; `scale` if that would not lower the loss.
-inline float refitted_scale(const ScaleRule& rule, float scale, float slope, float curvature) {
+SWAGE_HOST_DEVICE inline float refitted_scale(const ScaleRule& rule, float scale, float slope, float curvature) {
   if (rule.format == ScaleFormat::PowerOfTwo || !(curvature > 0)) return scale;
   const float wanted = scale + slope / curvature;
   if (!(wanted > 0)) return scale;

@@ -6,6 +6,13 @@
 #include <cmath>
 #include <cstdint>
 
+// Functions that nvcc compiles for the GPU too, so that a code is rounded by the same text everywhere.
+#ifdef __CUDACC__
+#define SWAGE_HOST_DEVICE __host__ __device__
+#else
+#define SWAGE_HOST_DEVICE
+#endif
+
 namespace swage::kernels {
 
 enum class NumberFormat { F32, BF16, F16 };
@@ -17,12 +24,12 @@ enum class CodeKind { Int, E4M3, E2M3, E2M1 };
 struct SmallFloat {
   int mantissa_bits, min_exponent, sign_shift;  // sign_shift: where bit 31 of a float goes from
 };
-constexpr SmallFloat small_float(CodeKind kind) {
+SWAGE_HOST_DEVICE constexpr SmallFloat small_float(CodeKind kind) {
   if (kind == CodeKind::E2M1) return {1, 0, 28};
   if (kind == CodeKind::E2M3) return {3, 0, 26};
   return {3, -6, 24};
 }
-constexpr float largest_of(CodeKind kind) {
+SWAGE_HOST_DEVICE constexpr float largest_of(CodeKind kind) {
   if (kind == CodeKind::E2M1) return 6.0f;
   if (kind == CodeKind::E2M3) return 7.5f;
   return kind == CodeKind::E4M3 ? 448.0f : 127.0f;
@@ -31,7 +38,7 @@ constexpr float largest_of(CodeKind kind) {
 // What a scale is rounded to: a number format; E4M3 with all scales multiplied by one global scale (NVFP4); a power of two (MX).
 enum class ScaleFormat { F32, BF16, F16, E4M3, PowerOfTwo };
 
-inline float round_to_bf16(float x) {
+SWAGE_HOST_DEVICE inline float round_to_bf16(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return x;  // NaN
   return std::bit_cast<float>((bits + 0x7FFFu + ((bits >> 16) & 1u)) & 0xFFFF0000u);
@@ -39,18 +46,18 @@ inline float round_to_bf16(float x) {
 
 // Nearest-even to a float with `mantissa_bits` stored bits, subnormal below 2^min_exponent. No saturation.
 // The spacing of the format at x is a power of two, so scaling by it is exact.
-inline float round_mantissa(float x, int mantissa_bits, int min_exponent) {
+SWAGE_HOST_DEVICE inline float round_mantissa(float x, int mantissa_bits, int min_exponent) {
   const uint32_t exponent = std::max((std::bit_cast<uint32_t>(x) >> 23) & 0xFFu, static_cast<uint32_t>(min_exponent + 127));
   const uint32_t step = exponent - static_cast<uint32_t>(mantissa_bits);
   return std::nearbyint(x * std::bit_cast<float>((254u - step) << 23)) * std::bit_cast<float>(step << 23);
 }
 
-inline float round_to_f16(float x) {
+SWAGE_HOST_DEVICE inline float round_to_f16(float x) {
   if (!(std::fabs(x) < 65520.0f)) return std::isnan(x) ? x : std::copysign(INFINITY, x);
   return round_mantissa(x, 10, -14);
 }
 
-inline float round_to(NumberFormat format, float x) {
+SWAGE_HOST_DEVICE inline float round_to(NumberFormat format, float x) {
   switch (format) {
     case NumberFormat::BF16: return round_to_bf16(x);
     case NumberFormat::F16: return round_to_f16(x);
@@ -60,14 +67,14 @@ inline float round_to(NumberFormat format, float x) {
 }
 
 // The code value nearest to x, ties to even. x must lie in the code's range.
-inline float round_to_code_value(CodeKind kind, float x) {
+SWAGE_HOST_DEVICE inline float round_to_code_value(CodeKind kind, float x) {
   if (kind == CodeKind::Int) return std::nearbyint(x);
   const SmallFloat f = small_float(kind);
   return round_mantissa(x, f.mantissa_bits, f.min_exponent);
 }
 
 // Byte of a code value; the sign of a float's zero is kept.
-inline uint8_t encode_code(CodeKind kind, float x) {
+SWAGE_HOST_DEVICE inline uint8_t encode_code(CodeKind kind, float x) {
   if (kind == CodeKind::Int) return static_cast<uint8_t>(static_cast<int8_t>(x));
   const SmallFloat f = small_float(kind);
   const uint32_t bits = std::bit_cast<uint32_t>(x), sign = (bits & 0x80000000u) >> f.sign_shift;
@@ -78,7 +85,7 @@ inline uint8_t encode_code(CodeKind kind, float x) {
 }
 
 // Value of a code byte. E4M3's two NaN bytes read as 480.
-inline float decode_code(CodeKind kind, uint8_t byte) {
+SWAGE_HOST_DEVICE inline float decode_code(CodeKind kind, uint8_t byte) {
   if (kind == CodeKind::Int) return static_cast<float>(static_cast<int8_t>(byte));
   const SmallFloat f = small_float(kind);
   const int sign_bit = 1 << (31 - f.sign_shift), magnitude = byte & (sign_bit - 1), bits = 1 << f.mantissa_bits;
@@ -89,19 +96,19 @@ inline float decode_code(CodeKind kind, uint8_t byte) {
 }
 
 // FP8 E4M3 (float8_e4m3fn): 3 mantissa bits, subnormal below 2^-6, largest 448. |x| must be at most 448.
-inline float round_to_e4m3(float x) { return round_to_code_value(CodeKind::E4M3, x); }
-inline uint8_t encode_e4m3(float x) { return encode_code(CodeKind::E4M3, x); }
+SWAGE_HOST_DEVICE inline float round_to_e4m3(float x) { return round_to_code_value(CodeKind::E4M3, x); }
+SWAGE_HOST_DEVICE inline uint8_t encode_e4m3(float x) { return encode_code(CodeKind::E4M3, x); }
 
 // Exponent byte of the power of two 2^(byte - 127) that scales a group of largest magnitude `largest` to the codes of `kind`
 // (compressed-tensors 0.15 and later): the exponent of `largest`, one more if it lies less than half a step of the code below
 // the next power of two, less the exponent of the largest code.
-inline int mx_exponent(float largest, CodeKind kind) {
+SWAGE_HOST_DEVICE inline int mx_exponent(float largest, CodeKind kind) {
   const uint32_t half_step = 1u << (kind == CodeKind::E2M3 ? 19 : 21);
   const int exponent = static_cast<int>((std::bit_cast<uint32_t>(std::fabs(largest)) + half_step) >> 23) - (kind == CodeKind::E4M3 ? 8 : 2);
   return std::clamp(exponent, 0, 254);
 }
 // 2^(byte - 127); a byte of 0 gives the subnormal 2^-127.
-inline float value_of_exponent(int byte) { return byte == 0 ? 0x1p-127f : std::bit_cast<float>(static_cast<uint32_t>(byte) << 23); }
+SWAGE_HOST_DEVICE inline float value_of_exponent(int byte) { return byte == 0 ? 0x1p-127f : std::bit_cast<float>(static_cast<uint32_t>(byte) << 23); }
 
 // How scales are stored: `raw` is the scale wanted, `largest` the magnitude that it maps to the largest code.
 struct ScaleRule {
@@ -111,7 +118,7 @@ struct ScaleRule {
   float global = 1;             // E4M3: stored scale = scale * global
 };
 // `raw` in the rule's format; not for powers of two. May be 0.
-inline float rounded_scale(const ScaleRule& rule, float raw) {
+SWAGE_HOST_DEVICE inline float rounded_scale(const ScaleRule& rule, float raw) {
   switch (rule.format) {
     case ScaleFormat::E4M3: return round_to_e4m3(std::min(raw * rule.global, 448.0f)) / rule.global;
     case ScaleFormat::BF16: return round_to_bf16(raw);
@@ -121,16 +128,16 @@ inline float rounded_scale(const ScaleRule& rule, float raw) {
   }
   return raw;
 }
-inline float stored_scale(const ScaleRule& rule, float raw, float largest) {
+SWAGE_HOST_DEVICE inline float stored_scale(const ScaleRule& rule, float raw, float largest) {
   if (rule.format == ScaleFormat::PowerOfTwo) return value_of_exponent(mx_exponent(largest, rule.codes));
   const float scale = rounded_scale(rule, raw);
   if (scale != 0.0f) return scale;
   return rule.format == ScaleFormat::E4M3 ? rule.zero_scale / rule.global : rule.zero_scale;
 }
 
-inline float widen_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+SWAGE_HOST_DEVICE inline float widen_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
-inline float widen_f16(uint16_t bits) {
+SWAGE_HOST_DEVICE inline float widen_f16(uint16_t bits) {
   const float sign = (bits & 0x8000u) ? -1.0f : 1.0f;
   const int exponent = (bits >> 10) & 31;
   const float mantissa = static_cast<float>(bits & 0x3FFu);
@@ -140,7 +147,7 @@ inline float widen_f16(uint16_t bits) {
 }
 
 // Element `i` of an array stored in `format`.
-inline float load_as_float(const void* data, NumberFormat format, int64_t i) {
+SWAGE_HOST_DEVICE inline float load_as_float(const void* data, NumberFormat format, int64_t i) {
   switch (format) {
     case NumberFormat::BF16: return widen_bf16(static_cast<const uint16_t*>(data)[i]);
     case NumberFormat::F16: return widen_f16(static_cast<const uint16_t*>(data)[i]);
@@ -149,10 +156,10 @@ inline float load_as_float(const void* data, NumberFormat format, int64_t i) {
   return static_cast<const float*>(data)[i];
 }
 
-inline int64_t bytes_of(NumberFormat format) { return format == NumberFormat::F32 ? 4 : 2; }
+SWAGE_HOST_DEVICE inline int64_t bytes_of(NumberFormat format) { return format == NumberFormat::F32 ? 4 : 2; }
 
 // Scale that maps values up to `largest` to int16: 2^-16 of it is kept. So small a block that 1 / scale would overflow is 0.
-inline float block_scale(float largest) { return largest < 1e-30f ? 0.0f : largest / 32767.0f; }
-inline int16_t block_code(float x, float inverse_scale) { return static_cast<int16_t>(std::nearbyint(x * inverse_scale)); }
+SWAGE_HOST_DEVICE inline float block_scale(float largest) { return largest < 1e-30f ? 0.0f : largest / 32767.0f; }
+SWAGE_HOST_DEVICE inline int16_t block_code(float x, float inverse_scale) { return static_cast<int16_t>(std::nearbyint(x * inverse_scale)); }
 
 }  // namespace swage::kernels

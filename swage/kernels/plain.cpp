@@ -5,13 +5,10 @@
 
 #include "swage/kernels/kernels.h"
 #include "swage/kernels/plain_sparse.h"
+#include "swage/kernels/rounding.h"
 
 namespace swage::kernels {
 namespace {
-
-float round_to_code(float t, const CodeRange& range) {
-  return round_to_code_value(range.kind, std::min(std::max(t, range.min), range.max));
-}
 
 void gram_pack(const GramPack& pack) {
   const int64_t panels = (pack.columns + kPanel - 1) / kPanel;
@@ -91,22 +88,10 @@ double error_of(const ScaleSearchPanel& p, int64_t lane, float scale, float zero
   return sum;
 }
 
-struct Candidate {
-  float scale, zero;
-};
-
-Candidate make_candidate(const ScaleSearchPanel& p, int64_t lane, float factor) {
-  const float low = p.low[lane], high = p.high[lane];
-  const float width = (p.symmetric ? std::max(-low, high) : high - low) * factor;
-  const float scale = stored_scale(p.rule, width / p.divisor, width);
-  if (p.symmetric) return {scale, 0};
-  return {scale, std::nearbyint(std::min(std::max(p.range.min - low * factor / scale, p.range.min), p.range.max))};
-}
-
 void search_lane(const ScaleSearchPanel& p, int64_t lane) {
   double best = INFINITY;
   for (int64_t i = 0; i < p.steps; ++i) {
-    const Candidate c = make_candidate(p, lane, p.factors[i]);
+    const Candidate c = scale_candidate(p.low[lane], p.high[lane], p.factors[i], p.symmetric, p.divisor, p.rule, p.range);
     const double error = error_of(p, lane, c.scale, c.zero);
     if (!(error < best) && i > 0) continue;
     best = error;
@@ -120,7 +105,7 @@ void search_lane(const ScaleSearchPanel& p, int64_t lane) {
 void search_one_group(const ScaleSearchPanel& p) {
   const double unit = std::pow(std::max({-p.low[0], p.high[0], 1e-30f}), static_cast<double>(p.norm));
   for (int64_t i = 0; i < p.steps; ++i) {
-    const Candidate c = make_candidate(p, 0, p.factors[i]);
+    const Candidate c = scale_candidate(p.low[0], p.high[0], p.factors[i], p.symmetric, p.divisor, p.rule, p.range);
     p.scale[i] = c.scale;
     p.zero[i] = c.zero;
     p.error[i] = 0;

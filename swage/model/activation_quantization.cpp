@@ -179,6 +179,7 @@ at::Tensor fake_quantize(const at::Tensor& x_TI, const ActivationQuantization& q
   const int64_t tokens = x_TI.size(0), columns = x_TI.size(1), unit = unit_columns(q.args, columns);
   SWAGE_CHECK(unit > 0 && columns % unit == 0, InvalidArgument, "activations of ", columns, " columns do not split into groups of ", unit);
   if (!x_TI.is_cpu()) {
+    if (x_TI.scalar_type() != at::kFloat) return fake_quantize(x_TI.to(at::kFloat), q);
     const bool by_token = q.args.strategy == Strategy::Token && q.args.dynamic == Dynamic::Yes && !power_of_two_scales(q.args);
     return by_token && (q.args.type == NumberType::Int || q.args.num_bits == 8) ? quantize_tokens_with_tensors(x_TI, q.args) : quantize_through_host(x_TI, q);
   }

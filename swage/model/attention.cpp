@@ -16,6 +16,7 @@
 #include <optional>
 
 #include "swage/model/row_kernels.h"
+#include "swage/ops/device.h"
 
 namespace swage::model {
 namespace {
@@ -103,6 +104,8 @@ at::Tensor attend_in_blocks(const at::Tensor& q_THE, const at::Tensor& k_GSE, co
 at::Tensor attend(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV, const AttentionForm& form) {
   const bool special = form.softcap > 0 || form.slopes_H.defined() || form.sinks_H.defined();
   if (special || (q_THE.is_cpu() && q_THE.is_contiguous())) return attend_in_blocks(q_THE, k_GSE, v_GSV, form);
+  const at::ScalarType type = ops::product_type(q_THE.device());  // flash attention knows bf16 alone: without it a matrix of scores lies in memory
+  if (q_THE.scalar_type() != type) return attend(q_THE.to(type), k_GSE.to(type), v_GSV.to(type), form);
   const int64_t queries = q_THE.size(0), keys = k_GSE.size(1), window = form.window;
   const bool all_visible = window == 0 || keys <= window;
   if (queries == 1) {

@@ -13,6 +13,7 @@
 #include "swage/graph/schedule.h"
 #include "swage/model/activation_quantization.h"
 #include "swage/ops/integer_linear.h"
+#include "swage/ops/products.h"
 #include "swage/ops/transform.h"
 
 namespace swage::model {
@@ -35,7 +36,8 @@ struct Linear {
   std::shared_ptr<const ops::Transform> input_transform = {};     // the input is multiplied with it first; null: none
   std::optional<ActivationQuantization> input_quantization = {};  // applied to the input
   std::shared_ptr<const ops::Transform> output_transform = {};    // what comes out, with the bias, is multiplied with it
-  // x [T, I] -> [T, O]
+  mutable ops::Narrow narrow = {};                                // of weight_OI, on a GPU; made by the one thread that computes there
+  // x [T, I] -> [T, O], f32. x may be of the type that products are made in, too.
   at::Tensor operator()(const at::Tensor& x_TI, SharedInput* shared = nullptr) const;
   // out [T, O] += (*this)(x), without a tensor in between.
   void add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const;

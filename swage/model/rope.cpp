@@ -7,7 +7,9 @@
 #include <cmath>
 #include <numbers>
 
+#include "swage/kernels/cuda/device_kernels.h"
 #include "swage/model/row_kernels.h"
+#include "swage/ops/device.h"
 
 namespace swage::model {
 namespace {
@@ -118,6 +120,14 @@ void rotate_(at::Tensor& x_THR, const RopeTable& table) {
   if (x_THR.is_cpu() && x_THR.scalar_type() == at::kFloat && x_THR.is_contiguous()) {
     return rows::rotate(x_THR.mutable_data_ptr<float>(), table.cos_TF.const_data_ptr<float>(), table.sin_TF.const_data_ptr<float>(), tokens, heads,
                         half);
+  }
+  if (!x_THR.is_cpu() && x_THR.scalar_type() == at::kFloat && x_THR.is_contiguous()) {
+    const at::Device device = x_THR.device();
+    const char* who = "rotate_heads";
+    return ops::run(who, ops::device_kernels().rotate_heads,
+                    kernels::RotateHeads{ops::mutable_data_on<float>(device, x_THR, who), ops::data_on<float>(device, table.cos_TF, who),
+                                         ops::data_on<float>(device, table.sin_TF, who), tokens, heads, half},
+                    device);
   }
   const at::Tensor cosine = table.cos_TF.unsqueeze(1), sine = table.sin_TF.unsqueeze(1);
   at::Tensor first = x_THR.narrow(-1, 0, half), second = x_THR.narrow(-1, half, half);

@@ -18,14 +18,16 @@ struct LinearShape {
 };
 
 struct Cost {
-  uint64_t scratch_bytes = 0;  // on the host, the most at once, results included
+  uint64_t scratch_bytes = 0;  // on the host unless `on_device`, the most at once, results included
   double flops = 0;            // of products and factorizations, in the units of f32: f64 counts twice
   double passes = 0;           // over f32 weights, outside of products: each weight once is its rows times columns
+  bool on_device = false;      // the scratch is on the GPU: the modifier computes there
   uint64_t small_bytes = 0;    // of the scratch, in blocks that are small enough for the allocator to keep them, see kKeptBelow
 
   Cost& operator+=(const Cost& other) {
     scratch_bytes = scratch_bytes > other.scratch_bytes ? scratch_bytes : other.scratch_bytes;
     small_bytes = small_bytes > other.small_bytes ? small_bytes : other.small_bytes;
+    on_device = on_device || other.on_device;
     flops += other.flops;
     passes += other.passes;
     return *this;
@@ -36,6 +38,7 @@ struct Cost {
 struct CostSetting {
   bool calibrated = false;  // with statistics of the input
   int threads = 1;          // that the call may use
+  bool on_device = false;   // weights and statistics lie on a GPU
 };
 
 // Weights of all linears, of the largest, and columns of the first: they read one input.

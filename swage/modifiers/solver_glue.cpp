@@ -18,6 +18,7 @@
 #include "swage/base/error.h"
 #include "swage/observers/grid_of.h"
 #include "swage/ops/parallel_tasks.h"
+#include "swage/solvers/on_device.h"
 
 namespace swage::modifiers {
 
@@ -85,6 +86,10 @@ format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Gri
   return out;
 }
 
+bool fits_device(const LinearTask& task) {
+  return !task.weight_OI.is_cpu() && solvers::fits_device(grid_spec(*task.scheme->weights, task.stored_dtype), task.weight_OI.size(1));
+}
+
 at::Tensor global_scale_of(std::span<const LinearTask> tasks) {
   std::vector<at::Tensor> weights;
   for (const LinearTask& task : tasks) {
@@ -95,11 +100,12 @@ at::Tensor global_scale_of(std::span<const LinearTask> tasks) {
 }
 
 SolvedLinear round_to_nearest(const LinearTask& task, const solvers::Grid& grid) {
-  const at::Tensor codes_OI = solvers::quantize_to_grid(task.weight_OI, grid);
+  const at::Tensor weight_OI = task.weight_OI.to(at::kCPU);  // where the kernels of rounding are
+  const at::Tensor codes_OI = solvers::quantize_to_grid(weight_OI, grid);
   SolvedLinear out;
   out.weight = to_stored(codes_OI, grid);
   if (!task.measure_error) return out;
-  const solvers::SquaredError error = solvers::squared_error(task.weight_OI, codes_OI, grid);
+  const solvers::SquaredError error = solvers::squared_error(weight_OI, codes_OI, grid);
   report_error(error.difference, error.whole, 1, out);
   return out;
 }

@@ -10,6 +10,8 @@ namespace swage::modifiers {
 // The grid of a weight's scheme for a weight whose scales are stored as `stored_dtype`.
 // Error(Unsupported) for number types and strategies no solver has.
 solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType stored_dtype);
+// Whether the solvers for GPUs (solvers/on_device.h) take the task: its weight lies on one and its grid is one of theirs.
+bool fits_device(const LinearTask& task);
 // The global scale of linears that are solved together and fused by engines, for those of `tasks` whose scheme has one;
 // undefined if none has.
 at::Tensor global_scale_of(std::span<const LinearTask> tasks);

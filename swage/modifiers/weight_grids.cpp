@@ -4,6 +4,8 @@
 
 #include "swage/base/error.h"
 #include "swage/modifiers/solver_glue.h"
+#include "swage/ops/device.h"
+#include "swage/solvers/on_device.h"
 
 namespace swage::modifiers {
 namespace {
@@ -121,6 +123,10 @@ solvers::Grid WeightGrids::grid(size_t index, const at::Tensor& g_idx_I) const {
   const LinearTask& task = tasks_[index];
   const solvers::GridSpec spec = grid_spec(*task.scheme->weights, task.stored_dtype);
   const at::Tensor global_scale = spec.scale_dtype == at::kFloat8_e4m3fn ? global_scale_ : at::Tensor();
+  const bool searched = observers_[index] == nullptr && searches_[index].kind == solvers::ScaleSearch::Kind::PNorm;
+  if (searched && !g_idx_I.defined() && !global_scale.defined() && fits_device(task)) {
+    return solvers::DeviceSolver(ops::device_kernels()).find_grid(task.weight_OI, spec, searches_[index]);
+  }
   if (observers_[index] == nullptr) return solvers::find_grid(task.weight_OI.to(at::kCPU), spec, searches_[index], g_idx_I, global_scale);
   SWAGE_CHECK(!g_idx_I.defined(), Unsupported, task.name, ": observer ", *task.scheme->weights->observer, " with actorder group");
   const observers::QuantizationParameters found = observers_[index]->scale_and_zero_point(task.stored_dtype, global_scale);

@@ -3,13 +3,17 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+namespace swage::kernels {
+struct DeviceKernels;
+}
+
 namespace swage::ops {
 
 // gram_II (f64 [I, I], contiguous) += x^T x for x_TI (f32 [T, I], contiguous). Only the upper triangle (row <= column)
 // is updated; call gram_finish() once at the end. Products are summed in f32 over short runs of tokens and in f64
 // across them. The result does not depend on the number of threads. Half the flops of a full product.
-// A call with many tokens is the faster one: the sums stay in cache over them. Both tensors on one device; on a device
-// other than the CPU this is gram_add_reference(). Error(InvalidArgument) on wrong types or shapes.
+// A call with many tokens is the faster one: the sums stay in cache over them. Both tensors on one device. On a GPU x may be bf16, products are made in
+// ops::product_type() and summed in f32 over up to 16384 tokens: bf16 inputs lose nothing, others are rounded to bf16 first. Error(InvalidArgument) on wrong types or shapes.
 void gram_add(const at::Tensor& x_TI, at::Tensor& gram_II);
 // The same for tokens that lie in several tensors, as if they were one.
 void gram_add(at::ArrayRef<at::Tensor> parts_TI, at::Tensor& gram_II);
@@ -20,6 +24,9 @@ void gram_add_rows(const at::Tensor& x_TI, const at::Tensor& rows_R, at::Tensor&
 void cross_add(const at::Tensor& a_TM, const at::Tensor& b_TN, at::Tensor& sum_MN);
 // Plain twin of gram_add(): full products of token runs by matrix multiplication (both triangles are updated).
 void gram_add_reference(const at::Tensor& x_TI, at::Tensor& gram_II);
+// The sum's form on a GPU: gram_II += x^T x for x_TI in bf16 or f32, whose products over all of x are summed in f32, panel by panel right of the diagonal,
+// by libtorch; `kernels` adds them to the f64 sums.
+void gram_add_panels(const at::Tensor& x_TI, at::Tensor& gram_II, const kernels::DeviceKernels& kernels);
 // Mirrors the upper triangle to the lower one.
 void gram_finish(at::Tensor& gram_II);
 
@@ -35,6 +42,7 @@ class GramSum {
   void finish() { flush(); }
 
  private:
+  void add_on_device(const at::Tensor& x_TI);
   void flush();
 
   at::Tensor& gram_II_;

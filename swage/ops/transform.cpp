@@ -67,6 +67,7 @@ Transform Transform::transposed() const {
 }
 
 at::Tensor Transform::columns(const at::Tensor& x) const {
+  if (!x.is_cpu() && x.scalar_type() != at::kFloat) return columns(x.to(at::kFloat));
   SWAGE_CHECK(x.dim() > 0 && x.size(-1) % size_ == 0 && x.scalar_type() == at::kFloat, InvalidArgument, "transform: ", x.sizes().back(),
               " columns are not runs of ", size_);
   const at::Tensor in_RN = x.cpu().contiguous().view({-1, size_});

@@ -105,6 +105,18 @@ class Compression {
   }
 
   Json run() {
+    if (device_.is_cpu()) return run_all();
+    clock_.settle_by([this] { settle(); });
+    try {
+      return run_all();
+    } catch (const c10::OutOfMemoryError& e) {
+      throw Error(ErrorKind::InvalidArgument, cat("the GPU's memory ran out in stage \"", clock_.latest(), "\" (planned: ", plan_.device_peak_bytes >> 20, " MiB, held at most: ",
+                                                  ops::peak_device_bytes(device_) >> 20, " MiB); fewer or shorter calibration rows (--num-calibration-samples, --max-seq-length) take less"));
+    }
+  }
+
+ private:
+  Json run_all() {
     SWAGE_CHECK(!assignment_.budget || !job_.data_file.empty(), InvalidArgument, "a bit budget needs calibration text: give a data file (-d FILE)");
     Text text;
     {
@@ -122,7 +134,6 @@ class Compression {
         std::move(folder), identity_of(text), layout_.tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
   }
 
- private:
   // From here on the model is the rotated one.
   void rotate(const modifiers::Rotator& rotator) {
     check_rotatable(weights_.encoded_modules(), job_.source.string());
@@ -304,7 +315,8 @@ class Compression {
 
   Json identity_of_input(const Text& text) const {
     Json out = job_identity(job_, context_, source_);
-    out.set("device", ops::to_torch(context_.device).str());
+    out.set("device", ops::describe(ops::to_torch(context_.device)));
+    out.set("products", c10::toString(ops::product_type(ops::to_torch(context_.device))));
     out.set("max-shard-size", job_.shard_bytes);
     out.set("moe-routed", job_.moe_routed);
     out.set("calibration text", digest_of(text.ids_NL));
@@ -346,7 +358,7 @@ class Compression {
     context_.log(Severity::Info, plan_.summary());
     placement.check(plan_, in);
     if (job_.device_map != DeviceMap::None) context_.log(Severity::Info, placement.text(plan_, in.on_device));
-    if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds));
+    if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds, device_));
     release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
     if (calibrated) context_.log(Severity::Info, "calibration: " + text.summary());
@@ -439,6 +451,10 @@ class Compression {
     out.set("seconds", clock_.total_seconds());
     out.set("stage_seconds", clock_.to_json());
     out.set("peak_rss_bytes", peak_rss_bytes());
+    if (!device_.is_cpu()) {
+      out.set("device_name", ops::describe(device_));
+      out.set("peak_device_bytes", ops::peak_device_bytes(device_));
+    }
     if (!check_.is_null()) out.set("check", check_);
     if (assignment_.budget) out.set("bit_budget", budget_report(assignment_, units_, costs_, outcome_));
     if (experts_) out.set("expert_pruning", expert_report(*experts_, modules_));
@@ -454,8 +470,17 @@ class Compression {
     return out;
   }
 
+  // In the destructors of a clock: an error shows again in the next thing that is asked of the device.
+  void settle() const noexcept {
+    try {
+      ops::synchronize(device_);
+    } catch (const Error&) {
+    }
+  }
+
   const CompressJob& job_;
   const Context& context_;
+  const at::Device device_ = ops::to_torch(context_.device);
   const Source source_;
   const checkpoint::Reader& reader_;
   const format::CheckpointWeights weights_;

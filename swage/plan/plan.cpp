@@ -50,6 +50,11 @@ Json stage_json(const PlanStage& stage) {
   out.set("read_bytes", stage.work.read_bytes);
   out.set("written_bytes", stage.work.written_bytes);
   if (stage.seconds > 0) out.set("seconds", stage.seconds);
+  if (!stage.on_host.empty()) {
+    Json names = Json::array();
+    for (const std::string& name : stage.on_host) names.push_back(name);
+    out.set("computed_on_host", std::move(names));
+  }
   return out;
 }
 
@@ -123,6 +128,11 @@ std::string Plan::memory_summary() const {
     separator = ", ";
   }
   if (rows_in_file > 0) out += cat("; activations ", where_activations_are());
+  if (device_peak_bytes > 0) out += cat("; on the GPU ", mebibytes(device_peak_bytes), " at most");
+  if (!stage->on_host.empty()) {
+    out += "; on the host, with copies of its statistics: ";
+    for (size_t i = 0; i < stage->on_host.size(); ++i) out += (i > 0 ? ", " : "") + stage->on_host[i];
+  }
   if (seconds > 0) out += cat("; about ", int64_t(std::ceil(seconds)), " s");
   return out;
 }

@@ -35,6 +35,7 @@ struct PlanStage {
   std::vector<PlanPart> parts;  // what is there then
   PlanWork work;
   double seconds = 0;           // about; 0: not estimated
+  std::vector<std::string> on_host = {};  // modifiers that compute on the host though the model is on a GPU
 
   uint64_t host_bytes() const;
   uint64_t device_bytes() const;

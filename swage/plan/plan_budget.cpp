@@ -42,7 +42,7 @@ Added added(const PlanInput& in) {
     }
     out.results = std::max(out.results, double(budget.count - 1) * kStoredBytes * parameters);
     out.errors = std::max(out.errors, in.threads * 3 * kFloat * largest);
-    if (!budget.quantizer->needs_calibration()) out.gram = std::max(out.gram, 8 * columns * columns + gram_scratch_bytes(columns, double(in.rows * in.row_tokens)));
+    if (!budget.quantizer->needs_calibration()) out.gram = std::max(out.gram, 8 * columns * columns + gram_scratch_bytes(columns, double(in.rows * in.row_tokens), in.on_device));
     running += double(units.size());
     out.weights = std::max(out.weights, kFloat * parameters);
     out.probe_flops += (running + 1) * 2 * tokens * double(block.parameters());

@@ -53,7 +53,7 @@ class Calibration {
   void run_block(const BlockShape& block, int64_t index, bool last) {
     const BlockShape& whole = in_.whole != nullptr ? in_.whole->blocks[size_t(index)] : block;  // what is loaded, and gone when the layer is
     const double parameters = double(whole.parameters());
-    weights_ = kFloat * parameters;
+    weights_ = (kFloat + (in_.on_device ? kCode16 : 0)) * parameters;  // on a GPU also as products are made of them
     float_weights_ = corrects_ ? kFloat * parameters : 0;
     solved_bytes_ = 0;
     for (const ModuleInfo& linear : block.linears) widest_ = std::max(widest_, double(linear.columns));
@@ -90,7 +90,7 @@ class Calibration {
     }
     work().linear_flops += 2 * tokens_ * double(whole.top_k) * an_expert;
     work().moved_bytes += kForwardPasses * kFloat * tokens_ * double(whole.top_k) * (inside + 2 * hidden_);
-    keep_larger(out_.stage, resident().moves("forward pass", in_.threads * kFloat * double(in_.row_tokens) * (inside + 2 * hidden_)), at_);
+    keep_larger(out_.stage, resident().moves("forward pass", forward_threads() * kFloat * double(in_.row_tokens) * (inside + 2 * hidden_)), at_);
   }
 
   // Of a forward pass in one thread: outputs of the linears and their inputs as integers, of one expert; norms, attention.
@@ -110,8 +110,10 @@ class Calibration {
     return sum;
   }
 
-  double activation_bytes() const { return streams() * (kFloat * tokens_ * (hidden_ + widest_) + routing_); }
-  double activations_in_memory() const { return streams() * (share_in_memory(in_) * kFloat * tokens_ * (hidden_ + widest_) + routing_); }
+  double activation_bytes() const { return streams() * (tokens_ * (kFloat * hidden_ + input_bytes() * widest_) + routing_); }
+  // Of a number that a linear reads: bf16 on a GPU.
+  double input_bytes() const { return in_.on_device ? kCode16 : kFloat; }
+  double activations_in_memory() const { return streams() * (share_in_memory(in_) * tokens_ * (kFloat * hidden_ + input_bytes() * widest_) + routing_); }
 
   Moment resident() const {
     Moment now(in_);
@@ -146,7 +148,15 @@ class Calibration {
     return {linear.rows, linear.columns, scheme != nullptr && scheme->weights ? &*scheme->weights : nullptr};
   }
 
-  modifiers::CostSetting setting() const { return {true, in_.threads}; }
+  modifiers::CostSetting setting() const { return {true, in_.threads, in_.on_device}; }
+  // Threads that take sequences through a block at once.
+  double forward_threads() const { return in_.on_device ? 1 : in_.threads; }
+  Moment with_solver(const Cost& cost, std::string_view name, double more = 0) {
+    std::vector<std::string>& on_host = out_.stage.on_host;
+    if (in_.on_device && !cost.on_device && std::find(on_host.begin(), on_host.end(), name) == on_host.end()) on_host.emplace_back(name);
+    const double bytes = double(cost.scratch_bytes) + more;
+    return cost.on_device ? resident().moves("solver", bytes) : resident().host("solver", bytes);
+  }
 
   void add(const Cost& cost) {
     work().solve_flops += cost.flops;
@@ -159,7 +169,7 @@ class Calibration {
     ++measured_;
     gram_ = std::max(gram_, kDouble * square(columns));
     work().gram_flops += tokens_ * square(columns);
-    scratch_ = std::max(scratch_, gram_scratch_bytes(columns, tokens_));
+    scratch_ = std::max(scratch_, gram_scratch_bytes(columns, tokens_, in_.on_device));
     keep_larger(out_.stage, resident().moves("copies of inputs", copies), at_);
   }
 
@@ -213,7 +223,7 @@ class Calibration {
     if (by.needs_calibration()) measure(double(linears[0].columns), group.expert, 0);
     const Cost cost = by.cost(linears, setting());
     add(cost);
-    keep_larger(out_.stage, resident().host("solver", double(cost.scratch_bytes)), at_);
+    keep_larger(out_.stage, with_solver(cost, by.name()), at_);
   }
 
   std::string first_pruned(const BlockShape& block, const InputGroup& group) const {
@@ -245,7 +255,7 @@ class Calibration {
     }
     const Cost cost = by.cost(linears, setting());
     add(cost);
-    keep_larger(out_.stage, resident().host("solver", double(cost.scratch_bytes) + corrected), at_);
+    keep_larger(out_.stage, with_solver(cost, by.name(), corrected), at_);
     put_into(block, group);
   }
 
@@ -271,7 +281,7 @@ class Calibration {
     const double at_once = std::min(kMomentsAtOnce, double(in_.rows)) * double(in_.row_tokens);
     const double copies = kFloat * at_once * ((quantized_input ? 4 : 3) * n + (residual ? 2 * hidden_ : 0));
     gram_ = 0;
-    keep_larger(out_.stage, resident().moves("Gram matrices", sums + gram_scratch_bytes(n, at_once)).moves("copies of inputs", copies), at_);
+    keep_larger(out_.stage, resident().moves("Gram matrices", sums + gram_scratch_bytes(n, at_once, false)).moves("copies of inputs", copies), at_);
     const double solving = 3 * kDouble * size.all + 3 * kDouble * size.largest + 3 * kDouble * square(n);
     keep_larger(out_.stage, resident().host("Gram matrices", sums).host("solver", solving), at_);
     work().gram_flops += tokens_ * (square(n) + 2 * n * (n + (residual ? hidden_ : 0)));
@@ -304,7 +314,7 @@ class Calibration {
     for (const ModuleInfo& router : block.routers) {
       if (routes_next) work().linear_flops += 2 * streams() * tokens_ * double(router.parameters());
     }
-    keep_larger(out_.stage, resident().moves("forward pass", in_.threads * a_thread), at_);
+    keep_larger(out_.stage, resident().moves("forward pass", forward_threads() * a_thread), at_);
   }
 
   // Bytes of a thread; adds the work.
@@ -333,9 +343,9 @@ class Calibration {
     const bool looks = by.needs_calibration() && end.class_name == "Linear";
     if (looks) measure(double(end.columns), -1, 0);
     const std::vector<LinearShape> linears = {shape_of(end, scheme)};
-    const Cost cost = by.cost(linears, {looks, in_.threads});
+    const Cost cost = by.cost(linears, {looks, in_.threads, in_.on_device});
     add(cost);
-    keep_larger(out_.stage, resident().host("solver", double(cost.scratch_bytes)), at_);
+    keep_larger(out_.stage, with_solver(cost, by.name()), at_);
   }
 
   const PlanInput& in_;
@@ -367,7 +377,8 @@ double share_in_memory(const PlanInput& input) {
   return std::min(1.0, (double(input.rows_in_memory) + kQuantizedAtOnce + 2 * input.threads) / double(input.rows));
 }
 
-double gram_scratch_bytes(double columns, double tokens) {
+double gram_scratch_bytes(double columns, double tokens, bool on_device) {
+  if (on_device) return kCode16 * std::min(16384.0, tokens) * columns + kFloat * square(columns) / 4;  // inputs side by side, and a panel of their sums
   constexpr double kPackedFloats = 2 << 20;
   return kFloat * std::min(std::max(kPackedFloats, square(columns)), tokens * columns);
 }

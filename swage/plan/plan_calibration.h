@@ -16,6 +16,6 @@ double bytes_of_ends(const model::ModelShape& shape);
 // Of the calibration rows, those whose activations are in memory at once.
 double share_in_memory(const PlanInput& input);
 // The largest Gram matrix's packed inputs (ops/gram), for `tokens` of `columns`.
-double gram_scratch_bytes(double columns, double tokens);
+double gram_scratch_bytes(double columns, double tokens, bool on_device);
 
 }  // namespace swage::pipeline

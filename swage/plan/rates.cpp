@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
@@ -18,8 +19,10 @@
 
 #include "swage/base/error.h"
 #include "swage/io/file_descriptor.h"
+#include "swage/ops/device.h"
 #include "swage/ops/gram.h"
 #include "swage/ops/integer_linear.h"
+#include "swage/ops/products.h"
 
 namespace swage::pipeline {
 namespace {
@@ -90,6 +93,26 @@ double copy_rate(double limit_seconds) {
 bool is_mostly_holes(const std::filesystem::path& file) {
   struct stat status{};
   return stat(file.c_str(), &status) == 0 && int64_t{status.st_blocks} * 512 < status.st_size / 2;
+}
+
+// Large enough for a GPU to be full; kernels for the solver's f32 are an order slower, which a run of bf16 products hardly shows.
+void measure_device(at::Device device, double limit_seconds, Rates& rates) {
+  constexpr int64_t kWide = 8 * kSize;
+  const at::Tensor a = at::ones({kWide, kWide}, at::device(device).dtype(ops::product_type(device))), bytes = at::ones({kCopyFloats}, at::device(device).dtype(at::kFloat));
+  at::Tensor to = at::empty_like(bytes);
+  const auto waited = [&](const auto& work) {
+    return [&] {
+      work();
+      ops::synchronize(device);
+    };
+  };
+  if (rates.gemm == 0) {
+    const auto multiply = [&] { ops::product(a, a); };
+    rates.gemm = rates.integer = rates.gram = 2 * std::pow(double(kWide), 3) * times_a_second(limit_seconds, waited(multiply));
+    rates.gram *= kGramShare;
+  }
+  const auto copy = [&] { to.copy_(bytes); };
+  if (rates.copy == 0) rates.copy = double(kCopyFloats) * 4 * times_a_second(limit_seconds, waited(copy));
 }
 
 std::filesystem::path largest_shard(const std::filesystem::path& folder) {
@@ -168,9 +191,10 @@ Rates parse_rates(const std::string& text) {
   return out;
 }
 
-Rates measure_rates(const std::filesystem::path& folder, Rates rates, double limit_seconds) {
+Rates measure_rates(const std::filesystem::path& folder, Rates rates, double limit_seconds, at::Device device) {
   const Clock::time_point start = Clock::now();
   const double share = limit_seconds / 5;
+  if (!device.is_cpu()) measure_device(device, share, rates);
   if (rates.gemm == 0) {
     rates.gemm = gemm_rate(share);
     rates.integer = integer_rate(share, rates.gemm);

@@ -1,5 +1,7 @@
 // How fast a machine computes, copies and reads: measured in at most two seconds, or given.
 #pragma once
+#include <ATen/core/Tensor.h>
+
 #include <filesystem>
 #include <string>
 
@@ -26,6 +28,7 @@ Rates parse_rates(const std::string& text);
 
 // Measures what `given` leaves out, on all threads that ATen has; `limit_seconds` bounds the time of each of the kinds together. Reads the
 // start of the largest file of `folder` that holds weights, as fast as it comes, from the page cache too: as the run will. Without any, assumes.
-Rates measure_rates(const std::filesystem::path& folder, Rates given, double limit_seconds);
+// Of a GPU: its products, in the type that models are multiplied in there, and its copies; disk as ever.
+Rates measure_rates(const std::filesystem::path& folder, Rates given, double limit_seconds, at::Device device = at::kCPU);
 
 }  // namespace swage::pipeline

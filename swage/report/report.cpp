@@ -27,6 +27,7 @@ StageClock::Guard::Guard(StageClock& clock, size_t index, std::string_view name,
     : clock_(clock), index_(index), start_(std::chrono::steady_clock::now()), span_(clock.trace_, name, kind_of(name), clock.block_, module) {}
 
 StageClock::Guard::~Guard() {
+  if (clock_.settle_) clock_.settle_();
   clock_.seconds_[index_].second += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
 }
 
@@ -34,6 +35,7 @@ StageClock::Guard StageClock::time(std::string_view stage, std::string_view modu
   const auto found = std::find_if(seconds_.begin(), seconds_.end(), [&](const auto& entry) { return entry.first == stage; });
   const size_t index = size_t(found - seconds_.begin());
   if (found == seconds_.end()) seconds_.emplace_back(stage, 0.0);
+  latest_ = stage;
   return Guard(*this, index, stage, module);
 }
 

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -36,12 +37,18 @@ class StageClock {
   void enter_block(int64_t block) { block_ = block; }
   int64_t block() const { return block_; }
   Trace* trace() const { return trace_; }
+  // `wait` returns when all work queued so far is done: then stages count what they queue on a GPU. Must not throw.
+  void settle_by(std::function<void()> wait) { settle_ = std::move(wait); }
+  // The stage begun last.
+  const std::string& latest() const { return latest_; }
   double total_seconds() const;  // since construction
   Json to_json() const;
 
  private:
   Trace* trace_;
   int64_t block_ = -1;
+  std::function<void()> settle_;
+  std::string latest_;
   std::vector<std::pair<std::string, double>> seconds_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };

@@ -14,7 +14,7 @@ using scheme::Dynamic, scheme::QuantizationArgs, scheme::Strategy;
 
 at::Tensor seen_by(const model::Flow& flow, int expert) {
   const at::Tensor rows = expert < 0 ? at::Tensor() : flow.routed_rows_of(expert);
-  return (rows.defined() ? flow.input_TI.index_select(0, rows) : flow.input_TI).cpu();
+  return (rows.defined() ? flow.input_TI.index_select(0, rows) : flow.input_TI).to(at::kCPU, at::kFloat);
 }
 
 at::ScalarType as_stored(const QuantizationArgs& args, at::ScalarType stored) {
@@ -82,7 +82,7 @@ std::vector<io::TensorSpec> head_specs(const std::vector<std::string>& names, co
 HeadObserver::HeadObserver(const QuantizationArgs& args, size_t flows)
     : args_(args), observer_(observers::make_observer("", args, observers::Role::Attention)), ranges_(flows) {}
 
-void HeadObserver::observe(size_t index, const at::Tensor& x_HTE) { ranges_[index] = observer_->range_of(x_HTE.cpu()); }
+void HeadObserver::observe(size_t index, const at::Tensor& x_HTE) { ranges_[index] = observer_->range_of(x_HTE.to(at::kCPU, at::kFloat)); }
 
 void HeadObserver::put(checkpoint::Writer& writer, const std::string& name, at::ScalarType stored) {
   for (const observers::BatchRange& range : ranges_) observer_->add(range);

@@ -10,6 +10,7 @@
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
 #include "swage/io/file_descriptor.h"
+#include "swage/ops/device.h"
 #include "swage/ops/tensor_bytes.h"
 
 namespace swage::pipeline {
@@ -23,7 +24,7 @@ Activations::Activations(const model::Model& model, const at::Tensor& ids_NT, co
     options_ = first_TD.options();
   }
   hidden_ = offload::Rows(rows, tokens_ * width_, options_, tiers_);
-  eval::for_each_parallel(rows, [&](int64_t row) {
+  eval::for_each_parallel(options_.device(), rows, [&](int64_t row) {
     model::Flow& flow = flows_[size_t(row)];
     flow.hidden_TD = model.embed(ids_NT[row], 0);
     flow.all_tokens_to_experts = true;
@@ -36,11 +37,11 @@ void Activations::make_room(int64_t columns) {
   if (!inputs_.empty() && inputs_.numbers() >= tokens_ * columns) return;
   for (model::Flow& flow : flows_) flow.input_TI = at::Tensor();
   inputs_ = offload::Rows();  // freed before the larger one is taken
-  inputs_ = offload::Rows(int64_t(flows_.size()), tokens_ * columns, options_, tiers_);
+  inputs_ = offload::Rows(int64_t(flows_.size()), tokens_ * columns, options_.dtype(ops::product_type(options_.device())), tiers_);
 }
 
 void Activations::advance(const std::function<void(model::Flow&)>& work, int64_t block) {
-  eval::for_each_parallel(int64_t(flows_.size()), [&](int64_t row) {
+  eval::for_each_parallel(options_.device(), int64_t(flows_.size()), [&](int64_t row) {
     const TraceSpan span(trace_, "row", Trace::Kind::Compute, block);
     prefetch(row + at::get_num_threads());
     work(flows_[size_t(row)]);
@@ -60,7 +61,7 @@ void Activations::release(size_t row) const {
 }
 
 void Activations::scale_inputs(const at::Tensor& factor_I, bool mlp) {
-  eval::for_each_parallel(int64_t(flows_.size()), [&](int64_t row) {
+  eval::for_each_parallel(options_.device(), int64_t(flows_.size()), [&](int64_t row) {
     model::Flow& flow = flows_[size_t(row)];
     const bool apart = flow.mlp_input_TD.defined() && flow.mlp_input_TD.const_data_ptr() != flow.input_TI.const_data_ptr();
     flow.input_TI.mul_(factor_I);

@@ -1,6 +1,6 @@
 // The calibration set on its way through the model: one flow a row, their tensors in two blocks of memory that are
 // allocated once. Activations left to the allocator would come and go in many sizes, and what it cannot reuse adds up to
-// gigabytes over the layers of a model. Rows of both blocks can lie on disk; then they take memory while they are worked on.
+// gigabytes over the layers of a model. On a GPU what linears read is kept in the type that products are made in. Rows of both blocks can lie on disk; then they take memory while they are worked on.
 #pragma once
 #include <ATen/core/Tensor.h>
 

@@ -56,8 +56,8 @@ solvers::TargetMoments FloatStream::moments(const Activations& quantized, const 
       const size_t row = rows[first + size_t(i)];
       const at::Tensor& x_TI = theirs[row].input_TI;
       const at::Tensor whole_TI = input.transformed(factor_I_.defined() ? mine[row].input_TI.mul(factor_I_) : mine[row].input_TI);
-      seen[size_t(i)] = input.seen(x_TI).cpu();
-      lacking[size_t(i)] = whole_TI.cpu().sub(seen[size_t(i)]);
+      seen[size_t(i)] = input.seen(x_TI).to(at::kCPU, at::kFloat);
+      lacking[size_t(i)] = whole_TI.to(at::kCPU, at::kFloat).sub(seen[size_t(i)]);
       if (residual) behind[size_t(i)] = mine[row].hidden_TD.sub(theirs[row].hidden_TD).cpu();
       activations_.release(row);
     });

@@ -1,6 +1,7 @@
 #include "swage/schedule/group_solver.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -35,6 +36,17 @@ void put_into(Linear& linear, const format::QuantizedWeight& weight) {
   if (device.is_cpu() && integers && grouped_in_order) linear.integer_weight = ops::IntegerLinear::make(weight.codes_OI, weight.scale_OG, weight.zero_point_OG);
   if (!linear.integer_weight) linear.weight_OI = format::dequantize(weight).to(device);
 }
+
+namespace {
+
+// What is written, checked and kept for the end of a block lies on the host.
+void to_host(format::QuantizedWeight& weight) {
+  for (at::Tensor* tensor : {&weight.codes_OI, &weight.scale_OG, &weight.zero_point_OG, &weight.g_idx_I, &weight.global_scale}) {
+    if (tensor->defined()) *tensor = tensor->cpu();
+  }
+}
+
+}  // namespace
 
 void GroupSolver::solve(const std::vector<Linear*>& group, int expert) {
   if (!run_.sparsity.of_module.empty()) prune(group, expert);
@@ -139,9 +151,22 @@ void GroupSolver::put(Linear& linear, modifiers::SolvedLinear solved, int64_t to
     modifiers::add_pruning(found->second.pruned, solved);
     pruned_.erase(found);
   }
+  const bool on_device = !linear.weight_OI.is_cpu();
   put_into(linear, solved.weight);
-  if (run_.rescalings.follow_linears) pending_.push_back({linear.name, std::move(solved), tokens});
-  else finish_module(run_, linear.name, solved, tokens);
+  to_host(solved.weight);
+  if (run_.rescalings.follow_linears) {
+    pending_.push_back({linear.name, std::move(solved), tokens});
+  } else if (on_device) {  // the processors have nothing else to do meanwhile
+    const auto kept = std::make_shared<const modifiers::SolvedLinear>(std::move(solved));
+    writing_.push_back(std::async(std::launch::async, [this, name = linear.name, kept, tokens] { return write_module(run_, name, *kept, tokens); }));
+  } else {
+    finish_module(run_, linear.name, solved, tokens);
+  }
+}
+
+void GroupSolver::note_written() {
+  for (std::future<ModuleReport>& written : writing_) note_module(run_, written.get());
+  writing_.clear();
 }
 
 bool GroupSolver::divide_waiting(const std::string& name, const at::Tensor& s_O) {
@@ -154,12 +179,14 @@ bool GroupSolver::divide_waiting(const std::string& name, const at::Tensor& s_O)
 
 void GroupSolver::finish(const model::Block& block) {
   const auto timed = run_.clock.time("pack and write");
+  note_written();
   for (const Pending& module : pending_) finish_module(run_, module.name, module.solved, module.tokens);
   pending_.clear();
   for (const Linear& linear : block.linears) finish(linear);
 }
 
 void GroupSolver::finish(const Linear& linear) {
+  note_written();
   const std::string name = linear.name + ".weight";
   if (run_.rescalings.rewritten.contains(name) || run_.sparsity.rewritten.contains(name)) put_rewritten(run_, name, linear.weight_OI);
   const auto found = pruned_.find(linear.name);

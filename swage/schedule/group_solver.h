@@ -1,5 +1,6 @@
 // Prunes and quantizes linears, and puts in their place what the rest of the run computes with.
 #pragma once
+#include <future>
 #include <map>
 #include <string>
 #include <vector>
@@ -50,10 +51,13 @@ class GroupSolver {
   bool are_solved_alike(const model::Linear& a, const model::Linear& b) const;
   void quantize(const modifiers::Quantizer& quantizer, const std::vector<model::Linear*>& linears, int expert);
   void put(model::Linear& linear, modifiers::SolvedLinear solved, int64_t tokens);
+  // Waits for what is packed and written beside the GPU's work, and notes it in order.
+  void note_written();
 
   const Run& run_;
   StageInputs& inputs_;
   std::vector<Pending> pending_;
+  std::vector<std::future<ModuleReport>> writing_;
   std::map<std::string, Pruned> pruned_;
   bool lookup_ = false;
 };

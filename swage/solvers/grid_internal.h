@@ -37,6 +37,9 @@ struct Formula {
 // `global_scale` as in Grid.
 Formula formula_of(const GridSpec& spec, const at::Tensor& global_scale);
 
+// The factors of a range that a search tries, in order. Error(InvalidArgument) if one of them, or the norm, is not positive.
+std::vector<float> factors_of(const ScaleSearch& search, kernels::ScaleFormat format);
+
 // A weight in its own number format, cut into tiles.
 struct TiledWeight {
   const char* data;

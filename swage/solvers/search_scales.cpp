@@ -12,12 +12,6 @@
 #include "swage/solvers/range_search.h"
 
 namespace swage::solvers {
-namespace {
-
-using kernels::kSearchLanes;
-
-// Weights of a tile that one task sums up: fixed, so that sums do not depend on the number of threads.
-constexpr int64_t kPieceWeights = 1 << 14;
 
 std::vector<float> factors_of(const ScaleSearch& search, kernels::ScaleFormat format) {
   if (format == kernels::ScaleFormat::PowerOfTwo) return {1.0f, 2.0f, 0.5f};
@@ -28,6 +22,13 @@ std::vector<float> factors_of(const ScaleSearch& search, kernels::ScaleFormat fo
   for (int i = 0; i < search.steps; ++i) factors.push_back(static_cast<float>(search.largest - search.step * i));
   return factors;
 }
+
+namespace {
+
+using kernels::kSearchLanes;
+
+// Weights of a tile that one task sums up: fixed, so that sums do not depend on the number of threads.
+constexpr int64_t kPieceWeights = 1 << 14;
 
 // What a search finds: an array [down * across] each, or null.
 struct Outcome {
