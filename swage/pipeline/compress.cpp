@@ -1,9 +1,10 @@
 #include "swage/pipeline/compress.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/max.h>
 
+#include <algorithm>
 #include <ctime>
+#include <iterator>
 #include <limits>
 #include <optional>
 
@@ -124,7 +125,7 @@ class Compression {
       text = read_text(job_, calibrates() || assignment_.budget, context_);
     }
     release_free_memory();  // the tokenizer's tables
-    check_vocabulary(text);
+    check_vocabulary(text, model_->vocabulary_size(), job_.source);
     plan(text);
     if (job_.dry_run) return report(text);
     const JournaledRun journaled(job_, context_, source_);
@@ -326,16 +327,6 @@ class Compression {
 
   bool calibrates() const { return job_.chain.calibrating() != nullptr || assignment_.needs_calibration(); }
 
-  // A tokenizer of another model gives ids that have no embedding.
-  void check_vocabulary(const Text& text) const {
-    for (const at::Tensor& ids : {text.ids_NL, text.windows_NL}) {
-      if (!ids.defined()) continue;
-      const int64_t most = ids.max().item<int64_t>();
-      SWAGE_CHECK(most < model_->vocabulary_size(), CorruptData, job_.source.string(), ": tokenizer.json gives token id ", most,
-                  ", but config.json's vocab_size is ", model_->vocabulary_size());
-    }
-  }
-
   void plan(const Text& text) {
     const bool calibrated = text.ids_NL.defined();
     const model::ModelShape shape = model_->shape(), whole = source_model_->shape();
@@ -362,7 +353,7 @@ class Compression {
     release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
     if (calibrated) context_.log(Severity::Info, "calibration: " + text.summary());
-    calibration_warnings_ = calibration_warnings(text, plan_.work().gram_flops > 0 ? widest_input() : 0);
+    calibration_warnings_ = calibration_warnings(text, plan_.work().gram_flops > 0 ? widest_input(assignment_, model_->modules()) : 0);
     for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
   }
 
@@ -370,25 +361,13 @@ class Compression {
   std::vector<std::string> warnings() const {
     std::vector<std::string> out = source_.warnings();
     const auto is_known = [this](const std::string& name) { return weights_.describes_quantization(name); };
-    const std::string unread = model::unread_warning(model::unread_tensors(*source_model_, reader_.tensors(), is_known));
-    if (!unread.empty()) out.push_back(unread);
+    if (const std::string unread = model::unread_warning(model::unread_tensors(*source_model_, reader_.tensors(), is_known)); !unread.empty()) out.push_back(unread);
     for (const auto* more : {&job_.chain.warnings, &assignment_.warnings, &sparsity_.warnings, &rescalings_.warnings, &calibration_warnings_}) {
       out.insert(out.end(), more->begin(), more->end());
     }
     if (experts_) out.insert(out.end(), experts_->warnings().begin(), experts_->warnings().end());
-    if (!rotated_) return out;
-    const std::vector<std::string> of_readers = online()->warnings();
-    out.insert(out.end(), of_readers.begin(), of_readers.end());
+    if (rotated_) std::ranges::copy(online()->warnings(), std::back_inserter(out));
     return out;
-  }
-
-  // Columns of the largest Gram matrix.
-  int64_t widest_input() const {
-    int64_t widest = 0;
-    for (const model::ModuleInfo& module : model_->modules()) {
-      if (assignment_.scheme_of.contains(module.name)) widest = std::max(widest, module.columns);
-    }
-    return widest;
   }
 
   void fill_sizes(PlanInput& in) const {

@@ -325,4 +325,12 @@ Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model
   return out;
 }
 
+int64_t widest_input(const Assignment& assignment, const std::vector<model::ModuleInfo>& modules) {
+  int64_t widest = 0;
+  for (const model::ModuleInfo& module : modules) {
+    if (assignment.scheme_of.contains(module.name)) widest = std::max(widest, module.columns);
+  }
+  return widest;
+}
+
 }  // namespace swage::pipeline

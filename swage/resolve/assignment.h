@@ -50,4 +50,7 @@ Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model
 // How transformers calls the attention of a model: "LlamaAttention" where config.json's architectures say LlamaForCausalLM; empty if unknown.
 std::string attention_class_of(const Json& config);
 
+// Columns of the widest module that has a scheme: those of its Gram matrix. 0 without any.
+int64_t widest_input(const Assignment& assignment, const std::vector<model::ModuleInfo>& modules);
+
 }  // namespace swage::pipeline
