@@ -9,6 +9,8 @@
 #include <optional>
 #include <string>
 
+#include "swage/base/error.h"
+
 namespace swage::cli {
 namespace {
 
@@ -19,20 +21,22 @@ void on_interrupt(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
+std::optional<std::string> variable(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
 }  // namespace
 
 HubSettings hub_settings() {
   HubSettings settings;
-  settings.variable = [](const std::string& name) -> std::optional<std::string> {
-    const char* value = std::getenv(name.c_str());
-    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
-  };
+  settings.variable = variable;
   return settings;
 }
 
 void add_gpu_settings(Device& device) {
-  device.torch_folder = variable("SWAGE_TORCH");
-  const std::string products = variable("SWAGE_GPU_PRODUCTS");
+  device.torch_folder = variable("SWAGE_TORCH").value_or("");
+  const std::string products = variable("SWAGE_GPU_PRODUCTS").value_or("");
   SWAGE_CHECK(products.empty() || products == "bf16" || products == "f32", InvalidArgument, "SWAGE_GPU_PRODUCTS=", products, ": expected bf16 or f32");
   device.f32_products = products == "f32";
 }
