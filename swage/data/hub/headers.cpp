@@ -95,9 +95,11 @@ HeaderFolder::~HeaderFolder() {
 }
 
 void HeaderFolder::bring(RemoteRepo& remote, const std::string& commit, const std::vector<RemoteFile>& weights, const Context& context) {
-  for (const auto& entry : fs::directory_iterator(remote.cache().snapshot(commit))) {
-    if (entry.path().extension() == ".json") fs::create_symlink(fs::absolute(entry.path()), folder_ / entry.path().filename());
+  std::error_code error;  // copies: a link out of a model's folder is not followed by those who read it
+  for (auto entry = fs::directory_iterator(remote.cache().snapshot(commit), error); !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    if (entry->path().extension() == ".json") fs::copy_file(entry->path(), folder_ / entry->path().filename(), error);
   }
+  if (error) throw Error(ErrorKind::Io, cat(folder_.string(), ": cannot copy the model's configuration: ", error.message()));
   TransferProgress progress("reading headers of", 0, context);
   for (const RemoteFile& file : weights) {
     progress.begin(cat(remote.repo().id, "/", file.name));

@@ -8,7 +8,7 @@
 
 namespace swage::data {
 
-// Holds links to the JSON files of the snapshot, and each weight file at its full length with holes where data would be: only the
+// Holds copies of the JSON files of the snapshot, and each weight file at its full length with holes where data would be: only the
 // header and the stored shapes (weight_shape of packed weights) have bytes. Removed with this object.
 class HeaderFolder {
  public:
