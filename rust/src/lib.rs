@@ -5,7 +5,7 @@ mod bounded;
 mod builtin;
 mod guard;
 mod http;
-mod python_text;
+mod jinja;
 mod strftime;
 mod template;
 mod tokenizer;

@@ -46,8 +46,8 @@ inline std::optional<std::filesystem::path> test_model() {
 
 using TemporaryFolder = io::test::TempFolder;
 
-// First 16 hex digits of SHA-256 (FIPS 180-4) of the ids as little-endian int32.
-inline std::string sha_of_ids(const int64_t* ids, size_t count) {
+// First 16 hex digits of SHA-256 (FIPS 180-4) of the text.
+inline std::string sha_of_text(std::string text) {
   static constexpr std::array<uint32_t, 64> k = {
       0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be,
       0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa,
@@ -55,10 +55,6 @@ inline std::string sha_of_ids(const int64_t* ids, size_t count) {
       0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85, 0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3,
       0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f,
       0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
-  std::string text;
-  for (size_t i = 0; i < count; ++i) {
-    for (int b = 0; b < 4; ++b) text += char(uint64_t(ids[i]) >> (8 * b));
-  }
   const uint64_t bits = text.size() * 8;
   text += char(0x80);
   while (text.size() % 64 != 56) text += '\0';
@@ -85,6 +81,15 @@ inline std::string sha_of_ids(const int64_t* ids, size_t count) {
   char hex[17];
   snprintf(hex, sizeof hex, "%08x%08x", h[0], h[1]);
   return hex;
+}
+
+// The same of the ids as little-endian int32.
+inline std::string sha_of_ids(const int64_t* ids, size_t count) {
+  std::string text;
+  for (size_t i = 0; i < count; ++i) {
+    for (int b = 0; b < 4; ++b) text += char(uint64_t(ids[i]) >> (8 * b));
+  }
+  return sha_of_text(std::move(text));
 }
 inline std::string sha_of_ids(const std::vector<int64_t>& ids) { return sha_of_ids(ids.data(), ids.size()); }
 
