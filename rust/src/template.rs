@@ -1,7 +1,7 @@
 //! Chat templates for C++. They come out of downloaded files: beside the bounds of the interpreter itself (jinja/), they
 //! are parsed and rendered on a thread of their own with bounded memory, stack and time.
 
-use crate::bounded::bounded;
+use crate::bounded::{bounded, TEMPLATE};
 use crate::jinja::Template;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub struct ChatTemplate {
 
 pub fn chat_template(source: &str) -> Result<Box<ChatTemplate>, String> {
     let source = source.to_owned();
-    bounded(move || Ok(Box::new(ChatTemplate { template: Arc::new(Template::parse(&source)?) })))
+    bounded(TEMPLATE, move || Ok(Box::new(ChatTemplate { template: Arc::new(Template::parse(&source)?) })))
 }
 
 impl ChatTemplate {
@@ -26,7 +26,7 @@ impl ChatTemplate {
     ) -> Result<String, String> {
         let template = self.template.clone();
         let (messages, variables) = (messages_json.to_owned(), variables_json.to_owned());
-        bounded(move || template.render(&messages, &variables, add_generation_prompt, now_seconds))
+        bounded(TEMPLATE, move || template.render(&messages, &variables, add_generation_prompt, now_seconds))
     }
 }
 

@@ -12,6 +12,16 @@ namespace {
 
 constexpr size_t kChunkBytes = size_t{4} << 20;  // text tokenized at once: bounds memory, keeps all threads busy
 constexpr size_t kBytesPerToken = 4;             // typical of English; a guess that decides chunk sizes only
+constexpr size_t kLongText = size_t{256} << 10;  // below it a text is tokenized whole, whatever is asked of it
+constexpr size_t kMostBytesPerToken = 32;        // of a text whose beginning is tokenized first; more only costs a second try
+// Where a text is cut, its last tokens may differ from those of the whole text; so many are not trusted.
+constexpr size_t kDoubtful = 64;
+
+// The first bytes of a text, not within a character.
+std::string beginning(const std::string& text, size_t bytes) {
+  while (bytes > 0 && bytes < text.size() && (uint8_t(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return text.substr(0, bytes);
+}
 
 // splitmix64 (Steele, Lea, Flood 2014): our own, so that a seed means the same order everywhere.
 class Random {
@@ -56,25 +66,37 @@ class TokenizedDocuments {
         order_(std::move(order)) {}
 
   // The next document or nullptr. `documents_wanted` and `tokens_wanted` (at least 1 each): how much the caller expects
-  // to take from now on; they size the next chunk.
-  const std::vector<int64_t>* next(size_t documents_wanted, size_t tokens_wanted) {
+  // to take from now on; they size the next chunk. Of each document its first `useful` tokens count; a very long one may
+  // come without those behind them.
+  const std::vector<int64_t>* next(size_t documents_wanted, size_t tokens_wanted, size_t useful) {
     if (at_ == chunk_.size()) {
       if (read_ == order_.size()) return nullptr;
-      fill(documents_wanted, tokens_wanted);
+      fill(documents_wanted, tokens_wanted, useful);
     }
     return &chunk_[at_++];
   }
 
  private:
-  void fill(size_t documents_wanted, size_t tokens_wanted) {
+  void fill(size_t documents_wanted, size_t tokens_wanted, size_t useful) {
     const size_t bytes_wanted = std::min(kChunkBytes / kBytesPerToken, tokens_wanted) * kBytesPerToken;
+    const size_t longest = std::max(kLongText, useful * kMostBytesPerToken);
     std::vector<std::string> texts;
+    const size_t first = read_;
     size_t bytes = 0;
     while (read_ < order_.size() && texts.size() < documents_wanted && (texts.empty() || bytes < bytes_wanted)) {
-      texts.push_back(documents_.texts[order_[read_++]]);
+      texts.push_back(beginning(documents_.texts[order_[read_++]], longest));
       bytes += texts.back().size();
     }
     chunk_ = tokenizer_.encode_batch(texts, !documents_.formatted);
+    for (size_t i = 0; i < chunk_.size(); ++i) {
+      const std::string& whole = documents_.texts[order_[first + i]];
+      if (texts[i].size() == whole.size()) continue;
+      if (chunk_[i].size() >= useful + kDoubtful) {
+        chunk_[i].resize(chunk_[i].size() - kDoubtful);
+      } else {
+        chunk_[i] = tokenizer_.encode(whole, !documents_.formatted);
+      }
+    }
     at_ = 0;
   }
 
@@ -98,7 +120,7 @@ CalibrationSet one_document_a_row(TokenizedDocuments& documents, const BatchOpti
   size_t longest = 0;
   while (ids.size() < wanted * length) {
     const size_t rows_wanted = wanted - ids.size() / length;
-    const auto* document = documents.next(std::max<size_t>(rows_wanted, 16), kChunkBytes);
+    const auto* document = documents.next(std::max<size_t>(rows_wanted, 16), kChunkBytes, length);
     if (document == nullptr) break;
     longest = std::max(longest, document->size());
     if (document->size() < length) {
@@ -122,7 +144,7 @@ CalibrationSet packed_rows(TokenizedDocuments& documents, const std::vector<int6
   CalibrationSet set;
   std::vector<int64_t> ids;
   while (ids.size() < wanted * length) {
-    const auto* document = documents.next(SIZE_MAX, wanted * length - ids.size());
+    const auto* document = documents.next(SIZE_MAX, wanted * length - ids.size(), wanted * length - ids.size());
     if (document == nullptr) break;
     ++set.documents_used;
     for (size_t i = 0; i < document->size() && ids.size() < wanted * length;) {
@@ -140,8 +162,6 @@ CalibrationSet packed_rows(TokenizedDocuments& documents, const std::vector<int6
 
 // Tokens of the documents joined by a blank line: at least `wanted` of them if there are as many, all for wanted = 0.
 std::vector<int64_t> joined_tokens(const Documents& documents, const Tokenizer& tokenizer, size_t wanted) {
-  // Where a text is cut, its last tokens may differ from those of the whole text; so many are not trusted.
-  constexpr size_t kDoubtful = 64;
   size_t bytes_wanted = wanted == 0 ? SIZE_MAX : (wanted + kDoubtful) * kBytesPerToken * 3 / 2;
   std::string text;
   size_t next = 0;
@@ -150,9 +170,10 @@ std::vector<int64_t> joined_tokens(const Documents& documents, const Tokenizer& 
       if (next > 0) text += "\n\n";
       text += documents.texts[next];
     }
-    std::vector<int64_t> ids = tokenizer.encode(text, /*add_special_tokens=*/false);
-    if (next == documents.texts.size() || ids.size() >= wanted + kDoubtful) return ids;
-    bytes_wanted = text.size() * 2;
+    const bool whole = text.size() <= std::max(bytes_wanted, kLongText);
+    std::vector<int64_t> ids = tokenizer.encode(whole ? text : beginning(text, std::max(bytes_wanted, kLongText)), /*add_special_tokens=*/false);
+    if ((whole && next == documents.texts.size()) || ids.size() >= wanted + kDoubtful) return ids;
+    bytes_wanted = std::max(bytes_wanted, kLongText) * 2;
   }
 }
 

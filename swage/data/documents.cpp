@@ -14,6 +14,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr uint64_t kMaxTextBytes = uint64_t{2} << 30;  // kept in memory; half a billion tokens
+
 bool has(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
 
 }  // namespace
@@ -73,6 +75,8 @@ void DocumentBuilder::add(const Json& row, size_t number) {
   documents_.texts.push_back(chat_ ? formatted(content, row, at) : content.text);
   any_text_ = any_text_ || !documents_.texts.back().empty();
   bytes_ += documents_.texts.back().size();
+  SWAGE_CHECK(bytes_ <= kMaxTextBytes, InvalidArgument, at, ": the rows up to here hold more than ", kMaxTextBytes >> 20,
+              " MiB of text; a file of fewer rows is enough for calibration");
 }
 
 bool DocumentBuilder::full() const {

@@ -3,6 +3,7 @@
 #include <arrow/api.h>
 #include <arrow/io/compressed.h>
 #include <arrow/io/file.h>
+#include <arrow/memory_pool.h>
 #include <arrow/util/compression.h>
 #include <parquet/arrow/reader.h>
 #include <parquet/arrow/schema.h>
@@ -26,6 +27,8 @@ namespace {
 
 constexpr int64_t kBatchRows = 256;
 constexpr int kMaxDepth = 32;
+constexpr int64_t kMaxReaderBytes = int64_t{1} << 30;  // of Arrow's buffers: a run of one value is a few bytes in the file
+constexpr int64_t kMaxListItems = 1 << 20;             // of one list; conversations have hundreds
 
 class Column {
  public:
@@ -73,6 +76,8 @@ class Column {
  private:
   template <class List>
   Json list(const List& array, int64_t i, int depth) const {
+    const int64_t count = array.value_offset(i + 1) - array.value_offset(i);
+    SWAGE_CHECK(count <= kMaxListItems, CorruptData, source_, ": column \"", name_, "\" holds a list of ", count, " items, more than ", kMaxListItems);
     Json items = Json::array();
     for (int64_t k = array.value_offset(i); k < array.value_offset(i + 1); ++k) {
       items.push_back(value(*array.values(), k, depth + 1));
@@ -95,6 +100,8 @@ class Column {
 
 void check(const arrow::Status& status, const fs::path& file) {
   if (status.ok()) return;
+  SWAGE_CHECK(!status.IsOutOfMemory(), CorruptData, file.string(), ": a row group takes more than ", kMaxReaderBytes >> 20,
+              " MiB to read; write the file with smaller row groups");
   const ErrorKind kind = status.IsIOError() && !fs::is_regular_file(file) ? ErrorKind::Io : ErrorKind::CorruptData;
   throw Error(kind, cat(file.string(), ": not a readable Parquet file: ", status.message()));
 }
@@ -110,8 +117,7 @@ void collect_leaves(const parquet::arrow::SchemaField& field, std::vector<int>& 
   for (const auto& child : field.children) collect_leaves(child, leaves);
 }
 
-std::unique_ptr<parquet::arrow::FileReader> open(const fs::path& file) {
-  arrow::MemoryPool* pool = arrow::system_memory_pool();  // gives memory back at once
+std::unique_ptr<parquet::arrow::FileReader> open(const fs::path& file, arrow::MemoryPool* pool) {
   parquet::ReaderProperties reading(pool);
   reading.enable_buffered_stream();
   reading.set_page_checksum_verification(true);
@@ -135,7 +141,8 @@ Json value_of(const Column& column, const arrow::Array& array, int64_t i, const 
 }
 
 void read(const fs::path& file, DocumentBuilder& builder) {
-  const auto reader = open(file);
+  arrow::CappedMemoryPool pool(arrow::system_memory_pool(), kMaxReaderBytes);  // the system's gives memory back at once
+  const auto reader = open(file, &pool);
   const auto& fields = reader->manifest().schema_fields;
   std::vector<std::string> names;
   for (const auto& field : fields) names.push_back(field.field->name());
