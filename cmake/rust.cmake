@@ -23,7 +23,7 @@ add_custom_command(
   WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}/rust
   DEPENDS ${SWAGE_RUST_SOURCES} ${PROJECT_SOURCE_DIR}/rust/Cargo.toml ${PROJECT_SOURCE_DIR}/rust/Cargo.lock
     ${PROJECT_SOURCE_DIR}/rust/build.rs ${PROJECT_SOURCE_DIR}/examples/text/calibration.jsonl ${PROJECT_SOURCE_DIR}/examples/text/heldout.jsonl
-  COMMENT "Building the Rust bridge (tokenizers, minijinja, ureq)"
+  COMMENT "Building the Rust bridge (tokenizers, chat templates, ureq)"
   VERBATIM)
 add_custom_target(swage_rust_build DEPENDS ${SWAGE_RUST_ARCHIVE})
 add_library(swage_rust INTERFACE)

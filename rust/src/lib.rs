@@ -9,11 +9,12 @@ mod jinja;
 mod strftime;
 mod template;
 mod tokenizer;
+mod tokenizer_parts;
 
 use builtin::builtin_text;
 use http::{http_client, join_url, sha1, sha256, url_origin, Digest, HttpClient, HttpReply, PendingReply};
 use template::{chat_template, ChatTemplate};
-use tokenizer::{tokenizer_from_json, Tokenizer};
+use tokenizer::{json_of_sentencepiece, tokenizer_from_json, Tokenizer};
 
 #[cxx::bridge(namespace = "swage::bridge")]
 mod ffi {
@@ -41,7 +42,8 @@ mod ffi {
 
     extern "Rust" {
         type Tokenizer;
-        fn tokenizer_from_json(json: &[u8]) -> Result<Box<Tokenizer>>;
+        fn tokenizer_from_json(json: &[u8], changes: &str) -> Result<Box<Tokenizer>>;
+        fn json_of_sentencepiece(model: &[u8], prepend_scheme: &str) -> Result<String>;
         fn encode(self: &Tokenizer, text: &str, add_special_tokens: bool) -> Result<Vec<u32>>;
         fn encode_batch(
             self: &Tokenizer,

@@ -3,6 +3,7 @@
 
 use crate::bounded::{bounded, bounded_each, Limits};
 use crate::ffi::EncodedBatch;
+use crate::tokenizer_parts::{apply_changes, sentencepiece_json};
 use cxx::{CxxString, CxxVector};
 use std::sync::{Arc, Once};
 use tokenizers::Tokenizer as HfTokenizer;
@@ -48,17 +49,24 @@ fn explain(error: String) -> String {
     }
 }
 
-pub fn tokenizer_from_json(json: &[u8]) -> Result<Box<Tokenizer>, String> {
+/// `json`: tokenizer.json; `changes`: what the files beside it say (tokenizer_parts.rs).
+pub fn tokenizer_from_json(json: &[u8], changes: &str) -> Result<Box<Tokenizer>, String> {
     bound_regexes();
-    let json = json.to_vec();
+    let (json, changes) = (json.to_vec(), changes.to_owned());
     let loaded = bounded(LOADING, move || {
         let mut inner = HfTokenizer::from_bytes(json).map_err(|e| e.to_string())?;
         // Stored truncation and padding belong to the training run; transformers switches both off as well.
         inner.with_truncation(None).map_err(|e| e.to_string())?;
         inner.with_padding(None);
+        apply_changes(&mut inner, &changes)?;
         Ok(Arc::new(inner))
     });
     loaded.map(|inner| Box::new(Tokenizer { inner })).map_err(|e| format!("reading it {}", explain(e))).map_err(shorter)
+}
+
+pub fn json_of_sentencepiece(model: &[u8], prepend_scheme: &str) -> Result<String, String> {
+    let (model, prepend_scheme) = (model.to_vec(), prepend_scheme.to_owned());
+    bounded(LOADING, move || sentencepiece_json(&model, &prepend_scheme))
 }
 
 /// "reading it needs more than ...", but an error of the JSON reader stands for itself.
@@ -134,7 +142,7 @@ mod tests {
         let json = format!(
             r#"{{"version":"1.0","model":{{"type":"WordLevel","unk_token":"u","vocab":{{"u":0,"a":1,"aa":2}}}}{parts}}}"#
         );
-        tokenizer_from_json(json.as_bytes())
+        tokenizer_from_json(json.as_bytes(), "{}")
     }
 
     fn replace(pattern: &str, content: &str) -> String {

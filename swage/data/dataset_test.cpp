@@ -290,5 +290,19 @@ TEST_F(Dataset, SmolLm2RowsAndWindowsEqualThePythonProtocol) {
   expect_rows(make_calibration_set(calib, tokenizer, {.num_samples = 64, .max_seq_length = 512}).ids_NL, oracle.at("packed64"), "rows");
 }
 
+// Of a very long text only the beginning is tokenized; its tokens are those of the whole text.
+TEST(Batches, LongTextsGiveTheSameTokens) {
+  const Tokenizer tokenizer(test_data() / "tiny_bpe");
+  std::string text;
+  for (int i = 0; text.size() < 600'000; ++i) text += cat("line ", i, " of a long \u00e9t\u00e9 text\n");
+  const std::vector<int64_t> whole = tokenizer.encode(text, true);
+  for (const bool pack : {false, true}) {
+    const CalibrationSet set = make_calibration_set({{text}, false}, tokenizer, {.num_samples = 1, .max_seq_length = 256, .pack = pack});
+    EXPECT_TRUE(std::equal(whole.begin(), whole.begin() + 256, set.ids_NL.const_data_ptr<int64_t>()));
+  }
+  const at::Tensor windows = make_windows({{text}, false}, tokenizer, {.window = 128, .max_windows = 2});
+  EXPECT_TRUE(std::equal(whole.begin(), whole.begin() + 128, windows.const_data_ptr<int64_t>()));  // both begin with the BOS
+}
+
 }  // namespace
 }  // namespace swage::data

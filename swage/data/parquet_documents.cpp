@@ -190,7 +190,8 @@ void read_parquet_rows(const fs::path& file, DocumentBuilder& builder) {
 }
 
 int64_t count_parquet_rows(const fs::path& file) {
-  return guarded(file, [&] { return open(file)->parquet_reader()->metadata()->num_rows(); });
+  arrow::CappedMemoryPool pool(arrow::system_memory_pool(), kMaxReaderBytes);
+  return guarded(file, [&] { return open(file, &pool)->parquet_reader()->metadata()->num_rows(); });
 }
 
 std::string read_gzip(const fs::path& file, uint64_t most) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -10,6 +11,8 @@
 #include "swage/base/file.h"
 #include "swage/base/utf8.h"
 #include "swage/data/bridge.h"
+#include "swage/data/documents.h"
+#include "swage/data/tokenizer_files.h"
 
 namespace swage::data {
 
@@ -17,54 +20,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint64_t kMaxTokenizerBytes = uint64_t{1} << 30;  // the largest tokenizer.json known is 35 MB
-constexpr uint64_t kMaxTemplateBytes = uint64_t{16} << 20;  // the longest template known has some 20 kB
-
 std::optional<Json> read_optional_json(const fs::path& file) {
   return is_there(file) ? std::optional(read_json_file(file)) : std::nullopt;
-}
-
-// A special token stands in the configs as "<s>" or as {"content": "<s>", ...}.
-const std::string* token_text(const Json& value) {
-  if (value.is_string()) return &value.as_string();
-  const Json* content = value.find("content");
-  return content != nullptr && content->is_string() ? &content->as_string() : nullptr;
-}
-
-// Adds every NAME_token member of `config` that `variables` does not have yet.
-void add_special_tokens(const std::optional<Json>& config, Json& variables) {
-  if (!config || !config->is_object()) return;
-  for (const auto& [name, value] : config->as_object()) {
-    const std::string* text = name.ends_with("_token") ? token_text(value) : nullptr;
-    if (text != nullptr && variables.find(name) == nullptr) variables.set(name, *text);
-  }
-}
-
-struct TemplateSource {
-  std::string text, name;
-};
-
-// `chat_template` of a config: one template, or a list of named ones of which "default" counts.
-std::optional<std::string> template_in(const std::optional<Json>& config) {
-  const Json* value = config ? config->find("chat_template") : nullptr;
-  if (value == nullptr) return std::nullopt;
-  if (value->is_string()) return value->as_string();
-  if (!value->is_array()) return std::nullopt;
-  for (const Json& entry : value->as_array()) {
-    if (entry.get_string("name", "") == "default") return entry.get_string("template", "");
-  }
-  return std::nullopt;
-}
-
-// The order of transformers: the file of its own wins over tokenizer_config.json.
-std::optional<TemplateSource> find_template(const fs::path& folder, const std::optional<Json>& tokenizer_config) {
-  const fs::path jinja = folder / "chat_template.jinja", json = folder / "chat_template.json";
-  if (is_there(jinja)) return TemplateSource{read_regular_file(jinja, kMaxTemplateBytes), jinja.string()};
-  if (auto text = template_in(read_optional_json(json))) return TemplateSource{*std::move(text), json.string()};
-  if (auto text = template_in(tokenizer_config)) {
-    return TemplateSource{*std::move(text), (folder / "tokenizer_config.json").string()};
-  }
-  return std::nullopt;
 }
 
 // eos_token_id is an id or a list of ids.
@@ -81,11 +38,10 @@ std::vector<int64_t> eos_ids(const std::optional<Json>& config, const fs::path& 
   return ids;
 }
 
-rust::Box<bridge::Tokenizer> load(const fs::path& file) {
-  SWAGE_CHECK(is_there(file), Io, file.string(), ": the model's tokenizer is missing");
-  const std::string json = read_regular_file(file, kMaxTokenizerBytes);
-  return call_bridge(ErrorKind::CorruptData, file.string(),
-                     [&] { return bridge::tokenizer_from_json({reinterpret_cast<const uint8_t*>(json.data()), json.size()}); });
+rust::Box<bridge::Tokenizer> load(const TokenizerFiles& files) {
+  return call_bridge(ErrorKind::CorruptData, files.source, [&] {
+    return bridge::tokenizer_from_json({reinterpret_cast<const uint8_t*>(files.json.data()), files.json.size()}, as_str(files.changes));
+  });
 }
 
 }  // namespace
@@ -95,21 +51,29 @@ struct Tokenizer::State {
   rust::Box<bridge::Tokenizer> inner;
   Json special_tokens = Json::object();
   std::vector<int64_t> end_ids;
-  std::optional<TemplateSource> template_source;
-  // Compiled on first use: a template that minijinja cannot read must not stop work that needs none.
+  std::map<std::string, TemplateSource> templates;
+  // Compiled on first use: a template that cannot be read must not stop work that needs none.
   std::mutex template_mutex;
-  std::optional<ChatTemplate> chat_template;
+  std::map<std::string, ChatTemplate> compiled;
+
+  // The template for a conversation: with tools the one made for them, as in transformers.
+  std::string template_name(bool with_tools) const {
+    if (with_tools && templates.contains("tool_use")) return "tool_use";
+    std::vector<std::string> names;
+    for (const auto& [name, source] : templates) names.push_back(name);
+    SWAGE_CHECK(templates.contains("default"), InvalidArgument, file, ": the model has several chat templates and none is called \"default\": ",
+                quoted_list(names));
+    return "default";
+  }
 
   State(std::string file_name, rust::Box<bridge::Tokenizer> loaded) : file(std::move(file_name)), inner(std::move(loaded)) {}
 };
 
 Tokenizer::Tokenizer(const fs::path& model_folder) {
-  const fs::path file = model_folder / "tokenizer.json";
-  state_ = std::make_unique<State>(file.string(), load(file));
-  const auto tokenizer_config = read_optional_json(model_folder / "tokenizer_config.json");
-  add_special_tokens(tokenizer_config, state_->special_tokens);
-  add_special_tokens(read_optional_json(model_folder / "special_tokens_map.json"), state_->special_tokens);
-  state_->template_source = find_template(model_folder, tokenizer_config);
+  TokenizerFiles files = read_tokenizer_files(model_folder);
+  state_ = std::make_unique<State>(files.source, load(files));
+  state_->special_tokens = std::move(files.special_tokens);
+  state_->templates = std::move(files.templates);
 
   const fs::path generation = model_folder / "generation_config.json", config = model_folder / "config.json";
   std::vector<int64_t> ids = eos_ids(read_optional_json(generation), generation);
@@ -161,21 +125,28 @@ std::string Tokenizer::decode(const std::vector<int64_t>& ids, bool skip_special
 
 int64_t Tokenizer::vocabulary_size() const { return int64_t(state_->inner->vocabulary_size()); }
 
-bool Tokenizer::has_chat_template() const { return state_->template_source.has_value(); }
+bool Tokenizer::has_chat_template() const { return !state_->templates.empty(); }
 
 std::string Tokenizer::apply_chat_template(const Json& messages, const ChatOptions& options) const {
   SWAGE_CHECK(has_chat_template(), InvalidArgument, fs::path(state_->file).parent_path().string(),
               ": the model has no chat template; use a text column");
+  Json variables = state_->special_tokens;
+  if (options.variables.is_object()) {
+    for (const auto& [name, value] : options.variables.as_object()) variables.set(name, value);
+  }
+  const Json* tools = variables.find("tools");
+  const std::string name = state_->template_name(tools != nullptr && !tools->is_null());
+  const ChatTemplate* chat_template = nullptr;
   {
     const std::lock_guard lock(state_->template_mutex);
-    if (!state_->chat_template) {
-      state_->chat_template.emplace(state_->template_source->text, state_->template_source->name);
+    auto found = state_->compiled.find(name);
+    if (found == state_->compiled.end()) {
+      const TemplateSource& source = state_->templates.at(name);
+      found = state_->compiled.emplace(name, ChatTemplate(source.text, source.name)).first;
     }
+    chat_template = &found->second;
   }
-  if (!options.variables.is_object()) return state_->chat_template->render(messages, state_->special_tokens, options);
-  Json variables = state_->special_tokens;
-  for (const auto& [name, value] : options.variables.as_object()) variables.set(name, value);
-  return state_->chat_template->render(messages, variables, options);
+  return chat_template->render(messages, variables, options);
 }
 
 std::string Tokenizer::apply_chat_template(const Json& messages, bool add_generation_prompt) const {
@@ -187,10 +158,12 @@ std::string Tokenizer::apply_chat_template(const Json& messages, bool add_genera
 bool Tokenizer::chat_template_mentions(std::string_view name) const {
   if (name.empty() || !has_chat_template()) return false;
   const auto in_word = [](char c) { return c == '_' || std::isalnum(static_cast<unsigned char>(c)); };
-  const std::string& text = state_->template_source->text;
-  for (size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1)) {
-    const size_t end = at + name.size();
-    if ((at == 0 || !in_word(text[at - 1])) && (end == text.size() || !in_word(text[end]))) return true;
+  for (const auto& [template_name, source] : state_->templates) {
+    const std::string& text = source.text;
+    for (size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1)) {
+      const size_t end = at + name.size();
+      if ((at == 0 || !in_word(text[at - 1])) && (end == text.size() || !in_word(text[end]))) return true;
+    }
   }
   return false;
 }

@@ -174,5 +174,20 @@ TEST(Tokenizer, SmolLm2EqualsHuggingFaceOnTheFullData) {
   EXPECT_THAT(tokenizer.end_ids(), ElementsAre(2));
 }
 
+// What a tokenizer.json asks for is a program of somebody else's: it may not take the machine with it.
+TEST(Tokenizer, NormalizersThatDoubleATextAreStopped) {
+  const TemporaryFolder folder;
+  Json json = read_json(test_data() / "tiny_bpe/tokenizer.json");
+  const Json rule = parse_json(R"({"type":"Replace","pattern":{"String":"a"},"content":"aa"})", "rule");
+  Json normalizer = parse_json(R"({"type":"Sequence"})", "normalizer");
+  normalizer.set("normalizers", Json(Json::Array(34, rule)));
+  json.set("normalizer", std::move(normalizer));
+  folder.write("tokenizer.json", json.dump());
+  const Tokenizer tokenizer(folder.path());
+  const Error error = error_of([&] { tokenizer.encode("a banana", true); });
+  EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
+  EXPECT_THAT(error.what(), testing::ContainsRegex("tokenizing a text of 8 bytes (needs more than 768 MiB|takes longer than 4 seconds)"));
+}
+
 }  // namespace
 }  // namespace swage::data
