@@ -290,6 +290,17 @@ TEST_F(Dataset, SmolLm2RowsAndWindowsEqualThePythonProtocol) {
   expect_rows(make_calibration_set(calib, tokenizer, {.num_samples = 64, .max_seq_length = 512}).ids_NL, oracle.at("packed64"), "rows");
 }
 
+// A few thousand bytes that stand for gigabytes: 1000 times a text of 6 MB, a list of 1.1 million nulls.
+TEST(Dataset, ParquetThatUnfoldsIsBounded) {
+  const Tokenizer tokenizer(test_data() / "tiny_bpe");
+  const Error rows = error_of([&] { read_documents(test_data() / "repeated.parquet", tokenizer); });
+  EXPECT_EQ(rows.kind(), ErrorKind::CorruptData);
+  EXPECT_THAT(rows.what(), HasSubstr("repeated.parquet: a row group takes more than 1024 MiB to read"));
+  const Error list = error_of([&] { read_documents(test_data() / "long_list.parquet", tokenizer); });
+  EXPECT_EQ(list.kind(), ErrorKind::CorruptData);
+  EXPECT_THAT(list.what(), HasSubstr("holds a list of 1100000 items"));
+}
+
 // Of a very long text only the beginning is tokenized; its tokens are those of the whole text.
 TEST(Batches, LongTextsGiveTheSameTokens) {
   const Tokenizer tokenizer(test_data() / "tiny_bpe");
