@@ -298,7 +298,7 @@ TEST(Dataset, ParquetThatUnfoldsIsBounded) {
   EXPECT_THAT(rows.what(), HasSubstr("repeated.parquet: a row group takes more than 1024 MiB to read"));
   const Error list = error_of([&] { read_documents(test_data() / "long_list.parquet", tokenizer); });
   EXPECT_EQ(list.kind(), ErrorKind::CorruptData);
-  EXPECT_THAT(list.what(), HasSubstr("holds a list of 1100000 items"));
+  EXPECT_THAT(list.what(), HasSubstr("\"messages\" holds a list of 1100000 items"));
 }
 
 // Of a very long text only the beginning is tokenized; its tokens are those of the whole text.

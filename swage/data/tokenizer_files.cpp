@@ -77,7 +77,7 @@ Json byte_level(bool add_prefix_space, bool use_regex) {
 // "a b" a line, below a line that begins with #version.
 Json read_merges(const fs::path& file) {
   const std::string text = read_regular_file(file, kMaxTokenizerBytes);
-  SWAGE_CHECK(valid_utf8_prefix(text) == text.size(), CorruptData, file.string(), ": not UTF-8");
+  SWAGE_CHECK(valid_utf8_prefix(text) == text.size(), CorruptData, file.string(), ": the merges are not UTF-8");
   Json merges = Json::array();
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());

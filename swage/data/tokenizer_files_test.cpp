@@ -52,20 +52,27 @@ TEST(TokenizerFiles, OtherClassesAreRefusedWithAWayOut) {
   }
 }
 
+// Opening the folder is refused as corrupt, with these words.
+void expect_corrupt(const TemporaryFolder& folder, const std::string& words) {
+  const Error error = error_of([&] { Tokenizer{folder.path()}; });
+  EXPECT_EQ(error.kind(), ErrorKind::CorruptData);
+  EXPECT_THAT(error.what(), HasSubstr(words));
+}
+
 TEST(TokenizerFiles, BrokenFilesAreNamed) {
   const TemporaryFolder model, merges, decoder, added;
   copy_tokenizer("llama_model", model);
   model.write("tokenizer.model", "\x0a\x05" "ab");
-  EXPECT_THAT(error_of([&] { Tokenizer{model.path()}; }).what(), HasSubstr("tokenizer.model: not a SentencePiece model"));
+  expect_corrupt(model, "tokenizer.model: not a SentencePiece model");
   copy_tokenizer("gpt2_merges", merges);
   merges.write("merges.txt", "\xff");
-  EXPECT_THAT(error_of([&] { Tokenizer{merges.path()}; }).what(), HasSubstr("merges.txt: not UTF-8"));
+  expect_corrupt(merges, "merges.txt: the merges are not UTF-8");
   copy_tokenizer("gpt2_merges", decoder);
   decoder.write("tokenizer_config.json", R"({"tokenizer_class":"GPT2Tokenizer","added_tokens_decoder":{"x":{"content":"a"}}})");
-  EXPECT_THAT(error_of([&] { Tokenizer{decoder.path()}; }).what(), HasSubstr("added_tokens_decoder: expected ids with tokens, found \"x\""));
+  expect_corrupt(decoder, "added_tokens_decoder: expected ids with tokens, found \"x\"");
   copy_tokenizer("gpt2_merges", added);
   added.write("added_tokens.json", R"({"<|a|>":"1"})");
-  EXPECT_THAT(error_of([&] { Tokenizer{added.path()}; }).what(), HasSubstr("added_tokens.json: the id of \"<|a|>\" is not an integer"));
+  expect_corrupt(added, "added_tokens.json: the id of \"<|a|>\" is not an integer");
 }
 
 TEST(TokenizerFiles, ToolsChooseTheTemplateForTools) {
