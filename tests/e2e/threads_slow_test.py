@@ -6,8 +6,6 @@ from threads_test import Threads, gptq
 
 
 class RealWidths(Threads):
-    shape = {**Threads.shape, "layers": 1}
-
     def test_targets_of_one_row(self):
         for target in ("inputs", "residual"):
             with self.subTest(target=target):
