@@ -57,11 +57,13 @@ fs::path parity_folder(const std::string& name) {
 }
 
 std::vector<fs::path> parity_folders() {
+  // Not falcon_rw: its golden logits are those of eager attention, which in transformers 5.17 adds the slopes twice;
+  // swage has the logits of its default, sdpa.
   const std::vector<std::string> names = {
       "arcee", "bitnet", "bloom", "bloom_heads6", "codegen", "cohere", "cohere2", "cohere_qknorm", "deepseek_v2",
       "deepseek_v2_lite", "deepseek_v3", "dots1", "ernie4_5", "exaone4", "exaone4_full", "exaone_moe", "falcon_11b",
-      "falcon_40b", "falcon_7b", "falcon_rw", "flex_olmo", "gemma", "gemma2", "gemma3_text", "glm", "glm4",
-      "glm4_moe", "glm4_moe_lite", "gpt2", "gpt2_scaled", "gpt_bigcode", "gpt_bigcode_mha", "gpt_neo", "gpt_neox",
+      "falcon_40b", "falcon_7b", "flex_olmo", "gemma", "gemma2", "gemma3_text", "glm", "glm4", "glm4_moe",
+      "glm4_moe_lite", "gpt2", "gpt2_scaled", "gpt_bigcode", "gpt_bigcode_mha", "gpt_neo", "gpt_neox",
       "gpt_neox_sequential", "gptj", "granite", "granitemoe", "granitemoeshared", "helium", "hunyuan_v1_dense",
       "hunyuan_v1_moe", "llama2_mha", "llama31", "llama32_tied", "llama_bias", "llama_rope_dynamic",
       "llama_rope_linear", "llama_rope_yarn", "minicpm3", "minimax_m2", "ministral", "mistral", "mistral_nemo",

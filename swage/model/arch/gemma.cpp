@@ -53,21 +53,11 @@ ModelProgram describe(const ConfigFields& config, const Sizes& s, const GemmaTra
 
 // Of layers with a window, then of those without: `rope_parameters` by layer type, or rope_local_base_freq beside
 // rope_theta and rope_scaling.
-std::vector<RopeSpec> ropes_by_layer_type(const ConfigFields& config, int64_t head_size, double local_theta,
-                                          double global_theta) {
-  const Json* both = config.json().find("rope_parameters");
-  if (both == nullptr || both->is_null() || both->find("full_attention") == nullptr) {
-    return {{.size = head_size, .theta = config.positive_or("rope_local_base_freq", local_theta)},
-            rope_of(config, head_size, global_theta)};
-  }
-  std::vector<RopeSpec> out;
-  for (const char* type : {"sliding_attention", "full_attention"}) {
-    Json one = config.json();
-    const Json* fields = both->find(type);
-    one.set("rope_parameters", fields == nullptr ? Json() : *fields);
-    out.push_back(rope_of(ConfigFields(one), head_size, type[0] == 's' ? local_theta : global_theta));
-  }
-  return out;
+std::vector<RopeSpec> gemma_ropes(const ConfigFields& config, int64_t head_size) {
+  std::vector<RopeSpec> out = ropes_by_layer_type(config, head_size, 10000, 1000000);
+  if (!out.empty()) return out;
+  return {{.size = head_size, .theta = config.positive_or("rope_local_base_freq", 10000)},
+          rope_of(config, head_size, 1000000)};
 }
 
 AttentionTraits attention_of(const ConfigFields& config, const Sizes& s) {
@@ -102,7 +92,7 @@ ModelProgram describe_gemma3_text(const ConfigFields& config, const checkpoint::
   AttentionTraits attention = attention_of(config, s);
   attention.query_norm = rms_norm("q_norm", s.head_size, s.epsilon, 1);
   attention.key_norm = rms_norm("k_norm", s.head_size, s.epsilon, 1);
-  std::vector<RopeSpec> ropes = ropes_by_layer_type(config, s.head_size, 10000, 1000000);
+  std::vector<RopeSpec> ropes = gemma_ropes(config, s.head_size);
   return describe(
       config, s,
       {true, windows_of(config, s.layers, window, [=](int64_t layer) { return (layer + 1) % pattern != 0; }),

@@ -71,12 +71,14 @@ ModelProgram describe_olmo2(const ConfigFields& config, const checkpoint::Weight
 // Three layers with a window, then one without; the scaling of the rotary embedding is for those without alone.
 ModelProgram describe_olmo3(const ConfigFields& config, const checkpoint::WeightSource&) {
   const Sizes s = sizes_of(config, {.default_epsilon = 1e-5});
-  const RopeSpec full = rope_of(config, s.head_size, 500000);
+  std::vector<RopeSpec> ropes = ropes_by_layer_type(config, s.head_size, 500000, 500000);
+  if (ropes.empty()) {
+    const RopeSpec full = rope_of(config, s.head_size, 500000);
+    ropes = {{.size = full.size, .theta = full.theta}, full};
+  }
   const int64_t window = config.size_or("sliding_window", 4096, int64_t{1} << 40);
-  const std::vector<int64_t> windows =
-      windows_of(config, s.layers, window, [](int64_t layer) { return (layer + 1) % 4 != 0; });
-  return describe_with_norms_behind(config,
-                                    {.windows = windows, .ropes = {{.size = full.size, .theta = full.theta}, full}});
+  const auto slides = [](int64_t layer) { return (layer + 1) % 4 != 0; };
+  return describe_with_norms_behind(config, {.windows = windows_of(config, s.layers, window, slides), .ropes = ropes});
 }
 
 // Small ones attend to everything; large ones have a window in three of four layers, and no rotary embedding in the

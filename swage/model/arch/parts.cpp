@@ -144,4 +144,19 @@ std::vector<int64_t> windows_of(const ConfigFields& config, int64_t layers, int6
   return out;
 }
 
+std::vector<RopeSpec> ropes_by_layer_type(const ConfigFields& config, int64_t head_size, double local_theta,
+                                          double global_theta) {
+  const Json* both = config.json().find("rope_parameters");
+  if (both == nullptr || !both->is_object() || both->find("full_attention") == nullptr) return {};
+  std::vector<RopeSpec> out;
+  for (const auto& [type, theta] :
+       {std::pair("sliding_attention", local_theta), std::pair("full_attention", global_theta)}) {
+    Json one = config.json();
+    const Json* fields = both->find(type);
+    one.set("rope_parameters", fields == nullptr ? Json() : *fields);
+    out.push_back(rope_of(ConfigFields(one), head_size, theta));
+  }
+  return out;
+}
+
 }  // namespace swage::model

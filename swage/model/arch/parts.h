@@ -68,4 +68,7 @@ graph::ModelProgram model_around(const ConfigFields& config, int64_t hidden, con
 // Window of each layer of a config with `layer_types` ("sliding_attention"), else by `slides`.
 std::vector<int64_t> windows_of(const ConfigFields& config, int64_t layers, int64_t window, const std::function<bool(int64_t layer)>& slides);
 
+// Rotary embeddings of a config whose `rope_parameters` are by layer type: of layers with a window, then of those without. Empty for any other config.
+std::vector<graph::RopeSpec> ropes_by_layer_type(const ConfigFields& config, int64_t head_size, double local_theta, double global_theta);
+
 }  // namespace swage::model
