@@ -31,6 +31,9 @@ bool only_how_it_runs(const std::string& field) {
   return field.ends_with('_') || std::find(kOnlyHowItRuns.begin(), kOnlyHowItRuns.end(), field) != kOnlyHowItRuns.end();
 }
 
+// A recipe saved after its run holds the matrices that its rotations came to.
+bool repeats_rotations(const Json& fields, const std::string& field) { return field == "transform_config" && fields.find("rotations") != nullptr; }
+
 // {preset: targets} as the config_groups that it stands for.
 Json groups_of(const Json& targets_of_preset) {
   Json groups = Json::object();
@@ -55,7 +58,7 @@ Json what_is_asked(const Json& fields, const std::string& source) {
       SWAGE_CHECK(fields.find("config_groups") == nullptr || fields.at("config_groups").is_null(), InvalidArgument, source,
                   ": give a scheme or config_groups, not both");
       asked.set("config_groups", groups_of(value));
-    } else if (!value.is_null() && !only_how_it_runs(name)) {
+    } else if (!value.is_null() && !only_how_it_runs(name) && !repeats_rotations(fields, name)) {
       asked.set(name, value);
     }
   }
@@ -128,7 +131,7 @@ std::vector<std::string> ignored_fields(const Json& fields) {
   std::vector<std::string> out;
   if (!fields.is_object()) return out;
   for (const auto& [name, value] : fields.as_object()) {
-    if (only_how_it_runs(name) && !value.is_null()) out.push_back(name);
+    if ((only_how_it_runs(name) || repeats_rotations(fields, name)) && !value.is_null()) out.push_back(name);
   }
   return out;
 }

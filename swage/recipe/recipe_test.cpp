@@ -175,6 +175,16 @@ TEST(Recipe, AGptqModifierTakesTheSchemeOfAQuantizationModifier) {
   EXPECT_EQ(recipe.modifiers[0]->config().at("block_size").as_int(), 64);
 }
 
+// After its run LLM Compressor saves the matrices beside the rotations that they follow from.
+TEST(Recipe, ASavedTransformConfigRepeatsItsRotations) {
+  const Recipe recipe = parse_recipe(
+      "default_stage:\n  default_modifiers:\n    SpinQuantModifier:\n      rotations: [R1, R2]\n      precision: torch.float64\n      transform_config: {config_groups: {R1: {type: hadamard}}}\n"
+      "    QuantizationModifier: {scheme: W4A16}\n", "r.yaml");
+  EXPECT_TRUE(recipe.modifiers[0]->config().find("transform_config") == nullptr);
+  ASSERT_EQ(recipe.warnings.size(), 1u);
+  EXPECT_NE(recipe.warnings[0].find("transform_config"), std::string::npos);
+}
+
 TEST(Recipe, StagesOfRunsThatFollowedEachOtherAreAllRead) {
   const Recipe recipe = parse_recipe(
       "default_stage_0:\n  default_modifiers:\n    SparseGPTModifier: {sparsity: 0.5}\ndefault_stage_1:\n  default_modifiers:\n    GPTQModifier: {scheme: W4A16}\nversion: 1.2\n", "r.yaml");
