@@ -1,7 +1,5 @@
 #include "swage/job/text.h"
 
-#include <ATen/ops/max.h>
-
 #include <algorithm>
 
 #include "swage/base/error.h"
@@ -86,15 +84,6 @@ std::string Text::summary() const {
                         documents_used == 1 ? " document of " : " documents of ", std::filesystem::path(data).filename().string());
   if (rows < rows_wanted) out += cat("; ", rows_wanted, " rows were asked for, the text holds no more");
   return out;
-}
-
-void check_vocabulary(const Text& text, int64_t vocabulary_size, const std::filesystem::path& source) {
-  for (const at::Tensor& ids : {text.ids_NL, text.windows_NL}) {
-    if (!ids.defined()) continue;
-    const int64_t most = ids.max().item<int64_t>();
-    SWAGE_CHECK(most < vocabulary_size, CorruptData, source.string(), ": tokenizer.json gives token id ", most, ", but config.json's vocab_size is ",
-                vocabulary_size);
-  }
 }
 
 std::vector<std::string> calibration_warnings(const Text& text, int64_t widest) {

@@ -31,7 +31,4 @@ std::vector<std::string> calibration_warnings(const Text& text, int64_t widest);
 // `calibrate` and none is given.
 Text read_text(const CompressJob& job, bool calibrate, const Context& context);
 
-// Error(CorruptData) for ids beyond the vocabulary: a tokenizer of another model gives ids that have no embedding.
-void check_vocabulary(const Text& text, int64_t vocabulary_size, const std::filesystem::path& source);
-
 }  // namespace swage::pipeline

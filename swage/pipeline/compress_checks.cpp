@@ -1,0 +1,38 @@
+#include "swage/pipeline/compress_checks.h"
+
+#include <ATen/ops/max.h>
+
+#include "swage/base/error.h"
+
+namespace swage::pipeline {
+
+// Shapes as the config says, before anything is read.
+void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSource& weights, const model::Model& model) {
+  for (const io::TensorSpec& wanted : model.required_tensors()) {
+    const std::vector<int64_t> found = weights.shape(wanted.name);
+    SWAGE_CHECK(!found.empty(), CorruptData, reader.folder().string(), ": tensor ", wanted.name, " is missing");
+    SWAGE_CHECK(found == wanted.shape, CorruptData, reader.folder().string(), ": tensor ", wanted.name, " has shape ", io::shape_text(found),
+                ", but config.json makes it ", io::shape_text(wanted.shape));
+  }
+}
+
+Assignment assign_schemes_of(const CompressJob& job, const model::Model& model, const Json& config) {
+  try {
+    return assign_schemes(job.chain, model, attention_class_of(config));
+  } catch (Error& e) {
+    if (!job.recipe_file.empty()) e.add_context(job.recipe_file);
+    throw;
+  }
+}
+
+// A tokenizer of another model gives ids that have no embedding.
+void check_vocabulary(const CompressJob& job, const Text& text, int64_t vocabulary_size) {
+  for (const at::Tensor& ids : {text.ids_NL, text.windows_NL}) {
+    if (!ids.defined()) continue;
+    const int64_t most = ids.max().item<int64_t>();
+    SWAGE_CHECK(most < vocabulary_size, CorruptData, job.source.string(), ": tokenizer.json gives token id ", most,
+                ", but config.json's vocab_size is ", vocabulary_size);
+  }
+}
+
+}  // namespace swage::pipeline
