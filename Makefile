@@ -6,9 +6,11 @@
 #   make sanitize  all unit tests under AddressSanitizer and UBSan, those of threads under ThreadSanitizer
 #   make fuzz    build all fuzz targets and run each for FUZZ_SECONDS (60)
 #   make soak    disturb runs of every kind for SOAK_SECONDS (3600), compare what comes out
+#   make install the program under PREFIX (/usr/local), with its libraries, headers, recipes, man page and completion; DESTDIR is put before it
 #   make deps    libraries only; make deps CUDA=run also what running on a GPU needs (2 GB)
-.PHONY: build test demo bench sanitize fuzz soak deps clean
+.PHONY: build test demo bench install sanitize fuzz soak deps clean
 PRESET ?= release
+PREFIX ?= /usr/local
 BUILD := $(if $(filter dev,$(PRESET)),build-dev,build)
 
 deps:
@@ -23,6 +25,7 @@ test: build
 	@tools/check_layers
 	@tools/check_errors_tested
 	@tools/check_roles
+	@tools/check_docs
 	@[ ! -d ../shared/data ] || tools/model  # what is compared with the full data sets runs on the real model
 	@cd $(BUILD) && SWAGE_TEST_MODEL=$$([ ! -d ../shared/data ] || echo $(CURDIR)/demo/SmolLM2-135M-Instruct) ctest --output-on-failure
 
@@ -41,6 +44,9 @@ fuzz: deps
 soak: build
 	@cmake --build $(BUILD) --target swage_faults
 	@tools/soak --seconds $(or $(SOAK_SECONDS),3600)
+
+install: build
+	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
 
 clean:
 	rm -rf build build-dev build-tsan build-fuzz

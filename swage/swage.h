@@ -166,7 +166,21 @@ ModelHeaders model_headers(const std::string& folder_or_id, const HubSettings& h
 // What the blocks of a model compute, by its config.json: {"text", "runs", "tensors": [{"name", "shape"}], "modules": [{"name", "role", "rows", "columns", ...}]}.
 Json program_of(const std::string& model_folder);
 
-// Modules with scheme, size, bits per weight; totals; errors if the folder holds a swage_report.json. Without libtorch.
+// What this build is and what it runs on: {"build_id", "compiler", "libtorch", "libtorch_isa", "isa", "threads"}.
+Json about();
+
+// The presets: {"scheme", "bits", "group_size", "activations", "format", "consumers", "loss"}, what is known of readers and of losses from the dated matrix of
+// docs/consumers.md. Without libtorch.
+Json schemes();
+
+// The scheme for who will read the output ("vllm", "vllm:hopper", "transformers"): `preset` if it is given and that reader takes it, else the one that suits it.
+// Error(Unsupported) saying what would do instead; Error(InvalidArgument) listing the known readers. Without libtorch.
+std::string scheme_for(const std::string& reader, const std::string& preset, const std::string& actorder);
+
+// Names of the presets that a scheme may have, in upper case. Without libtorch.
+std::vector<std::string> preset_names();
+
+// Modules with scheme, size, bits per weight, in the order in which they run; totals; a summary by scheme, kind and layer; errors if the folder holds a swage_report.json. Without libtorch.
 Json inspect(const std::string& model_folder);
 
 }  // namespace swage

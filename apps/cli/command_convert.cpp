@@ -1,31 +1,26 @@
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
-#include "apps/cli/progress_view.h"
 #include "apps/cli/text.h"
 
 namespace swage::cli {
 namespace {
 
-constexpr double kMostShardGib = 1 << 20;  // a PiB
-
 struct Request {
   ConvertOptions options;
-  double shard_gib = 5;
+  std::string shard_size = "5GiB";
 };
 
 int run(Request& request, const Common& common) {
   ConvertOptions& options = request.options;
   options.hub = hub_settings();
-  SWAGE_CHECK(request.shard_gib > 0.000001 && request.shard_gib <= kMostShardGib, InvalidArgument, "max-shard-size ", request.shard_gib,
-              ": expected a positive number of GiB");
-  options.shard_bytes = uint64_t(request.shard_gib * double(uint64_t{1} << 30));
+  options.shard_bytes = shard_bytes_of(request.shard_size);
   const Context context = make_context(common);
   try {
     const Json report = library().convert(options, context);
-    end_progress();
+    common.console->end_line();
     if (common.json) {
-      std::puts(report.dump(2).c_str());
+      print_json("convert", report);
       return 0;
     }
     std::fputs(two_columns({{"output", options.output},
@@ -65,11 +60,11 @@ void add_convert(Program& program) {
   command->add_option("--to", o.to, "pack-quantized, gptq, gptq_v2, awq or dense")->required()->type_name("FORMAT");
   command->add_option("--dtype", o.dtype, "with --to dense: bf16, f16 or f32 [that of the other weights]")->type_name("");
   command->add_flag("--allow-rounding", o.allow_rounding, "round scales that f16, the type of scales in gptq and awq, does not hold exactly");
-  command->add_option("--max-shard-size", request->shard_gib, "most GiB of weights in one file")->capture_default_str()->type_name("GiB");
+  add_shard_size(*command, request->shard_size);
   command->add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete");
   command->add_option("--threads", program.common.threads, "threads to use; 0: all")->capture_default_str()->type_name("")->check(at_least(0));
   add_json(*command, program.common);
-  command->callback([&program, request] { program.chosen = [&program, request] { return run(*request, program.common); }; });
+  program.on(command, request, run);
 }
 
 }  // namespace swage::cli

@@ -4,7 +4,6 @@
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
-#include "apps/cli/progress_view.h"
 #include "apps/cli/recipe_options.h"
 #include "apps/cli/text.h"
 
@@ -103,7 +102,7 @@ int run(Request& request, const Common& common) {
   if (!request.max_memory.empty()) options.max_memory_bytes = parse_max_memory(request.max_memory);
   const Json report = library().estimate(options, make_context(common));
   if (common.json) {
-    std::puts(report.dump(2).c_str());
+    print_json("estimate", report);
   } else {
     print(report);
   }
@@ -136,7 +135,7 @@ void add_estimate(Program& program) {
   command->add_option("--rates", o.rates, "rates of another machine, a second: gemm= FLOP of f32 products, copy= bytes in memory, disk= bytes of files; with K, M, G or T. What is left out is measured here")->type_name("gemm=60T,...");
   add_compute(*command, program.common);
   add_json(*command, program.common);
-  command->callback([&program, request] { program.chosen = [&program, request] { return run(*request, program.common); }; });
+  program.on(command, request, run);
 }
 
 }  // namespace swage::cli

@@ -1,7 +1,6 @@
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
-#include "apps/cli/progress_view.h"
 #include "apps/cli/text.h"
 
 namespace swage::cli {
@@ -19,9 +18,9 @@ int run(EvaluateOptions& options, const Common& common) {
   options.hub = hub_settings();
   const Context context = make_context(common);
   const Json result = library().evaluate(options, context);
-  end_progress();
+  common.console->end_line();
   if (common.json) {
-    std::puts(result.dump(2).c_str());
+    print_json("eval", result);
     return 0;
   }
   std::vector<std::pair<std::string, std::string>> rows = {{"perplexity", number_text(result.get_double("perplexity", 0), 4)}};
@@ -43,8 +42,8 @@ int run(LogitsOptions& options, const Common& common) {
   options.hub = hub_settings();
   const Context context = make_context(common);
   const Json result = library().save_logits(options, context);
-  end_progress();
-  if (common.json) std::puts(result.dump(2).c_str());
+  common.console->end_line();
+  if (common.json) print_json("eval", result);
   else std::fputs(cat(options.output, ": logits [", result.get_int("batch", 0), ", ", result.get_int("positions", 0), ", ", result.get_int("vocabulary", 0), "]\n").c_str(), stdout);
   return 0;
 }

@@ -1,7 +1,6 @@
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
-#include "apps/cli/progress_view.h"
 #include "apps/cli/text.h"
 
 namespace swage::cli {
@@ -17,7 +16,7 @@ int run(GenerateOptions& options, const Common& common) {
   };
   const Json result = library().generate(options, context, emit);
   if (common.json) {
-    std::puts(result.dump(2).c_str());
+    print_json("generate", result);
   } else {
     std::puts("");
     std::fflush(stdout);  // before what follows on the other stream
@@ -43,11 +42,9 @@ void add_generate(Program& program) {
   command->add_option("--top-p", o->top_p, "sample from the smallest set of tokens with this probability")->capture_default_str()->type_name("");
   add_compute(*command, program.common);
   add_json(*command, program.common);
-  command->callback([&program, o, raw] {
-    program.chosen = [&program, o, raw] {
-      o->chat = !*raw;
-      return run(*o, program.common);
-    };
+  program.on(command, o, [raw](GenerateOptions& options, const Common& common) {
+    options.chat = !*raw;
+    return run(options, common);
   });
 }
 

@@ -1,7 +1,6 @@
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
-#include "apps/cli/progress_view.h"
 #include "apps/cli/text.h"
 
 namespace swage::cli {
@@ -17,9 +16,9 @@ int run(Request& request, const Common& common) {
   options.hub = hub_settings();
   if (request.is_private || request.is_public) options.is_private = request.is_private;
   const Json result = library().push(options, make_context(common));
-  end_progress();
+  common.console->end_line();
   if (common.json) {
-    std::puts(result.dump(2).c_str());
+    print_json("push", result);
     return 0;
   }
   std::fputs(two_columns({{"repository", cat(result.get_string("url", ""), result.get_bool("created", false) ? " (new)" : "")},
@@ -46,7 +45,7 @@ void add_push(Program& program) {
   command->add_option("--revision", o.revision, "branch to commit to; made if it is not there")->capture_default_str()->type_name("NAME");
   command->add_option("-m,--message", o.message, "what the commit says")->capture_default_str()->type_name("TEXT");
   add_json(*command, program.common);
-  command->callback([&program, request] { program.chosen = [&program, request] { return run(*request, program.common); }; });
+  program.on(command, request, run);
 }
 
 }  // namespace swage::cli

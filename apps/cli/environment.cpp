@@ -14,6 +14,8 @@
 namespace swage::cli {
 namespace {
 
+constexpr int kWide = 1000;  // columns of a file
+
 std::atomic<bool> interrupted = false;
 
 void on_interrupt(int signal) {
@@ -62,6 +64,20 @@ void bound_spinning() {
 }
 
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
+
+bool terminal_is_dumb() { return variable("TERM") == "dumb"; }
+
+int output_columns() {
+  winsize size{};
+  if (isatty(STDOUT_FILENO) == 0) return kWide;
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+int help_columns() {
+  if (isatty(STDOUT_FILENO) != 0) return output_columns();
+  const int given = std::atoi(variable("COLUMNS").c_str());
+  return given > 0 ? given : 80;
+}
 
 int terminal_columns() {
   winsize size{};

@@ -13,6 +13,12 @@ void add_gpu_settings(Device& device);
 // From now on SIGINT and SIGTERM set the returned flag once; the second one ends the process.
 const std::atomic<bool>& catch_interrupts();
 bool stderr_is_terminal();
+// Whether it takes plain text only.
+bool terminal_is_dumb();
+// Width of the terminal that stdout is; a file is as wide as need be.
+int output_columns();
+// Width that help is wrapped to: of the terminal that stdout is, else $COLUMNS, else 80.
+int help_columns();
 // Lets the allocator keep what is freed for the next allocation. The forward pass takes and frees the same few megabytes
 // thousands of times; giving them back each time costs a tenth of the run in page faults.
 void keep_freed_memory();

@@ -13,6 +13,7 @@ namespace {
 // Where neither a recipe nor an option says otherwise.
 constexpr const char* kDefaultScheme = "W4A16";
 constexpr const char* kDefaultIgnore = "lm_head";
+constexpr std::string_view kAnyMethod = "gptq, rtn, sparsegpt, wanda, magnitude";  // and one that quantizes nothing
 
 template <class T>
 Json parse_number(const std::string& text) {
@@ -75,6 +76,14 @@ std::string defaults_text(const FieldOption& field) {
   return cat(" [", same ? field.defaults[0].second : by_method, "]");
 }
 
+// Options are explained by the methods that have them.
+std::string group_of(const FieldOption& field) {
+  return field.methods.starts_with(kAnyMethod) ? "What is done (--recipe has the same fields)" : cat("Only for --method ", field.methods);
+}
+
+// Fields that are there so that recipes of LLM Compressor are read: accepted, and not explained.
+bool does_nothing(const std::string& help) { return help.starts_with("accepted for") || help.ends_with(": not supported"); }
+
 std::string flag_of(std::string field) {
   std::replace(field.begin(), field.end(), '_', '-');
   return "--" + field;
@@ -118,8 +127,8 @@ void RecipeOptions::add_to(CLI::App& command) {
     field.help += defaults_text(field);
     if (name == "scheme") field.help += cat(" [", kDefaultScheme, "]");
     if (name == "ignore") field.help += cat(" [", kDefaultIgnore, "]");
-    auto* option = command.add_option(flag, field.given, cat(field.help, field.methods.find(',') == std::string::npos ? cat(" (", field.methods, ")") : ""));
-    option->group("What is done (--recipe has the same fields)")->allow_extra_args(false)->type_name("");
+    auto* option = command.add_option(flag, field.given, field.help);
+    option->group(does_nothing(field.help) ? "" : group_of(field))->allow_extra_args(false)->type_name("");
     if (!field.is_list) option->take_last();
     if (name == "candidates") option->delimiter(',');
     if (name == "symmetric") option->expected(0, 1);  // --symmetric alone means true

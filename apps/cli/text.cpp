@@ -1,47 +1,10 @@
 #include "apps/cli/text.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "swage/base/printable.h"
 
 namespace swage::cli {
-namespace {
-
-template <class... Args>
-std::string formatted(const char* format, Args... args) {
-  char buffer[128];
-  std::snprintf(buffer, sizeof buffer, format, args...);
-  return buffer;
-}
-
-}  // namespace
-
-std::string bytes_text(int64_t bytes) {
-  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = double(bytes);
-  int unit = 0;
-  while (value >= 1024 && unit < 4) {
-    value /= 1024;
-    ++unit;
-  }
-  return formatted(unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
-}
-
-std::string count_text(int64_t count) {
-  if (count < 1000000) return formatted("%lld", static_cast<long long>(count));
-  return count < 1000000000 ? formatted("%.1f M", double(count) / 1e6) : formatted("%.2f B", double(count) / 1e9);
-}
-
-std::string seconds_text(double seconds) {
-  const auto whole = int64_t(seconds + 0.5);
-  if (whole < 10) return formatted("%.1f s", seconds);
-  if (whole < 100) return formatted("%lld s", static_cast<long long>(whole));
-  if (whole < 3600) return formatted("%lld min %02lld s", static_cast<long long>(whole / 60), static_cast<long long>(whole % 60));
-  return formatted("%lld h %02lld min", static_cast<long long>(whole / 3600), static_cast<long long>(whole % 3600 / 60));
-}
-
-std::string number_text(double value, int digits) { return formatted("%.*f", digits, value); }
 
 std::string two_columns(const std::vector<std::pair<std::string, std::string>>& rows) {
   size_t width = 0;
@@ -49,6 +12,28 @@ std::string two_columns(const std::vector<std::pair<std::string, std::string>>& 
   std::string out;
   for (const auto& [key, value] : rows) out += "  " + key + std::string(width - key.size() + 2, ' ') + printable(value) + "\n";
   return out;
+}
+
+std::vector<std::string> wrapped(std::string_view text, size_t width) {
+  std::vector<std::string> lines(1);
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = std::min(text.find_first_not_of(" \n", at), text.size());
+    const size_t end = std::min(text.find_first_of(" \n", begin), text.size());
+    const std::string_view word = text.substr(begin, end - begin);
+    at = end;
+    if (word.empty()) break;
+    if (!lines.back().empty() && lines.back().size() + 1 + word.size() > width) lines.emplace_back();
+    if (!lines.back().empty()) lines.back() += ' ';
+    lines.back() += word;
+  }
+  return lines;
+}
+
+std::string shortened(const std::string& text, size_t width) {
+  constexpr size_t kDots = 3;
+  if (text.size() <= width || width <= kDots) return text.substr(0, width);
+  const size_t front = (width - kDots) / 3, back = width - kDots - front;
+  return text.substr(0, front) + "..." + text.substr(text.size() - back);
 }
 
 }  // namespace swage::cli

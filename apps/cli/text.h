@@ -1,17 +1,19 @@
-// Numbers and tables for people.
+// Tables and paragraphs for people.
 #pragma once
-#include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "swage/base/amounts.h"
+
 namespace swage::cli {
 
-std::string bytes_text(int64_t bytes);      // "123.4 MiB"
-std::string count_text(int64_t count);      // "27648", "134.5 M", "8.03 B"
-std::string seconds_text(double seconds);   // "42 s", "3 min 05 s", "2 h 10 min"
-std::string number_text(double value, int digits);
 // "  key   value" lines, values aligned.
 std::string two_columns(const std::vector<std::pair<std::string, std::string>>& rows);
+// The words of `text` in lines of at most `width` characters, where a single word allows it; never empty.
+std::vector<std::string> wrapped(std::string_view text, size_t width);
+// `text` cut to `width` characters, with "..." in its middle: both ends of a module's name matter.
+std::string shortened(const std::string& text, size_t width);
 
 }  // namespace swage::cli

@@ -4,12 +4,15 @@
 #include <map>
 #include <optional>
 
+#include "swage/api/inspect_summary.h"
 #include "swage/base/file.h"
 #include "swage/io/checkpoint_files.h"
 #include "swage/scheme/config_json.h"
 #include "swage/scheme/describe.h"
 #include "swage/scheme/gptq_awq.h"
 #include "swage/scheme/matching.h"
+#include "swage/scheme/module_place.h"
+#include "swage/scheme/presets.h"
 #include "swage/swage.h"
 
 namespace swage {
@@ -26,8 +29,13 @@ struct Module {
   bool is_transform = false;  // a matrix for activations, which is no weight of the model
 };
 
-std::map<std::string, Module> group_by_module(const io::CheckpointFiles& files) {
-  std::map<std::string, Module> modules;
+struct RunOrder {
+  bool operator()(const std::string& a, const std::string& b) const { return scheme::runs_before(a, b); }
+};
+using Modules = std::map<std::string, Module, RunOrder>;
+
+Modules group_by_module(const io::CheckpointFiles& files) {
+  Modules modules;
   for (const io::TensorSpec& spec : files.tensors()) {
     const size_t dot = spec.name.rfind('.');
     Module& module = modules[dot == std::string::npos ? spec.name : spec.name.substr(0, dot)];
@@ -147,6 +155,8 @@ bool ends_with_one_of(const std::string& name, const std::vector<std::string>& s
 
 }  // namespace
 
+std::vector<std::string> preset_names() { return scheme::preset_names(); }
+
 Json inspect(const std::string& model_folder) {
   const fs::path folder = model_folder;
   const io::CheckpointFiles files(folder);
@@ -194,6 +204,7 @@ Json inspect(const std::string& model_folder) {
     modules.push_back(module_json(name, module, errors));
   }
   out.set("totals", totals.to_json());
+  out.set("summary", api::summary_of(modules.as_array()));
   out.set("modules", std::move(modules));
   return out;
 }

@@ -29,11 +29,13 @@ struct ProgressEvent {
   std::string stage;        // "reading", "calibrating", "writing", "checking", ...
   int64_t layer = -1;       // 0-based; -1: not in a layer
   int64_t layers = 0;
-  std::string module;       // the module just finished, if any
+  std::string module;       // one that was just finished, if any: of a layer the one with the largest error
   double loss = -1;         // its relative output error, if known
+  int64_t modules_done = 0, modules = 0;  // of the run; 0: not counted
+  bool milestone = false;   // worth a line in a log: a layer, or one of a few dozen steps, is finished
   double tokens_per_second = 0;
   double elapsed_seconds = 0;
-  double eta_seconds = -1;  // -1: unknown
+  double eta_seconds = -1;  // until the run ends, not the stage; -1: unknown
   int64_t rss_bytes = 0;
 };
 

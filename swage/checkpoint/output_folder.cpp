@@ -14,6 +14,7 @@
 #include <system_error>
 #include <utility>
 
+#include "swage/base/amounts.h"
 #include "swage/base/error.h"
 #include "swage/io/atomic_file.h"
 
@@ -221,7 +222,8 @@ void OutputFolder::check_space(uint64_t bytes) const {
   struct statvfs disk {};
   if (::statvfs(temporary_.c_str(), &disk) != 0) io::throw_io_error(temporary_, "get the free space");
   const uint64_t free = uint64_t{disk.f_bavail} * disk.f_frsize;
-  SWAGE_CHECK(bytes <= free, Io, target_.string(), ": not enough disk space: ", bytes, " bytes needed, ", free, " free");
+  SWAGE_CHECK(bytes <= free, Io, target_.string(), ": not enough disk space: ", bytes, " bytes (", bytes_text(int64_t(bytes)), ") needed, ",
+              bytes_text(int64_t(free)), " free");
 }
 
 void OutputFolder::commit() {

@@ -124,9 +124,10 @@ class Conversion {
     const double total = 2 * double(count), past = double(done) + (stage == "checking" ? double(count) : 0);
     ProgressEvent event;
     event.stage = stage;
-    event.layer = int64_t(module);
-    event.layers = int64_t(count);
+    event.modules_done = int64_t(done);
+    event.modules = int64_t(count);
     event.module = plan_.modules[module].name;
+    event.milestone = true;
     event.elapsed_seconds = clock_.total_seconds();
     event.eta_seconds = event.elapsed_seconds / past * (total - past);
     event.rss_bytes = current_rss_bytes();

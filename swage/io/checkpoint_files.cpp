@@ -23,18 +23,22 @@ bool is_pickle(const fs::path& path) {
 }
 
 [[noreturn]] void throw_no_weights(const fs::path& folder) {
-  std::set<std::string> pickles, others;  // sorted: the folder's own order differs from machine to machine
+  constexpr const char* kGguf = " is GGUF, which swage does not read; take the model's safetensors";
+  SWAGE_CHECK(folder.extension() != ".gguf" || !fs::is_regular_file(folder), Unsupported, folder.string(), kGguf);
+  std::set<std::string> pickles, others, ggufs;  // sorted: the folder's own order differs from machine to machine
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
     if (is_pickle(entry.path())) pickles.insert(name);
     if (entry.path().extension() == ".safetensors") others.insert(name);
+    if (entry.path().extension() == ".gguf") ggufs.insert(name);
   }
   SWAGE_CHECK(!error, Io, folder.string(), ": cannot list the folder: ", error.message());
   SWAGE_CHECK(others.empty(), Io, folder.string(), ": no ", kSingleFileName, " and no ", kIndexFileName, ", only ", *others.begin(),
               others.size() > 1 ? " and others" : "", ": the index is missing");
   SWAGE_CHECK(pickles.empty(), Unsupported, folder.string(), ": only a pickle checkpoint (", *pickles.begin(),
               "), which can run code when read; convert it to safetensors first (save_pretrained in transformers does)");
+  SWAGE_CHECK(ggufs.empty(), Unsupported, folder.string(), ": its only weights, ", ggufs.empty() ? "" : *ggufs.begin(), ",", kGguf);
   throw Error(ErrorKind::Io, cat(folder.string(), ": no weights: neither ", kSingleFileName, " nor ", kIndexFileName));
 }
 

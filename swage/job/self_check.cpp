@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "swage/base/error.h"
+#include "swage/base/memory.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/eval/forward.h"
 #include "swage/eval/perplexity.h"
@@ -33,6 +34,20 @@ void check_files(const std::filesystem::path& folder, const std::vector<ModuleRe
     SWAGE_CHECK(found == module.fingerprint, Internal, "self-check: ", module.name, " reads back other than it was solved");
     drop_module(reader, module.name);
   });
+}
+
+Context told_of_checking(const Context& context, const RunProgress& progress, const StageClock& clock) {
+  Context told = context;
+  told.progress = [&, began = clock.total_seconds(), passes = 2, last = 0.0](ProgressEvent event) mutable {
+    if (event.elapsed_seconds < last) --passes;  // the next pass counts from zero
+    last = event.elapsed_seconds;
+    const double of_pass = event.eta_seconds, whole_pass = event.elapsed_seconds + of_pass;
+    event.stage = "checking";
+    event.elapsed_seconds = clock.total_seconds();
+    event.rss_bytes = current_rss_bytes();
+    context.progress(progress.of_run(event, "check", began, of_pass + (passes - 1) * whole_pass));
+  };
+  return told;
 }
 
 Json check_perplexity(model::Model& model, const checkpoint::WeightSource& source, const std::filesystem::path& folder,

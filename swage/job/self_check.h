@@ -9,6 +9,7 @@
 #include "swage/base/json.h"
 #include "swage/checkpoint/weight_source.h"
 #include "swage/model/model.h"
+#include "swage/job/run_progress.h"
 #include "swage/report/report.h"
 
 namespace swage::pipeline {
@@ -23,5 +24,9 @@ void check_files(const std::filesystem::path& folder, const std::vector<ModuleRe
 inline constexpr double kCorruptionNats = 2.5;
 Json check_perplexity(model::Model& model, const checkpoint::WeightSource& source, const std::filesystem::path& folder,
                       const at::Tensor& windows_NL, const Context& context, double most_nats = kCorruptionNats);
+
+// `context` with progress of check_perplexity() told as that of the run: its two passes, over the source and the output, are the stage "check".
+// Must not outlive its arguments.
+Context told_of_checking(const Context& context, const RunProgress& progress, const StageClock& clock);
 
 }  // namespace swage::pipeline

@@ -22,8 +22,8 @@ at::Device to_torch(Device device) {
   const CudaLibrary& library = cuda_library(device.torch_folder);
   f32_products = device.f32_products;
   if (device.kind == Device::Kind::Auto) return library.gpus > 0 ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
-  SWAGE_CHECK(library.gpus > 0, Unsupported, "device ", to_string(device), ": ", library.refusal);
-  SWAGE_CHECK(device.index < library.gpus, Unsupported, "device ", to_string(device), ": there are ", library.gpus, " GPUs here");
+  SWAGE_CHECK(library.gpus > 0, Io, "device ", to_string(device), ": ", library.refusal);
+  SWAGE_CHECK(device.index < library.gpus, Io, "device ", to_string(device), ": there are ", library.gpus, " GPUs here");
   return at::Device(at::kCUDA, c10::DeviceIndex(device.index));
 }
 

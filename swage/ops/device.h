@@ -14,7 +14,7 @@ struct DeviceKernels;
 namespace swage::ops {
 
 // Auto becomes the first GPU that can be used, else the CPU. Opens libtorch's CUDA half and swage's kernels (ops/cuda_library.h) where a GPU is found.
-// Error(Unsupported) for a GPU that cannot be used, saying why and what to do.
+// Error(Io) for a GPU that cannot be used, saying why and what to do.
 at::Device to_torch(Device device);
 
 // What the matrix products of a model are made in: f32 on the CPU; on a GPU bf16 with f32 sums, or f32 if the device that

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <ctime>
 #include <iterator>
 #include <limits>
 #include <optional>
@@ -19,22 +18,26 @@
 #include "swage/model/model.h"
 #include "swage/model/unread_tensors.h"
 #include "swage/offload/rows.h"
+#include "swage/job/answers.h"
 #include "swage/resolve/bit_budget.h"
 #include "swage/schedule/bit_sensitivity.h"
 #include "swage/schedule/data_free.h"
 #include "swage/views/expert_report.h"
-#include "swage/report/html_report.h"
 #include "swage/job/identity.h"
 #include "swage/job/journaled_run.h"
 #include "swage/plan/make_plan.h"
 #include "swage/shards/model_free.h"
 #include "swage/resolve/output.h"
+#include "swage/job/output_place.h"
+#include "swage/job/output_texts.h"
 #include "swage/schedule/owl.h"
 #include "swage/plan/placement.h"
 #include "swage/views/pruned_experts.h"
 #include "swage/resolve/quantized_source.h"
 #include "swage/views/rotated_weights.h"
 #include "swage/job/self_check.h"
+#include "swage/pipeline/compress_checks.h"
+#include "swage/plan/plan_time.h"
 #include "swage/schedule/sequential.h"
 #include "swage/job/text.h"
 
@@ -46,36 +49,6 @@ constexpr const char *kBitCosts = "bit costs", *kOutputLayout = "output layout";
 constexpr const char* kRotated = "tensors that are rotated and stay dense";
 constexpr double kWorthMeasuring = 2e12;  // FLOP: a run of some ten seconds, of which measuring the machine takes
 constexpr double kMeasureSeconds = 0.3;
-
-// Shapes as the config says, before anything is read.
-void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSource& weights, const model::Model& model) {
-  for (const io::TensorSpec& wanted : model.required_tensors()) {
-    const std::vector<int64_t> found = weights.shape(wanted.name);
-    SWAGE_CHECK(!found.empty(), CorruptData, reader.folder().string(), ": tensor ", wanted.name, " is missing");
-    SWAGE_CHECK(found == wanted.shape, CorruptData, reader.folder().string(), ": tensor ", wanted.name, " has shape ", io::shape_text(found),
-                ", but config.json makes it ", io::shape_text(wanted.shape));
-  }
-}
-
-// What is wrong with the two folders is known at once; the Writer checks again when it has the lock.
-void check_folders(const CompressJob& job) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  const fs::path source = fs::weakly_canonical(job.source, error), target = fs::weakly_canonical(fs::absolute(job.target), error);
-  const fs::path inside = source.lexically_relative(target);
-  SWAGE_CHECK(inside.empty() || *inside.begin() == "..", InvalidArgument, job.target.string(),
-              ": the output folder holds the source model, which is never overwritten; give another folder");
-  checkpoint::OutputFolder::check_target(job.target, job.overwrite);
-}
-
-Assignment assign_schemes_of(const CompressJob& job, const model::Model& model, const Json& config) {
-  try {
-    return assign_schemes(job.chain, model, attention_class_of(config));
-  } catch (Error& e) {
-    if (!job.recipe_file.empty()) e.add_context(job.recipe_file);
-    throw;
-  }
-}
 
 class Compression {
  public:
@@ -127,7 +100,10 @@ class Compression {
     release_free_memory();  // the tokenizer's tables
     check_vocabulary(text, model_->vocabulary_size(), job_.source);
     plan(text);
-    if (job_.dry_run) return report(text);
+    if (job_.dry_run) {
+      check_disk_space(job_.target, layout_.bytes);
+      return report(text);
+    }
     const JournaledRun journaled(job_, context_, source_);
     checkpoint::OutputFolder folder = journaled.open_folder();
     if (assignment_.budget) measure_bits(text, folder);
@@ -274,7 +250,7 @@ class Compression {
       const auto timed = clock_.time("owl");
       find_owl_shares(*model_, values(), text.ids_NL, context_, tiers(offload_folder(writer)), sparsity_);
     }
-    const Run run{context_, reader_, values(), *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps, memory_, rotated_.get(), experts_.get()};
+    const Run run{context_, reader_, values(), *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps, memory_, rotated_.get(), experts_.get(), &progress_};
     if (!steps.finished(kCopied)) {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
@@ -299,8 +275,7 @@ class Compression {
     }
     check(text, writer);
     const Json out = report(text);
-    writer.add_file("swage_report.json", out.dump(2) + "\n");
-    writer.add_file("swage_report.html", html_report(out, job_.recipe_yaml));
+    write_texts(job_, out, writer);
     source_.check_unchanged();
     writer.finish();
     if (experts_ && experts_->by().report_path()) write_expert_report(*experts_->by().report_path(), out.at("expert_pruning"));
@@ -346,10 +321,12 @@ class Compression {
     if (all_in_file && !in.on_device) in.rows_in_memory = 0;
     const Placement placement(job_.device_map, job_.max_memory_bytes);
     plan_ = placement.plan(in);
+    const bool timed = plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring;
+    if (timed) context_.log(Severity::Info, tell_time(plan_, in, placement, measure_rates(job_.source, {}, kMeasureSeconds, device_)));
     context_.log(Severity::Info, plan_.summary());
     placement.check(plan_, in);
     if (job_.device_map != DeviceMap::None) context_.log(Severity::Info, placement.text(plan_, in.on_device));
-    if (plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring) plan_.estimate_time(measure_rates(job_.source, {}, kMeasureSeconds, device_));
+    progress_.plan(plan_.shares());
     release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
     if (calibrated) context_.log(Severity::Info, "calibration: " + text.summary());
@@ -366,6 +343,7 @@ class Compression {
       out.insert(out.end(), more->begin(), more->end());
     }
     if (experts_) out.insert(out.end(), experts_->warnings().begin(), experts_->warnings().end());
+    add_warnings_of_readers(assignment_, out);
     if (rotated_) std::ranges::copy(online()->warnings(), std::back_inserter(out));
     return out;
   }
@@ -404,14 +382,12 @@ class Compression {
     }
     if (!job_.check || !text.windows_NL.defined()) return;
     const auto timed = clock_.time("check perplexity");
-    Context quiet = context_;
-    quiet.progress = [this](ProgressEvent event) {
-      event.stage = "checking";
-      context_.progress(event);
-    };
+    const Context told = told_of_checking(context_, progress_, clock_);
     const double most_nats = sparsity_.of_module.empty() && !experts_ ? kCorruptionNats : std::numeric_limits<double>::infinity();
-    check_ = check_perplexity(*source_model_, weights_, writer.temporary(), text.windows_NL, quiet, most_nats);
+    check_ = check_perplexity(*source_model_, weights_, writer.temporary(), text.windows_NL, told, most_nats);
     check_.set("held_out", text.held_out);
+    const int64_t tokens = text.ids_NL.defined() ? text.ids_NL.numel() : 0;
+    if (answers_are_cheap(plan_.source_bytes, tokens)) answers_ = compare_answers(*source_model_, weights_, job_.source, writer.temporary(), context_);
   }
 
   Json report(const Text& text) const {
@@ -435,6 +411,8 @@ class Compression {
       out.set("peak_device_bytes", ops::peak_device_bytes(device_));
     }
     if (!check_.is_null()) out.set("check", check_);
+    if (!answers_.is_null()) out.set("answers", answers_);
+    add_provenance(job_, context_.seed, layout_.tensors, out);
     if (assignment_.budget) out.set("bit_budget", budget_report(assignment_, units_, costs_, outcome_));
     if (experts_) out.set("expert_pruning", expert_report(*experts_, modules_));
     Json modules = Json::array(), warnings = Json::array();
@@ -475,22 +453,34 @@ class Compression {
   Sparsity sparsity_;
   OutputLayout layout_;
   Plan plan_;
+  RunProgress progress_;
   StageClock clock_{context_.trace};
   MemoryGuard memory_{job_.max_memory_bytes, context_};
   std::vector<ModuleReport> modules_;
-  Json check_;
+  Json check_, answers_;
   std::vector<std::string> calibration_warnings_;
 };
+
+// An architecture that swage does not run can still be compressed.
+std::unique_ptr<Compression> open_compression(const CompressJob& job, const Context& context) {
+  try {
+    return std::make_unique<Compression>(job, context);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::Unsupported || knows_architecture(job.source)) throw;
+    throw Error(e.kind(), cat(e.what(), "; use --method rtn without -d: rounding without data works for any architecture"));
+  }
+}
 
 }  // namespace
 
 Json run_compress(const CompressJob& job, const Context& context) {
   SWAGE_CHECK(!job.target.empty(), InvalidArgument, "the output folder's name is empty");
   checkpoint::OutputFolder::tidy(job.target);
-  check_folders(job);
+  check_folders(job, context);
   if (job.device_map == DeviceMap::Cuda) ops::to_torch(context.device);  // also of runs that would not touch it
   try {
-    return runs_model_free(job) ? run_model_free(job, context) : Compression(job, context).run();
+    if (runs_model_free(job)) return run_model_free(job, context);
+    return open_compression(job, context)->run();
   } catch (Error& e) {
     say_what_is_kept(job, e);
     throw;

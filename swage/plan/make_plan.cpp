@@ -118,6 +118,7 @@ PlanStage check_stage(const PlanInput& in) {
 
 void count_modules(const PlanInput& in, Plan& plan) {
   for (const ModuleInfo& module : in.shape.modules()) {
+    if (in.sparsity.find(module.name) != nullptr) ++plan.pruned_modules;
     if (in.assignment.find(module.name) == nullptr) continue;
     ++plan.quantized_modules;
     plan.quantized_parameters += module.parameters();

@@ -6,6 +6,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "swage/base/amounts.h"
 #include "swage/base/error.h"
 #include "swage/base/memory_budget.h"
 
@@ -95,6 +96,12 @@ PlanWork Plan::work() const {
   return sum;
 }
 
+std::vector<StageShare> Plan::shares() const {
+  std::vector<StageShare> out;
+  for (const PlanStage& stage : stages) out.push_back({stage.name, stage.work.flops(), stage.seconds});
+  return out;
+}
+
 void Plan::estimate_time(const Rates& rates) {
   seconds = 0;
   for (PlanStage& stage : stages) {
@@ -108,13 +115,22 @@ void Plan::estimate_time(const Rates& rates) {
 }
 
 std::string Plan::summary() const {
-  std::ostringstream out;
-  out << std::fixed << std::setprecision(1) << "plan: " << quantized_modules << " modules, " << double(quantized_parameters) / 1e6
-      << " M weights at " << std::setprecision(2) << bits_per_weight << " bits; " << std::setprecision(1) << double(source_bytes) / kMebibyte
-      << " MiB in, " << double(output_bytes) / kMebibyte << " MiB out; memory " << double(peak_bytes) / kMebibyte << " MiB at most";
+  std::string out = "plan:";
+  if (quantized_modules > 0) {
+    out += cat(" ", quantized_modules, " modules, ", number_text(double(quantized_parameters) / 1e6, 1), " M weights at ", number_text(bits_per_weight, 2), " bits;");
+  }
+  if (pruned_modules > 0) out += cat(" ", pruned_modules, " modules pruned;");
+  out += cat(" ", bytes_text(int64_t(source_bytes)), " in, ", bytes_text(int64_t(output_bytes)), " out; memory ", bytes_text(int64_t(peak_bytes)), " at most");
   const double flops = work().flops();
-  if (rows > 0 && flops > 0) out << "; " << std::defaultfloat << std::setprecision(3) << flops / 1e12 << " TFLOP";
-  return out.str();
+  if (rows > 0 && flops > 0) out += cat("; ", number_text(flops / 1e12, flops < 1e13 ? 2 : 1), " TFLOP");
+  return out;
+}
+
+std::string Plan::time_summary() const {
+  if (seconds <= 0) return {};
+  std::string out = cat("plan: about ", seconds_text(seconds));
+  if (rows > 0) out += cat(" for ", rows, " rows of ", row_tokens, " tokens");
+  return out;
 }
 
 std::string Plan::memory_summary() const {
@@ -133,7 +149,6 @@ std::string Plan::memory_summary() const {
     out += "; on the host, with copies of its statistics: ";
     for (size_t i = 0; i < stage->on_host.size(); ++i) out += (i > 0 ? ", " : "") + stage->on_host[i];
   }
-  if (seconds > 0) out += cat("; about ", int64_t(std::ceil(seconds)), " s");
   return out;
 }
 
@@ -167,6 +182,7 @@ Json Plan::to_json() const {
   out.set("tokens_per_row", row_tokens);
   out.set("quantized_modules", quantized_modules);
   out.set("quantized_parameters", quantized_parameters);
+  if (pruned_modules > 0) out.set("pruned_modules", pruned_modules);
   out.set("bits_per_weight", bits_per_weight);
   out.set("source_bytes", source_bytes);
   out.set("output_bytes", output_bytes);

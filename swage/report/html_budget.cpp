@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "swage/report/html_parts.h"
+#include "swage/scheme/module_place.h"
 
 namespace swage::pipeline::html {
 namespace {
@@ -19,28 +20,29 @@ std::string shade(double bits, double most) {
 
 // One square for each kind of unit and layer, by its bits.
 std::string bits_map(const Json::Array& units) {
-  std::map<std::string, std::map<int64_t, const Json*>> cells;
+  struct Earlier {
+    bool operator()(const std::string& a, const std::string& b) const { return scheme::runs_before(a, b); }
+  };
+  std::map<std::string, std::map<int64_t, const Json*>, Earlier> cells;
   double most = 0;
   int64_t layers = 0;
   for (const Json& unit : units) {
-    const Place place = place_of(unit.at("name").as_string());
+    const scheme::ModulePlace place = scheme::place_of(unit.at("name").as_string());
     cells[place.kind][std::max<int64_t>(place.layer, 0)] = &unit;
     most = std::max(most, unit.get_double("bits_per_weight", 0));
     layers = std::max(layers, place.layer + 1);
   }
-  constexpr int kSide = 18, kLeft = 240, kTop = 20;
-  std::string out = format("<svg width=\"%d\" height=\"%d\" role=\"img\">", int(kLeft + std::max<int64_t>(layers, 1) * kSide + 10), int(kTop + int(cells.size()) * kSide + 4));
-  for (int64_t layer = 0; layer < layers; layer += 5) out += format("<text x=\"%d\" y=\"14\">%d</text>", int(kLeft + layer * kSide + 2), int(layer));
-  int row = 0;
+  std::vector<MapRow> rows;
   for (const auto& [kind, of_layer] : cells) {
-    const int y = kTop + row++ * kSide;
-    out += format("<text x=\"0\" y=\"%d\">", y + 13) + escaped(kind) + "</text>";
+    MapRow row{kind, {}};
     for (const auto& [layer, unit] : of_layer) {
-      out += format("<rect x=\"%d\" y=\"%d\" width=\"16\" height=\"16\" rx=\"2\" stroke=\"#c9d1da\" stroke-width=\".5\" fill=\"", int(kLeft + layer * kSide), y);
-      out += shade(unit->get_double("bits_per_weight", 0), most) + "\"><title>" + escaped(unit->at("name").as_string()) + ": " + escaped(unit->get_string("scheme", "")) + "</title></rect>";
+      row.cells.push_back({layer, {shade(unit->get_double("bits_per_weight", 0), most), unit->at("name").as_string() + ": " + unit->get_string("scheme", "")}});
     }
+    rows.push_back(std::move(row));
   }
-  return out + "</svg>";
+  std::vector<std::string> colors;
+  for (int i = 0; i <= 8; ++i) colors.push_back(shade(i / 8.0, 1));
+  return map_of_layers(rows, layers, "bits by kind of module and layer") + legend(colors, "0 bits", format("%.1f bits", most));
 }
 
 // Bits and the logarithm of the predicted loss, in pixels.
@@ -64,7 +66,9 @@ class Axes {
   std::string dot(const Json& point, const char* color, const std::string& title) const {
     if (!(point.get_double("predicted_loss", 0) > 0)) return {};
     return format("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"><title>", x(point.get_double("bits_per_weight", 0)), y(point.get_double("predicted_loss", 0)), color) + escaped(title) +
-           format(": %.3f bits, loss %.3g</title></circle>", point.get_double("bits_per_weight", 0), point.get_double("predicted_loss", 0));
+           format(": %.3f bits, loss %.3g</title></circle><text x=\"%.1f\" y=\"%.1f\">", point.get_double("bits_per_weight", 0), point.get_double("predicted_loss", 0),
+                  x(point.get_double("bits_per_weight", 0)) + 7, y(point.get_double("predicted_loss", 0)) - 5) +
+           escaped(title.substr(0, title.find(' '))) + "</text>";
   }
 
  private:
@@ -82,11 +86,13 @@ std::string frontier_chart(const Json& budget) {
     const double loss = point.get_double("predicted_loss", 0);
     if (loss > 0) line += format("%.1f,%.1f ", axes.x(point.get_double("bits_per_weight", 0)), axes.y(loss));
   }
-  std::string out = "<svg width=\"660\" height=\"290\" role=\"img\"><polyline fill=\"none\" stroke=\"#4c7dbd\" stroke-width=\"2\" points=\"" + line + "\"/>";
+  std::string out = "<svg width=\"700\" height=\"310\" role=\"img\" aria-label=\"predicted loss over bits per weight\"><text x=\"330\" y=\"302\">bits per weight</text>"
+                    "<text x=\"0\" y=\"12\">predicted loss</text><polyline fill=\"none\" stroke=\"var(--bar)\" stroke-width=\"2\" points=\"" + line + "\"/>";
   for (double bits = std::ceil(axes.low()); bits <= axes.high(); ++bits) out += format("<text x=\"%.1f\" y=\"280\">%.0f</text>", axes.x(bits), bits);
   for (double power = std::ceil(axes.least()); power <= axes.most(); ++power) out += format("<text x=\"0\" y=\"%.1f\">1e%.0f</text>", axes.y(std::pow(10, power)) + 4, power);
-  for (const Json& point : uniform) out += axes.dot(point, "#b0552f", point.get_string("scheme", "") + " everywhere");
-  return out + axes.dot(budget, "#1f7a3d", "chosen") + "</svg><p>Predicted loss over bits a weight, scales included: the best choice for each budget, the one taken (green), and one scheme everywhere (red).</p>";
+  for (const Json& point : uniform) out += axes.dot(point, "var(--bad)", point.get_string("scheme", "") + " everywhere");
+  return scrolling(out + axes.dot(budget, "var(--good)", "chosen") + "</svg>", "predicted loss over bits per weight") +
+         "<p>Predicted loss over bits a weight, scales included: the best choice for each budget, the one taken (marked \"chosen\", green), and one scheme everywhere (marked with its name, red).</p>";
 }
 
 }  // namespace

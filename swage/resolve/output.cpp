@@ -181,7 +181,7 @@ void write_side_files(const Source& source, const Json& source_config, const sch
   }
   writer.add_file("config.json", config.dump(2) + "\n");
   writer.add_file("recipe.yaml", recipe_yaml);
-  source.copy_side_files(writer);
+  source.copy_side_files(writer, "README.md");  // the card of another model: the output gets one of its own
 }
 
 bool orders_columns(const format::QuantizedWeight& weight) {

@@ -40,7 +40,7 @@ void put_quantized(checkpoint::Writer& writer, const std::string& module, const 
 // Copies the tensors named in `layout.copied`, and drops their pages.
 void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout, checkpoint::Writer& writer);
 // `config` (that of the source, as the output needs it) with its quantization_config, `transforms` in it, and every tokenizer, template, code and licence file of
-// the source folder.
+// the source folder; not its README.md, the card of another model.
 void write_side_files(const Source& source, const Json& config, const Assignment& assignment, const scheme::TransformGroups& transforms,
                       const std::string& recipe_yaml, checkpoint::Writer& writer);
 

@@ -92,8 +92,10 @@ std::vector<std::string> Source::warnings() const {
   return out;
 }
 
-void Source::copy_side_files(checkpoint::Writer& writer) const {
-  for (const fs::path& file : side_.files) writer.copy_file(file, file.filename().string());
+void Source::copy_side_files(checkpoint::Writer& writer, std::string_view but) const {
+  for (const fs::path& file : side_.files) {
+    if (file.filename() != but) writer.copy_file(file, file.filename().string());
+  }
 }
 
 std::string Source::changed_weights() const {

@@ -3,6 +3,7 @@
 #pragma once
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "swage/base/context.h"
@@ -32,7 +33,7 @@ class Source {
 
   // What in the folder contradicts itself, and files beside the weights that look like part of the model and are not copied, a sentence each.
   std::vector<std::string> warnings() const;
-  void copy_side_files(checkpoint::Writer& writer) const;
+  void copy_side_files(checkpoint::Writer& writer, std::string_view but = {}) const;  // all but the one of that name
 
   // Error(CorruptData) that names what of config or weights is not as it was when it was read: the output would come from two models. Error(Io)
   // for the other files, which nothing that is finished depends on, and for weights that were written to and have the bytes that were read.

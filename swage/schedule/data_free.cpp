@@ -119,9 +119,14 @@ void run_data_free(const Run& run) {
     if (run.assignment.find(module.name) != nullptr) add_to_its_set(sets_of_block[module.block], run, module);
   }
   const int64_t blocks = run.model.blocks();
+  Pass pass{.stage = "quantizing", .planned = "quantize", .began_seconds = run.clock.total_seconds()};
   for (const auto& [block, sets] : sets_of_block) {
     run.context.check_cancelled();
-    if (run.steps.finished(block_step(block))) continue;
+    if (run.steps.finished(block_step(block))) {
+      pass.first = double(block + 1);
+      continue;
+    }
+    const size_t first_module = run.modules.size();
     if (block + 1 < blocks) run.weights.prefetch(run.model.tensors_of_block(block + 1));
     run.clock.enter_block(block);
     const TraceSpan span(run.context.trace, "layer", Trace::Kind::Other, block);
@@ -145,7 +150,7 @@ void run_data_free(const Run& run) {
       run.steps.finish(block_step(block));
     }
     run.memory.check();
-    tell_progress(run, "quantizing", block, double(block + 1), double(blocks), 0);
+    tell_progress(run, pass, block, double(block + 1), first_module, true);
   }
 }
 

@@ -104,20 +104,40 @@ void finish_pruned(const Run& run, const std::string& name, const modifiers::Spa
   note_module(run, std::move(report));
 }
 
-void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done) {
+namespace {
+
+// Those whose output is compared: routers of pruned mixtures are not.
+bool is_compared(const ModuleReport& module) { return !module.experts; }
+
+int64_t modules_planned(const Run& run) {
+  int64_t out = int64_t(run.assignment.scheme_of.size());
+  for (const auto& [name, choice] : run.sparsity.of_module) out += run.assignment.find(name) == nullptr ? 1 : 0;
+  return out;
+}
+
+}  // namespace
+
+void tell_progress(const Run& run, const Pass& pass, int64_t layer, double done, size_t first_module, bool milestone) {
   ProgressEvent event;
-  event.stage = stage;
+  event.stage = pass.stage;
   event.layer = layer;
   event.layers = run.model.blocks();
+  event.milestone = milestone;
   event.elapsed_seconds = run.clock.total_seconds();
-  if (done > 0) event.eta_seconds = event.elapsed_seconds / done * (total - done);
-  if (tokens_done > 0) event.tokens_per_second = double(tokens_done) / event.elapsed_seconds;
+  event.modules = modules_planned(run);
+  event.modules_done = std::count_if(run.modules.begin(), run.modules.end(), is_compared);
   event.rss_bytes = current_rss_bytes();
-  const auto last = std::find_if(run.modules.rbegin(), run.modules.rend(), [](const ModuleReport& module) { return !module.experts; });
-  if (last != run.modules.rend()) {
-    event.module = last->name;
-    event.loss = last->relative_error;
+  for (size_t i = first_module; i < run.modules.size(); ++i) {
+    const ModuleReport& module = run.modules[i];
+    if (!is_compared(module) || (!event.module.empty() && !(module.relative_error > event.loss))) continue;
+    event.module = module.name;
+    event.loss = module.relative_error;
   }
+  const double spent = event.elapsed_seconds - pass.began_seconds, own = done - pass.first;
+  if (own > 0 && spent > 0) event.tokens_per_second = double(pass.tokens) * own / spent;
+  const double stage_eta = own > 0 ? spent / own * (double(event.layers) - done) : -1;
+  if (run.progress != nullptr) event = run.progress->of_run(std::move(event), pass.planned, pass.began_seconds, stage_eta);
+  else event.eta_seconds = stage_eta;
   run.context.progress(event);
 }
 

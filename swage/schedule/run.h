@@ -16,6 +16,7 @@
 #include "swage/report/report.h"
 #include "swage/resolve/rescaling.h"
 #include "swage/views/rotated_weights.h"
+#include "swage/job/run_progress.h"
 #include "swage/resolve/sparsity.h"
 #include "swage/job/steps.h"
 
@@ -36,6 +37,7 @@ struct Run {
   MemoryGuard& memory;
   const RotatedWeights* rotated = nullptr;  // what `weights` is, if rotations are folded into it: tensors of `reader` are not the model's then
   PrunedExperts* experts = nullptr;         // the same, if experts go
+  const RunProgress* progress = nullptr;    // what makes the time of a stage that of the run
 };
 
 // Writes a solved linear; what there is to say of it. Thread-safe.
@@ -63,7 +65,17 @@ std::optional<model::ActivationQuantization> read_input(const Run& run, const st
 // The same for a linear that was pruned and stays dense: `stored` is its weight in the source's type, written already.
 void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned, const at::Tensor& stored, int64_t tokens);
 
-// Tells the context where the run stands. `done` and `total` are in units of work.
-void tell_progress(const Run& run, const std::string& stage, int64_t layer, double done, double total, int64_t tokens_done);
+// A pass over the layers, of which the context is told.
+struct Pass {
+  std::string stage;         // what it is called: "calibrating"
+  std::string planned;       // its name in the plan
+  double began_seconds = 0;  // of the run's clock
+  double first = 0;          // layers that an earlier run had finished
+  int64_t tokens = 0;        // that go through every layer; 0: not counted
+};
+
+// Tells the context where the run stands: in `layer`, `done` layers of the pass being done, also in part. `first_module` is the first of the run's modules
+// that belongs to the layer.
+void tell_progress(const Run& run, const Pass& pass, int64_t layer, double done, size_t first_module, bool milestone);
 
 }  // namespace swage::pipeline

@@ -21,7 +21,7 @@ using model::Block, model::Flow, model::Linear;
 class Sequential {
  public:
   Sequential(const Run& run, const at::Tensor& ids_NL, const SequentialOptions& options)
-      : run_(run), options_(options), tokens_(ids_NL.numel()), ids_NL_(ids_NL) {}
+      : run_(run), options_(options), pass_{.stage = {}, .planned = "calibrate", .tokens = ids_NL.numel()}, ids_NL_(ids_NL) {}
 
   void run() {
     if (all_finished()) return;
@@ -29,15 +29,20 @@ class Sequential {
     const int64_t blocks = run_.model.blocks();
     const int64_t first = load_activations();
     for (int64_t b = 0; float_ && b < first; ++b) float_->pass_block(run_.model, b, run_.weights);
+    pass_.began_seconds = run_.clock.total_seconds();
     for (int64_t b = first; b < blocks; ++b) {
       const bool finished = run_.steps.finished(block_step(b));
+      pass_.stage = finished ? "resuming" : "calibrating";
+      first_module_ = run_.modules.size();
+      if (finished) pass_.first = double(b + 1);  // such layers take a share of the time of the others
       try {
         run_block(b, b + 1 == blocks, finished);
       } catch (Error& e) {
         e.add_context(cat("layer ", b));
         throw;
       }
-      tell_progress(run_, finished ? "resuming" : "calibrating", b, double(b + 1), double(blocks), tokens_ * (b + 1));
+      if (finished) pass_.began_seconds = run_.clock.total_seconds();
+      tell_progress(run_, pass_, b, double(b + 1), first_module_, true);
     }
     run_ends();
   }
@@ -80,6 +85,7 @@ class Sequential {
     }
     if (finished) restore(*block);
     for (const Linear& linear : block->linears) activations_->make_room(linear.columns);
+    tell_progress(run_, pass_, b, double(b), first_module_, false);  // the passes before the first solution can take minutes
     forward([&](Flow& flow) { block->begin(flow); });
     if (float_) step_float([&] { float_->begin_block(model_of(b), b, weights_of(b)); });
     const bool prunes = !finished && run_.experts != nullptr && run_.model.mixture(b) != nullptr;
@@ -87,7 +93,7 @@ class Sequential {
       run_.context.check_cancelled();
       if (prunes && block->stages[s].routes) experts_->prune(*block, b);
       inputs_->begin(&block->stages[s]);
-      if (!finished) solve_stage(*block, b, block->stages[s]);
+      if (!finished) solve_stage(*block, b, s);
       if (last_block && s + 1 == block->stages.size() && !head_is_quantized()) break;  // nothing reads the last output
       if (block->stages[s].attends && run_.assignment.kv_cache && !finished) {
         step_and_measure_heads(*block, b, int(s));
@@ -136,12 +142,15 @@ class Sequential {
     run_.steps.finish(step);
   }
 
-  void solve_stage(Block& block, int64_t b, const model::Stage& stage) {
+  void solve_stage(Block& block, int64_t b, size_t s) {
+    const model::Stage& stage = block.stages[s];
     if (rescales()) BlockRescaler(run_, *inputs_, *solver_).rescale(block, b, stage);
-    for (const model::InputGroup& group : stage.groups) {
+    for (size_t g = 0; g < stage.groups.size(); ++g) {
       std::vector<Linear*> linears;
-      for (const int index : group.linears) linears.push_back(&block.linears[size_t(index)]);
-      solver_->solve(linears, group.expert);
+      for (const int index : stage.groups[g].linears) linears.push_back(&block.linears[size_t(index)]);
+      solver_->solve(linears, stage.groups[g].expert);
+      const double of_stage = double(g + 1) / double(stage.groups.size() + 1);  // the rest is the pass that follows
+      tell_progress(run_, pass_, b, double(b) + (double(s) + of_stage) / double(block.stages.size()), first_module_, false);
     }
   }
 
@@ -237,7 +246,8 @@ class Sequential {
 
   const Run& run_;
   const SequentialOptions options_;
-  const int64_t tokens_;
+  Pass pass_;
+  size_t first_module_ = 0;  // of the layer
   const at::Tensor ids_NL_;
   std::optional<Activations> activations_;
   std::optional<FloatStream> float_;  // if some weights are to make up for earlier layers

@@ -14,7 +14,6 @@
 #include "swage/base/memory.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/model/model.h"
-#include "swage/report/html_report.h"
 #include "swage/job/identity.h"
 #include "swage/job/journaled_run.h"
 #include "swage/shards/model_free_config.h"
@@ -22,6 +21,8 @@
 #include "swage/shards/model_free_modules.h"
 #include "swage/shards/model_free_work.h"
 #include "swage/resolve/output.h"
+#include "swage/job/output_place.h"
+#include "swage/job/output_texts.h"
 #include "swage/plan/plan.h"
 #include "swage/plan/process_memory.h"
 #include "swage/report/report.h"
@@ -70,11 +71,16 @@ class ModelFree {
   }
 
   Json run() {
+    context_.log(Severity::Info, cat("model-free", job_.model_free ? "" : cat(", because model_type \"", reader_.config().get_string("model_type", ""), "\" is not known to swage"),
+                                     ": works from the shards alone; no model is run, and no perplexity is measured"));
     context_.log(Severity::Info, plan_.summary());
     context_.log(Severity::Info, plan_.memory_summary());
     plan_.check_budget(job_.max_memory_bytes);
     for (const std::string& warning : warnings_) context_.log(Severity::Warning, warning);
-    if (job_.dry_run) return report(nullptr);
+    if (job_.dry_run) {
+      check_disk_space(job_.target, layout_.output_bytes);
+      return report(nullptr);
+    }
     Json identity = job_identity(job_, context_, source_);
     identity.set("model-free", true);
     identity.set("max-shard-size", job_.shard_bytes);
@@ -102,8 +108,7 @@ class ModelFree {
       sync_and_check(work, writer);
     }
     const Json out = report(&work);
-    writer.add_file("swage_report.json", out.dump(2) + "\n");
-    writer.add_file("swage_report.html", html_report(out, job_.recipe_yaml));
+    write_texts(job_, out, writer);
     source_.check_unchanged();
     writer.finish();
     return out;
@@ -121,6 +126,7 @@ class ModelFree {
     warnings_ = source_.warnings();
     warnings_.insert(warnings_.end(), modules_.warnings.begin(), modules_.warnings.end());
     warnings_.insert(warnings_.end(), assignment_.warnings.begin(), assignment_.warnings.end());
+    add_warnings_of_readers(assignment_, warnings_);
     // Readers must find the head of a tied model ignored. In a model with another head, or with none, the name says nothing.
     if (modules_.has_head || !modules_.has_embedding) std::erase_if(assignment_.ignore, [&](const std::string& name) { return !stores_weight(name); });
   }
@@ -191,6 +197,7 @@ class ModelFree {
     out.set("seconds", clock_.total_seconds());
     out.set("stage_seconds", clock_.to_json());
     out.set("peak_rss_bytes", peak_rss_bytes());
+    add_provenance(job_, context_.seed, layout_.tensors(), out);
     out.set("errors_measured_on", cat("one row in ", kErrorRows));
     Json warnings = Json::array(), modules = Json::array();
     for (const std::string& warning : warnings_) warnings.push_back(warning);
@@ -225,12 +232,16 @@ class ModelFree {
 
 }  // namespace
 
+bool knows_architecture(const std::filesystem::path& source) {
+  const std::string type = checkpoint::Reader(source).config().get_string("model_type", "");
+  const std::vector<std::string> known = model::supported_model_types();
+  return std::binary_search(known.begin(), known.end(), type);
+}
+
 bool runs_model_free(const CompressJob& job) {
   if (job.model_free) return true;
   if (job.chain.calibrating() != nullptr || !job.data_file.empty()) return false;
-  const std::string type = checkpoint::Reader(job.source).config().get_string("model_type", "");
-  const std::vector<std::string> known = model::supported_model_types();
-  return !std::binary_search(known.begin(), known.end(), type);
+  return !knows_architecture(job.source);
 }
 
 ModelFreePlan plan_model_free(const CompressJob& job, const Context& context) { return ModelFree(job, context).plan(); }

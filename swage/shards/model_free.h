@@ -13,6 +13,9 @@
 
 namespace swage::pipeline {
 
+// Whether config.json has a model_type that swage has a model of.
+bool knows_architecture(const std::filesystem::path& source);
+
 // Whether the job asks for it, or needs no data and is for an architecture that swage has no model of.
 bool runs_model_free(const CompressJob& job);
 

@@ -224,7 +224,7 @@ class Output(EndToEnd):
     def test_memory_budget(self):
         for size, part in (("gpu=1GiB", "expected one budget"), ("cpu=lots", "expected a size"), ("cpu=0", "expected a size")):
             self.assert_refused(self.compress(self.model(), *self.calibrated("--max-memory", size)), 2, "--max-memory: ", part)
-        self.assert_refused(self.compress(self.model(), *self.calibrated("--max-memory", "cpu=1GiB,cuda:0=1GiB")), 1, "budgets of GPUs are not supported yet")
+        self.assert_refused(self.compress(self.model(), *self.calibrated("--max-memory", "cpu=1GiB,cuda:0=1GiB")), 2, "budgets of GPUs are not supported yet")
         for arguments in (self.calibrated(), ("--method", "rtn", "--group-size", 16, "--model-free")):
             refused = self.compress(self.model(), *arguments, "--max-memory", "cpu=100MiB")
             self.assert_refused(refused, 2, "max-memory 100 MiB: this run needs more; the smallest that would do is cpu=")

@@ -147,12 +147,12 @@ class Budget(EndToEnd):
                 code = 1 if "W8A8" in message or "UNQUANTIZED" in message else 2  # not supported, or a wrong request
                 self.assert_refused(self.compress(self.source, "-d", self.text, *CALIBRATION, *group_size, *arguments), code, message)
         self.assert_refused(self.compress(self.source, "--target-bits", 4.5, "--method", "rtn"), 2, "bit budget needs calibration text")
-        self.assert_refused(self.compress(self.source, "--target-bits", 4.5, "--method", "rtn", "--model-free"), 1, "model-free: a bit budget measures errors on data")
+        self.assert_refused(self.compress(self.source, "--target-bits", 4.5, "--method", "rtn", "--model-free"), 2, "model-free: a bit budget measures errors on data")
 
     def test_the_head_is_refused(self):
         recipe = self.folder / "recipe.yaml"
         recipe.write_text("default_stage:\n  default_modifiers:\n    GPTQModifier: {target_bits: 4.5, group_size: 32}\n")
-        self.assert_refused(self.compress(self.source, "-d", self.text, *CALIBRATION, "--recipe", recipe), 1, "lm_head: a bit budget is for the layers")
+        self.assert_refused(self.compress(self.source, "-d", self.text, *CALIBRATION, "--recipe", recipe), 2, "lm_head: a bit budget is for the layers")
 
 
 class GoesOn(Resumed):

@@ -297,13 +297,13 @@ quant_stage:
         edit = read_checkpoint(gptq)
         config = read_json(gptq / "config.json")
 
-        def broken(message, tensors=None, to="awq", **fields):
+        def broken(message, tensors=None, to="awq", code=1, **fields):
             write_safetensors(gptq / "model.safetensors", {**edit, **(tensors or {})})
             write_json(gptq / "config.json", {**config, "quantization_config": {**config["quantization_config"], **fields}})
-            self.refused(gptq, to, 1, message)
+            self.refused(gptq, to, code, message)
         broken("bits: expected 2 to 8, found 40", bits=40)
         broken("down_proj: qzeros: expected shape \\[6, 8\\], found \\[3, 8\\]", to="dense", group_size=16)
-        broken("marlin", format="marlin", checkpoint_format="marlin")
+        broken("marlin", code=2, format="marlin", checkpoint_format="marlin")
         broken("configuration says symmetric", format="gptq_v2", checkpoint_format="gptq_v2")
         broken(name + ": qweight: expected a matrix", {f"{name}.qweight": ("I32", [8 * HIDDEN], edit[f"{name}.qweight"][2])})
         broken(name + ".*g_idx: input 0 in group 9 of 2", {f"{name}.g_idx": ("I32", [HIDDEN], struct.pack("<64i", *[9] * 64))},

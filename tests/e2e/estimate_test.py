@@ -92,7 +92,7 @@ class Estimate(EndToEnd):
         options = ("--method", "rtn", "--group-size", 16)
         edit_json(model / "config.json", model_type="gizmo")
         self.assert_refused(run("estimate", model, *options, "--max-memory", "cpu=1MiB", *RATES), 2, "the smallest that would do is cpu=")
-        self.assert_refused(run("estimate", model, "--model-free", *RATES), 1, "GPTQModifier", "cannot run model-free")
+        self.assert_refused(run("estimate", model, "--model-free", *RATES), 2, "GPTQModifier", "cannot run model-free")
         self.assert_refused(run("estimate", CONFIGS / "llama3_8b", *options, "--model-free", *RATES), 2, "headers of the shards", "there are none")
         for chosen in ((), ("--model-free",)):  # by itself, where swage knows no model and no sizes
             report = self.estimate(model, *options, *chosen, *RATES)

@@ -83,7 +83,7 @@ class ModelFree(EndToEnd):
         # An observer that searches looks at whole weights.
         self.assert_same_as_with_the_model(model, "--scheme", "W4A16", "--group-size", 8, "--weight-observer", "mse", threads=2)
         result = self.rtn(model, "--scheme", "NVFP4A16", "--weight-observer", "mse", "--model-free", out=self.out)
-        self.assert_refused(result, 1, "observer mse with a global scale")
+        self.assert_refused(result, 2, "observer mse with a global scale")
         self.assert_same_as_with_the_model(model, "--scheme", "FP8_DYNAMIC")
         equal = self.folder / "equal"
         self.assert_succeeds(self.rtn(model, "--scheme", "FP8_DYNAMIC", "--model-free", out=equal))
@@ -221,7 +221,7 @@ class Refused(EndToEnd):
         self.assert_refused(self.compress(model, "--model-free", "--method", "rtn", *arguments), code, *parts)
 
     def test_methods_and_schemes_that_need_data(self):
-        self.assert_refused(self.compress(self.model(), "--model-free", "-d", self.text), 1, "GPTQModifier", "cannot run model-free")
+        self.assert_refused(self.compress(self.model(), "--model-free", "-d", self.text), 2, "GPTQModifier", "cannot run model-free")
 
     def test_group_sizes_and_patterns(self):
         self.refused(self.model(), "--group-size", 24, code=2, parts=("group size 24 does not divide", "use --group-size"))

@@ -252,7 +252,7 @@ class Observers(EndToEnd):
         path = self.folder / "recipe.yaml"
         path.write_text("quant_stage:\n  quant_modifiers:\n    " + groups % ("format: int-quantized,", "symmetric: false, zp_dtype: torch.int32"))
         result = self.compress(self.folder / "llama", "--recipe", path)
-        self.assert_refused(result, 1, "zp_dtype torch.int32: int-quantized stores zero points as torch.int8")
+        self.assert_refused(result, 2, "zp_dtype torch.int32: int-quantized stores zero points as torch.int8")
 
     def test_what_no_engine_runs_is_refused(self):
         source = make_llama(self.folder / "llama", layers=1)

@@ -154,12 +154,12 @@ class Rotate(EndToEnd):
         model = self.model()
         self.assert_refused(self.compress(model, *self.calibrated("--rotate", "R9")), 2, "--rotate", "R9")
         self.assert_refused(self.compress_with(model, gptq(), more=("-d", self.text, "--rotate", "R1")), 2, "SpinQuantModifier into .*recipe.yaml instead of --rotate")
-        self.assert_refused(self.compress(model, "--method", "rtn", "--group-size", 16, "--rotate", "R1", "--model-free"), 1, "rotations are not supported model-free")
+        self.assert_refused(self.compress(model, "--method", "rtn", "--group-size", 16, "--rotate", "R1", "--model-free"), 2, "rotations are not supported model-free")
 
     def test_a_quantized_source_is_refused(self):
         first = self.folder / "first"
         self.assert_succeeds(self.compress(self.model(), "--method", "rtn", "--scheme", "W8A16", "--group-size", 16, out=first))
-        self.assert_refused(self.compress(first, "--method", "rtn", "--group-size", 16, "--rotate", "R2"), 1, "is stored quantized", "swage convert --to dense")
+        self.assert_refused(self.compress(first, "--method", "rtn", "--group-size", 16, "--rotate", "R2"), 2, "is stored quantized", "swage convert --to dense")
 
 
 class GoesOn(Resumed):

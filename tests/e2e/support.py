@@ -187,7 +187,7 @@ def run(*arguments, threads=1, preexec_fn=None, cwd=None, timeout=120):
 
 def without_times(report):
     """A report without what may differ between equal runs: times, memory, where activations lie, the number of threads."""
-    varying = {"seconds", "stage_seconds", "peak_rss_bytes", "peak_bytes", "threads", "stages", "activations_in_file", "rows_in_file"}
+    varying = {"date", "seconds", "stage_seconds", "peak_rss_bytes", "peak_bytes", "threads", "stages", "activations_in_file", "rows_in_file"}
     if isinstance(report, dict):
         return {key: without_times(value) for key, value in report.items() if key not in varying}
     if isinstance(report, list):

@@ -12,14 +12,25 @@ import unittest
 from support import PROGRAM, EndToEnd, environment, run
 
 
-def run_on_terminal(command, columns):
-    """Runs with stderr and stdout on a terminal of that width; returns exit code and what it showed."""
+def set_columns(terminal, columns):
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+
+def run_on_terminal(command, columns, narrowed=None, **variables):
+    """Runs with stderr and stdout on a terminal of that width; returns exit code and what it showed.
+
+    `narrowed`: (text, columns), the width that the terminal gets as soon as the text was shown.
+    """
     leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen([PROGRAM, *map(str, command)], stdin=subprocess.DEVNULL, stdout=follower, stderr=follower, env=environment())
+    set_columns(follower, columns)
+    env = {**environment(), "TERM": "xterm", **variables}
+    process = subprocess.Popen([PROGRAM, *map(str, command)], stdin=subprocess.DEVNULL, stdout=follower, stderr=follower, env=env)
     os.close(follower)
     shown = b""
     while True:
+        if narrowed and narrowed[0].encode() in shown:
+            set_columns(leader, narrowed[1])
+            narrowed = None
         try:
             piece = os.read(leader, 65536)
         except OSError:  # how Linux reports that the other side closed
@@ -38,7 +49,7 @@ class Progress(EndToEnd):
     def test_terminal_has_one_live_line(self):
         code, shown = run_on_terminal(self.command(), columns=60)
         self.assertEqual(code, 0, shown)
-        live = re.findall(r"\r\x1b\[K([^\r\n]+)", shown)
+        live = re.findall(r"\r\x1b\[K([^\r\n\x1b]+)", shown)
         self.assertTrue(any("calibrating layer 3/3" in line for line in live), shown)
         self.assertTrue(all(len(line) < 60 for line in live if "layer" in line), live)
         # Redrawn in place: no line break between two states of the live line.
@@ -47,6 +58,57 @@ class Progress(EndToEnd):
         # Cleared before the summary, which stays.
         last_state = shown.rindex("layer 3/3")
         self.assertRegex(shown[last_state:], r"(?s)^[^\n]*\r\x1b\[K +output ")
+
+    def test_eighty_columns_have_what_matters(self):
+        code, shown = run_on_terminal(self.command(), columns=80)
+        self.assertEqual(code, 0, shown)
+        live = [line for line in re.findall(r"\r\x1b\[K([^\r\n\x1b]+)", shown) if "layer" in line]
+        self.assertTrue(all(len(line) < 80 for line in live), live)
+        whole = r"^calibrating layer [1-3]/3 .* module \d+/21 .* \d+\.\d s +ETA \d+\.\d s +[\d.]+ MiB$"
+        self.assertTrue(any(re.search(whole, line) for line in live), live)
+        # The first one is shown inside of layer 1, not behind it.
+        self.assertRegex(live[0], r"^calibrating layer 1/3 .*module 0/21")
+        # The checks that follow are part of the time left.
+        self.assertTrue(any(re.search(r"^checking layer \d/3 .*ETA", line) for line in live), live)
+
+    def test_a_line_that_a_narrower_terminal_has_broken_is_cleared_as_a_whole(self):
+        code, shown = run_on_terminal(self.command(), columns=100, narrowed=("layer 1/3", 40))
+        self.assertEqual(code, 0, shown)
+        longest = max(len(line) for line in re.findall(r"\r\x1b\[K([^\r\n\x1b]+)", shown) if "layer 1/3" in line)
+        rows = (longest - 1) // 40
+        self.assertGreater(rows, 0)
+        self.assertRegex(shown, rf"\x1b\[[1-{rows}]A\r\x1b\[J")
+        after = shown[shown.index("A\r\x1b[J"):]
+        self.assertTrue(all(len(line) < 40 for line in re.findall(r"\x1b\[[JK]([^\r\n\x1b]+)", after) if "layer" in line), after)
+
+    def test_a_dumb_terminal_gets_plain_lines(self):
+        code, shown = run_on_terminal(self.command(), columns=80, TERM="dumb")
+        self.assertEqual(code, 0, shown)
+        self.assertNotIn("\x1b", shown)
+        self.assertNotRegex(shown, r"\r(?!\n)")
+        self.assertRegex(shown, r"(?m)^calibrating layer 3/3 ")
+
+    def test_there_are_no_colours(self):
+        _, shown = run_on_terminal(self.command(), columns=80)  # whether NO_COLOR is set or not
+        self.assertNotRegex(shown, r"\x1b\[[\d;]*m")
+
+    def test_quiet_verbose_and_a_log_file(self):
+        log = self.folder / "run.log"
+        quiet = self.assert_succeeds(run(*self.command("-q", "--log-file", log), threads=None))
+        self.assertEqual(quiet.stderr, "")
+        self.assertRegex(quiet.stdout, r"(?m)^ +perplexity +")
+        text = log.read_text()
+        self.assertRegex(text, r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} info: plan: 21 modules")
+        steps = len(re.findall(r"info: calibrating layer", text))
+        self.assertGreater(steps, 3)
+        refused = run(*self.command("--log-file", log), threads=None)  # the output is there: its error is logged as well
+        self.assertEqual(refused.returncode, 2)
+        self.assertRegex(log.read_text(), r"(?m) error: .*--overwrite replaces it$")
+        verbose = self.assert_succeeds(run(*self.command("--overwrite", "-v"), threads=None))
+        self.assertEqual(len(re.findall(r"(?m)^calibrating layer", verbose.stderr)), steps)
+        self.assertRegex(verbose.stdout, r"(?m)^ +solve +[\d.]+ s")
+        self.assert_refused(run("compress", self.model(), "-o", self.folder / "o2", "-q", "-v"), 2, "exclude each other")
+        self.assert_refused(run("compress", self.model(), "-o", self.folder / "o2", "--log-file", self.folder), 1, "log-file")
 
     def test_error_on_a_terminal_starts_a_line(self):
         code, shown = run_on_terminal(self.command("--ignore", "nothing"), columns=80)
@@ -82,16 +144,31 @@ class Help(EndToEnd):
         for command in ("compress", "eval", "generate", "inspect"):
             text = self.assert_succeeds(run(command, "--help")).stdout
             self.assertIn("--json", text)
+            self.assertEqual(text, self.assert_succeeds(run("help", command)).stdout)
             self.assertRegex(text, r"Usage: swage " + command)
             self.assertRegex(text, rf"Examples?:\n  swage {command}")
             self.assertNotIn(":POSITIVE", text)
         text = run("compress", "--help").stdout
+        self.assertNotIn("accepted for LLM Compressor", text)  # what does nothing is accepted and not explained
+        self.assertRegex(text, r"(?s)Only for --method gptq:\n.*--quality.*Only for --method sparsegpt, wanda, magnitude:\n.*--mask-structure")
         for word in ("W4A16_ASYM", "FP8_DYNAMIC", "--group-size", "--actorder", "--dampening-frac", "--scale-search", "[W4A16]", "[lm_head]", "--moe-routed",
                      "--dry-run", "--overwrite", ".parquet"):
             self.assertIn(word, text)
 
+    def test_help_keeps_to_the_width(self):
+        for columns in (60, 80, 100):
+            for command in ("compress", "estimate", "convert", "inspect"):
+                code, shown = run_on_terminal((command, "--help"), columns)
+                self.assertEqual(code, 0)
+                long = [line for line in shown.replace("\r", "").splitlines() if len(line) > columns]
+                self.assertEqual(long, [], (command, columns))
+
     def test_version(self):
-        self.assertRegex(self.assert_succeeds(run("--version")).stdout, r"^swage \d+\.\d+\.\d+\n$")
+        plain = r"^swage \d+\.\d+\.\d+\n"
+        for command in (("--version",), ("version",)):
+            self.assertRegex(self.assert_succeeds(run(*command)).stdout, plain + "$")
+        for command in (("--version", "--verbose"), ("version", "-v")):
+            self.assertRegex(self.assert_succeeds(run(*command)).stdout, plain + r"(?s).* build +[0-9a-f]{40}\n.* vectors +\w+\n.* libtorch +\d+\.\d+\.\d+, \w+")
 
     def test_help_and_inspect_start_at_once(self):
         model = self.model()

@@ -1,0 +1,116 @@
+#include <algorithm>
+#include <optional>
+
+#include "apps/cli/commands.h"
+#include "apps/cli/environment.h"
+#include "apps/cli/library.h"
+#include "apps/cli/text.h"
+
+namespace swage::cli {
+namespace {
+
+struct Request {
+  std::string model;
+};
+
+// Bytes of the model in a preset, with its own groups or the largest smaller ones that divide its columns; none if there are none.
+struct Size {
+  int64_t bytes = 0, group_size = 0;  // 0: the preset's own
+};
+
+std::optional<Size> size_of(const std::string& model, const std::string& scheme, const Common& common) {
+  EstimateOptions options;
+  options.model = model;
+  options.hub = hub_settings();
+  options.method = "rtn";
+  options.check = false;
+  options.rates = "gemm=1T,copy=1T,disk=1T";  // the time is not asked for: nothing is measured
+  Context context = make_context(common);
+  context.log = [](Severity, const std::string&) {};
+  for (const int64_t group : {int64_t{0}, int64_t{64}, int64_t{32}}) {
+    options.method_fields = Json::object();
+    options.method_fields.set("scheme", scheme);
+    Json ignore = Json::array();
+    ignore.push_back("lm_head");
+    options.method_fields.set("ignore", std::move(ignore));
+    if (group > 0) options.method_fields.set("group_size", group);
+    try {
+      return Size{library().estimate(options, context).at("plan").get_int("output_bytes", 0), group};
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::InvalidArgument) throw;  // its groups do not divide the columns
+    }
+  }
+  return {};
+}
+
+std::string loss_text(const Json& preset) {
+  const Json* loss = preset.find("loss");
+  if (loss == nullptr) return "-";
+  const double change = loss->get_double("perplexity", 0) / loss->get_double("source_perplexity", 1) - 1;
+  return cat("+", number_text(100 * change, 1), " %");
+}
+
+std::string reader_text(const Json& preset, const char* reader) {
+  const Json* consumers = preset.find("consumers");
+  return consumers == nullptr ? "not run" : consumers->get_string(reader, "not run");
+}
+
+// "CPU, GPU 7.5+"
+std::string where_text(const Json& preset) {
+  const Json* consumers = preset.find("consumers");
+  if (consumers == nullptr) return "-";
+  const std::string gpu = consumers->get_string("gpu", "");
+  return cat(consumers->get_bool("cpu", false) ? "CPU, " : "", gpu.empty() ? "-" : cat("GPU ", gpu, "+"));
+}
+
+void print(const Json& schemes, bool sized) {
+  std::printf("%-10s %5s %s%8s  %-12s %-8s %s\n", "scheme", "bits", sized ? "      size " : "", "loss", "transformers", "vLLM", "vLLM runs on");
+  for (const Json& preset : schemes.at("presets").as_array()) {
+    const std::string name = preset.get_string("scheme", "");
+    std::string size = preset.find("output_bytes") == nullptr ? "-" : bytes_text(preset.get_int("output_bytes", 0));
+    std::printf("%-10s %5s ", name.c_str(), number_text(preset.get_double("bits", 0), 2).c_str());
+    if (sized) std::printf("%10s ", size.c_str());
+    std::printf("%8s  %-12s %-8s %s\n", loss_text(preset).c_str(), reader_text(preset, "transformers").c_str(), reader_text(preset, "vllm").c_str(), where_text(preset).c_str());
+  }
+  std::printf("\n");
+  for (const std::string& line : wrapped(cat("bits: of a weight of a quantized layer, scales included. loss: by how much the perplexity of SmolLM2-135M-Instruct grew "
+                                             "(docs/quality.md); larger models lose less. equal: the reader gives swage's perplexity; loaded: it runs; read: said by its sources, not "
+                                             "run; as of ",
+                                             schemes.get_string("date", ""), " (docs/consumers.md)."),
+                                         size_t(std::clamp(help_columns(), 50, 110)))) {
+    std::puts(line.c_str());
+  }
+}
+
+int run(const Request& request, const Common& common) {
+  Json result = schemes();
+  if (!request.model.empty()) {
+    Json presets = Json::array();
+    for (Json preset : result.at("presets").as_array()) {
+      if (const std::optional<Size> size = size_of(request.model, preset.get_string("scheme", ""), common)) {
+        preset.set("output_bytes", size->bytes);
+        if (size->group_size > 0) preset.set("output_group_size", size->group_size);
+      }
+      presets.push_back(std::move(preset));
+    }
+    result.set("model", request.model);
+    result.set("presets", std::move(presets));
+  }
+  if (common.json) print_json("schemes", result);
+  else print(result, !request.model.empty());
+  return 0;
+}
+
+}  // namespace
+
+void add_schemes(Program& program) {
+  auto request = std::make_shared<Request>();
+  CLI::App* command = program.app.add_subcommand("schemes", "the presets: bits, size of a model, what they lose, who reads them");
+  command->footer("Sizes are those of the files if every linear layer but lm_head is quantized, in the preset's groups or, where these do not divide its columns, in groups "
+                  "of 64 or 32.\n\nExamples:\n  swage schemes\n  swage schemes ./Llama-3-8B\n  swage compress ./Llama-3-8B -o out -d text.jsonl --for vllm:hopper");
+  command->add_option("model", request->model, "folder of a checkpoint, its config.json alone, or a hub id")->type_name("MODEL");
+  add_json(*command, program.common);
+  program.on(command, request, run);
+}
+
+}  // namespace swage::cli

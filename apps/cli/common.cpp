@@ -1,0 +1,81 @@
+// What the commands share.
+#include <charconv>
+#include <cstdio>
+#include <iomanip>
+
+#include "apps/cli/commands.h"
+#include "apps/cli/environment.h"
+#include "apps/cli/failure.h"
+#include "apps/cli/library.h"
+#include "apps/cli/text.h"
+#include "swage/base/memory_budget.h"
+
+namespace swage::cli {
+
+void add_json(CLI::App& command, Common& common) {
+  command.add_flag("--json", common.json, "print one JSON document, errors too (docs/json.md)");
+  command.add_flag("-q,--quiet", common.quiet, "no progress, no messages: warnings, errors and the result only");
+  command.add_flag("-v,--verbose", common.verbose, "every step of progress in a line of its own, and where the time went");
+  command.add_option("--log-file", common.log_file, "also write everything that -v would say to this file, with times; goes on at its end")->type_name("FILE");
+}
+
+void add_compute(CLI::App& command, Common& common) {
+  command.add_option("--device", common.device, "auto, cpu, cuda or cuda:INDEX")->capture_default_str()->type_name("");
+  command.add_option("--threads", common.threads, "0: as many as there are processors for this process, by affinity and control groups")->capture_default_str()->type_name("")->check(at_least(0));
+  command.add_option("--seed", common.seed, "of everything that is drawn at random")->capture_default_str()->type_name("");
+}
+
+CLI::Validator at_least(double least) {
+  return {[least](std::string& text) {
+            double value = 0;
+            const bool number = CLI::detail::lexical_cast(text, value) && value >= least;
+            return number ? std::string() : cat("\"", text, "\": expected a number from ", least, " on");
+          },
+          ""};
+}
+
+void add_shard_size(CLI::App& command, std::string& size, const std::string& group) {
+  command.add_option("--max-shard-size", size, "most weights in one file")->capture_default_str()->type_name("SIZE")->group(group);
+}
+
+uint64_t shard_bytes_of(const std::string& size) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), number);
+  const bool plain = error == std::errc() && end == size.data() + size.size();
+  try {
+    return parse_bytes(plain ? cat(std::fixed, std::setprecision(12), number, "GiB") : size);
+  } catch (Error& e) {
+    e.add_context("--max-shard-size");
+    throw;
+  }
+}
+
+Context make_context(const Common& common) {
+  SWAGE_CHECK(!common.quiet || !common.verbose, InvalidArgument, "--quiet and --verbose exclude each other");
+  const std::shared_ptr<Console> console = common.console;
+  console->open(common.quiet ? Verbosity::Quiet : common.verbose ? Verbosity::Verbose : Verbosity::Normal, common.log_file);
+  Context context;
+  context.device = parse_device(common.device);
+  add_gpu_settings(context.device);
+  context.seed = common.seed;
+  context.threads = common.threads;
+  context.cancel = &catch_interrupts();
+  context.log = [console](Severity severity, const std::string& message) { console->say(severity, message); };
+  context.progress = [console](const ProgressEvent& event) { console->show(event); };
+  return context;
+}
+
+void print_json(const std::string& command, const Json& result) { std::puts(with_head(command, result).dump(2).c_str()); }
+
+std::string version_text(bool verbose) {
+  std::string out = cat("swage ", kVersion, "\n");
+  if (!verbose) return out;
+  const Json about = library().about();
+  return out + two_columns({{"build", about.get_string("build_id", "")},
+                            {"compiler", about.get_string("compiler", "")},
+                            {"vectors", about.get_string("isa", "")},
+                            {"threads", cat(about.get_int("threads", 0))},
+                            {"libtorch", cat(about.get_string("libtorch", ""), ", ", about.get_string("libtorch_isa", ""))}});
+}
+
+}  // namespace swage::cli

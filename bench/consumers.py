@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""What the programs that read swage's output make of it: loads, and gives the same perplexity, or refuses.
+
+    bench/consumers.py [--consumer transformers] [--python VENV/bin/python3] [--schemes W4A16,FP8_DYNAMIC] [--write]
+
+For each consumer a throwaway virtual environment is made in a temporary folder (or the one given by --python is taken), and each preset of the matrix
+is tried on small random models of several families: swage compresses the model, the consumer loads it, and the perplexity of both on one text is
+compared. Prints a line each:
+
+    transformers 5.17.0 / compressed-tensors 0.19.0 | llama | W4A16 | pack-quantized | equal | 99.13 99.08
+
+"equal": within 4 %, since a consumer calculates in bf16 where swage does in float32, so that quantized activations round otherwise. --write puts results and date into swage/scheme/consumers.json, from which the
+program and docs/consumers.md speak. A consumer that cannot be installed here (vLLM for GPUs, llama.cpp, which reads GGUF alone) is left as it stands there.
+"""
+import argparse
+import datetime
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+import support  # noqa: E402  (models, texts, and the program)
+
+MATRIX = ROOT / "swage" / "scheme" / "consumers.json"
+PACKAGES = {"transformers": ["torch", "transformers", "compressed-tensors", "accelerate"]}
+TOLERANCE = 0.04
+
+# Runs inside of the consumer's environment: perplexities of models on windows of the tokens of a text.
+PROBE = """
+import json, sys, torch, tokenizers, transformers, compressed_tensors
+request = json.load(sys.stdin)
+version = f"{transformers.__version__} with compressed-tensors {compressed_tensors.__version__}"
+for name in request["models"]:
+    out = {"model": name, "version": version}
+    try:
+        documents = [json.loads(line)["text"] for line in open(request["text"])]
+        tokens = tokenizers.Tokenizer.from_file(name + "/tokenizer.json").encode("\\n\\n".join(documents), add_special_tokens=False).ids
+        ids = torch.tensor([tokens[i * 32:(i + 1) * 32] for i in range(8)])
+        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16)
+        with torch.no_grad():
+            logits = model(ids).logits.float()
+        out["perplexity"] = float(torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).exp())
+    except Exception as e:
+        out["error"] = f"{type(e).__name__}: {str(e).splitlines()[0][:160] if str(e) else ''}"
+    print("RESULT " + json.dumps(out), flush=True)
+"""
+
+
+def environment_for(consumer, folder):
+    python = folder / "venv" / "bin" / "python3"
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES[consumer]], check=True)
+    return python
+
+
+def sharpen(folder):
+    """Larger weights, so that layers matter and predictions are far from uniform: else any weights at all would give the same perplexity."""
+    tensors = support.read_safetensors(folder / "model.safetensors")
+    for name, (dtype, shape, data) in tensors.items():
+        if name.endswith("proj.weight") or name == "lm_head.weight":
+            larger = 2 if name == "lm_head.weight" else 1  # added to the upper byte of a bf16 number: times 16, times 4
+            upper = bytes((b & 0x80) | ((b & 0x7F) + larger) for b in data[1::2])
+            data = bytearray(data)
+            data[1::2] = upper
+            tensors[name] = (dtype, shape, bytes(data))
+    support.write_safetensors(folder / "model.safetensors", tensors)
+
+
+def families(folder):
+    """name -> folder of a model whose matrices every preset fits."""
+    base = support.make_llama(folder / "llama", hidden=128, inner=256)
+    sharpen(base)
+    out = {"llama": base}
+    for family, architecture in (("mistral", "MistralForCausalLM"), ("qwen2", "Qwen2ForCausalLM")):
+        path = folder / family
+        subprocess.run(["cp", "-r", base, path], check=True)
+        support.edit_json(path / "config.json", model_type=family, architectures=[architecture])
+        if family == "qwen2":  # its queries, keys and values have biases
+            tensors = support.read_safetensors(path / "model.safetensors")
+            for layer in range(2):
+                for name, size in (("q_proj", 128), ("k_proj", 64), ("v_proj", 64)):
+                    tensors[f"model.layers.{layer}.self_attn.{name}.bias"] = ("BF16", [size], bytes(2 * size))
+            support.write_safetensors(path / "model.safetensors", tensors)
+        out[family] = path
+    return out
+
+
+
+
+def compress(model, scheme, folder, text):
+    """(folder, format, perplexity by swage), or the reason why there is none."""
+    out = folder / f"out-{model.name}-{scheme}"
+    made = support.run("compress", model, "-o", out, "--method", "rtn", "--scheme", scheme, "-d", text, "--num-calibration-samples", 8, "--max-seq-length", 32, "--overwrite")
+    if made.returncode != 0:
+        return made.stderr.strip().splitlines()[-1]
+    own = json.loads(support.run("eval", out, "-d", text, "--window", 32, "--max-windows", 8, "--json").stdout)["perplexity"]
+    return out, support.read_json(out / "config.json")["quantization_config"]["format"], own
+
+
+def read_all(python, folders, text):
+    """folder -> what the consumer made of it"""
+    request = json.dumps({"models": [str(folder) for folder in folders], "text": str(text)})
+    run = subprocess.run([python, "-c", PROBE], input=request, capture_output=True, text=True)
+    results = [json.loads(line[7:]) for line in run.stdout.splitlines() if line.startswith("RESULT ")]
+    if len(results) < len(folders):
+        print(f"the consumer died: {(run.stderr.strip().splitlines() or ['?'])[-1]}", file=sys.stderr)
+    return {result["model"]: result for result in results}
+
+
+def state_of(result, own):
+    if result is None:
+        return "refused: it died"
+    if "error" in result:
+        return "refused: " + result["error"]
+    return "equal" if abs(result["perplexity"] / own - 1) < TOLERANCE else "loaded"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--consumer", default="transformers", choices=sorted(PACKAGES))
+    parser.add_argument("--python", help="python of an environment that has the consumer, instead of a throwaway one")
+    parser.add_argument("--schemes", help="with commas; without it those of the matrix")
+    parser.add_argument("--families", default="llama", help="of llama, mistral, qwen2; with commas")
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    matrix = json.loads(MATRIX.read_text())
+    schemes = arguments.schemes.split(",") if arguments.schemes else [row["scheme"] for row in matrix["schemes"]]
+    with tempfile.TemporaryDirectory(prefix="swage-consumers-") as name:
+        folder = pathlib.Path(name)
+        python = arguments.python or environment_for(arguments.consumer, folder)
+        models, text = families(folder), support.make_text(folder / "text.jsonl", seed=5)
+        version = None
+        states = {scheme: {} for scheme in schemes}
+        for family in arguments.families.split(","):
+            made = {scheme: compress(models[family], scheme, folder, text) for scheme in schemes}
+            read = read_all(python, [one[0] for one in made.values() if not isinstance(one, str)], text)
+            for scheme, one in made.items():
+                if isinstance(one, str):
+                    print(f"{family} | {scheme} | - | not made: {one}")
+                    continue
+                out, form, own = one
+                result = read.get(str(out))
+                version = result["version"] if result else version
+                states[scheme][family] = state_of(result, own)
+                figures = f"{own:.3f} {result['perplexity']:.3f}" if result and "perplexity" in result else f"{own:.3f}"
+                print(f"{arguments.consumer} {version} | {family} | {scheme} | {form} | {states[scheme][family]} | {figures}", flush=True)
+        for scheme in schemes:
+            if arguments.write and states[scheme]:
+                record(matrix, arguments.consumer, scheme, states[scheme])
+        if arguments.write:
+            for one in matrix["consumers"]:
+                if one["name"] == arguments.consumer and version:
+                    one["version"] = version
+            matrix["date"] = datetime.date.today().isoformat()
+            MATRIX.write_text(dump(matrix))
+
+
+def record(matrix, consumer, scheme, states):
+    row = next((row for row in matrix["schemes"] if row["scheme"] == scheme), None)
+    if row is None:
+        return
+    words = {state.split(":")[0] for state in states.values()}
+    row[consumer] = "refused" if "refused" in words else "loaded" if words != {"equal"} else "equal"
+    row.setdefault("families", {})[consumer] = sorted(family for family, state in states.items() if state in ("equal", "loaded"))
+    refusals = sorted({state for state in states.values() if state.startswith("refused")})
+    if refusals and consumer + "_note" not in row:
+        row[consumer + "_note"] = refusals[0].split(": ", 1)[1]
+
+
+def dump(matrix):
+    """One row a line, so that a change shows as one."""
+    lines = []
+    for key, value in matrix.items():
+        if isinstance(value, list):
+            lines.append(f'  {json.dumps(key)}: [\n' + ",\n".join("    " + json.dumps(item) for item in value) + "\n  ]")
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+if __name__ == "__main__":
+    main()

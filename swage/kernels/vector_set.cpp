@@ -1,0 +1,13 @@
+#include "swage/kernels/vector_set.h"
+
+#include <hwy/highway.h>
+#include <hwy/targets.h>
+
+namespace swage::kernels {
+
+std::string vector_set() {
+  const auto usable = hwy::SupportedTargets() & HWY_TARGETS;  // better ones have lower bits
+  return hwy::TargetName(usable & -usable);
+}
+
+}  // namespace swage::kernels

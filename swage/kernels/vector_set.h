@@ -1,0 +1,10 @@
+// Which vector instructions the kernels use on this machine.
+#pragma once
+#include <string>
+
+namespace swage::kernels {
+
+// Highway's name of the best set that was compiled in and that the processor has: "AVX2", "AVX3_DL".
+std::string vector_set();
+
+}  // namespace swage::kernels

@@ -1,0 +1,16 @@
+// What is wrong with a model, its text or its recipe for a calibrated run, known before anything is computed.
+#pragma once
+#include "swage/checkpoint/reader.h"
+#include "swage/checkpoint/weight_source.h"
+#include "swage/job/compress_job.h"
+#include "swage/model/model.h"
+#include "swage/resolve/assignment.h"
+
+namespace swage::pipeline {
+
+// Error(CorruptData) for a tensor that is missing, or of another shape than the config makes it.
+void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSource& weights, const model::Model& model);
+// assign_schemes(), whose errors name the recipe's file.
+Assignment assign_schemes_of(const CompressJob& job, const model::Model& model, const Json& config);
+
+}  // namespace swage::pipeline
