@@ -75,7 +75,7 @@ int output_columns() {
 
 int help_columns() {
   if (isatty(STDOUT_FILENO) != 0) return output_columns();
-  const int given = std::atoi(variable("COLUMNS").c_str());
+  const int given = std::atoi(variable("COLUMNS").value_or("").c_str());
   return given > 0 ? given : 80;
 }
 

@@ -23,7 +23,7 @@ constexpr std::array kLocations = {LocationName{TransformLocation::Input, "input
 constexpr std::array<std::string_view, 3> kTypes = {"hadamard", "random-hadamard", "random-matrix"};
 
 template <class Read>
-auto within(std::string_view where, Read read) {
+auto within_transform(std::string_view where, Read read) {
   try {
     return read();
   } catch (Error& error) {
@@ -32,7 +32,7 @@ auto within(std::string_view where, Read read) {
   }
 }
 
-void check_keys(const Json& object, std::initializer_list<std::string_view> known) {
+void check_transform_keys(const Json& object, std::initializer_list<std::string_view> known) {
   for (const auto& [key, value] : object.as_object()) {
     SWAGE_CHECK(std::find(known.begin(), known.end(), key) != known.end(), CorruptData, "unknown key \"", key, "\"");
   }
@@ -42,7 +42,7 @@ void check_keys(const Json& object, std::initializer_list<std::string_view> know
 std::vector<std::string> texts_of(const Json& object, std::string_view key) {
   const Json* value = object.find(key);
   if (value == nullptr || value->is_null()) return {};
-  return within(key, [&]() -> std::vector<std::string> {
+  return within_transform(key, [&]() -> std::vector<std::string> {
     if (value->is_string()) return {value->as_string()};
     std::vector<std::string> out;
     for (const Json& text : value->as_array()) out.push_back(text.as_string());
@@ -57,8 +57,8 @@ TransformLocation location_named(const std::string& name) {
   throw Error(ErrorKind::CorruptData, cat("location \"", name, "\": expected input, weight_input, weight_output, output, k_cache or q_attn"));
 }
 
-TransformArgs parse_args(const Json& json) {
-  check_keys(json, {"targets", "location", "inverse", "ignore"});
+TransformArgs parse_transform_args(const Json& json) {
+  check_transform_keys(json, {"targets", "location", "inverse", "ignore"});
   json.at("targets");
   TransformArgs out;
   out.targets = texts_of(json, "targets");
@@ -69,14 +69,14 @@ TransformArgs parse_args(const Json& json) {
 }
 
 TransformScheme parse_scheme(const Json& json) {
-  check_keys(json, {"type", "apply", "randomize", "requires_grad", "head_dim", "precision"});
+  check_transform_keys(json, {"type", "apply", "randomize", "requires_grad", "head_dim", "precision"});
   TransformScheme out;
   out.type = json.at("type").as_string();
   SWAGE_CHECK(std::find(kTypes.begin(), kTypes.end(), out.type) != kTypes.end(), Unsupported, "type \"", out.type,
               "\": expected hadamard, random-hadamard or random-matrix");
   if (const Json* apply = json.find("apply")) {
-    within("apply", [&] {
-      for (const Json& args : apply->as_array()) out.apply.push_back(parse_args(args));
+    within_transform("apply", [&] {
+      for (const Json& args : apply->as_array()) out.apply.push_back(parse_transform_args(args));
       return 0;
     });
   }
@@ -141,11 +141,11 @@ Json to_json(const TransformGroups& groups) {
 
 TransformGroups parse_transform_config(const Json& json) {
   TransformGroups out;
-  check_keys(json, {"config_groups"});
+  check_transform_keys(json, {"config_groups"});
   const Json* groups = json.find("config_groups");
   if (groups == nullptr || groups->is_null()) return out;
   for (const auto& [name, group] : groups->as_object()) {
-    out.emplace_back(name, within(name, [&, &group = group] { return parse_scheme(group); }));
+    out.emplace_back(name, within_transform(name, [&, &group = group] { return parse_scheme(group); }));
   }
   return out;
 }
