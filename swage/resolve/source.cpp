@@ -82,7 +82,8 @@ Source::Source(const fs::path& folder) : folder_(folder), reader_(folder, &log_)
     settings_.emplace_back(path, digest_of_file(path));
     identity_.set(name, settings_.back().second);
   }
-  for (const auto& [file, layout] : layout_of(reader_).as_object()) identity_.set(file, layout);
+  const Json layouts = layout_of(reader_);
+  for (const auto& [file, layout] : layouts.as_object()) identity_.set(file, layout);
   for (const fs::path& file : side_.files) copied_.emplace_back(file, digest_of_file(file));
 }
 
