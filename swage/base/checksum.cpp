@@ -16,6 +16,19 @@ uint64_t checksum(std::string_view bytes, uint64_t seed) {
   return mix_hash(hash, rest);
 }
 
+namespace {
+
+// Finalizer of MurmurHash3 (Appleby): each bit of the input changes about half of the result's. Without it changes of two lanes can cancel.
+uint64_t avalanche(uint64_t hash) {
+  hash ^= hash >> 33;
+  hash *= 0xff51afd7ed558ccdu;
+  hash ^= hash >> 33;
+  hash *= 0xc4ceb9fe1a85ec53u;
+  return hash ^ (hash >> 33);
+}
+
+}  // namespace
+
 uint64_t wide_checksum(std::string_view bytes, uint64_t seed) {
   constexpr size_t kWords = 8, kStep = 8 * kWords;
   uint64_t lanes[kWords] = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -28,7 +41,7 @@ uint64_t wide_checksum(std::string_view bytes, uint64_t seed) {
   uint64_t rest[kWords] = {};
   std::memcpy(rest, bytes.data() + at, bytes.size() - at);
   uint64_t hash = mix_hash(seed, bytes.size());
-  for (size_t k = 0; k < kWords; ++k) hash = mix_hash(mix_hash(hash, lanes[k]), rest[k]);
+  for (size_t k = 0; k < kWords; ++k) hash = avalanche(mix_hash(avalanche(mix_hash(hash, lanes[k])), rest[k]));
   return hash;
 }
 

@@ -27,19 +27,21 @@ TEST(Checksum, HexHasSixteenDigits) {
 
 // Every byte, its place and the length count, at every length around the step of 64 bytes.
 TEST(Checksum, TheWideOneSeesEveryByte) {
-  std::set<uint64_t> seen;
-  size_t made = 0;
-  for (size_t length = 0; length < 200; ++length) {
-    std::string bytes(length, 'a');
-    seen.insert(wide_checksum(bytes, 7));
-    ++made;
-    for (size_t i = 0; i < length; ++i, ++made) {
-      bytes[i] ^= 1;
+  for (const int flipped : {1, 2, 128, 255}) {
+    std::set<uint64_t> seen;
+    size_t made = 0;
+    for (size_t length = 0; length < 200; ++length) {
+      std::string bytes(length, 'a');
       seen.insert(wide_checksum(bytes, 7));
-      bytes[i] ^= 1;
+      ++made;
+      for (size_t i = 0; i < length; ++i, ++made) {
+        bytes[i] = char(bytes[i] ^ flipped);
+        seen.insert(wide_checksum(bytes, 7));
+        bytes[i] = char(bytes[i] ^ flipped);
+      }
     }
+    EXPECT_EQ(seen.size(), made) << flipped;
   }
-  EXPECT_EQ(seen.size(), made);
   EXPECT_NE(wide_checksum("abc", 7), wide_checksum("abc", 8));
 }
 

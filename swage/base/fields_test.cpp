@@ -49,7 +49,7 @@ std::string error_of(const char* text) {
 }
 
 TEST(Fields, UnknownFieldNamesTheNearest) {
-  EXPECT_EQ(error_of(R"({"damping_frac": 1, "dampening_farc": 1})"), "recipe.yaml: GPTQModifier: unknown field \"damping_frac\"");
+  EXPECT_EQ(error_of(R"({"damping_frac": 1, "dampening_farc": 1})"), "recipe.yaml: GPTQModifier: unknown field \"damping_frac\"; did you mean \"dampening_frac\"?");
   EXPECT_EQ(error_of(R"({"dampening_farc": 1})"),
             "recipe.yaml: GPTQModifier: unknown field \"dampening_farc\"; did you mean \"dampening_frac\"?");
   EXPECT_EQ(error_of(R"({"zzzzzzzzzzzz": 1})"), "recipe.yaml: GPTQModifier: unknown field \"zzzzzzzzzzzz\"");

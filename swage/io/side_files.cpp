@@ -19,6 +19,7 @@ bool is_about_weights(const std::string& name) {
   constexpr std::array<std::string_view, 8> kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "recipe.yaml",
                                                       "swage_report.html", "swage_report.json", "quantize_config.json", "quant_config.json"};
   return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view end) { return name.ends_with(end); }) ||
+         name.find(".safetensors.") != std::string::npos ||  // of an unfinished download or copy
          std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 

@@ -55,7 +55,7 @@ void keep_finite(const solvers::Grid& grid, format::QuantizedWeight& weight) {
   const double most = halves ? 65504.0 : double(std::numeric_limits<c10::BFloat16>::max());
   const double largest_code = grid.spec.symmetric ? std::max(grid.spec.code_max, -grid.spec.code_min) : grid.spec.code_max - grid.spec.code_min;
   const double largest_scale = grid.scale_OG.numel() == 0 ? 0 : grid.scale_OG.max().item<double>();
-  SWAGE_CHECK(std::isfinite(largest_scale), Numerical, "the range of its values is more than float32 holds, so that no scale covers it");
+  SWAGE_CHECK(std::isfinite(largest_scale), Numerical, "the range of its values is more than their type holds, so that no scale covers it");
   if (weight.codes_OI.numel() == 0 || largest_scale * largest_code <= most) return;
   for (int step = 0; step < 2; ++step) {  // the least of three bits is an eighth of the value, more than any rounding of a scale
     const at::Tensor values_OI = format::dequantize(weight), beyond_OI = values_OI.abs().gt(most);
