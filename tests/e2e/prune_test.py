@@ -123,9 +123,6 @@ class Prune(EndToEnd):
             self.assertNotEqual(result.returncode, 0, arguments)
             self.assertIn(message, result.stderr)
             self.assertFalse((self.folder / "never").exists())
-        order = self.recipe(("GPTQModifier", {"scheme": "W4A16"}), ("WandaPruningModifier", {"sparsity": 0.5}))
-        result = self.compress(model, "-d", self.text, *CALIBRATION, "--recipe", order, out=self.folder / "never")
-        self.assertIn("put it first", result.stderr)
 
 
 if __name__ == "__main__":
