@@ -43,7 +43,7 @@ void print_table(const std::vector<std::vector<std::string>>& rows, const std::s
       line += (c > 0 ? "  " : "") + (alignment[c] == 'l' ? row[c] + space : space + row[c]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    std::puts(line.c_str());
+    std::puts(printable(line).c_str());
   }
 }
 

@@ -302,7 +302,7 @@ quant_stage:
             write_json(gptq / "config.json", {**config, "quantization_config": {**config["quantization_config"], **fields}})
             self.refused(gptq, to, code, message)
         broken("bits: expected 2 to 8, found 40", bits=40)
-        broken("down_proj: qzeros: expected shape \\[6, 8\\], found \\[3, 8\\]", to="dense", group_size=16)
+        broken("down_proj: scales: expected shape \\[6, 64\\], found \\[3, 64\\]", to="dense", group_size=16)
         broken("marlin", code=2, format="marlin", checkpoint_format="marlin")
         broken("configuration says symmetric", format="gptq_v2", checkpoint_format="gptq_v2")
         broken(name + ": qweight: expected a matrix", {f"{name}.qweight": ("I32", [8 * HIDDEN], edit[f"{name}.qweight"][2])})

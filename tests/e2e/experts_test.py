@@ -228,10 +228,10 @@ class Experts(Resumed):
                 (mixtral, (*data, "--prune-experts", "0.75"), 2, "leaves 1 of 4 experts, but the router sends each token to 2"),
                 (mixtral, (*data, "--prune-experts", "0.1"), 2, "takes none of 4 experts"),
                 (mixtral, ("--method", "rtn", "--prune-experts", "0.25", *GROUPS), 2, "REAPPruningModifier needs calibration text"),
-                (mixtral, ("--method", "rtn", "--prune-experts", "0.25", "--model-free"), 1, "REAPPruningModifier: needs data and a model"),
-                (mixtral, (*data, "--prune-experts", "0.25", "--rotate", "R1"), 1, "rotations and pruned experts in one run"),
-                (mixtral, (*data, "--prune-experts", "0.25", "--target-bits", "4.5", *GROUPS), 1, "a bit budget is measured on the model as it is"),
-                (mixtral, (*data, "--prune-experts", "0.25", "--method", "sparsegpt", "--sparsity", "0.5", "--sparsity-profile", "owl", "--owl-m", 3, "--owl-lmbda", "0.1"), 1, "owl looks at the model as it is"),
+                (mixtral, ("--method", "rtn", "--prune-experts", "0.25", "--model-free"), 2, "REAPPruningModifier: needs data and a model"),
+                (mixtral, (*data, "--prune-experts", "0.25", "--rotate", "R1"), 2, "rotations and pruned experts in one run"),
+                (mixtral, (*data, "--prune-experts", "0.25", "--target-bits", "4.5", *GROUPS), 2, "a bit budget is measured on the model as it is"),
+                (mixtral, (*data, "--prune-experts", "0.25", "--method", "sparsegpt", "--sparsity", "0.5", "--sparsity-profile", "owl", "--owl-m", 3, "--owl-lmbda", "0.1"), 2, "owl looks at the model as it is"),
                 (mixtral, (*data, "--prune-experts", "0.25", "--recipe", self.recipe(("GPTQModifier", {"scheme": "W4A16"}))), 2, "put a REAPPruningModifier into"),
                 (mixtral, (*data, "--method", "reap", "--sparsity", "0.5", "--report-path", self.text / "r.json"), 1, "report_path cannot be written")):
             with self.subTest(message):

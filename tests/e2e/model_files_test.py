@@ -89,7 +89,7 @@ class ModelFiles(EndToEnd):
         os.mkfifo(pipe)
         os.mkfifo(self.folder / "pipe.parquet")
         (self.folder / "zero.parquet").symlink_to("/dev/zero")
-        compress = ("compress", self.source, "-o", self.out)
+        compress = ("compress", self.source, "-o", self.out, "--max-seq-length", 64)
         for more in (("--recipe", "/dev/zero"), ("--recipe", pipe), ("--recipe", self.folder), ("-d", pipe), ("-d", "/dev/zero"), ("-d", self.folder / "pipe.parquet"),
                      ("-d", self.folder / "zero.parquet")):
             with self.subTest(more=more):
@@ -180,13 +180,14 @@ class ModelFiles(EndToEnd):
         singles = array.array("f", values)
         name = "model.layers.0.self_attn.q_proj.weight"
         tensors = read_safetensors(path)
-        for way in (RTN, self.calibrated(), ("--method", "rtn", "--scheme", "FP8_DYNAMIC"), (*RTN, "--model-free")):
+        for way in (RTN, self.calibrated(), ("--method", "rtn", "--scheme", "FP8_DYNAMIC")):
             written = []
             for dtype, data in (("F64", values), ("F32", singles)):
                 write_safetensors(path, {**tensors, name: (dtype, [128, 128], data.tobytes())})
                 self.assert_succeeds(self.compress(self.source, *way, "--overwrite"))
                 written.append(read_checkpoint(self.out))
-            self.assertEqual(written[0], written[1])
+            differing = [tensor for tensor in sorted({*written[0], *written[1]}) if written[0].get(tensor) != written[1].get(tensor)]
+            self.assertEqual(differing, [], way)
 
 
 if __name__ == "__main__":

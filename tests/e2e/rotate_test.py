@@ -137,14 +137,14 @@ class Rotate(EndToEnd):
         model, opt = self.model(), self.model("opt")
         narrow = make_llama(self.folder / "narrow", hidden=184, inner=128)  # 46 columns a head, of which no Hadamard matrix is known
         bad = [
-            (1, opt, (spin_quant(), gptq()), ("rotation R1", "LayerNorm")),
+            (2, opt, (spin_quant(), gptq()), ("rotation R1", "LayerNorm")),
             (2, narrow, (spin_quant(rotations=["R2"]), channel_rounding(8)), ("rotation R2 of 46 columns", "no Hadamard matrix", "random-matrix")),
             (2, narrow, (spin_quant(rotations=["R1"]), channel_rounding(8)), ("rotation R1 of 184 columns",)),
             (2, model, (spin_quant(transform_block_size=7), gptq()), ("rotation R1: 32 columns do not split into blocks of 7",)),
             (2, model, (spin_quant(rotations=["S1"]), gptq()), ("S1", "expected R1, R2, R3 or R4")),
             (2, model, (gptq(), spin_quant()), ("SpinQuantModifier stands behind GPTQModifier", "put it first")),
             (2, model, (spin_quant(),), ("quantizes nothing",)),
-            (1, model, (spin_quant(), ("MagnitudePruningModifier", {"sparsity": 0.1}), gptq()), ("lm_head.weight", "from the embedding", "add it to ignore")),
+            (2, model, (spin_quant(), ("MagnitudePruningModifier", {"sparsity": 0.1}), gptq()), ("lm_head.weight", "from the embedding", "add it to ignore")),
         ]
         for code, source, modifiers, parts in bad:
             with self.subTest(parts):

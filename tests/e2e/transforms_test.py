@@ -205,8 +205,8 @@ class Writes(EndToEnd):
         bad = [
             (2, narrow, (spin_quant(rotations=["R4"]), channel_rounding(8)), ("rotation R4 of 96 columns", "random-hadamard")),
             (2, model, (spin_quant(rotations=["R4"], transform_block_size=7), gptq()), ("rotation R4: 64 columns of model.layers.0.mlp.down_proj do not split into blocks of 7",)),
-            (1, model, (quip(ignore=[]), gptq()), ("lm_head: embedding and head of this model share one table",)),
-            (1, model, (quip(randomize=True), gptq()), ("QuIPModifier: randomize",)),
+            (2, model, (quip(ignore=[]), gptq()), ("lm_head: embedding and head of this model share one table",)),
+            (2, model, (quip(randomize=True), gptq()), ("QuIPModifier: randomize",)),
             (2, model, (spin_quant(), quip(), gptq()), ("QuIPModifier stands behind SpinQuantModifier", "rotated once")),
             (2, model, (quip(),), ("quantizes nothing",)),
         ]
