@@ -140,9 +140,15 @@ Json value_of(const Column& column, const arrow::Array& array, int64_t i, const 
   }
 }
 
+// The bounded pool of all readers; the system's pool below it gives memory back at once. Never destroyed: Arrow's threads give buffers of a reader that
+// failed back when they come to it, which may be after the error was told.
+arrow::MemoryPool* reader_pool() {
+  static auto* const pool = new arrow::CappedMemoryPool(arrow::system_memory_pool(), kMaxReaderBytes);
+  return pool;
+}
+
 void read(const fs::path& file, DocumentBuilder& builder) {
-  arrow::CappedMemoryPool pool(arrow::system_memory_pool(), kMaxReaderBytes);  // the system's gives memory back at once
-  const auto reader = open(file, &pool);
+  const auto reader = open(file, reader_pool());
   const auto& fields = reader->manifest().schema_fields;
   std::vector<std::string> names;
   for (const auto& field : fields) names.push_back(field.field->name());
@@ -190,8 +196,7 @@ void read_parquet_rows(const fs::path& file, DocumentBuilder& builder) {
 }
 
 int64_t count_parquet_rows(const fs::path& file) {
-  arrow::CappedMemoryPool pool(arrow::system_memory_pool(), kMaxReaderBytes);
-  return guarded(file, [&] { return open(file, &pool)->parquet_reader()->metadata()->num_rows(); });
+  return guarded(file, [&] { return open(file, reader_pool())->parquet_reader()->metadata()->num_rows(); });
 }
 
 std::string read_gzip(const fs::path& file, uint64_t most) {

@@ -116,8 +116,9 @@ void Observer::set_importance(const at::Tensor& sum_I, int64_t tokens) {
               sum_I.sizes(), " over ", tokens);
   const at::Tensor mean_I = sum_I.to(at::kCPU, at::kFloat).div(static_cast<double>(tokens));
   const double least = mean_I.min().item<double>(), mean = mean_I.mean().item<double>();
-  SWAGE_CHECK(std::isfinite(mean) && least >= 0 && mean > 0, InvalidArgument, "imatrix observer: squares of inputs are negative, not finite or all zero");
-  importance_I_ = mean_I.div(mean_I.mean().add(std::numeric_limits<float>::min()));
+  SWAGE_CHECK(std::isfinite(mean) && least >= 0, InvalidArgument, "imatrix observer: squares of inputs are negative or not finite");
+  // Inputs that are all zero weigh no column more than another.
+  importance_I_ = mean > 0 ? mean_I.div(mean_I.mean().add(std::numeric_limits<float>::min())) : mean_I.add(1);
 }
 
 QuantizationParameters Observer::scale_and_zero_point(at::ScalarType stored_dtype, const at::Tensor& global_scale) const {

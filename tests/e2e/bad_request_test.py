@@ -90,7 +90,7 @@ class Requests(EndToEnd):
 
     def test_patterns_that_match_nothing(self):
         self.refused(("--group-size", 16, "--targets", "Conv1D"), "targets", "Conv1D")
-        self.refused(("--group-size", 16, "--targets", "re:("), "targets", r"re:\(")
+        self.refused(("--group-size", 16, "--targets", "re:("), r"re:\(", "not a regular expression")
         self.refused(("--group-size", 16, "--ignore", "Linear"), "nothing to quantize|leaves nothing")
 
     def test_group_size_that_does_not_divide(self):

@@ -65,7 +65,9 @@ class Fp8Sources(EndToEnd):
         written = read_checkpoint(out)
         self.assertIn("model.layers.0.mlp.down_proj.weight_packed", written)
         self.assertFalse([name for name in written if name.endswith(("scale_inv", "activation_scale", "input_scale"))])
-        self.assert_succeeds(run("eval", source, "-d", self.text, "--window", 32, "--max-windows", 2, "--json"))
+        blocks = read_json(source / "config.json")["quantization_config"].get("weight_block_size")
+        if not blocks:  # inputs in groups of 128 divide no width of this model; transformers asserts that they do
+            self.assert_succeeds(run("eval", source, "-d", self.text, "--window", 32, "--max-windows", 2, "--json"))
 
     def test_blocks_of_deepseek_and_qwen(self):
         config = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
@@ -92,9 +94,9 @@ class Fp8Sources(EndToEnd):
         for change, part in (({"fmt": "e5m2"}, "fmt .e5m2. is not supported"), ({"weight_block_size": [0, 128]}, "weight_block_size: expected two positive sizes"),
                              ({"activation_scheme": "weekly"}, "activation_scheme: expected dynamic or static")):
             edit_json(source / "config.json", quantization_config=block | change)
-            self.assert_refused(self.compress(source, "--method", "rtn", "--scheme", "W8A8"), 1, "config.json|fp8-", part)
+            self.assert_refused(self.compress(source, "--method", "rtn", "--scheme", "W8A8"), 2 if "supported" in part else 1, "config.json|fp8-", part)
         edit_json(source / "config.json", quantization_config=block)
-        self.assert_refused(self.compress(source, "--method", "rtn", "--scheme", "W8A8", "--model-free"), 1, "swage convert --to dense")
+        self.assert_refused(self.compress(source, "--method", "rtn", "--scheme", "W8A8", "--model-free"), 2, "swage convert --to dense")
 
     def test_other_libraries_are_refused_by_name(self):
         source = make_llama(self.folder / "other", layers=1)
@@ -102,7 +104,7 @@ class Fp8Sources(EndToEnd):
                              ({"quant_method": "eetq"}, "eetq"), ({"quant_method": "aqlm"}, "aqlm"), ({"quant_method": "quanto"}, "quanto")):
             with self.subTest(config):
                 edit_json(source / "config.json", quantization_config=config)
-                self.assert_refused(self.compress(source, "--method", "rtn", "--scheme", "W8A8"), 1, f'quant_method "{part}": only {part} itself can read its weights', "save_pretrained")
+                self.assert_refused(self.compress(source, "--method", "rtn", "--scheme", "W8A8"), 2, f'quant_method "{part}": only {part} itself can read its weights', "save_pretrained")
 
 
 if __name__ == "__main__":

@@ -249,12 +249,12 @@ class Refused(EndToEnd):
     def test_another_quantization_method(self):
         model = self.model()
         edit_json(model / "config.json", quantization_config={"quant_method": "fp8", "weight_block_size": [128, 128]})
-        self.refused(model, "--group-size", 16, parts=("fp8",))
+        self.refused(model, "--group-size", 16, code=2, parts=("fp8",))
 
     def test_weights_stored_transposed(self):
         model = self.model()
         edit_json(model / "config.json", model_type="gpt2")
-        self.refused(model, "--group-size", 16, parts=("transposed",))
+        self.refused(model, "--group-size", 16, code=2, parts=("transposed",))
 
 
 if __name__ == "__main__":

@@ -257,8 +257,8 @@ class Observers(EndToEnd):
     def test_what_no_engine_runs_is_refused(self):
         source = make_llama(self.folder / "llama", layers=1)
         args = "{num_bits: 8, type: float, strategy: tensor}"
-        for group, code, text in (("targets: [Linear], input_activations: %s" % args, 1, "activations alone is for attention"),
-                                  ("targets: [Linear], weights: %s, output_activations: %s" % (args, args), 1, "output_activations"),
+        for group, code, text in (("targets: [Linear], input_activations: %s" % args, 2, "activations alone is for attention"),
+                                  ("targets: [Linear], weights: %s, output_activations: %s" % (args, args), 2, "output_activations"),
                                   ("targets: [MistralAttention], input_activations: %s" % args, 2, "matches no module.*LlamaAttention")):
             path = self.folder / "recipe.yaml"
             path.write_text("quant_stage:\n  quant_modifiers:\n    QuantizationModifier: {ignore: [lm_head], config_groups: {group_0: {%s}}}" % group)
