@@ -291,12 +291,11 @@ TEST_F(Dataset, SmolLm2RowsAndWindowsEqualThePythonProtocol) {
 }
 
 // A few thousand bytes that stand for gigabytes: 1000 times a text of 6 MB, a list of 1.1 million nulls.
-TEST(Dataset, ParquetThatUnfoldsIsBounded) {
-  const Tokenizer tokenizer(test_data() / "tiny_bpe");
-  const Error rows = error_of([&] { read_documents(test_data() / "repeated.parquet", tokenizer); });
+TEST_F(Dataset, ParquetThatUnfoldsIsBounded) {
+  const Error rows = error_of([&] { read_documents(test_data() / "repeated.parquet", tokenizer_); });
   EXPECT_EQ(rows.kind(), ErrorKind::CorruptData);
   EXPECT_THAT(rows.what(), HasSubstr("repeated.parquet: a row group takes more than 1024 MiB to read"));
-  const Error list = error_of([&] { read_documents(test_data() / "long_list.parquet", tokenizer); });
+  const Error list = error_of([&] { read_documents(test_data() / "long_list.parquet", tokenizer_); });
   EXPECT_EQ(list.kind(), ErrorKind::CorruptData);
   EXPECT_THAT(list.what(), HasSubstr("\"messages\" holds a list of 1100000 items"));
 }

@@ -52,21 +52,25 @@ std::vector<std::string> DocumentBuilder::needed(const std::vector<std::string>&
 bool DocumentBuilder::requires_column(const std::string& column) const { return has(form_->columns, column) || has(form_->optional, column); }
 
 std::string DocumentBuilder::formatted(const RowContent& content, const Json& row, const std::string& where) {
-  try {
-    if (plain_template_) return plain_template_->render(content.messages, tokenizer_.special_tokens(), {});
-    ChatOptions options;
-    options.variables = template_variables(*form_, row, where, tokenizer_);
-    return tokenizer_.apply_chat_template(content.messages, options);
-  } catch (Error& error) {
-    if (!std::string_view(error.what()).starts_with(where)) error.add_context(where);
-    throw;
-  }
+  if (plain_template_) return plain_template_->render(content.messages, tokenizer_.special_tokens(), {});
+  ChatOptions options;
+  options.variables = template_variables(*form_, row, where, tokenizer_);
+  return tokenizer_.apply_chat_template(content.messages, options);
 }
 
 void DocumentBuilder::add(const Json& row, size_t number) {
   const int64_t index = rows_seen_++;
   if (index < options_.first_row || (options_.last_row >= 0 && index >= options_.last_row) || has_enough()) return;
   const std::string at = where(number);
+  try {
+    add_row(row, at);
+  } catch (Error& error) {  // what a value of the row cannot be read as, or a template fails on, does not know where it stands
+    if (!std::string_view(error.what()).starts_with(at)) error.add_context(at);
+    throw;
+  }
+}
+
+void DocumentBuilder::add_row(const Json& row, const std::string& at) {
   const RowContent content = read_row(*form_, row, at, tokenizer_.has_chat_template());
   SWAGE_CHECK(documents_.texts.empty() || chat_ == content.is_chat, CorruptData, at, ": \"", form_->columns[0], "\" is ",
               content.is_chat ? "an array" : "a string", ", but not so in the rows before");

@@ -42,6 +42,7 @@ class DocumentBuilder {
 
  private:
   bool has_enough() const;
+  void add_row(const Json& row, const std::string& at);
   std::string formatted(const RowContent& content, const Json& row, const std::string& where);
 
   std::string source_, row_word_;

@@ -215,7 +215,8 @@ Json added_tokens(const Sources& sources, const Json& special_tokens) {
   return tokens;
 }
 
-// What add_bos_token and add_eos_token ask for: the tokens around a text; null when neither is there.
+// What add_bos_token and add_eos_token ask for: the tokens around a text; null when neither is there. A tokenizer.json has
+// this in its post-processor, and transformers takes it from there whatever the flags beside it say.
 Json frame_of(const Json& config, const Json& special_tokens) {
   Json frame;
   for (const char* end : {"bos", "eos"}) {
@@ -280,7 +281,7 @@ TokenizerFiles read_tokenizer_files(const fs::path& folder) {
     error.add_context(folder.string());
     throw;
   }
-  changes.set("frame", frame_of(sources.config, files.special_tokens));
+  if (!is_there(folder / "tokenizer.json")) changes.set("frame", frame_of(sources.config, files.special_tokens));
   files.changes = changes.dump();
   return files;
 }
