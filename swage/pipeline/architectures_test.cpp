@@ -104,17 +104,35 @@ TEST(Architectures, EachOfTheTableHasATinyModel) {
     EXPECT_TRUE(covered.contains(model_type)) << model_type;
 }
 
+// The weight [O, I] of a module of a block: a view of the tensor that holds it, which may be transposed or several's.
+at::Tensor weight_of(const model::BlockShape& block, TensorMap& tensors, const std::string& name) {
+  for (const auto* list : {&block.linears, &block.routers}) {
+    for (const model::ModuleInfo& linear : *list) {
+      if (linear.name != name) continue;
+      const graph::Stored& stored = linear.stored;
+      at::Tensor matrix = tensors.at(stored.shared() ? stored.tensor : name + ".weight");
+      if (matrix.dim() == 3) matrix = matrix[stored.index];
+      if (stored.transposed) matrix = matrix.t();
+      return matrix.narrow(0, stored.first_row, linear.rows);
+    }
+  }
+  return tensors.at(name + ".weight");  // of a norm
+}
+
 // Divides the producers by random s and multiplies the consumers.
 void smooth(const model::Model& model, TensorMap& tensors) {
+  const model::ModelShape shape = model.shape();
   for (int64_t b = 0; b < model.blocks(); ++b) {
+    const auto weight = [&](const std::string& name) { return weight_of(shape.blocks[size_t(b)], tensors, name); };
     for (const model::SmoothingPair& pair : model.smoothing_pairs(b)) {
-      const int64_t columns = tensors.at(pair.consumers[0] + ".weight").size(1);
+      const int64_t columns = weight(pair.consumers[0]).size(1);
       const at::Tensor s_R = at::rand({columns / pair.repeats / pair.run, 1, pair.run}) + 0.5;
       const at::Tensor s_I = s_R.expand({-1, pair.repeats, -1}).reshape({-1}), s_O = scales_of_producer(s_I, pair);
-      at::Tensor& weight = tensors.at(pair.producer + ".weight");
-      weight = pair.norm ? weight.add(pair.offset).div(s_O).sub(pair.offset) : weight.div(s_O.unsqueeze(1));
+      at::Tensor made = weight(pair.producer);
+      if (pair.norm) made.add_(pair.offset).div_(s_O).sub_(pair.offset);
+      else made.div_(s_O.unsqueeze(1));
       if (pair.bias) tensors.at(pair.producer + ".bias").div_(s_O);
-      for (const std::string& consumer : pair.consumers) tensors.at(consumer + ".weight").mul_(s_I);
+      for (const std::string& consumer : pair.consumers) weight(consumer).mul_(s_I);
     }
   }
 }
@@ -172,7 +190,7 @@ const std::map<std::string, Recipe>& recipes() {
          R"({"scheme": "FP8", "ignore": ["lm_head"], "kv_cache_scheme": {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": true}})"}}},
       {"nvfp4", {{"rtn", R"({"scheme": "NVFP4A16", "ignore": ["lm_head", "re:.*experts.*"]})"}}},
       {"budget",
-       {{"rtn", R"({"target_bits": 6, "group_size": 8, "candidates": ["W4A16", "W8A16"], "ignore": ["lm_head"]})"}}},
+       {{"rtn", R"({"target_bits": 7, "group_size": 8, "candidates": ["W4A16", "W8A16"], "ignore": ["lm_head"]})"}}},
       {"rotated",
        {{"spinquant", R"({"rotations": ["R1", "R2"], "transform_type": "random-matrix"})"},
         {"rtn", R"({"scheme": "W4A16", "group_size": 8, "ignore": ["lm_head"]})"}}},

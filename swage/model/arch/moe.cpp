@@ -181,12 +181,12 @@ ModelProgram describe_solar_open(const ConfigFields& config, const checkpoint::W
   return describe_with_shared_experts(config, weights, traits);
 }
 
-// Experts are stored fused; a shared one, if there is, beside them.
-ModelProgram describe_granitemoe(const ConfigFields& config, const checkpoint::WeightSource&) {
+// Experts are stored fused, or apart as swage writes them quantized; a shared one, if there is, beside them.
+ModelProgram describe_granitemoe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   const MoeSizes sizes = moe_sizes(config, "intermediate_size", true);
   const int64_t shared = config.size_or("shared_intermediate_size", 0);
   LlamaTraits traits = granite_traits(config);
-  traits.mlp = [=](BlockBuilder& b, Value x, int64_t) {
+  traits.mlp = [=, &weights](BlockBuilder& b, Value x, int64_t) {
     if (shared > 0) {
       const std::vector<Value> parts =
           b.split(b.linear(x, Role::GateUp, "shared_mlp.input_linear", 2 * shared), {shared, shared});
@@ -198,9 +198,12 @@ ModelProgram describe_granitemoe(const ConfigFields& config, const checkpoint::W
     form.router = {"block_sparse_moe.router.layer", Role::Router, sizes.experts};
     form.top_k = sizes.top_k;
     form.activation = sizes.activation;
-    return b.experts(x, std::move(form), sizes.inner,
-                     {"block_sparse_moe.experts.", kMlpNames, "block_sparse_moe.input_linear.weight",
-                      "block_sparse_moe.output_linear.weight"});
+    const std::string experts = "block_sparse_moe.experts.";
+    const bool apart = !weights.shape(b.prefix() + experts + "0." + kMlpNames[0] + ".weight").empty();
+    if (apart) return b.experts(x, std::move(form), sizes.inner, {experts, kMlpNames});
+    return b.experts(
+        x, std::move(form), sizes.inner,
+        {experts, kMlpNames, "block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"});
   };
   return describe_llama_like(config, traits);
 }
