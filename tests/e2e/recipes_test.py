@@ -43,7 +43,7 @@ class Recipes(EndToEnd):
         return path
 
     def run_recipe(self, modifiers, *more, out=None, **stage):
-        out = out or self.folder / f"out{len(list(self.folder.iterdir()))}"
+        out = out or self.folder / f"made{len(list(self.folder.iterdir()))}"
         result = self.compress(self.source, "--recipe", self.recipe(modifiers, **stage), "-d", self.text, *SMALL, *more, out=out)
         self.assert_succeeds(result)
         return result, out
