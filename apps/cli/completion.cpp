@@ -55,7 +55,7 @@ Values values_of(const CLI::Option& option) {
   if (name == "--scheme" || name == "--candidates") out.words = preset_names();
   else if (const auto found = kWords.find(name); found != kWords.end()) out.words = found->second;
   const std::string type = option.get_type_name();
-  out.is_file = out.words.empty() && (type == "FILE" || type == "DIR" || type == "MODEL" || type == "OUT");
+  out.is_file = out.words.empty() && (type == "FILE" || type == "DIR" || type == "MODEL" || type == "OUT" || type == "DATA");
   return out;
 }
 

@@ -22,9 +22,9 @@ bool is_pickle(const fs::path& path) {
   return torch_bin || extension == ".pt" || extension == ".pth" || extension == ".ckpt" || extension == ".pkl";
 }
 
+constexpr const char* kGguf = " is GGUF, which swage does not read; take the model's safetensors";
+
 [[noreturn]] void throw_no_weights(const fs::path& folder) {
-  constexpr const char* kGguf = " is GGUF, which swage does not read; take the model's safetensors";
-  SWAGE_CHECK(folder.extension() != ".gguf" || !fs::is_regular_file(folder), Unsupported, folder.string(), kGguf);
   std::set<std::string> pickles, others, ggufs;  // sorted: the folder's own order differs from machine to machine
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
@@ -51,6 +51,7 @@ std::vector<StoredTensor> tensors_of(const MmapFile& file) {
 CheckpointFiles::CheckpointFiles(const fs::path& folder) : folder_(folder) {
   std::error_code ignored;
   SWAGE_CHECK(fs::exists(folder, ignored), Io, folder.string(), ": no such folder");
+  SWAGE_CHECK(folder.extension() != ".gguf" || !fs::is_regular_file(folder, ignored), Unsupported, folder.string(), kGguf);
   SWAGE_CHECK(fs::is_directory(folder, ignored), Io, folder.string(), ": not a folder");
   if (is_there(folder / kSingleFileName)) {
     open_single(folder / kSingleFileName);

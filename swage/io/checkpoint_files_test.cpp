@@ -96,6 +96,8 @@ TEST(CheckpointFiles, SaysWhatIsThereInstead) {
   expect_open_fails(folder, ErrorKind::Io, "the index is missing");
   expect_error(ErrorKind::Io, "no such folder", [&] { CheckpointFiles(folder / "absent"); });
   expect_error(ErrorKind::Io, "not a folder", [&] { CheckpointFiles(folder / "pytorch_model.bin"); });
+  folder.write("weights.gguf", "GGUF");
+  expect_error(ErrorKind::Unsupported, "is GGUF", [&] { CheckpointFiles(folder / "weights.gguf"); });
   std::filesystem::create_symlink("nowhere", folder / "model.safetensors");
   expect_open_fails(folder, ErrorKind::Io, "cannot open: No such file");
 }

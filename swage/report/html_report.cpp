@@ -11,6 +11,7 @@
 #include "swage/report/html_modules.h"
 #include "swage/report/html_parts.h"
 #include "swage/report/html_style.h"
+#include "swage/report/report.h"
 
 namespace swage::pipeline {
 namespace {
@@ -25,7 +26,7 @@ std::string calibration_card(const Json& calibration) {
   const int64_t rows = calibration.get_int("rows", 0);
   std::string what = cat("calibration: ", calibration.get_int("tokens_per_row", 0), " tokens each, ", calibration.get_int("documents_used", 0), " documents");
   if (const Json* data = calibration.find("data")) {
-    what += " of " + data->get_string("name", "");
+    what += " of " + data_label(*data);
     const Json* files = data->find("files");
     if (files != nullptr && !files->as_array().empty()) what += " (sha256 " + files->as_array()[0].get_string("sha256", "").substr(0, 12) + ")";
   }
@@ -61,7 +62,7 @@ using Facts = std::vector<std::pair<std::string, std::string>>;
 void add_calibration(const Json& calibration, Facts& facts) {
   const int64_t rows = calibration.get_int("rows", 0), row_tokens = calibration.get_int("tokens_per_row", 0);
   const Json* data = calibration.find("data");
-  const std::string file = data != nullptr ? data->get_string("name", "") : calibration.get_string("file", "");
+  const std::string file = data != nullptr ? data_label(*data) : calibration.get_string("file", "");
   if (rows > 0) {
     facts.emplace_back("calibrated on", cat(rows, " rows of ", row_tokens, " tokens (", rows * row_tokens, ") from ", calibration.get_int("documents_used", 0), " documents",
                                             file.empty() ? "" : " of " + file));

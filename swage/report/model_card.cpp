@@ -7,6 +7,7 @@
 #include "swage/base/amounts.h"
 #include "swage/base/error.h"
 #include "swage/base/file.h"
+#include "swage/report/report.h"
 
 namespace swage::pipeline {
 namespace {
@@ -79,7 +80,7 @@ Rows facts(const Json& report) {
   if (const Json* calibration = report.find("calibration"); calibration != nullptr && calibration->get_int("rows", 0) > 0) {
     const int64_t count = calibration->get_int("rows", 0), tokens = calibration->get_int("tokens_per_row", 0);
     const Json* data = calibration->find("data");
-    rows.emplace_back("calibration", cat(data != nullptr ? data->get_string("name", "text") : calibration->get_string("file", "text"), ": ", count, " rows of ", tokens, " tokens (", count * tokens, "), ",
+    rows.emplace_back("calibration", cat(data != nullptr ? data_label(*data) : calibration->get_string("file", "text"), ": ", count, " rows of ", tokens, " tokens (", count * tokens, "), ",
                                          calibration->get_int("documents_used", 0), " documents"));
   } else {
     rows.emplace_back("calibration", "none");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <filesystem>
 #include <limits>
 
 #include "swage/base/checksum.h"
@@ -22,6 +23,13 @@ Trace::Kind kind_of(std::string_view stage) {
 }
 
 }  // namespace
+
+std::string data_label(const Json& data) {
+  const std::string name = data.get_string("name", ""), file = std::filesystem::path(name).filename().string();
+  const Json* files = data.find("files");
+  const bool is_file = files != nullptr && !files->as_array().empty() && files->as_array()[0].get_string("name", "") == file;
+  return is_file ? file : name;
+}
 
 StageClock::Guard::Guard(StageClock& clock, size_t index, std::string_view name, std::string_view module)
     : clock_(clock), index_(index), start_(std::chrono::steady_clock::now()), span_(clock.trace_, name, kind_of(name), clock.block_, module) {}

@@ -53,6 +53,9 @@ class StageClock {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+// What a report's "data" is called where people read it: a file by its name alone, a data set as it was asked for.
+std::string data_label(const Json& data);
+
 // What was found of the experts of a mixture, by their numbers in the source.
 struct ExpertReport {
   std::vector<double> scores;

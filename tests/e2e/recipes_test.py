@@ -3,7 +3,7 @@ import json
 import re
 import unittest
 
-from support import EndToEnd, make_llama, make_text, read_checkpoint, read_json
+from support import EndToEnd, make_llama, make_text, read_checkpoint, read_json, write_safetensors
 
 SMALL = ("--num-calibration-samples", 4, "--max-seq-length", 32, "--no-check")
 CLASS = "Linear"
@@ -43,7 +43,7 @@ class Recipes(EndToEnd):
         return path
 
     def run_recipe(self, modifiers, *more, out=None, **stage):
-        out = out or self.folder / f"out{len(list(self.folder.iterdir()))}"
+        out = out or self.folder / f"made{len(list(self.folder.iterdir()))}"
         result = self.compress(self.source, "--recipe", self.recipe(modifiers, **stage), "-d", self.text, *SMALL, *more, out=out)
         self.assert_succeeds(result)
         return result, out
@@ -103,6 +103,10 @@ class Recipes(EndToEnd):
     def test_gptq_then_awq_and_rounding_of_other_modules(self):
         modifiers = {"GPTQModifier": {"targets": "re:.*self_attn.(q|k|v|o)_proj$", "scheme": "W8A8"}, "AWQModifier": {},
                      "QuantizationModifier": {"targets": "re:.*mlp.(gate|up|down)_proj$", "scheme": "W4A16"}}
+        loud = read_checkpoint(self.source)
+        for name in ("input_layernorm", "post_attention_layernorm"):  # columns that are loud are what AWQ has scales for
+            loud[f"model.layers.0.{name}.weight"] = ("BF16", [128], b"\x80\x41" * 8 + b"\x80\x3f" * 120)
+        write_safetensors(self.source / "model.safetensors", loud)
         _, out = self.run_recipe(modifiers)
         tensors = read_checkpoint(out)
         norms = [tensors[f"model.layers.0.{name}.weight"][2] for name in ("input_layernorm", "post_attention_layernorm")]
@@ -190,9 +194,9 @@ class Recipes(EndToEnd):
     # --- by name, with other fields -------------------------------------------------------------------------------------
 
     def test_a_shipped_recipe_by_its_name_with_other_fields(self):
-        result = self.compress(self.source, "--recipe", "w4a16", "--group-size", 32, "--ignore", "re:.*o_proj$", "--ignore", "lm_head", "-d", self.text, *SMALL)
+        result = self.compress(self.source, "--recipe", "w4a16", "--group-size", 32, "--ignore", "re:.*o_proj$", "--ignore", "lm_head", "-d", self.text, *SMALL, out=self.folder / "a")
         self.assert_succeeds(result)
-        tensors = read_checkpoint(self.out)
+        tensors = read_checkpoint(self.folder / "a")
         self.assertEqual(tensors["model.layers.0.self_attn.q_proj.weight_scale"][1], [128, 4])
         self.assertIn("model.layers.0.self_attn.o_proj.weight", tensors)
         self.assert_refused(self.compress(self.source, "--recipe", "w4a61", "-d", self.text, out=self.folder / "b"), 1, "w4a61: no such file", "fp8-dynamic, .*w4a16,")

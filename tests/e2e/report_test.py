@@ -65,6 +65,8 @@ class Card(EndToEnd):
         again = self.folder / "again"
         words[words.index("recipe.yaml")] = str(self.out / "recipe.yaml")
         words[words.index("OUT")] = str(again)
+        self.assertIn("calibration.jsonl", words)
+        words[words.index("calibration.jsonl")] = str(self.text)  # a recipe tells where its text was
         self.assert_succeeds(run(*words[1:], "--overwrite", cwd=self.folder))
         for name in ("model.safetensors", "config.json", "recipe.yaml", "README.md"):
             self.assertEqual((self.out / name).read_bytes(), (again / name).read_bytes(), name)
