@@ -110,6 +110,7 @@ class SensitivityPass {
   }
 
   static void pass_through(Block& block, Activations& activations) {
+    for (const Linear& linear : block.linears) activations.make_room(linear.columns);
     activations.advance([&](Flow& flow) { block.begin(flow); });
     for (size_t s = 0; s < block.stages.size(); ++s) activations.advance([&](Flow& flow) { block.step(int(s), flow); });
   }

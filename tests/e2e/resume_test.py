@@ -120,9 +120,12 @@ class GoesOn(Resumed):
         code, err = self.finish(self.start(model, arguments + ["--no-resume"]))
         self.assertEqual(code, 2, err)
         self.assertRegex(err, "without --no-resume goes on with it")
-        shutil.move(self.text, self.folder / "moved.jsonl")  # its text is the same
+        shutil.move(self.text, self.folder / "moved.jsonl")  # its text is the same; the card and the recipe name the new file
         arguments[arguments.index(str(self.text))] = str(self.folder / "moved.jsonl")
-        self.assertRegex(self.go_on(model, arguments + ["--overwrite"], wanted), "gone on with")
+        code, err = self.finish(self.start(model, arguments + ["--overwrite"]))
+        self.assertEqual(code, 0, err)
+        self.assertRegex(err, "gone on with")
+        self.assertEqual((self.out / "model.safetensors").read_bytes(), wanted["model.safetensors"])
 
     def test_a_changed_model_is_named(self):
         model = make_long(self.model(), 12)
