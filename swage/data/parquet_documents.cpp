@@ -122,6 +122,7 @@ std::unique_ptr<parquet::arrow::FileReader> open(const fs::path& file, arrow::Me
   reading.enable_buffered_stream();
   reading.set_page_checksum_verification(true);
   parquet::ArrowReaderProperties arrow_reading(/*use_threads=*/false);
+  arrow_reading.set_pre_buffer(false);  // its reads end on threads of Arrow's that may outlive the pool when decoding fails
   arrow_reading.set_batch_size(kBatchRows);
   parquet::arrow::FileReaderBuilder builder;
   check(builder.Open(check(arrow::io::ReadableFile::Open(file.string(), pool), file), reading), file);

@@ -1,6 +1,7 @@
 #include "swage/model/config_fields.h"
 
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "swage/base/error.h"
@@ -97,10 +98,25 @@ int64_t ConfigFields::size_or(std::string_view key, int64_t fallback, int64_t mo
   return found && !found->is_null() ? size(key, most) : fallback;
 }
 
+namespace {
+
+// NaN for numbers that no double holds (Python's json writes Infinity and 1e999), which as_double refuses without the field's name.
+double number_of(const Json& value) {
+  try {
+    return value.as_double();
+  } catch (const Error&) {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+}
+
+bool is_positive(const Json& value) { return value.is_number() && std::isfinite(number_of(value)) && number_of(value) > 0; }
+
+}  // namespace
+
 double ConfigFields::positive_or(std::string_view key, double fallback) const {
   const Json* found = config_.find(key);
   if (!found || found->is_null()) return fallback;
-  SWAGE_CHECK(found->is_number() && std::isfinite(found->as_double()) && found->as_double() > 0, CorruptData, "config.json: ", key,
+  SWAGE_CHECK(is_positive(*found), CorruptData, "config.json: ", key,
               " must be a number above zero, not ", found->dump());
   return found->as_double();
 }
@@ -138,7 +154,7 @@ std::vector<double> ConfigFields::positives(std::string_view key, int64_t count)
               count, " numbers");
   std::vector<double> out;
   for (const Json& item : found->as_array()) {
-    SWAGE_CHECK(item.is_number() && std::isfinite(item.as_double()) && item.as_double() > 0, CorruptData, "config.json: ", key, " holds ", item.dump(),
+    SWAGE_CHECK(is_positive(item), CorruptData, "config.json: ", key, " holds ", item.dump(),
                 ", not a number above zero");
     out.push_back(item.as_double());
   }
@@ -163,7 +179,7 @@ Activation ConfigFields::activation(std::string_view key, std::string_view fallb
 
 void ConfigFields::require_number(std::string_view key, double only) const {
   const Json* found = config_.find(key);
-  SWAGE_CHECK(!found || found->is_null() || (found->is_number() && found->as_double() == only), Unsupported, "config.json: ", key, " ", found->dump(),
+  SWAGE_CHECK(!found || found->is_null() || (found->is_number() && number_of(*found) == only), Unsupported, "config.json: ", key, " ", found->dump(),
               " is not supported, only ", only);
 }
 

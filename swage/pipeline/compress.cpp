@@ -106,7 +106,7 @@ class Compression {
     }
     const JournaledRun journaled(job_, context_, source_);
     checkpoint::OutputFolder folder = journaled.open_folder();
-    if (assignment_.budget) measure_bits(text, folder);
+    if (assignment_.budget) measure_bits(text);
     return journaled.run(
         std::move(folder), identity_of(text), layout_.tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
   }
@@ -203,21 +203,12 @@ class Compression {
   }
 
   // Chooses again, by what the errors of the candidates do to the model.
-  void measure_bits(const Text& text, checkpoint::OutputFolder& folder) {
+  void measure_bits(const Text& text) {
     if (const std::optional<BudgetCosts> kept = kept_costs(text)) {
       costs_ = *kept;
     } else {
-      Json identity = identity_of_input(text);
-      identity.set(kWeightFiles, source_.state());  // the figures depend on all weights
-      ProbeStore store(JournaledRun::probes(folder), hex64(checksum(identity.dump())), [&] { folder.keep(true); });
       SensitivityJob job{*model_, reader_, values(), assignment_, units_, context_, clock_, tiers(measuring_folder()), job_.moe_routed};
-      if (job_.resume) job.store = &store;
-      try {
-        costs_ = measure_costs(job, text.ids_NL, probed_candidate(units_, outcome_.budget_bytes));
-      } catch (const Error& e) {
-        if (!may_be_overcome(e.kind())) folder.keep(false);
-        throw;
-      }
+      costs_ = measure_costs(job, text.ids_NL, probed_candidate(units_, outcome_.budget_bytes));
     }
     choose_bits();
     const uint64_t planned_bytes = layout_.bytes;
