@@ -1,4 +1,5 @@
-// Rates of the kernels behind calibration and solving. FLOP/s count T*I^2 for the Gram matrix and O*I^2 for a GPTQ solve.
+// Rates of the kernels behind calibration and solving. FLOP/s count T*I^2 for the Gram matrix and O*I^2 for a GPTQ
+// solve.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
@@ -30,7 +31,8 @@ void matrix_product(benchmark::State& state) {
 }
 BENCHMARK(matrix_product)->Arg(2048)->UseRealTime()->Unit(benchmark::kMillisecond);
 
-// One thread and one sequence, as in the forward of a calibration: f32 product of the dequantized weight, product of its codes.
+// One thread and one sequence, as in the forward of a calibration: f32 product of the dequantized weight, product of
+// its codes.
 void linear(benchmark::State& state) {
   const int64_t rows = state.range(0), columns = state.range(1), tokens = 512;
   const bool integer = state.range(2) != 0;
@@ -41,13 +43,19 @@ void linear(benchmark::State& state) {
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   for (auto _ : state) {
-    if (integer) codes->multiply(ops::IntegerLinear::quantize(x_TI, codes->block()), out_TO, false);
-    else at::mm_out(out_TO, x_TI, w_OI.t());
+    if (integer)
+      codes->multiply(ops::IntegerLinear::quantize(x_TI, codes->block()), out_TO, false);
+    else
+      at::mm_out(out_TO, x_TI, w_OI.t());
   }
   at::set_num_threads(threads);
   set_flops(state, 2.0 * static_cast<double>(rows * columns * tokens));
 }
-BENCHMARK(linear)->ArgNames({"O", "I", "integer"})->ArgsProduct({{576, 1536}, {576, 1536}, {0, 1}})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(linear)
+    ->ArgNames({"O", "I", "integer"})
+    ->ArgsProduct({{576, 1536}, {576, 1536}, {0, 1}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 template <void (*kAdd)(const at::Tensor&, at::Tensor&)>
 void gram(benchmark::State& state) {
@@ -57,9 +65,15 @@ void gram(benchmark::State& state) {
   for (auto _ : state) kAdd(x_TI, gram_II);
   set_flops(state, static_cast<double>(tokens * columns * columns));
 }
-BENCHMARK(gram<ops::gram_add>)->ArgsProduct({{576, 1536, 4096}, {512, 4096}})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(gram<ops::gram_add>)
+    ->ArgsProduct({{576, 1536, 4096}, {512, 4096}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK(gram<ops::gram_add>)->Args({576, 32768})->Args({1536, 32768})->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(gram<ops::gram_add_reference>)->ArgsProduct({{576, 1536, 4096}, {4096}})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(gram<ops::gram_add_reference>)
+    ->ArgsProduct({{576, 1536, 4096}, {4096}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 at::Tensor gram_of_noise(int64_t columns) {
   at::Tensor gram_II = at::zeros({columns, columns}, at::kDouble);
@@ -91,7 +105,13 @@ void gptq_solve(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(solvers::gptq_solve(w_OI, factor, grid));
   set_flops(state, static_cast<double>(rows * columns * columns));
 }
-BENCHMARK(gptq_solve)->Args({960, 576})->Args({576, 576})->Args({3072, 576})->Args({576, 1536})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(gptq_solve)
+    ->Args({960, 576})
+    ->Args({576, 576})
+    ->Args({3072, 576})
+    ->Args({576, 1536})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 void find_grid(benchmark::State& state) {
   const at::Tensor w_OI = at::randn({3072, 1152});

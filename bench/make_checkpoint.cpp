@@ -1,8 +1,10 @@
-// make_checkpoint: writes a checkpoint of real shapes and random bf16 weights, shard by shard, for measuring runs over files.
+// make_checkpoint: writes a checkpoint of real shapes and random bf16 weights, shard by shard, for measuring runs over
+// files.
 //   make_checkpoint FOLDER llama|qwen3_moe|deepseek_v3|gizmo GIGABYTES [SHARD_GIGABYTES [SEED [SHRINK]]]
-// As many layers as GIGABYTES (10^9) hold. `gizmo` has the tensors of llama under a model_type that nobody knows; qwen3_moe
-// keeps its experts in 3-D tensors. SHRINK divides all widths, for many small tensors. The same arguments give the same bytes.
-// Only llama can be calibrated on (with a tokenizer put beside it); the others serve runs from the shards alone.
+// As many layers as GIGABYTES (10^9) hold. `gizmo` has the tensors of llama under a model_type that nobody knows;
+// qwen3_moe keeps its experts in 3-D tensors. SHRINK divides all widths, for many small tensors. The same arguments
+// give the same bytes. Only llama can be calibrated on (with a tokenizer put beside it); the others serve runs from the
+// shards alone.
 #include <fcntl.h>
 
 #include <cmath>
@@ -47,7 +49,9 @@ uint64_t splitmix(uint64_t& state) {
   return z ^ (z >> 31);
 }
 
-void add(Tensors& out, const std::string& name, std::vector<int64_t> shape) { out.push_back({name, io::Dtype::BF16, std::move(shape)}); }
+void add(Tensors& out, const std::string& name, std::vector<int64_t> shape) {
+  out.push_back({name, io::Dtype::BF16, std::move(shape)});
+}
 
 void add_attention(Tensors& out, const std::string& layer, int64_t hidden, int64_t kv) {
   add(out, layer + "input_layernorm.weight", {hidden});
@@ -109,7 +113,8 @@ Tensors deepseek_layer(int64_t index, int64_t shrink) {
 void describe_llama(int64_t hidden, int64_t shrink, Json& config) {
   config.set("architectures", Json(Json::Array{"LlamaForCausalLM"}));
   config.set("intermediate_size", 11008 / shrink);
-  for (const char* heads : {"num_attention_heads", "num_key_value_heads"}) config.set(heads, std::max<int64_t>(1, hidden / 128));
+  for (const char* heads : {"num_attention_heads", "num_key_value_heads"})
+    config.set(heads, std::max<int64_t>(1, hidden / 128));
   config.set("hidden_act", "silu");
   config.set("max_position_embeddings", int64_t(4096));
   config.set("rms_norm_eps", 1e-5);
@@ -118,7 +123,8 @@ void describe_llama(int64_t hidden, int64_t shrink, Json& config) {
 
 Model model_of(const Request& request) {
   const bool moe = request.family == "qwen3_moe", deepseek = request.family == "deepseek_v3";
-  SWAGE_CHECK(moe || deepseek || request.family == "llama" || request.family == "gizmo", InvalidArgument, "unknown family ", request.family);
+  SWAGE_CHECK(moe || deepseek || request.family == "llama" || request.family == "gizmo", InvalidArgument,
+              "unknown family ", request.family);
   const int64_t hidden = (deepseek ? 7168 : moe ? 2048 : 4096) / request.shrink;
   Model model;
   model.layer = deepseek ? deepseek_layer : moe ? qwen3_moe_layer : llama_layer;
@@ -155,7 +161,8 @@ std::vector<uint16_t> normal_table() {
   return table;
 }
 
-void write_shard(const std::filesystem::path& path, const Tensors& tensors, const std::vector<uint16_t>& normal, uint64_t& state) {
+void write_shard(const std::filesystem::path& path, const Tensors& tensors, const std::vector<uint16_t>& normal,
+                 uint64_t& state) {
   const io::FileDescriptor file(path, O_WRONLY | O_CREAT | O_TRUNC);
   const std::string header = io::safetensors_header(tensors, {{"format", "pt"}});
   file.write_at(header, 0);
@@ -206,16 +213,20 @@ void make(const Request& request) {
     for (const io::TensorSpec& spec : shards[i]) index.weight_map.emplace_back(spec.name, name);
   }
   if (shards.size() > 1) {
-    io::FileDescriptor(folder / io::kIndexFileName, O_WRONLY | O_CREAT | O_TRUNC).write_at(io::shard_index_text(index, total), 0);
+    io::FileDescriptor(folder / io::kIndexFileName, O_WRONLY | O_CREAT | O_TRUNC)
+        .write_at(io::shard_index_text(index, total), 0);
   }
-  std::printf("%s: %lld layers, %zu shards, %.3f GB\n", request.folder.c_str(), static_cast<long long>(layers), shards.size(), double(total) * 1e-9);
+  std::printf("%s: %lld layers, %zu shards, %.3f GB\n", request.folder.c_str(), static_cast<long long>(layers),
+              shards.size(), double(total) * 1e-9);
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
   if (count < 4) {
-    std::fprintf(stderr, "usage: make_checkpoint FOLDER llama|qwen3_moe|deepseek_v3|gizmo GIGABYTES [SHARD_GIGABYTES [SEED [SHRINK]]]\n");
+    std::fprintf(stderr,
+                 "usage: make_checkpoint FOLDER llama|qwen3_moe|deepseek_v3|gizmo GIGABYTES [SHARD_GIGABYTES [SEED "
+                 "[SHRINK]]]\n");
     return 2;
   }
   Request request{arguments[1], arguments[2], std::atof(arguments[3]) * 1e9};

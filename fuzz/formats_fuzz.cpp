@@ -1,5 +1,5 @@
-// Any scheme and any tensors as a stored weight, in every layout: unpacked, or refused as corrupt or unsupported. What unpacks
-// dequantizes, and has the shape that was announced.
+// Any scheme and any tensors as a stored weight, in every layout: unpacked, or refused as corrupt or unsupported. What
+// unpacks dequantizes, and has the shape that was announced.
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -41,8 +41,8 @@ struct Bytes {
 scheme::QuantizationArgs any_args(Bytes& bytes) {
   constexpr std::array<int, 8> kBits = {4, 8, 2, 3, 5, 6, 1, 16};
   constexpr std::array<int64_t, 6> kGroups = {16, 32, 8, 1, 24, 128};
-  constexpr std::array kStrategies = {scheme::Strategy::Group, scheme::Strategy::Channel, scheme::Strategy::Tensor, scheme::Strategy::TensorGroup,
-                                      scheme::Strategy::Block};
+  constexpr std::array kStrategies = {scheme::Strategy::Group, scheme::Strategy::Channel, scheme::Strategy::Tensor,
+                                      scheme::Strategy::TensorGroup, scheme::Strategy::Block};
   scheme::QuantizationArgs args;
   args.num_bits = kBits[bytes.next() % 8];
   const uint8_t flags = bytes.next();
@@ -53,13 +53,15 @@ scheme::QuantizationArgs any_args(Bytes& bytes) {
   args.strategy = kStrategies[bytes.next() % 5];
   const bool grouped = args.strategy == scheme::Strategy::Group || args.strategy == scheme::Strategy::TensorGroup;
   if (grouped) args.group_size = kGroups[bytes.next() % 6];
-  if (args.strategy == scheme::Strategy::Block) args.block_structure = std::pair<int64_t, int64_t>(1 + bytes.next(), 1 + bytes.next());
+  if (args.strategy == scheme::Strategy::Block)
+    args.block_structure = std::pair<int64_t, int64_t>(1 + bytes.next(), 1 + bytes.next());
   return args;
 }
 
 // A small tensor of any of the types that checkpoints hold; undefined at times.
 at::Tensor any_tensor(Bytes& bytes) {
-  constexpr std::array kTypes = {at::kInt, at::kByte, at::kChar, at::kFloat8_e4m3fn, at::kBFloat16, at::kFloat, at::kHalf, at::kLong, at::kShort};
+  constexpr std::array kTypes = {at::kInt,   at::kByte, at::kChar, at::kFloat8_e4m3fn, at::kBFloat16,
+                                 at::kFloat, at::kHalf, at::kLong, at::kShort};
   const uint8_t kind = bytes.next();
   if (kind >= 250) return {};
   std::vector<int64_t> shape;
@@ -101,9 +103,23 @@ void read_as(const format::Format& format, const scheme::QuantizationArgs& args,
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const bool one_thread = (at::set_num_threads(1), true);
   expect(one_thread);
-  constexpr std::array kSuffixes = {"weight",       "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx", "weight_shape", "weight_global_scale",
-                                    "scale_packed", "meta",          "qweight",      "qzeros",            "scales",       "g_idx",        "bitmask",
-                                    "compressed",   "shape",         "row_offsets"};
+  constexpr std::array kSuffixes = {"weight",
+                                    "weight_packed",
+                                    "weight_scale",
+                                    "weight_zero_point",
+                                    "weight_g_idx",
+                                    "weight_shape",
+                                    "weight_global_scale",
+                                    "scale_packed",
+                                    "meta",
+                                    "qweight",
+                                    "qzeros",
+                                    "scales",
+                                    "g_idx",
+                                    "bitmask",
+                                    "compressed",
+                                    "shape",
+                                    "row_offsets"};
   Bytes bytes{data, size};
   const scheme::QuantizationArgs args = any_args(bytes);
   std::map<std::string, at::Tensor> tensors;

@@ -1,4 +1,5 @@
-// Any bytes as a data set in JSON lines (or, after a first byte of '[', as a JSON array): documents in UTF-8, or a refusal.
+// Any bytes as a data set in JSON lines (or, after a first byte of '[', as a JSON array): documents in UTF-8, or a
+// refusal.
 #include "fuzz/support.h"
 #include "swage/base/utf8.h"
 #include "swage/data/dataset.h"

@@ -1,5 +1,5 @@
-// Any JSON as a quantization_config: read, or Error(CorruptData) or Error(Unsupported); what was read is written, and reads again
-// as the same.
+// Any JSON as a quantization_config: read, or Error(CorruptData) or Error(Unsupported); what was read is written, and
+// reads again as the same.
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -1,5 +1,5 @@
-// Runs a fuzz target without a fuzzer: on every file of a corpus, and on mutations of each (bytes changed, cut out, doubled) that depend on
-// nothing but the file. A target that finds something wrong ends the process.
+// Runs a fuzz target without a fuzzer: on every file of a corpus, and on mutations of each (bytes changed, cut out,
+// doubled) that depend on nothing but the file. A target that finds something wrong ends the process.
 //
 //   replay FOLDER [MUTATIONS]
 #include <algorithm>
@@ -33,9 +33,15 @@ std::vector<uint8_t> mutated(std::vector<uint8_t> bytes, Draw& draw) {
     const auto at = bytes.begin() + int64_t(draw.below(bytes.size()));
     const auto end = at + int64_t(std::min<uint64_t>(1 + draw.below(16), uint64_t(bytes.end() - at)));
     switch (draw.below(4)) {
-      case 0: *at = uint8_t(draw.below(256)); break;
-      case 1: *at = uint8_t(*at ^ (1u << draw.below(8))); break;
-      case 2: bytes.erase(at, end); break;
+      case 0:
+        *at = uint8_t(draw.below(256));
+        break;
+      case 1:
+        *at = uint8_t(*at ^ (1u << draw.below(8)));
+        break;
+      case 2:
+        bytes.erase(at, end);
+        break;
       default: {
         const std::vector<uint8_t> copy(at, end);
         bytes.insert(at, copy.begin(), copy.end());

@@ -33,7 +33,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   });
   only_corrupt_data([&] {
     const swage::io::ShardIndex index = swage::io::parse_shard_index(text, "index.json");
-    for (const auto& [tensor, shard] : index.weight_map) expect(shard.find('/') == std::string::npos && shard[0] != '.');
+    for (const auto& [tensor, shard] : index.weight_map)
+      expect(shard.find('/') == std::string::npos && shard[0] != '.');
     const auto again = swage::io::parse_shard_index(swage::io::shard_index_text(index, 1), "again");
     expect(again.weight_map.size() == index.weight_map.size());
   });

@@ -14,7 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::refuses_or_reads({ErrorKind::CorruptData}, [&] {
     const data::Tokenizer tokenizer(folder.path());
     fuzz::expect(tokenizer.vocabulary_size() >= 0);
-    const std::vector<std::string> texts = {"", "The cat's\n\n 12,345 <s> \xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80 ", std::string(300, 'a')};
+    const std::vector<std::string> texts = {"", "The cat's\n\n 12,345 <s> \xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80 ",
+                                            std::string(300, 'a')};
     fuzz::refuses_or_reads({ErrorKind::InvalidArgument}, [&] {
       const auto batch = tokenizer.encode_batch(texts, true);
       fuzz::expect(batch.size() == texts.size());

@@ -16,65 +16,75 @@
 
 namespace swage {
 
-// How names that are no folders or files are looked up: by HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the like, as
-// Hugging Face's own tools read them (swage/data/hub.h lists them). The library never looks at the environment by itself.
+// How names that are no folders or files are looked up: by HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
+// and the like, as Hugging Face's own tools read them (swage/data/hub.h lists them). The library never looks at the
+// environment by itself.
 struct HubSettings {
   // A variable's value, or nothing if it is not set.
-  std::function<std::optional<std::string>(const std::string& name)> variable = [](const std::string&) { return std::optional<std::string>(); };
+  std::function<std::optional<std::string>(const std::string& name)> variable = [](const std::string&) {
+    return std::optional<std::string>();
+  };
 };
 
-// Text in a file (JSONL, plain text or Parquet), "builtin", or a data set by name: "open_platypus", "org/name:split[:512]"; see data/data_source.h.
+// Text in a file (JSONL, plain text or Parquet), "builtin", or a data set by name: "open_platypus",
+// "org/name:split[:512]"; see data/data_source.h.
 struct TextSource {
   std::string file;
   std::string text_column;  // empty: found by the columns that there are
 };
 
 struct CompressOptions {
-  std::string model;    // folder, or hub id
-  std::string output;   // folder to make
+  std::string model;   // folder, or hub id
+  std::string output;  // folder to make
   HubSettings hub;
 
-  // What to do: a recipe, as a file or by the name of a shipped one, or a method by its name. `method_fields`: those of its modifiers (see
-  // modifiers/config.h), or in place of what the recipe says.
+  // What to do: a recipe, as a file or by the name of a shipped one, or a method by its name. `method_fields`: those of
+  // its modifiers (see modifiers/config.h), or in place of what the recipe says.
   std::string recipe_file;
   std::string method = "gptq";
   Json method_fields = Json::object();
   std::vector<std::string> rotate;  // before the method: R1 to R4; see SpinQuantModifier
-  std::optional<double> prune_experts;  // before the method: the share of the experts of each layer that goes; see REAPPruningModifier
+  std::optional<double>
+      prune_experts;  // before the method: the share of the experts of each layer that goes; see REAPPruningModifier
 
   TextSource data;
   int64_t num_calibration_samples = 512;
   int64_t max_seq_length = 2048;
-  bool pack = true;       // documents end to end; false: one document a row, cut to the length, shorter ones skipped
-  bool shuffle = false;   // documents, by the context's seed
+  bool pack = true;         // documents end to end; false: one document a row, cut to the length, shorter ones skipped
+  bool shuffle = false;     // documents, by the context's seed
   bool model_free = false;  // from the shards alone, for any architecture; data-free methods only
   bool moe_routed = false;  // experts calibrate on the tokens routed to them; false: on all tokens
 
-  std::string offload_folder;     // where activations lie while they are not worked on; empty: in memory
-  std::string device_map;         // "auto", "auto_offload", "cpu", "cuda", as in transformers (base/device_map.h); empty: as the context's device says
-  uint64_t max_memory_bytes = 0;  // of the host: activations go to a file if need be, and a run whose plan exceeds it is refused; 0: no limit
+  std::string offload_folder;  // where activations lie while they are not worked on; empty: in memory
+  std::string device_map;  // "auto", "auto_offload", "cpu", "cuda", as in transformers (base/device_map.h); empty: as
+                           // the context's device says
+  uint64_t max_memory_bytes =
+      0;  // of the host: activations go to a file if need be, and a run whose plan exceeds it is refused; 0: no limit
   uint64_t shard_bytes = uint64_t{5} << 30;
   bool overwrite = false;
-  bool resume = true;     // keep what is finished when interrupted; go on with what an earlier run kept
-  bool restart = false;   // throw away what an earlier run kept
-  bool dry_run = false;   // stop after the plan
-  bool check = true;      // perplexity of both models on a few windows after writing
-  std::vector<std::string> given;  // names of options ("seed", "data", "max-seq-length") that were given: they count before what the recipe's file says of the run
-  std::string trace_file;  // JSON in Chrome's trace format: what each thread did when, also of a run that failed; empty: none
+  bool resume = true;              // keep what is finished when interrupted; go on with what an earlier run kept
+  bool restart = false;            // throw away what an earlier run kept
+  bool dry_run = false;            // stop after the plan
+  bool check = true;               // perplexity of both models on a few windows after writing
+  std::vector<std::string> given;  // names of options ("seed", "data", "max-seq-length") that were given: they count
+                                   // before what the recipe's file says of the run
+  std::string
+      trace_file;  // JSON in Chrome's trace format: what each thread did when, also of a run that failed; empty: none
 };
 
-// Plans, compresses, writes, checks. Returns the report that is also written to OUT/swage_report.json. Interrupted or killed, the
-// same call goes on after the last finished layer, and the result is the same, byte for byte.
+// Plans, compresses, writes, checks. Returns the report that is also written to OUT/swage_report.json. Interrupted or
+// killed, the same call goes on after the last finished layer, and the result is the same, byte for byte.
 Json compress(const CompressOptions& options, const Context& context);
 
 struct EstimateOptions {
-  std::string model;    // folder with config.json, with or without weights; a config.json; or a hub id
+  std::string model;  // folder with config.json, with or without weights; a config.json; or a hub id
   HubSettings hub;
   std::string recipe_file;
   std::string method = "gptq";
   Json method_fields = Json::object();
   std::vector<std::string> rotate;  // before the method: R1 to R4; see SpinQuantModifier
-  std::optional<double> prune_experts;  // before the method: the share of the experts of each layer that goes; see REAPPruningModifier
+  std::optional<double>
+      prune_experts;  // before the method: the share of the experts of each layer that goes; see REAPPruningModifier
   int64_t num_calibration_samples = 512;
   int64_t max_seq_length = 2048;
   bool moe_routed = false;
@@ -82,25 +92,26 @@ struct EstimateOptions {
   bool model_free = false;        // as of CompressOptions; needs the shards
   std::string device_map;         // as of CompressOptions; a GPU need not be here
   uint64_t max_memory_bytes = 0;  // as of CompressOptions
-  std::string rates;              // "gemm=250G,copy=8G,disk=1.2G", a second; what is left out is measured in at most two seconds
+  std::string rates;  // "gemm=250G,copy=8G,disk=1.2G", a second; what is left out is measured in at most two seconds
 };
 
-// What a compression would take: memory of the host and of a device by stage, disk, work, time. From config.json and the headers of the
-// shards alone. {"parameters", "layers", "plan", "rates", "warnings", ...}
+// What a compression would take: memory of the host and of a device by stage, disk, work, time. From config.json and
+// the headers of the shards alone. {"parameters", "layers", "plan", "rates", "warnings", ...}
 Json estimate(const EstimateOptions& options, const Context& context);
 
 struct ConvertOptions {
-  std::string model;             // folder or hub id of a quantized checkpoint
-  std::string output;            // folder to make
+  std::string model;   // folder or hub id of a quantized checkpoint
+  std::string output;  // folder to make
   HubSettings hub;
-  std::string to;                // "pack-quantized", "gptq", "gptq_v2", "awq", "dense"
-  std::string dtype;             // of a dense model's weights: "bf16", "f16", "f32"; empty: that of the model's other weights
-  bool allow_rounding = false;   // of scales that the target's type does not hold exactly
+  std::string to;     // "pack-quantized", "gptq", "gptq_v2", "awq", "dense"
+  std::string dtype;  // of a dense model's weights: "bf16", "f16", "f32"; empty: that of the model's other weights
+  bool allow_rounding = false;  // of scales that the target's type does not hold exactly
   uint64_t shard_bytes = uint64_t{5} << 30;
   bool overwrite = false;
 };
 
-// The same weights in another format, read back and compared. {"from", "to", "modules", "source_bytes", "output_bytes", "warnings", ...}
+// The same weights in another format, read back and compared. {"from", "to", "modules", "source_bytes", "output_bytes",
+// "warnings", ...}
 Json convert(const ConvertOptions& options, const Context& context);
 
 struct EvaluateOptions {
@@ -113,74 +124,82 @@ struct EvaluateOptions {
 };
 
 // {"perplexity", "nll", "tokens", "windows", "window", "seconds", ...}; with a baseline also {"baseline_perplexity",
-// "perplexity_ratio", "kl_mean", "kl_p99", "same_top1", "layer_relative_errors"}: the last are ||model - baseline|| / ||baseline|| of the
-// residual stream behind each layer
+// "perplexity_ratio", "kl_mean", "kl_p99", "same_top1", "layer_relative_errors"}: the last are ||model - baseline|| /
+// ||baseline|| of the residual stream behind each layer
 Json evaluate(const EvaluateOptions& options, const Context& context);
 
 struct LogitsOptions {
   std::string model;
   HubSettings hub;
-  std::string token_ids;  // a safetensors file whose one tensor, or the one called "input_ids", is int64 or int32 [batch, positions]
+  std::string token_ids;  // a safetensors file whose one tensor, or the one called "input_ids", is int64 or int32
+                          // [batch, positions]
   std::string output;     // a safetensors file that is written: "logits", float32 [batch, positions, vocabulary]
 };
 
-// What the model predicts behind each position, for readers of other programs. No tokenizer is needed. {"batch", "positions", "vocabulary", "seconds", ...}
+// What the model predicts behind each position, for readers of other programs. No tokenizer is needed. {"batch",
+// "positions", "vocabulary", "seconds", ...}
 Json save_logits(const LogitsOptions& options, const Context& context);
 
 struct GenerateOptions {
   std::string model;
   HubSettings hub;
   std::string prompt;
-  std::string system;            // system message, with chat
-  bool chat = true;              // through the chat template, if the model has one
+  std::string system;  // system message, with chat
+  bool chat = true;    // through the chat template, if the model has one
   int64_t max_new_tokens = 128;
-  double temperature = 0;        // 0: greedy
+  double temperature = 0;  // 0: greedy
   double top_p = 1;
 };
 
 // Calls `emit` with each piece of text as it comes. Returns {"text", "tokens", "tokens_per_second", "stopped"}.
-Json generate(const GenerateOptions& options, const Context& context, const std::function<void(const std::string&)>& emit);
+Json generate(const GenerateOptions& options, const Context& context,
+              const std::function<void(const std::string&)>& emit);
 
 struct PushOptions {
-  std::string folder;   // of a model
-  std::string repo;     // "org/name", made if it is not there
-  HubSettings hub;      // with a token
-  std::string revision = "main";          // a branch, made if it is not there
-  std::string message = "Upload model";   // of the commit
-  std::optional<bool> is_private;         // of a repository that is made now; nothing: as the account's owner has set it
+  std::string folder;                    // of a model
+  std::string repo;                      // "org/name", made if it is not there
+  HubSettings hub;                       // with a token
+  std::string revision = "main";         // a branch, made if it is not there
+  std::string message = "Upload model";  // of the commit
+  std::optional<bool> is_private;        // of a repository that is made now; nothing: as the account's owner has set it
 };
 
-// Uploads a folder to the hub in one commit; what is there already is not sent again. {"url", "commit", "files", "bytes", "uploaded_bytes", ...}
+// Uploads a folder to the hub in one commit; what is there already is not sent again. {"url", "commit", "files",
+// "bytes", "uploaded_bytes", ...}
 Json push(const PushOptions& options, const Context& context);
 
 // The local folder of a model: itself, or the snapshot of a hub id (downloaded if it is not in the cache).
 std::string resolve_model(const std::string& folder_or_id, const HubSettings& hub, const Context& context);
 
-// The same for inspect(): of a hub id that is not in the cache, configuration and headers alone, in a folder that lives as long as `lifetime`.
+// The same for inspect(): of a hub id that is not in the cache, configuration and headers alone, in a folder that lives
+// as long as `lifetime`.
 struct ModelHeaders {
   std::string folder;
   std::shared_ptr<const void> lifetime;
 };
 ModelHeaders model_headers(const std::string& folder_or_id, const HubSettings& hub, const Context& context);
 
-// What the blocks of a model compute, by its config.json: {"text", "runs", "tensors": [{"name", "shape"}], "modules": [{"name", "role", "rows", "columns", ...}]}.
+// What the blocks of a model compute, by its config.json: {"text", "runs", "tensors": [{"name", "shape"}], "modules":
+// [{"name", "role", "rows", "columns", ...}]}.
 Json program_of(const std::string& model_folder);
 
 // What this build is and what it runs on: {"build_id", "compiler", "libtorch", "libtorch_isa", "isa", "threads"}.
 Json about();
 
-// The presets: {"scheme", "bits", "group_size", "activations", "format", "consumers", "loss"}, what is known of readers and of losses from the dated matrix of
-// docs/consumers.md. Without libtorch.
+// The presets: {"scheme", "bits", "group_size", "activations", "format", "consumers", "loss"}, what is known of readers
+// and of losses from the dated matrix of docs/consumers.md. Without libtorch.
 Json schemes();
 
-// The scheme for who will read the output ("vllm", "vllm:hopper", "transformers"): `preset` if it is given and that reader takes it, else the one that suits it.
-// Error(Unsupported) saying what would do instead; Error(InvalidArgument) listing the known readers. Without libtorch.
+// The scheme for who will read the output ("vllm", "vllm:hopper", "transformers"): `preset` if it is given and that
+// reader takes it, else the one that suits it. Error(Unsupported) saying what would do instead; Error(InvalidArgument)
+// listing the known readers. Without libtorch.
 std::string scheme_for(const std::string& reader, const std::string& preset, const std::string& actorder);
 
 // Names of the presets that a scheme may have, in upper case. Without libtorch.
 std::vector<std::string> preset_names();
 
-// Modules with scheme, size, bits per weight, in the order in which they run; totals; a summary by scheme, kind and layer; errors if the folder holds a swage_report.json. Without libtorch.
+// Modules with scheme, size, bits per weight, in the order in which they run; totals; a summary by scheme, kind and
+// layer; errors if the folder holds a swage_report.json. Without libtorch.
 Json inspect(const std::string& model_folder);
 
 }  // namespace swage

@@ -36,35 +36,51 @@ std::string calibration_text(const Json& report) {
   if (calibration == nullptr || calibration->find("rows") == nullptr) return "";
   const int64_t rows = calibration->get_int("rows", 0), wanted = calibration->get_int("rows_wanted", rows);
   const Json* data = calibration->find("data");
-  return cat("on ", rows, " rows of ", calibration->get_int("tokens_per_row", 0), " tokens, ", calibration->get_int("documents_used", 0), " documents",
-             data == nullptr ? "" : cat(" of ", data->get_string("name", "")), wanted > rows ? cat(" (", wanted, " rows asked for)") : "");
+  return cat("on ", rows, " rows of ", calibration->get_int("tokens_per_row", 0), " tokens, ",
+             calibration->get_int("documents_used", 0), " documents",
+             data == nullptr ? "" : cat(" of ", data->get_string("name", "")),
+             wanted > rows ? cat(" (", wanted, " rows asked for)") : "");
 }
 
 void print_summary(const CompressOptions& options, const Json& report, bool verbose) {
   const Json& plan = report.at("plan");
   std::vector<std::pair<std::string, std::string>> rows;
   if (!options.dry_run) rows.emplace_back("output", options.output);
-  rows.emplace_back("size", cat(bytes_text(plan.get_int("output_bytes", 0)), " (source ", bytes_text(plan.get_int("source_bytes", 0)), ")"));
+  rows.emplace_back("size", cat(bytes_text(plan.get_int("output_bytes", 0)), " (source ",
+                                bytes_text(plan.get_int("source_bytes", 0)), ")"));
   const int64_t quantized = plan.get_int("quantized_modules", 0), pruned = plan.get_int("pruned_modules", 0);
-  if (quantized > 0 || pruned == 0) rows.emplace_back("quantized", cat(quantized, " modules, ", number_text(plan.get_double("bits_per_weight", 0), 2), " bits per weight"));
+  if (quantized > 0 || pruned == 0)
+    rows.emplace_back("quantized", cat(quantized, " modules, ", number_text(plan.get_double("bits_per_weight", 0), 2),
+                                       " bits per weight"));
   if (pruned > 0) rows.emplace_back("pruned", cat(pruned, " modules"));
   if (options.dry_run) {
     rows.emplace_back("memory", cat(bytes_text(plan.get_int("peak_bytes", 0)), " at most (estimate)"));
-    if (plan.get_double("forward_flops", 0) > 0) rows.emplace_back("work", cat(number_text((plan.get_double("forward_flops", 0) + plan.get_double("gram_flops", 0) + plan.get_double("solve_flops", 0)) / 1e12, 2), " TFLOP"));
+    if (plan.get_double("forward_flops", 0) > 0)
+      rows.emplace_back("work", cat(number_text((plan.get_double("forward_flops", 0) +
+                                                 plan.get_double("gram_flops", 0) + plan.get_double("solve_flops", 0)) /
+                                                    1e12,
+                                                2),
+                                    " TFLOP"));
     std::fputs(two_columns(rows).c_str(), stdout);
     return;
   }
   if (const Json* budget = report.find("bit_budget")) rows.emplace_back("schemes", schemes_text(*budget));
-  if (const Json* pruning = report.find("expert_pruning")) rows.emplace_back("experts", cat(pruning->get_int("stay", 0), " of ", pruning->get_int("experts", 0), " in each of ", pruning->at("layers").as_array().size(), " layers"));
+  if (const Json* pruning = report.find("expert_pruning"))
+    rows.emplace_back("experts", cat(pruning->get_int("stay", 0), " of ", pruning->get_int("experts", 0),
+                                     " in each of ", pruning->at("layers").as_array().size(), " layers"));
   if (const std::string text = calibration_text(report); !text.empty()) rows.emplace_back("calibrated", text);
   rows.emplace_back("time", seconds_text(report.get_double("seconds", 0)));
   if (const Json* stages = report.find("stage_seconds"); stages != nullptr && verbose) {
-    for (const auto& [stage, seconds] : stages->as_object()) rows.emplace_back(cat("  ", stage), seconds_text(seconds.as_double()));
+    for (const auto& [stage, seconds] : stages->as_object())
+      rows.emplace_back(cat("  ", stage), seconds_text(seconds.as_double()));
   }
   rows.emplace_back("peak memory", bytes_text(report.get_int("peak_rss_bytes", 0)));
   if (const Json* check = report.find("check")) {
-    rows.emplace_back("perplexity", cat(number_text(check->get_double("source_perplexity", 0), 3), " before, ", number_text(check->get_double("output_perplexity", 0), 3),
-                                        " after (", check->get_int("tokens", 0), check->get_bool("held_out", false) ? " held-out tokens)" : " tokens it was calibrated on)"));
+    rows.emplace_back(
+        "perplexity",
+        cat(number_text(check->get_double("source_perplexity", 0), 3), " before, ",
+            number_text(check->get_double("output_perplexity", 0), 3), " after (", check->get_int("tokens", 0),
+            check->get_bool("held_out", false) ? " held-out tokens)" : " tokens it was calibrated on)"));
   }
   const size_t warnings = report.at("warnings").as_array().size();
   if (warnings > 0) rows.emplace_back("warnings", cat(warnings, ", see swage_report.json"));
@@ -83,11 +99,14 @@ std::vector<std::string> given_options(const CLI::App& command) {
 // --for: the scheme for who will read the output.
 void choose_scheme(Request& request) {
   Json& fields = request.options.method_fields;
-  SWAGE_CHECK(request.recipe.recipe_file.empty(), InvalidArgument, "--for chooses a scheme, and so does --recipe; give one of them");
-  SWAGE_CHECK(fields.find("target_bits") == nullptr && fields.find("target_size") == nullptr, InvalidArgument, "--for chooses one scheme; a bit budget chooses several");
+  SWAGE_CHECK(request.recipe.recipe_file.empty(), InvalidArgument,
+              "--for chooses a scheme, and so does --recipe; give one of them");
+  SWAGE_CHECK(fields.find("target_bits") == nullptr && fields.find("target_size") == nullptr, InvalidArgument,
+              "--for chooses one scheme; a bit budget chooses several");
   const bool given = !request.recipe.by_name.at("scheme").given.empty();
   try {
-    fields.set("scheme", scheme_for(request.reader, given ? fields.get_string("scheme", "") : "", fields.get_string("actorder", "")));
+    fields.set("scheme", scheme_for(request.reader, given ? fields.get_string("scheme", "") : "",
+                                    fields.get_string("actorder", "")));
   } catch (Error& e) {
     e.add_context("--for");
     throw;
@@ -126,34 +145,88 @@ void add_compress(Program& program) {
   auto request = std::make_shared<Request>();
   CompressOptions& o = request->options;
   CLI::App* command = program.app.add_subcommand("compress", "quantize a model and write it as a new checkpoint");
-  command->footer("Examples:\n  swage compress ./SmolLM2-135M -o ./SmolLM2-W4 -d calib.jsonl --scheme W4A16 --group-size 64\n"
-                  "  swage compress ./SmolLM2-135M -o ./SmolLM2-mixed -d calib.jsonl --target-bits 4.5 --group-size 64\n"
-                  "  swage compress meta-llama/Llama-3.2-1B -o out --method rtn --scheme FP8_DYNAMIC");
-  command->add_option("model", o.model, "folder of a Hugging Face checkpoint, or a hub id")->required()->type_name("MODEL");
+  command->footer(
+      "Examples:\n  swage compress ./SmolLM2-135M -o ./SmolLM2-W4 -d calib.jsonl --scheme W4A16 --group-size 64\n"
+      "  swage compress ./SmolLM2-135M -o ./SmolLM2-mixed -d calib.jsonl --target-bits 4.5 --group-size 64\n"
+      "  swage compress meta-llama/Llama-3.2-1B -o out --method rtn --scheme FP8_DYNAMIC");
+  command->add_option("model", o.model, "folder of a Hugging Face checkpoint, or a hub id")
+      ->required()
+      ->type_name("MODEL");
   command->add_option("-o,--output", o.output, "folder to make")->required()->type_name("OUT");
   request->command = command;
   request->recipe.add_to(*command);
-  command->add_option("--for", request->reader, "who will read the output: chooses the scheme, or checks the one that is given (vllm, vllm:cpu, vllm:turing, ampere, ada, hopper, blackwell, transformers, sglang)")->type_name("READER");
-  command->add_flag("--model-free", o.model_free, "work from the shards alone, for any architecture (methods without data only)");
+  command
+      ->add_option("--for", request->reader,
+                   "who will read the output: chooses the scheme, or checks the one that is given (vllm, vllm:cpu, "
+                   "vllm:turing, ampere, ada, hopper, blackwell, transformers, sglang)")
+      ->type_name("READER");
+  command->add_flag("--model-free", o.model_free,
+                    "work from the shards alone, for any architecture (methods without data only)");
   const std::string calibration = "Calibration";
-  command->add_option("-d,--data", o.data.file, "calibration text: a .jsonl, .json, .txt or .parquet file; builtin; a data set by name: open_platypus, ultrachat-200k, c4, wikitext, gsm8k ...; or any of the hub as org/name:split[:512]")->type_name("DATA")->group(calibration);
-  command->add_option("--text-column", o.data.text_column, "column with the text or the messages [found: text, messages, conversations, prompt and response, ...]")->type_name("NAME")->group(calibration);
-  command->add_option("--num-calibration-samples", o.num_calibration_samples, "rows of tokens to calibrate on, at most")->capture_default_str()->type_name("")->check(at_least(1))->group(calibration);
-  command->add_option("--max-seq-length", o.max_seq_length, "tokens in a row")->capture_default_str()->type_name("")->check(at_least(1))->group(calibration);
-  command->add_flag("--no-pack", request->no_pack, "one document a row, cut to the length, shorter ones skipped")->group(calibration);
+  command
+      ->add_option("-d,--data", o.data.file,
+                   "calibration text: a .jsonl, .json, .txt or .parquet file; builtin; a data set by name: "
+                   "open_platypus, ultrachat-200k, c4, wikitext, gsm8k ...; or any of the hub as org/name:split[:512]")
+      ->type_name("DATA")
+      ->group(calibration);
+  command
+      ->add_option(
+          "--text-column", o.data.text_column,
+          "column with the text or the messages [found: text, messages, conversations, prompt and response, ...]")
+      ->type_name("NAME")
+      ->group(calibration);
+  command->add_option("--num-calibration-samples", o.num_calibration_samples, "rows of tokens to calibrate on, at most")
+      ->capture_default_str()
+      ->type_name("")
+      ->check(at_least(1))
+      ->group(calibration);
+  command->add_option("--max-seq-length", o.max_seq_length, "tokens in a row")
+      ->capture_default_str()
+      ->type_name("")
+      ->check(at_least(1))
+      ->group(calibration);
+  command->add_flag("--no-pack", request->no_pack, "one document a row, cut to the length, shorter ones skipped")
+      ->group(calibration);
   command->add_flag("--shuffle", o.shuffle, "take the documents in an order drawn from --seed")->group(calibration);
-  command->add_flag("--moe-routed", o.moe_routed, "calibrate experts on the tokens routed to them, not on all")->group(calibration);
-  command->add_option("--device-map", o.device_map, "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to disk; cpu; cuda")->type_name("MAP")->group(calibration);
-  command->add_option("--max-memory", request->max_memory, "stay inside this much of the host's memory: activations that have no room go to a file, and what cannot fit is refused")->type_name("cpu=SIZE")->group(calibration);
-  command->add_option("--offload-folder", o.offload_folder, "keep activations in a file in this folder instead of memory, with --max-memory those that have no room; nothing stays there")->type_name("DIR")->group(calibration);
+  command->add_flag("--moe-routed", o.moe_routed, "calibrate experts on the tokens routed to them, not on all")
+      ->group(calibration);
+  command
+      ->add_option("--device-map", o.device_map,
+                   "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to "
+                   "disk; cpu; cuda")
+      ->type_name("MAP")
+      ->group(calibration);
+  command
+      ->add_option("--max-memory", request->max_memory,
+                   "stay inside this much of the host's memory: activations that have no room go to a file, and what "
+                   "cannot fit is refused")
+      ->type_name("cpu=SIZE")
+      ->group(calibration);
+  command
+      ->add_option("--offload-folder", o.offload_folder,
+                   "keep activations in a file in this folder instead of memory, with --max-memory those that have no "
+                   "room; nothing stays there")
+      ->type_name("DIR")
+      ->group(calibration);
   const std::string output = "Output";
   add_shard_size(*command, request->shard_size, output);
-  command->add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete")->group(output);
-  command->add_flag("--restart", o.restart, "throw away what an interrupted run with this output kept, and start anew")->group(output);
-  command->add_flag("--no-resume", request->no_resume, "keep nothing when interrupted (without it, the same command goes on after the last finished layer)")->group(output);
-  command->add_flag("--dry-run", o.dry_run, "print the plan (memory, size, work) and stop; nothing is written")->group(output);
-  command->add_option("--trace", o.trace_file, "write what each thread did when, for ui.perfetto.dev (Chrome's trace format)")->type_name("FILE")->group(output);
-  command->add_flag("--no-check", request->no_check, "skip comparing the perplexity of source and output after writing")->group(output);
+  command->add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete")
+      ->group(output);
+  command->add_flag("--restart", o.restart, "throw away what an interrupted run with this output kept, and start anew")
+      ->group(output);
+  command
+      ->add_flag("--no-resume", request->no_resume,
+                 "keep nothing when interrupted (without it, the same command goes on after the last finished layer)")
+      ->group(output);
+  command->add_flag("--dry-run", o.dry_run, "print the plan (memory, size, work) and stop; nothing is written")
+      ->group(output);
+  command
+      ->add_option("--trace", o.trace_file,
+                   "write what each thread did when, for ui.perfetto.dev (Chrome's trace format)")
+      ->type_name("FILE")
+      ->group(output);
+  command->add_flag("--no-check", request->no_check, "skip comparing the perplexity of source and output after writing")
+      ->group(output);
   add_compute(*command, program.common);
   add_json(*command, program.common);
   program.on(command, request, run);

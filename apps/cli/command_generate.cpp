@@ -37,9 +37,15 @@ void add_generate(Program& program) {
   command->add_option("-p,--prompt", o->prompt, "what to say")->required()->type_name("TEXT");
   command->add_option("--system", o->system, "system message")->type_name("TEXT");
   command->add_flag("--raw", *raw, "do not apply the model's chat template");
-  command->add_option("--max-new-tokens", o->max_new_tokens, "stop after so many")->capture_default_str()->type_name("");
-  command->add_option("--temperature", o->temperature, "0: always the most likely token")->capture_default_str()->type_name("");
-  command->add_option("--top-p", o->top_p, "sample from the smallest set of tokens with this probability")->capture_default_str()->type_name("");
+  command->add_option("--max-new-tokens", o->max_new_tokens, "stop after so many")
+      ->capture_default_str()
+      ->type_name("");
+  command->add_option("--temperature", o->temperature, "0: always the most likely token")
+      ->capture_default_str()
+      ->type_name("");
+  command->add_option("--top-p", o->top_p, "sample from the smallest set of tokens with this probability")
+      ->capture_default_str()
+      ->type_name("");
   add_compute(*command, program.common);
   add_json(*command, program.common);
   program.on(command, o, [raw](GenerateOptions& options, const Common& common) {

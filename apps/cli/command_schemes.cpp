@@ -13,7 +13,8 @@ struct Request {
   std::string model;
 };
 
-// Bytes of the model in a preset, with its own groups or the largest smaller ones that divide its columns; none if there are none.
+// Bytes of the model in a preset, with its own groups or the largest smaller ones that divide its columns; none if
+// there are none.
 struct Size {
   int64_t bytes = 0, group_size = 0;  // 0: the preset's own
 };
@@ -64,17 +65,21 @@ std::string where_text(const Json& preset) {
 }
 
 void print(const Json& schemes, bool sized) {
-  std::printf("%-10s %5s %s%8s  %-12s %-8s %s\n", "scheme", "bits", sized ? "      size " : "", "loss", "transformers", "vLLM", "vLLM runs on");
+  std::printf("%-10s %5s %s%8s  %-12s %-8s %s\n", "scheme", "bits", sized ? "      size " : "", "loss", "transformers",
+              "vLLM", "vLLM runs on");
   for (const Json& preset : schemes.at("presets").as_array()) {
     const std::string name = preset.get_string("scheme", "");
     std::string size = preset.find("output_bytes") == nullptr ? "-" : bytes_text(preset.get_int("output_bytes", 0));
     std::printf("%-10s %5s ", name.c_str(), number_text(preset.get_double("bits", 0), 2).c_str());
     if (sized) std::printf("%10s ", size.c_str());
-    std::printf("%8s  %-12s %-8s %s\n", loss_text(preset).c_str(), reader_text(preset, "transformers").c_str(), reader_text(preset, "vllm").c_str(), where_text(preset).c_str());
+    std::printf("%8s  %-12s %-8s %s\n", loss_text(preset).c_str(), reader_text(preset, "transformers").c_str(),
+                reader_text(preset, "vllm").c_str(), where_text(preset).c_str());
   }
   std::printf("\n");
-  for (const std::string& line : wrapped(cat("bits: of a weight of a quantized layer, scales included. loss: by how much the perplexity of SmolLM2-135M-Instruct grew "
-                                             "(docs/quality.md); larger models lose less. equal: the reader gives swage's perplexity; loaded: it runs; read: said by its sources, not "
+  for (const std::string& line : wrapped(cat("bits: of a weight of a quantized layer, scales included. loss: by how "
+                                             "much the perplexity of SmolLM2-135M-Instruct grew "
+                                             "(docs/quality.md); larger models lose less. equal: the reader gives "
+                                             "swage's perplexity; loaded: it runs; read: said by its sources, not "
                                              "run; as of ",
                                              schemes.get_string("date", ""), " (docs/consumers.md)."),
                                          size_t(std::clamp(help_columns(), 50, 110)))) {
@@ -96,8 +101,10 @@ int run(const Request& request, const Common& common) {
     result.set("model", request.model);
     result.set("presets", std::move(presets));
   }
-  if (common.json) print_json("schemes", result);
-  else print(result, !request.model.empty());
+  if (common.json)
+    print_json("schemes", result);
+  else
+    print(result, !request.model.empty());
   return 0;
 }
 
@@ -105,10 +112,15 @@ int run(const Request& request, const Common& common) {
 
 void add_schemes(Program& program) {
   auto request = std::make_shared<Request>();
-  CLI::App* command = program.app.add_subcommand("schemes", "the presets: bits, size of a model, what they lose, who reads them");
-  command->footer("Sizes are those of the files if every linear layer but lm_head is quantized, in the preset's groups or, where these do not divide its columns, in groups "
-                  "of 64 or 32.\n\nExamples:\n  swage schemes\n  swage schemes ./Llama-3-8B\n  swage compress ./Llama-3-8B -o out -d text.jsonl --for vllm:hopper");
-  command->add_option("model", request->model, "folder of a checkpoint, its config.json alone, or a hub id")->type_name("MODEL");
+  CLI::App* command =
+      program.app.add_subcommand("schemes", "the presets: bits, size of a model, what they lose, who reads them");
+  command->footer(
+      "Sizes are those of the files if every linear layer but lm_head is quantized, in the preset's groups or, where "
+      "these do not divide its columns, in groups "
+      "of 64 or 32.\n\nExamples:\n  swage schemes\n  swage schemes ./Llama-3-8B\n  swage compress ./Llama-3-8B -o out "
+      "-d text.jsonl --for vllm:hopper");
+  command->add_option("model", request->model, "folder of a checkpoint, its config.json alone, or a hub id")
+      ->type_name("MODEL");
   add_json(*command, program.common);
   program.on(command, request, run);
 }

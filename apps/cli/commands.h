@@ -23,16 +23,18 @@ struct Common {
 };
 
 struct Program {
-  CLI::App app{"swage compresses large language models: it reads a Hugging Face checkpoint, calibrates, quantizes, "
-               "and writes a checkpoint that vLLM and transformers load as it is.",
-               "swage"};
+  CLI::App app{
+      "swage compresses large language models: it reads a Hugging Face checkpoint, calibrates, quantizes, "
+      "and writes a checkpoint that vLLM and transformers load as it is.",
+      "swage"};
   Common common;
   std::function<int()> chosen;
 
   // Keeps what a command does with its request for the time after parsing.
   template <class Request, class Work>
   void on(CLI::App* command, std::shared_ptr<Request> request, Work work) {
-    command->callback([this, request, work] { chosen = [this, request, work] { return work(*request, std::as_const(common)); }; });
+    command->callback(
+        [this, request, work] { chosen = [this, request, work] { return work(*request, std::as_const(common)); }; });
   }
 };
 
@@ -52,7 +54,8 @@ CLI::Validator at_least(double least);
 // --json, -q, -v and --log-file for all; --device, --seed and --threads for those that compute.
 void add_json(CLI::App& command, Common& common);
 void add_compute(CLI::App& command, Common& common);
-// --max-shard-size, for commands that write weights, and its bytes: "5GB", "800MiB", or a plain number of GiB. Error(InvalidArgument) naming the option.
+// --max-shard-size, for commands that write weights, and its bytes: "5GB", "800MiB", or a plain number of GiB.
+// Error(InvalidArgument) naming the option.
 void add_shard_size(CLI::App& command, std::string& size, const std::string& group = "Options");
 uint64_t shard_bytes_of(const std::string& size);
 

@@ -15,14 +15,25 @@ namespace swage::cli {
 void add_json(CLI::App& command, Common& common) {
   command.add_flag("--json", common.json, "print one JSON document, errors too (docs/json.md)");
   command.add_flag("-q,--quiet", common.quiet, "no progress, no messages: warnings, errors and the result only");
-  command.add_flag("-v,--verbose", common.verbose, "every step of progress in a line of its own, and where the time went");
-  command.add_option("--log-file", common.log_file, "also write everything that -v would say to this file, with times; goes on at its end")->type_name("FILE");
+  command.add_flag("-v,--verbose", common.verbose,
+                   "every step of progress in a line of its own, and where the time went");
+  command
+      .add_option("--log-file", common.log_file,
+                  "also write everything that -v would say to this file, with times; goes on at its end")
+      ->type_name("FILE");
 }
 
 void add_compute(CLI::App& command, Common& common) {
   command.add_option("--device", common.device, "auto, cpu, cuda or cuda:INDEX")->capture_default_str()->type_name("");
-  command.add_option("--threads", common.threads, "0: as many as there are processors for this process, by affinity and control groups")->capture_default_str()->type_name("")->check(at_least(0));
-  command.add_option("--seed", common.seed, "of everything that is drawn at random")->capture_default_str()->type_name("");
+  command
+      .add_option("--threads", common.threads,
+                  "0: as many as there are processors for this process, by affinity and control groups")
+      ->capture_default_str()
+      ->type_name("")
+      ->check(at_least(0));
+  command.add_option("--seed", common.seed, "of everything that is drawn at random")
+      ->capture_default_str()
+      ->type_name("");
 }
 
 CLI::Validator at_least(double least) {
@@ -35,7 +46,10 @@ CLI::Validator at_least(double least) {
 }
 
 void add_shard_size(CLI::App& command, std::string& size, const std::string& group) {
-  command.add_option("--max-shard-size", size, "most weights in one file")->capture_default_str()->type_name("SIZE")->group(group);
+  command.add_option("--max-shard-size", size, "most weights in one file")
+      ->capture_default_str()
+      ->type_name("SIZE")
+      ->group(group);
 }
 
 uint64_t shard_bytes_of(const std::string& size) {
@@ -53,7 +67,10 @@ uint64_t shard_bytes_of(const std::string& size) {
 Context make_context(const Common& common) {
   SWAGE_CHECK(!common.quiet || !common.verbose, InvalidArgument, "--quiet and --verbose exclude each other");
   const std::shared_ptr<Console> console = common.console;
-  console->open(common.quiet ? Verbosity::Quiet : common.verbose ? Verbosity::Verbose : Verbosity::Normal, common.log_file);
+  console->open(common.quiet     ? Verbosity::Quiet
+                : common.verbose ? Verbosity::Verbose
+                                 : Verbosity::Normal,
+                common.log_file);
   Context context;
   context.device = parse_device(common.device);
   add_gpu_settings(context.device);
@@ -65,17 +82,20 @@ Context make_context(const Common& common) {
   return context;
 }
 
-void print_json(const std::string& command, const Json& result) { std::puts(with_head(command, result).dump(2).c_str()); }
+void print_json(const std::string& command, const Json& result) {
+  std::puts(with_head(command, result).dump(2).c_str());
+}
 
 std::string version_text(bool verbose) {
   std::string out = cat("swage ", kVersion, "\n");
   if (!verbose) return out;
   const Json about = library().about();
-  return out + two_columns({{"build", about.get_string("build_id", "")},
-                            {"compiler", about.get_string("compiler", "")},
-                            {"vectors", about.get_string("isa", "")},
-                            {"threads", cat(about.get_int("threads", 0))},
-                            {"libtorch", cat(about.get_string("libtorch", ""), ", ", about.get_string("libtorch_isa", ""))}});
+  return out +
+         two_columns({{"build", about.get_string("build_id", "")},
+                      {"compiler", about.get_string("compiler", "")},
+                      {"vectors", about.get_string("isa", "")},
+                      {"threads", cat(about.get_int("threads", 0))},
+                      {"libtorch", cat(about.get_string("libtorch", ""), ", ", about.get_string("libtorch_isa", ""))}});
 }
 
 }  // namespace swage::cli

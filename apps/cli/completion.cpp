@@ -32,7 +32,8 @@ std::string joined(const std::vector<std::string>& words, const char* separator 
 // Letters, digits and dots of a description: nothing that a shell reads as its own.
 std::string plain(std::string text) {
   text = text.substr(0, std::min<size_t>({text.find(';'), text.find(':'), 70}));
-  std::erase_if(text, [](char c) { return std::string_view("'\"`$\\[]:;|&<>!{}()*").find(c) != std::string_view::npos; });
+  std::erase_if(text,
+                [](char c) { return std::string_view("'\"`$\\[]:;|&<>!{}()*").find(c) != std::string_view::npos; });
   return text;
 }
 
@@ -52,10 +53,13 @@ Values values_of(const CLI::Option& option) {
       {"--sort", {"name", "size", "error"}}};
   Values out;
   const std::string name = option.get_name();
-  if (name == "--scheme" || name == "--candidates") out.words = preset_names();
-  else if (const auto found = kWords.find(name); found != kWords.end()) out.words = found->second;
+  if (name == "--scheme" || name == "--candidates")
+    out.words = preset_names();
+  else if (const auto found = kWords.find(name); found != kWords.end())
+    out.words = found->second;
   const std::string type = option.get_type_name();
-  out.is_file = out.words.empty() && (type == "FILE" || type == "DIR" || type == "MODEL" || type == "OUT" || type == "DATA");
+  out.is_file =
+      out.words.empty() && (type == "FILE" || type == "DIR" || type == "MODEL" || type == "OUT" || type == "DATA");
   return out;
 }
 
@@ -83,45 +87,56 @@ std::vector<std::string> words_of(const std::vector<const CLI::App*>& commands) 
 
 std::string bash(const CLI::App& app) {
   const auto commands = commands_of(app);
-  std::string out = "# swage completion for bash: source it, or put it into a folder of bash-completion.\n_swage() {\n"
-                    "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=\"\"\n"
-                    "  COMPREPLY=()\n  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    COMPREPLY=($(compgen -W \"" +
-                    joined(words_of(commands)) + " --help --version\" -- \"$cur\"))\n    return\n  fi\n  case \"${COMP_WORDS[1]} $prev\" in\n";
+  std::string out =
+      "# swage completion for bash: source it, or put it into a folder of bash-completion.\n_swage() {\n"
+      "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=\"\"\n"
+      "  COMPREPLY=()\n  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    COMPREPLY=($(compgen -W \"" +
+      joined(words_of(commands)) +
+      " --help --version\" -- \"$cur\"))\n    return\n  fi\n  case \"${COMP_WORDS[1]} $prev\" in\n";
   for (const CLI::App* command : commands) {
     for (const Entry& entry : entries_of(*command)) {
       if (entry.values.words.empty() && !entry.takes_value) continue;
       std::string patterns;
-      for (const std::string& name : entry.names) patterns += (patterns.empty() ? "\"" : "|\"") + command->get_name() + " " + name + "\"";
-      const std::string action = !entry.values.words.empty() ? cat("COMPREPLY=($(compgen -W \"", joined(entry.values.words), "\" -- \"$cur\"))")
-                                 : entry.values.is_file      ? "COMPREPLY=($(compgen -f -- \"$cur\"))"
-                                                             : "COMPREPLY=()";
+      for (const std::string& name : entry.names)
+        patterns += (patterns.empty() ? "\"" : "|\"") + command->get_name() + " " + name + "\"";
+      const std::string action = !entry.values.words.empty()
+                                     ? cat("COMPREPLY=($(compgen -W \"", joined(entry.values.words), "\" -- \"$cur\"))")
+                                 : entry.values.is_file ? "COMPREPLY=($(compgen -f -- \"$cur\"))"
+                                                        : "COMPREPLY=()";
       out += "    " + patterns + ") " + action + "; return ;;\n";
     }
   }
-  out += "    \"help \"*) COMPREPLY=($(compgen -W \"" + joined(words_of(commands)) + "\" -- \"$cur\")); return ;;\n"
-         "    \"completion \"*) COMPREPLY=($(compgen -W \"bash zsh fish\" -- \"$cur\")); return ;;\n  esac\n  case \"${COMP_WORDS[1]}\" in\n";
+  out += "    \"help \"*) COMPREPLY=($(compgen -W \"" + joined(words_of(commands)) +
+         "\" -- \"$cur\")); return ;;\n"
+         "    \"completion \"*) COMPREPLY=($(compgen -W \"bash zsh fish\" -- \"$cur\")); return ;;\n  esac\n  case "
+         "\"${COMP_WORDS[1]}\" in\n";
   for (const CLI::App* command : commands) {
     std::vector<std::string> names;
     for (const Entry& entry : entries_of(*command)) names.insert(names.end(), entry.names.begin(), entry.names.end());
     out += "    " + command->get_name() + ") words=\"" + joined(names) + "\" ;;\n";
   }
-  return out + "  esac\n  case \"$cur\" in\n    -*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
-               "    *) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n  esac\n}\ncomplete -o filenames -F _swage swage\n";
+  return out +
+         "  esac\n  case \"$cur\" in\n    -*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
+         "    *) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n  esac\n}\ncomplete -o filenames -F _swage swage\n";
 }
 
 std::string zsh(const CLI::App& app) {
   const auto commands = commands_of(app);
-  std::string out = "#compdef swage\n# swage completion for zsh: as _swage in a folder of $fpath.\n_swage() {\n  local -a commands\n  commands=(\n";
-  for (const CLI::App* command : commands) out += "    '" + command->get_name() + ":" + plain(command->get_description()) + "'\n";
+  std::string out =
+      "#compdef swage\n# swage completion for zsh: as _swage in a folder of $fpath.\n_swage() {\n  local -a commands\n "
+      " commands=(\n";
+  for (const CLI::App* command : commands)
+    out += "    '" + command->get_name() + ":" + plain(command->get_description()) + "'\n";
   out += "  )\n  if (( CURRENT == 2 )); then\n    _describe command commands\n    return\n  fi\n  case $words[2] in\n";
   for (const CLI::App* command : commands) {
     out += "    " + command->get_name() + ")\n      _arguments \\\n";
     for (const Entry& entry : entries_of(*command)) {
-      const std::string value = !entry.takes_value               ? ""
-                                : !entry.values.words.empty()    ? cat(":value:(", joined(entry.values.words), ")")
-                                : entry.values.is_file           ? ":file:_files"
-                                                                 : ":value:";
-      for (const std::string& name : entry.names) out += "        '*" + name + "[" + entry.description + "]" + value + "' \\\n";
+      const std::string value = !entry.takes_value            ? ""
+                                : !entry.values.words.empty() ? cat(":value:(", joined(entry.values.words), ")")
+                                : entry.values.is_file        ? ":file:_files"
+                                                              : ":value:";
+      for (const std::string& name : entry.names)
+        out += "        '*" + name + "[" + entry.description + "]" + value + "' \\\n";
     }
     const std::string rest = command->get_name() == "help"         ? cat("(", joined(words_of(commands)), ")")
                              : command->get_name() == "completion" ? "(bash zsh fish)"
@@ -135,15 +150,19 @@ std::string fish(const CLI::App& app) {
   const auto commands = commands_of(app);
   std::string out = "# swage completion for fish: as swage.fish in ~/.config/fish/completions.\n";
   for (const CLI::App* command : commands) {
-    out += "complete -c swage -f -n __fish_use_subcommand -a " + command->get_name() + " -d '" + plain(command->get_description()) + "'\n";
+    out += "complete -c swage -f -n __fish_use_subcommand -a " + command->get_name() + " -d '" +
+           plain(command->get_description()) + "'\n";
   }
   for (const CLI::App* command : commands) {
     const std::string when = "complete -c swage -n '__fish_seen_subcommand_from " + command->get_name() + "'";
     for (const Entry& entry : entries_of(*command)) {
       out += when;
-      for (const std::string& name : entry.names) out += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
-      if (!entry.values.words.empty()) out += " -x -a '" + joined(entry.values.words) + "'";
-      else if (entry.takes_value) out += entry.values.is_file ? " -r -F" : " -x";
+      for (const std::string& name : entry.names)
+        out += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
+      if (!entry.values.words.empty())
+        out += " -x -a '" + joined(entry.values.words) + "'";
+      else if (entry.takes_value)
+        out += entry.values.is_file ? " -r -F" : " -x";
       out += " -d '" + entry.description + "'\n";
     }
   }

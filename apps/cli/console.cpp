@@ -47,8 +47,10 @@ void Console::say(Severity severity, const std::string& text) {
   if (file_) file_->log(warns ? spdlog::level::warn : spdlog::level::info, message);
   if (!warns && verbosity_ == Verbosity::Quiet) return;
   end_line();
-  if (warns) terminal_->warn("warning: {}", message);
-  else terminal_->info("{}", message);
+  if (warns)
+    terminal_->warn("warning: {}", message);
+  else
+    terminal_->info("{}", message);
 }
 
 void Console::show(const ProgressEvent& event) {
@@ -79,8 +81,10 @@ void Console::draw(const ProgressEvent& event) {
 void Console::end_line() {
   if (shown_ == 0) return;
   const size_t above = (shown_ - 1) / size_t(terminal_columns());
-  if (above > 0) std::fprintf(stderr, "\x1b[%zuA\r\x1b[J", above);
-  else std::fputs("\r\x1b[K", stderr);
+  if (above > 0)
+    std::fprintf(stderr, "\x1b[%zuA\r\x1b[J", above);
+  else
+    std::fputs("\r\x1b[K", stderr);
   std::fflush(stderr);
   shown_ = 0;
 }

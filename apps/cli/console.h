@@ -24,8 +24,8 @@ class Console {
   Console();
   ~Console();
   Console(const Console&) = delete;
-  // Before anything is said. `log_file`: takes down everything that Verbose would say, with times, at the end of what it holds; empty: none.
-  // Error(Io) if it cannot be written.
+  // Before anything is said. `log_file`: takes down everything that Verbose would say, with times, at the end of what
+  // it holds; empty: none. Error(Io) if it cannot be written.
   void open(Verbosity verbosity, const std::string& log_file);
   void say(Severity severity, const std::string& message);
   void show(const ProgressEvent& event);

@@ -1,7 +1,7 @@
 #include "apps/cli/environment.h"
 
-#include <sys/ioctl.h>
 #include <malloc.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -39,13 +39,15 @@ HubSettings hub_settings() {
 void add_gpu_settings(Device& device) {
   device.torch_folder = variable("SWAGE_TORCH").value_or("");
   const std::string products = variable("SWAGE_GPU_PRODUCTS").value_or("");
-  SWAGE_CHECK(products.empty() || products == "bf16" || products == "f32", InvalidArgument, "SWAGE_GPU_PRODUCTS=", products, ": expected bf16 or f32");
+  SWAGE_CHECK(products.empty() || products == "bf16" || products == "f32", InvalidArgument,
+              "SWAGE_GPU_PRODUCTS=", products, ": expected bf16 or f32");
   device.f32_products = products == "f32";
 }
 
 const std::atomic<bool>& catch_interrupts() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    if (std::signal(signal, on_interrupt) == SIG_IGN) std::signal(signal, SIG_IGN);  // nohup and shells' background jobs mean it
+    if (std::signal(signal, on_interrupt) == SIG_IGN)
+      std::signal(signal, SIG_IGN);  // nohup and shells' background jobs mean it
   }
   std::signal(SIGPIPE, SIG_IGN);  // who reads the progress may stop reading; the run goes on
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit then shows as a failed write, which names the file
@@ -58,8 +60,9 @@ void keep_freed_memory() {
 }
 
 void bound_spinning() {
-  // libgomp's own 300 000 turns are milliseconds, in which a thread takes the processor from the one it waits for wherever other programs run. A thousand
-  // are the microseconds within which the other one comes if it is running; else the kernel wakes the sleeper.
+  // libgomp's own 300 000 turns are milliseconds, in which a thread takes the processor from the one it waits for
+  // wherever other programs run. A thousand are the microseconds within which the other one comes if it is running;
+  // else the kernel wakes the sleeper.
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "1000", /*overwrite=*/0);
 }
 

@@ -8,7 +8,8 @@ namespace swage::cli {
 
 // The process's environment, for the library's look at HF_HOME and the like.
 HubSettings hub_settings();
-// SWAGE_TORCH: the folder of libtorch's CUDA half; SWAGE_GPU_PRODUCTS=f32: products on a GPU in f32. Error(InvalidArgument) for another value of that.
+// SWAGE_TORCH: the folder of libtorch's CUDA half; SWAGE_GPU_PRODUCTS=f32: products on a GPU in f32.
+// Error(InvalidArgument) for another value of that.
 void add_gpu_settings(Device& device);
 // From now on SIGINT and SIGTERM set the returned flag once; the second one ends the process.
 const std::atomic<bool>& catch_interrupts();
@@ -19,11 +20,11 @@ bool terminal_is_dumb();
 int output_columns();
 // Width that help is wrapped to: of the terminal that stdout is, else $COLUMNS, else 80.
 int help_columns();
-// Lets the allocator keep what is freed for the next allocation. The forward pass takes and frees the same few megabytes
-// thousands of times; giving them back each time costs a tenth of the run in page faults.
+// Lets the allocator keep what is freed for the next allocation. The forward pass takes and frees the same few
+// megabytes thousands of times; giving them back each time costs a tenth of the run in page faults.
 void keep_freed_memory();
-// Bounds how long a thread of the calculation spins where it waits for another one, unless the user says how it shall wait. Before libswage.so is loaded:
-// the OpenMP runtime reads it then.
+// Bounds how long a thread of the calculation spins where it waits for another one, unless the user says how it shall
+// wait. Before libswage.so is loaded: the OpenMP runtime reads it then.
 void bound_spinning();
 // Width of that terminal in characters; 80 if it does not say.
 int terminal_columns();

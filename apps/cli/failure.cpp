@@ -12,9 +12,10 @@ namespace {
 constexpr int kSchemaVersion = 1;  // of docs/json.md: grows when a member goes or changes its meaning
 
 // How the parts of messages that say what to do begin.
-constexpr std::array<std::string_view, 19> kRemedies = {"did you mean", "give ",  "use ",     "choose ",      "add ",  "put ",      "--",
-                                                        "the smallest", "run ",   "convert ", "swage ",       "make ", "set ",      "sizes that fit",
-                                                        "known are ",   "known: ", "supported", "the same command", "see "};
+constexpr std::array<std::string_view, 19> kRemedies = {
+    "did you mean", "give ",   "use ",      "choose ",          "add ",  "put ", "--",
+    "the smallest", "run ",    "convert ",  "swage ",           "make ", "set ", "sizes that fit",
+    "known are ",   "known: ", "supported", "the same command", "see "};
 
 std::string remedy_in(const std::string& message) {
   for (size_t at = message.size(); (at = message.rfind("; ", at)) != std::string::npos; --at) {
@@ -28,13 +29,20 @@ std::string remedy_in(const std::string& message) {
 
 std::string remedy_for(ErrorKind kind, const std::string& command) {
   switch (kind) {
-    case ErrorKind::InvalidArgument: return cat("swage ", command, command.empty() ? "" : " ", "--help explains the options");
-    case ErrorKind::CorruptData: return "the file named is damaged or of another kind; fetch it or make it again";
-    case ErrorKind::Io: return "check that the path exists, its permissions, and the free space";
-    case ErrorKind::Unsupported: return "docs/status.md lists what is supported";
-    case ErrorKind::Numerical: return "check the weights named and the calibration text, or choose a finer scheme";
-    case ErrorKind::Cancelled: return "the same command starts again, or goes on with what was kept";
-    case ErrorKind::Internal: return "a fault of swage itself; please report it with the command and its messages";
+    case ErrorKind::InvalidArgument:
+      return cat("swage ", command, command.empty() ? "" : " ", "--help explains the options");
+    case ErrorKind::CorruptData:
+      return "the file named is damaged or of another kind; fetch it or make it again";
+    case ErrorKind::Io:
+      return "check that the path exists, its permissions, and the free space";
+    case ErrorKind::Unsupported:
+      return "docs/status.md lists what is supported";
+    case ErrorKind::Numerical:
+      return "check the weights named and the calibration text, or choose a finer scheme";
+    case ErrorKind::Cancelled:
+      return "the same command starts again, or goes on with what was kept";
+    case ErrorKind::Internal:
+      return "a fault of swage itself; please report it with the command and its messages";
   }
   return {};
 }
@@ -44,9 +52,12 @@ std::string remedy_for(ErrorKind kind, const std::string& command) {
 int exit_code(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::InvalidArgument:
-    case ErrorKind::Unsupported: return 2;
-    case ErrorKind::Cancelled: return 130;
-    default: return 1;
+    case ErrorKind::Unsupported:
+      return 2;
+    case ErrorKind::Cancelled:
+      return 130;
+    default:
+      return 1;
   }
 }
 

@@ -8,8 +8,8 @@
 namespace swage::cli {
 namespace {
 
-constexpr size_t kNames = 30;                   // characters of the column of names
-constexpr int kNarrowest = 50, kWidest = 110;   // of the whole text
+constexpr size_t kNames = 30;                  // characters of the column of names
+constexpr int kNarrowest = 50, kWidest = 110;  // of the whole text
 
 size_t help_width() { return size_t(std::clamp(help_columns(), kNarrowest, kWidest)); }
 
@@ -28,7 +28,8 @@ std::string entry(const std::string& name, const std::string& description) {
   return out;
 }
 
-// An example "  command   what it does" as two columns where there is room, else below each other; a long command goes on after a backslash.
+// An example "  command   what it does" as two columns where there is room, else below each other; a long command goes
+// on after a backslash.
 std::string example(const std::string& line) {
   const size_t begin = line.find_first_not_of(' '), gap = line.find("   ", begin);
   const std::string indent(begin, ' ');
@@ -37,9 +38,11 @@ std::string example(const std::string& line) {
   if (line.size() <= help_width()) return line + "\n";
   std::string out;
   const std::vector<std::string> lines = wrapped(command, help_width() - begin - 6);
-  for (size_t i = 0; i < lines.size(); ++i) out += indent + (i > 0 ? "    " : "") + lines[i] + (i + 1 < lines.size() ? " \\\n" : "\n");
+  for (size_t i = 0; i < lines.size(); ++i)
+    out += indent + (i > 0 ? "    " : "") + lines[i] + (i + 1 < lines.size() ? " \\\n" : "\n");
   if (right == std::string::npos) return out;
-  for (const std::string& part : wrapped(line.substr(right), help_width() - begin - 6)) out += indent + "      " + part + "\n";
+  for (const std::string& part : wrapped(line.substr(right), help_width() - begin - 6))
+    out += indent + "      " + part + "\n";
   return out;
 }
 
@@ -68,9 +71,12 @@ class HelpFormatter : public CLI::Formatter {
   std::string make_option(const CLI::Option* option, bool is_positional) const override {
     return entry(make_option_name(option, is_positional) + make_option_opts(option), make_option_desc(option));
   }
-  std::string make_subcommand(const CLI::App* sub) const override { return entry(sub->get_name(), sub->get_description()); }
+  std::string make_subcommand(const CLI::App* sub) const override {
+    return entry(sub->get_name(), sub->get_description());
+  }
   std::string make_footer(const CLI::App* app) const override { return flowing(app->get_footer()); }
-  std::string make_group(std::string group, bool is_positional, std::vector<const CLI::Option*> options) const override {
+  std::string make_group(std::string group, bool is_positional,
+                         std::vector<const CLI::Option*> options) const override {
     std::string out = "\n";
     for (const std::string& line : wrapped(group + ":", help_width())) out += line + "\n";
     for (const CLI::Option* option : options) out += make_option(option, is_positional);

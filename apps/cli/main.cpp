@@ -34,14 +34,17 @@ bool is_given(int argc, char** argv, std::string_view word, std::string_view sho
 void let_the_last_win(CLI::App& app) {
   for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
     for (CLI::Option* option : command->get_options()) {
-      if (option->nonpositional() && option->get_type_size() != 0 && option->get_items_expected_max() == 1) option->take_last();
+      if (option->nonpositional() && option->get_type_size() != 0 && option->get_items_expected_max() == 1)
+        option->take_last();
     }
   }
 }
 
 void add_commands(Program& program) {
   program.app.formatter(make_help_formatter());  // before the commands, which inherit it
-  program.app.set_version_flag("--version", [] { return version_text(false); }, "version; with -v build, compiler, vector instructions, libtorch");
+  program.app.set_version_flag(
+      "--version", [] { return version_text(false); },
+      "version; with -v build, compiler, vector instructions, libtorch");
   program.app.require_subcommand(1);
   program.app.footer(kFooter);
   add_compress(program);
@@ -59,7 +62,8 @@ void add_commands(Program& program) {
 int fail(const Program& program, ErrorKind kind, const std::string& message, bool json) {
   program.common.console->fail(message);
   const CLI::App& command = chosen_command(program.app);
-  if (json) std::puts(error_json(command.get_parent() == nullptr ? "" : command.get_name(), kind, message).dump(2).c_str());
+  if (json)
+    std::puts(error_json(command.get_parent() == nullptr ? "" : command.get_name(), kind, message).dump(2).c_str());
   return exit_code(kind);
 }
 
@@ -78,7 +82,8 @@ int run(int argc, char** argv) {
       std::fputs(help_of(chosen_command(program.app)).c_str(), stdout);
       return 0;
     }
-    return fail(program, ErrorKind::InvalidArgument, usage_error(program.app, e, argc, argv), is_given(argc, argv, "--json"));
+    return fail(program, ErrorKind::InvalidArgument, usage_error(program.app, e, argc, argv),
+                is_given(argc, argv, "--json"));
   }
   try {
     return program.chosen();

@@ -23,7 +23,8 @@ std::string joined(const std::vector<Part>& parts) {
 
 std::vector<Part> parts_of(const ProgressEvent& event) {
   std::vector<Part> parts;
-  parts.push_back({event.layer >= 0 ? cat(event.stage, " layer ", event.layer + 1, "/", event.layers) : event.stage, 0});
+  parts.push_back(
+      {event.layer >= 0 ? cat(event.stage, " layer ", event.layer + 1, "/", event.layers) : event.stage, 0});
   if (!event.module.empty()) parts.push_back({printable(event.module), 9});
   if (event.loss >= 0) parts.push_back({cat("error ", number_text(100 * event.loss, 1), " %"), 7});
   if (event.modules > 0) parts.push_back({cat("module ", event.modules_done, "/", event.modules), 4});
@@ -42,7 +43,8 @@ std::string live_line(const ProgressEvent& event, int columns) {
   const size_t width = size_t(std::max(columns - 1, 1));  // a line that wraps cannot be redrawn
   std::vector<Part> parts = parts_of(event);
   const auto lower = [](const Part& a, const Part& b) { return a.rank < b.rank; };
-  while (joined(parts).size() > width && parts.size() > 1) parts.erase(std::max_element(parts.begin(), parts.end(), lower));
+  while (joined(parts).size() > width && parts.size() > 1)
+    parts.erase(std::max_element(parts.begin(), parts.end(), lower));
   return joined(parts).substr(0, width);
 }
 

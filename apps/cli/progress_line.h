@@ -8,8 +8,8 @@ namespace swage::cli {
 
 // Everything that is known, as one line.
 std::string log_line(const ProgressEvent& event);
-// The same in fewer than `columns` characters: what matters least goes first. At 80 columns stage, layer, count of modules, elapsed time, time
-// until the run ends and memory are there.
+// The same in fewer than `columns` characters: what matters least goes first. At 80 columns stage, layer, count of
+// modules, elapsed time, time until the run ends and memory are there.
 std::string live_line(const ProgressEvent& event, int columns);
 
 }  // namespace swage::cli

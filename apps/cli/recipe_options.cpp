@@ -37,14 +37,27 @@ class OptionMaker {
   void operator()(std::string_view name, bool&, std::string_view help) { add(name, help, parse_bool); }
   void operator()(std::string_view name, std::optional<bool>&, std::string_view help) { add(name, help, parse_bool); }
   void operator()(std::string_view name, int64_t&, std::string_view help) { add(name, help, parse_number<int64_t>); }
-  void operator()(std::string_view name, std::optional<int64_t>&, std::string_view help) { add(name, help, parse_number<int64_t>); }
-  void operator()(std::string_view name, double& value, std::string_view help) { add(name, help, parse_number<double>).defaults.emplace_back(method_, cat(value)); }
+  void operator()(std::string_view name, std::optional<int64_t>&, std::string_view help) {
+    add(name, help, parse_number<int64_t>);
+  }
+  void operator()(std::string_view name, double& value, std::string_view help) {
+    add(name, help, parse_number<double>).defaults.emplace_back(method_, cat(value));
+  }
   void operator()(std::string_view name, std::optional<std::string>&, std::string_view help) { add(name, help, text); }
-  void operator()(std::string_view name, std::string& value, std::string_view help) { add(name, help, text).defaults.emplace_back(method_, value); }
-  void operator()(std::string_view name, std::vector<std::string>&, std::string_view help) { add(name, help, text).is_list = true; }
-  void operator()(std::string_view name, std::optional<std::vector<std::string>>&, std::string_view help) { add(name, help, text).is_list = true; }
-  void operator()(std::string_view name, std::optional<double>&, std::string_view help) { add(name, help, parse_number<double>); }
-  void operator()(std::string_view name, Json&, std::string_view help) {  // too large for a command line, but for single numbers; in recipe files
+  void operator()(std::string_view name, std::string& value, std::string_view help) {
+    add(name, help, text).defaults.emplace_back(method_, value);
+  }
+  void operator()(std::string_view name, std::vector<std::string>&, std::string_view help) {
+    add(name, help, text).is_list = true;
+  }
+  void operator()(std::string_view name, std::optional<std::vector<std::string>>&, std::string_view help) {
+    add(name, help, text).is_list = true;
+  }
+  void operator()(std::string_view name, std::optional<double>&, std::string_view help) {
+    add(name, help, parse_number<double>);
+  }
+  void operator()(std::string_view name, Json&,
+                  std::string_view help) {  // too large for a command line, but for single numbers; in recipe files
     if (name == "sparsity" || name == "norm") add(name, help, parse_number<double>);
     if (name == "sweeps") add(name, help, parse_number<int64_t>);
   }
@@ -78,11 +91,14 @@ std::string defaults_text(const FieldOption& field) {
 
 // Options are explained by the methods that have them.
 std::string group_of(const FieldOption& field) {
-  return field.methods.starts_with(kAnyMethod) ? "What is done (--recipe has the same fields)" : cat("Only for --method ", field.methods);
+  return field.methods.starts_with(kAnyMethod) ? "What is done (--recipe has the same fields)"
+                                               : cat("Only for --method ", field.methods);
 }
 
 // Fields that are there so that recipes of LLM Compressor are read: accepted, and not explained.
-bool does_nothing(const std::string& help) { return help.starts_with("accepted for") || help.ends_with(": not supported"); }
+bool does_nothing(const std::string& help) {
+  return help.starts_with("accepted for") || help.ends_with(": not supported");
+}
 
 std::string flag_of(std::string field) {
   std::replace(field.begin(), field.end(), '_', '-');
@@ -92,11 +108,31 @@ std::string flag_of(std::string field) {
 }  // namespace
 
 void RecipeOptions::add_to(CLI::App& command) {
-  command.add_option("--recipe", recipe_file, "YAML or JSON recipe (LLM Compressor's are read as they are), or the name of a shipped one: w4a16, w8a8-int8, fp8-dynamic, nvfp4 and others of recipes/; fields given beside it count before its own")->type_name("FILE");
-  command.add_option("--method", method, "gptq, or rtn (round to nearest, needs no data); awq, smoothquant, spinquant, quip: the shipped recipe that rescales or turns weights and then rounds them; or to prune: sparsegpt, wanda, magnitude (needs no data); or to take whole experts out: reap")->capture_default_str()->type_name("");
-  command.add_option("--rotate", rotate, "R1,R2: rotations folded into the weights first, which spread outliers: R1 of the residual stream, R2 of the values of each head. R3 (queries and keys) and R4 (input of down_proj) are computed by the reader: vLLM, swage (recipes: SpinQuantModifier, QuIPModifier)")
-      ->delimiter(',')->allow_extra_args(false)->type_name("");
-  command.add_option("--prune-experts", prune_experts, "share of the experts of each layer that go first, between 0 and 1: those that matter least on the calibration text (REAP)")->type_name("");
+  command
+      .add_option("--recipe", recipe_file,
+                  "YAML or JSON recipe (LLM Compressor's are read as they are), or the name of a shipped one: w4a16, "
+                  "w8a8-int8, fp8-dynamic, nvfp4 and others of recipes/; fields given beside it count before its own")
+      ->type_name("FILE");
+  command
+      .add_option("--method", method,
+                  "gptq, or rtn (round to nearest, needs no data); awq, smoothquant, spinquant, quip: the shipped "
+                  "recipe that rescales or turns weights and then rounds them; or to prune: sparsegpt, wanda, "
+                  "magnitude (needs no data); or to take whole experts out: reap")
+      ->capture_default_str()
+      ->type_name("");
+  command
+      .add_option("--rotate", rotate,
+                  "R1,R2: rotations folded into the weights first, which spread outliers: R1 of the residual stream, "
+                  "R2 of the values of each head. R3 (queries and keys) and R4 (input of down_proj) are computed by "
+                  "the reader: vLLM, swage (recipes: SpinQuantModifier, QuIPModifier)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("");
+  command
+      .add_option("--prune-experts", prune_experts,
+                  "share of the experts of each layer that go first, between 0 and 1: those that matter least on the "
+                  "calibration text (REAP)")
+      ->type_name("");
   modifiers::GptqConfig gptq;
   OptionMaker of_gptq(*this, "gptq");
   gptq.visit(of_gptq);

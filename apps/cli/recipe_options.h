@@ -15,7 +15,7 @@ namespace swage::cli {
 // A field of some modifier as a command line option: --dampening-frac for dampening_frac.
 struct FieldOption {
   std::string help;
-  std::string methods;   // "gptq, rtn"
+  std::string methods;                                        // "gptq, rtn"
   std::vector<std::pair<std::string, std::string>> defaults;  // by method
   bool is_list = false;
   std::vector<std::string> given;
@@ -32,8 +32,8 @@ struct RecipeOptions {
 
   // This must outlive `command`.
   void add_to(CLI::App& command);
-  // What was given on the command line, as the fields of a modifier; without a recipe also what the program takes where nothing is said.
-  // Error(InvalidArgument) for a value that makes no sense.
+  // What was given on the command line, as the fields of a modifier; without a recipe also what the program takes where
+  // nothing is said. Error(InvalidArgument) for a value that makes no sense.
   Json fields() const;
 };
 

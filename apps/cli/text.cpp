@@ -10,7 +10,8 @@ std::string two_columns(const std::vector<std::pair<std::string, std::string>>& 
   size_t width = 0;
   for (const auto& [key, value] : rows) width = std::max(width, key.size());
   std::string out;
-  for (const auto& [key, value] : rows) out += "  " + key + std::string(width - key.size() + 2, ' ') + printable(value) + "\n";
+  for (const auto& [key, value] : rows)
+    out += "  " + key + std::string(width - key.size() + 2, ' ') + printable(value) + "\n";
   return out;
 }
 

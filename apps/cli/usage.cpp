@@ -59,7 +59,8 @@ const CLI::App& chosen_command(const CLI::App& app) {
 std::string usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, const char* const* argv) {
   const CLI::App& command = chosen_command(app);
   const bool has_command = &command != &app;
-  const std::string help = cat(" (", has_command ? cat("swage ", command.get_name()) : "swage", " --help explains the options)");
+  const std::string help =
+      cat(" (", has_command ? cat("swage ", command.get_name()) : "swage", " --help explains the options)");
   const std::vector<size_t> unexpected = unexpected_words(app, argc, argv);
   const auto is_option = [&](size_t i) { return argv[i][0] == '-' && argv[i][1] != '\0'; };
   if (const auto option = std::find_if(unexpected.begin(), unexpected.end(), is_option); option != unexpected.end()) {
@@ -70,12 +71,14 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error, int a
   const std::string word = argv[unexpected.front()];
   if (!has_command) {
     std::vector<std::string> commands;
-    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) commands.push_back(sub->get_name());
+    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+      commands.push_back(sub->get_name());
     const std::string near = nearest_name(word, commands);
     return cat("\"", word, "\" is no command", near.empty() ? help : cat("; did you mean ", near, "?"));
   }
   const std::string list = list_option_before(command, unexpected.front(), argv);
-  return cat("\"", word, "\" is not expected", list.empty() ? help : cat("; give ", list, " once for each value: ", list, " ", word));
+  return cat("\"", word, "\" is not expected",
+             list.empty() ? help : cat("; give ", list, " once for each value: ", list, " ", word));
 }
 
 }  // namespace swage::cli

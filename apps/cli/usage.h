@@ -7,7 +7,8 @@ namespace swage::cli {
 
 // The command that was chosen, or the program itself.
 const CLI::App& chosen_command(const CLI::App& app);
-// What was given and is not known comes before what is missing: a misspelt option is both. With a near name if there is one, else where to read on.
+// What was given and is not known comes before what is missing: a misspelt option is both. With a near name if there is
+// one, else where to read on.
 std::string usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, const char* const* argv);
 
 }  // namespace swage::cli

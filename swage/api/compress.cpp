@@ -1,3 +1,4 @@
+#include "swage/pipeline/compress.h"
 #include "swage/api/guard.h"
 #include "swage/api/recipe_of.h"
 #include "swage/api/run_settings.h"
@@ -6,7 +7,6 @@
 #include "swage/data/hub.h"
 #include "swage/io/atomic_file.h"
 #include "swage/offload/rows.h"
-#include "swage/pipeline/compress.h"
 #include "swage/swage.h"
 
 namespace swage {
@@ -46,7 +46,8 @@ Json compress(const CompressOptions& asked, const Context& context) {
     for (const std::string& warning : recipe.warnings) context.log(Severity::Warning, warning);
     pipeline::CompressJob job;
     job.hub = api::hub_options(options.hub);
-    if (!options.data.file.empty()) data::parse_data_spec(options.data.file);  // a name that is nothing is known before a model is fetched
+    if (!options.data.file.empty())
+      data::parse_data_spec(options.data.file);  // a name that is nothing is known before a model is fetched
     if (!std::filesystem::exists(options.model)) job.source_id = options.model;
     job.source = data::resolve_model(options.model, job.hub, context);
     job.target = options.output;

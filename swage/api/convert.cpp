@@ -1,6 +1,6 @@
+#include "swage/convert/convert.h"
 #include "swage/api/guard.h"
 #include "swage/data/hub.h"
-#include "swage/convert/convert.h"
 #include "swage/swage.h"
 
 namespace swage {

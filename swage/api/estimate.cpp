@@ -13,7 +13,9 @@ Json estimate(const EstimateOptions& options, const Context& context) {
     const recipe::Recipe recipe = api::recipe_of(options);
     pipeline::EstimateJob job;
     const bool is_file = std::filesystem::is_regular_file(options.model);
-    const data::ModelHeaders headers = is_file ? data::ModelHeaders{options.model, nullptr} : data::resolve_headers(options.model, api::hub_options(options.hub), context);
+    const data::ModelHeaders headers =
+        is_file ? data::ModelHeaders{options.model, nullptr}
+                : data::resolve_headers(options.model, api::hub_options(options.hub), context);
     job.source = headers.folder;
     job.chain = modifiers::make_chain(recipe.modifiers);
     job.recipe_file = options.recipe_file;

@@ -11,10 +11,11 @@ namespace {
 
 constexpr uint64_t kMostBytesPerToken = 8;  // more than texts have on average
 
-eval::Perplexity compare(const EvaluateOptions& options, const api::ModelSession& session, const at::Tensor& windows_NL, const Context& context,
-                         Json& out) {
+eval::Perplexity compare(const EvaluateOptions& options, const api::ModelSession& session, const at::Tensor& windows_NL,
+                         const Context& context, Json& out) {
   const api::ModelSession baseline(options.baseline, options.hub, context);
-  const eval::Comparison result = eval::compare(*baseline.model, baseline.weights, *session.model, session.weights, windows_NL, context);
+  const eval::Comparison result =
+      eval::compare(*baseline.model, baseline.weights, *session.model, session.weights, windows_NL, context);
   out.set("baseline", options.baseline);
   out.set("baseline_perplexity", result.baseline.perplexity());
   out.set("perplexity_ratio", result.model.perplexity() / result.baseline.perplexity());
@@ -36,11 +37,15 @@ Json evaluate(const EvaluateOptions& options, const Context& context) {
     data::parse_data_spec(options.data.file);  // a name that is nothing is known before a model is fetched
     const api::ModelSession session(options.model, options.hub, context);
     const int64_t positions = session.model->max_positions();
-    SWAGE_CHECK(positions == 0 || options.window <= positions, InvalidArgument, "window ", options.window, ": the model takes ", positions, " tokens");
-    const uint64_t enough = uint64_t(std::max<int64_t>(0, options.max_windows)) * uint64_t(options.window) * kMostBytesPerToken;
-    const data::Documents documents = data::load_documents({.name = options.data.file, .text_column = options.data.text_column, .held_out = true, .enough_bytes = enough},
-                                                           session.tokenizer, api::hub_options(options.hub), context);
-    const at::Tensor windows_NL = data::make_windows(documents, session.tokenizer, {.window = options.window, .max_windows = options.max_windows});
+    SWAGE_CHECK(positions == 0 || options.window <= positions, InvalidArgument, "window ", options.window,
+                ": the model takes ", positions, " tokens");
+    const uint64_t enough =
+        uint64_t(std::max<int64_t>(0, options.max_windows)) * uint64_t(options.window) * kMostBytesPerToken;
+    const data::Documents documents = data::load_documents(
+        {.name = options.data.file, .text_column = options.data.text_column, .held_out = true, .enough_bytes = enough},
+        session.tokenizer, api::hub_options(options.hub), context);
+    const at::Tensor windows_NL = data::make_windows(documents, session.tokenizer,
+                                                     {.window = options.window, .max_windows = options.max_windows});
     Json out = Json::object();
     out.set("model", options.model);
     eval::Perplexity result;

@@ -22,17 +22,21 @@ std::vector<int64_t> prompt_ids(const GenerateOptions& options, const data::Toke
 
 }  // namespace
 
-Json generate(const GenerateOptions& options, const Context& context, const std::function<void(const std::string&)>& emit) {
+Json generate(const GenerateOptions& options, const Context& context,
+              const std::function<void(const std::string&)>& emit) {
   return api::guard(context, [&] {
     SWAGE_CHECK(options.temperature >= 0, InvalidArgument, "temperature ", options.temperature, ": expected 0 or more");
-    SWAGE_CHECK(options.top_p > 0 && options.top_p <= 1, InvalidArgument, "top-p ", options.top_p, ": expected a number above 0, up to 1");
-    SWAGE_CHECK(options.max_new_tokens > 0, InvalidArgument, "max-new-tokens ", options.max_new_tokens, ": expected 1 or more");
+    SWAGE_CHECK(options.top_p > 0 && options.top_p <= 1, InvalidArgument, "top-p ", options.top_p,
+                ": expected a number above 0, up to 1");
+    SWAGE_CHECK(options.max_new_tokens > 0, InvalidArgument, "max-new-tokens ", options.max_new_tokens,
+                ": expected 1 or more");
     const api::ModelSession session(options.model, options.hub, context);
     generation::Generator generator(*session.model, session.weights, context);
     generation::GenerationOptions how;
     how.max_new_tokens = options.max_new_tokens;
     how.sampling = {options.temperature, options.top_p};
-    const generation::Generation result = generator.run(prompt_ids(options, session.tokenizer), session.tokenizer, how, emit);
+    const generation::Generation result =
+        generator.run(prompt_ids(options, session.tokenizer), session.tokenizer, how, emit);
     Json out = Json::object();
     out.set("text", result.text);
     out.set("tokens", int64_t(result.ids.size()));

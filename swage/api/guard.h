@@ -13,10 +13,13 @@
 
 namespace swage::api {
 
-// Where nobody says how many: the processors that this process may use, or fewer if a caller told libtorch so, or what OMP_NUM_THREADS says.
+// Where nobody says how many: the processors that this process may use, or fewer if a caller told libtorch so, or what
+// OMP_NUM_THREADS says.
 inline int default_threads() {
   static const int libtorch = at::get_num_threads();  // before the first call of this library changes it
-  return std::getenv("OMP_NUM_THREADS") != nullptr ? libtorch : std::min(libtorch, threads_for(0));  // check_layers: allow print (read as libgomp reads it)
+  return std::getenv("OMP_NUM_THREADS") != nullptr
+             ? libtorch
+             : std::min(libtorch, threads_for(0));  // check_layers: allow print (read as libgomp reads it)
 }
 
 // Runs `work` on the context's threads, turning the exceptions of the libraries underneath into swage::Error.
@@ -24,7 +27,11 @@ template <class F>
 auto guard(const Context& context, F work) -> decltype(work()) {
   try {
     const int threads = default_threads();
-    at::set_num_threads(context.threads == 0 ? threads : threads_for(context.threads));  // also of the machine's own number: MKL takes it as a wish until it is set
+    at::set_num_threads(
+        context.threads == 0
+            ? threads
+            : threads_for(
+                  context.threads));  // also of the machine's own number: MKL takes it as a wish until it is set
     return work();
   } catch (const Error&) {
     throw;

@@ -46,30 +46,36 @@ Modules group_by_module(const io::CheckpointFiles& files) {
 }
 
 // The two numbers of an I64 tensor.
-std::vector<int64_t> stored_shape(const std::string& tensor, const io::TensorSpec& spec, const io::CheckpointFiles& files) {
+std::vector<int64_t> stored_shape(const std::string& tensor, const io::TensorSpec& spec,
+                                  const io::CheckpointFiles& files) {
   int64_t shape[2];
-  SWAGE_CHECK(spec.dtype == io::Dtype::I64 && io::data_bytes(spec) == sizeof shape, CorruptData, tensor, ": expected I64, two numbers, found ",
-              io::name_of(spec.dtype), " ", io::shape_text(spec.shape));
+  SWAGE_CHECK(spec.dtype == io::Dtype::I64 && io::data_bytes(spec) == sizeof shape, CorruptData, tensor,
+              ": expected I64, two numbers, found ", io::name_of(spec.dtype), " ", io::shape_text(spec.shape));
   std::memcpy(shape, files.bytes(tensor).data(), sizeof shape);
-  SWAGE_CHECK(shape[0] > 0 && shape[1] > 0 && shape[0] < (int64_t{1} << 31) && shape[1] < (int64_t{1} << 31), CorruptData, tensor, ": ",
-              io::shape_text({shape[0], shape[1]}), " is not the shape of a weight");
+  SWAGE_CHECK(shape[0] > 0 && shape[1] > 0 && shape[0] < (int64_t{1} << 31) && shape[1] < (int64_t{1} << 31),
+              CorruptData, tensor, ": ", io::shape_text({shape[0], shape[1]}), " is not the shape of a weight");
   return {shape[0], shape[1]};
 }
 
-// The dense shape of the module's weight: stored beside packed integers and sparse weights, else a matter of the codes' width.
-std::vector<int64_t> weight_shape(const std::string& name, const Module& module, const io::CheckpointFiles& files, const scheme::Scheme* scheme) {
+// The dense shape of the module's weight: stored beside packed integers and sparse weights, else a matter of the codes'
+// width.
+std::vector<int64_t> weight_shape(const std::string& name, const Module& module, const io::CheckpointFiles& files,
+                                  const scheme::Scheme* scheme) {
   for (const char* suffix : {"weight_shape", "shape"}) {
     const auto found = module.tensors.find(suffix);
     const bool belongs = module.tensors.contains("weight_packed") || module.tensors.contains("bitmask");
     if (belongs && found != module.tensors.end()) return stored_shape(cat(name, ".", suffix), found->second, files);
   }
   const auto packed = module.tensors.find("weight_packed"), weight = module.tensors.find("weight");
-  if (packed == module.tensors.end()) return weight == module.tensors.end() ? std::vector<int64_t>{} : weight->second.shape;
+  if (packed == module.tensors.end())
+    return weight == module.tensors.end() ? std::vector<int64_t>{} : weight->second.shape;
   const std::vector<int64_t>& shape = packed->second.shape;
   const int64_t bits = scheme != nullptr && scheme->weights ? scheme->weights->num_bits : 0;
-  SWAGE_CHECK(bits > 0 && bits <= 8 && shape.size() == 2, CorruptData, name, ": weight_packed without a weight_shape, and no group of the quantization_config targets it");
+  SWAGE_CHECK(bits > 0 && bits <= 8 && shape.size() == 2, CorruptData, name,
+              ": weight_packed without a weight_shape, and no group of the quantization_config targets it");
   if (packed->second.dtype == io::Dtype::U8) return {shape[0], shape[1] * 8 / bits};
-  SWAGE_CHECK(module.tensors.contains("scale_packed"), CorruptData, name, ": weight_packed without an I64 weight_shape of two numbers");
+  SWAGE_CHECK(module.tensors.contains("scale_packed"), CorruptData, name,
+              ": weight_packed without an I64 weight_shape of two numbers");
   return {shape[1] * (32 / bits) / 16, shape[0] * 32};  // marlin-24: tiles of 16 outputs, half of the inputs
 }
 
@@ -86,7 +92,8 @@ std::map<std::string, double> reported_errors(const fs::path& folder) {
   if (!is_there(path)) return errors;
   const Json report = read_json_file(path);
   if (const Json* modules = report.find("modules")) {
-    for (const Json& module : modules->as_array()) errors[module.at("name").as_string()] = module.get_double("relative_error", 0);
+    for (const Json& module : modules->as_array())
+      errors[module.at("name").as_string()] = module.get_double("relative_error", 0);
   }
   return errors;
 }
@@ -113,7 +120,8 @@ struct Totals {
     bytes += module.bytes;
     if (module.is_transform) return;
     parameters += count_of(module.shape);
-    if (const auto bias = module.tensors.find("bias"); bias != module.tensors.end()) parameters += count_of(bias->second.shape);
+    if (const auto bias = module.tensors.find("bias"); bias != module.tensors.end())
+      parameters += count_of(bias->second.shape);
     if (module.scheme == "float") return;
     quantized_parameters += count_of(module.shape);
     quantized_bytes += module.bytes;
@@ -150,7 +158,8 @@ Json transforms_json(const scheme::TransformGroups& groups) {
 }
 
 bool ends_with_one_of(const std::string& name, const std::vector<std::string>& suffixes) {
-  return std::any_of(suffixes.begin(), suffixes.end(), [&](const std::string& suffix) { return name.ends_with("." + suffix); });
+  return std::any_of(suffixes.begin(), suffixes.end(),
+                     [&](const std::string& suffix) { return name.ends_with("." + suffix); });
 }
 
 }  // namespace
@@ -195,7 +204,8 @@ Json inspect(const std::string& model_folder) {
     } else {
       const scheme::Scheme* scheme = matcher ? matcher->find_by_name(name) : nullptr;
       module.shape = weight_shape(name, module, files, scheme);
-      const bool quantized = module.tensors.contains("weight_scale") || module.tensors.contains("weight_scale_inv") || module.tensors.contains("scale_packed");
+      const bool quantized = module.tensors.contains("weight_scale") || module.tensors.contains("weight_scale_inv") ||
+                             module.tensors.contains("scale_packed");
       module.is_transform = ends_with_one_of(name, transform_suffixes);
       if (module.is_transform) module.scheme = "transform";
       if (scheme != nullptr && quantized) module.scheme = scheme::describe(*scheme);

@@ -29,8 +29,10 @@ struct Group {
     parameters += parameters_of(module);
     bytes += module.get_int("bytes", 0);
     const std::string scheme = module.get_string("scheme", "");
-    if (schemes.empty()) schemes = scheme;
-    else if (schemes != scheme) schemes = "several";
+    if (schemes.empty())
+      schemes = scheme;
+    else if (schemes != scheme)
+      schemes = "several";
     const double error = module.get_double("relative_error", -1);
     if (error <= worst_error) return;
     worst_error = error;
@@ -41,7 +43,8 @@ struct Group {
 class Groups {
  public:
   void add(const std::string& name, const Json& module) {
-    const auto found = std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) { return group.name == name; });
+    const auto found =
+        std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) { return group.name == name; });
     Group& group = found != groups_.end() ? *found : groups_.emplace_back();
     group.name = name;
     group.add(module);

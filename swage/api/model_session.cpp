@@ -25,7 +25,8 @@ ModelSession::ModelSession(const std::string& folder_or_id, const HubSettings& h
 namespace swage {
 
 std::string resolve_model(const std::string& folder_or_id, const HubSettings& hub, const Context& context) {
-  return api::guard(context, [&] { return data::resolve_model(folder_or_id, api::hub_options(hub), context).string(); });
+  return api::guard(context,
+                    [&] { return data::resolve_model(folder_or_id, api::hub_options(hub), context).string(); });
 }
 
 ModelHeaders model_headers(const std::string& folder_or_id, const HubSettings& hub, const Context& context) {

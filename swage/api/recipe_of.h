@@ -1,4 +1,5 @@
-// The recipe that options ask for: a file, or one modifier with its fields, after rotations or the pruning of experts if there are any.
+// The recipe that options ask for: a file, or one modifier with its fields, after rotations or the pruning of experts
+// if there are any.
 #pragma once
 #include <string>
 
@@ -13,15 +14,19 @@ namespace swage::api {
 inline std::string recipe_text(const std::string& name) {
   const bool found = is_there(name);
   if (const auto shipped = recipe::shipped_recipe(name); shipped && !found) return std::string(*shipped);
-  SWAGE_CHECK(found, Io, name, ": no such file, and no shipped recipe of this name; shipped are ", recipe::shipped_recipe_names());
+  SWAGE_CHECK(found, Io, name, ": no such file, and no shipped recipe of this name; shipped are ",
+              recipe::shipped_recipe_names());
   return read_regular_file(name, kMaxRecipeBytes);
 }
 
 template <class Options>
 recipe::Recipe recipe_of(const Options& options) {
-  if (options.recipe_file.empty()) return recipe::recipe_of_method(options.method, options.method_fields, options.rotate, options.prune_experts);
-  SWAGE_CHECK(options.rotate.empty(), InvalidArgument, "--recipe says what is done: put a SpinQuantModifier into ", options.recipe_file, " instead of --rotate");
-  SWAGE_CHECK(!options.prune_experts, InvalidArgument, "--recipe says what is done: put a REAPPruningModifier into ", options.recipe_file, " instead of --prune-experts");
+  if (options.recipe_file.empty())
+    return recipe::recipe_of_method(options.method, options.method_fields, options.rotate, options.prune_experts);
+  SWAGE_CHECK(options.rotate.empty(), InvalidArgument, "--recipe says what is done: put a SpinQuantModifier into ",
+              options.recipe_file, " instead of --rotate");
+  SWAGE_CHECK(!options.prune_experts, InvalidArgument, "--recipe says what is done: put a REAPPruningModifier into ",
+              options.recipe_file, " instead of --prune-experts");
   return recipe::parse_recipe(recipe_text(options.recipe_file), options.recipe_file, options.method_fields);
 }
 

@@ -21,7 +21,8 @@ double bits_of(const scheme::QuantizationArgs& weights) {
 std::string activations_of(const scheme::Scheme& preset) {
   if (!preset.input_activations) return "16 bits";
   const scheme::QuantizationArgs& inputs = *preset.input_activations;
-  return cat(inputs.type == scheme::NumberType::Float ? "fp" : "int", inputs.num_bits, inputs.dynamic == scheme::Dynamic::No ? ", static" : ", dynamic");
+  return cat(inputs.type == scheme::NumberType::Float ? "fp" : "int", inputs.num_bits,
+             inputs.dynamic == scheme::Dynamic::No ? ", static" : ", dynamic");
 }
 
 Json preset_facts(const std::string& name) {
@@ -41,7 +42,8 @@ Json preset_facts(const std::string& name) {
   out.set("consumers", std::move(consumers));
   if (known->find("perplexity") == nullptr) return out;
   Json loss = Json::object();
-  const double before = scheme::consumer_matrix().get_double("source_perplexity", 0), after = known->get_double("perplexity", 0);
+  const double before = scheme::consumer_matrix().get_double("source_perplexity", 0),
+               after = known->get_double("perplexity", 0);
   loss.set("model", scheme::consumer_matrix().get_string("model", ""));
   loss.set("source_perplexity", before);
   loss.set("perplexity", after);

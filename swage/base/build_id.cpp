@@ -26,7 +26,8 @@ std::string build_id_among(std::string_view notes) {
     std::memcpy(&note, notes.data(), sizeof note);
     const size_t at = sizeof note + padded(note.n_namesz);
     if (at + note.n_descsz > notes.size()) break;
-    if (note.n_type == NT_GNU_BUILD_ID && notes.substr(sizeof note, note.n_namesz) == std::string_view("GNU", 4)) return hex(notes.substr(at, note.n_descsz));
+    if (note.n_type == NT_GNU_BUILD_ID && notes.substr(sizeof note, note.n_namesz) == std::string_view("GNU", 4))
+      return hex(notes.substr(at, note.n_descsz));
     notes.remove_prefix(std::min(notes.size(), at + padded(note.n_descsz)));
   }
   return {};
@@ -48,7 +49,9 @@ std::string build_id() {
         });
         if (!ours) return 0;
         for (const ElfW(Phdr) & segment : segments) {
-          if (segment.p_type == PT_NOTE && search.found.empty()) search.found = build_id_among({reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr), segment.p_memsz});
+          if (segment.p_type == PT_NOTE && search.found.empty())
+            search.found =
+                build_id_among({reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr), segment.p_memsz});
         }
         return 1;
       },

@@ -18,7 +18,8 @@ uint64_t checksum(std::string_view bytes, uint64_t seed) {
 
 namespace {
 
-// Finalizer of MurmurHash3 (Appleby): each bit of the input changes about half of the result's. Without it changes of two lanes can cancel.
+// Finalizer of MurmurHash3 (Appleby): each bit of the input changes about half of the result's. Without it changes of
+// two lanes can cancel.
 uint64_t avalanche(uint64_t hash) {
   hash ^= hash >> 33;
   hash *= 0xff51afd7ed558ccdu;

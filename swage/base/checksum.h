@@ -6,7 +6,8 @@
 
 namespace swage {
 
-// Of words of 8 bytes, little-endian, each mixed in by xor, multiplication and shift; the length counts too. `seed` chains digests.
+// Of words of 8 bytes, little-endian, each mixed in by xor, multiplication and shift; the length counts too. `seed`
+// chains digests.
 uint64_t checksum(std::string_view bytes, uint64_t seed = 0x2545f4914f6cdd1du);
 // A digest with one more word mixed in: what checksum() does for each.
 inline uint64_t mix_hash(uint64_t hash, uint64_t word) {

@@ -11,7 +11,8 @@ namespace {
 // Any single bit, any length and the seed make a difference.
 TEST(Checksum, SeesEveryBit) {
   const std::string text = "nineteen characters";
-  std::set<uint64_t> seen = {checksum(text), checksum(text, 1), checksum(text + '\0'), checksum(""), checksum(std::string(1, '\0'))};
+  std::set<uint64_t> seen = {checksum(text), checksum(text, 1), checksum(text + '\0'), checksum(""),
+                             checksum(std::string(1, '\0'))};
   for (size_t bit = 0; bit < text.size() * 8; ++bit) {
     std::string other = text;
     other[bit / 8] = char(other[bit / 8] ^ (1 << bit % 8));

@@ -1,4 +1,5 @@
-// What a run is given from outside: device, seed, where messages go, and whether to stop. Passed down; there are no globals.
+// What a run is given from outside: device, seed, where messages go, and whether to stop. Passed down; there are no
+// globals.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -14,7 +15,8 @@ struct Device {
   Kind kind = Kind::Cpu;
   int index = 0;
   std::string torch_folder = {};  // where libtorch's CUDA half may lie, looked through first; empty: nowhere special
-  bool f32_products = false;      // on a GPU products are made in f32, at an eighth of the speed, instead of bf16 with f32 sums
+  bool f32_products =
+      false;  // on a GPU products are made in f32, at an eighth of the speed, instead of bf16 with f32 sums
   bool operator==(const Device&) const = default;
 };
 
@@ -26,13 +28,13 @@ enum class Severity { Info, Warning };
 
 // One observation of a running job; fields that do not apply stay at their defaults.
 struct ProgressEvent {
-  std::string stage;        // "reading", "calibrating", "writing", "checking", ...
-  int64_t layer = -1;       // 0-based; -1: not in a layer
+  std::string stage;   // "reading", "calibrating", "writing", "checking", ...
+  int64_t layer = -1;  // 0-based; -1: not in a layer
   int64_t layers = 0;
-  std::string module;       // one that was just finished, if any: of a layer the one with the largest error
-  double loss = -1;         // its relative output error, if known
+  std::string module;  // one that was just finished, if any: of a layer the one with the largest error
+  double loss = -1;    // its relative output error, if known
   int64_t modules_done = 0, modules = 0;  // of the run; 0: not counted
-  bool milestone = false;   // worth a line in a log: a layer, or one of a few dozen steps, is finished
+  bool milestone = false;                 // worth a line in a log: a layer, or one of a few dozen steps, is finished
   double tokens_per_second = 0;
   double elapsed_seconds = 0;
   double eta_seconds = -1;  // until the run ends, not the stage; -1: unknown
@@ -47,7 +49,7 @@ struct Context {
   std::function<void(Severity, const std::string&)> log = [](Severity, const std::string&) {};
   std::function<void(const ProgressEvent&)> progress = [](const ProgressEvent&) {};
   const std::atomic<bool>* cancel = nullptr;  // set by a signal handler
-  Trace* trace = nullptr;                     // takes down what each thread does when, if someone wants to know; see base/trace.h
+  Trace* trace = nullptr;  // takes down what each thread does when, if someone wants to know; see base/trace.h
 
   // Throws Error(Cancelled) once `cancel` is set.
   void check_cancelled() const;

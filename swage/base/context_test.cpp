@@ -12,7 +12,8 @@ TEST(Device, ParsesAndPrints) {
   EXPECT_EQ(to_string(parse_device("auto")), "auto");
   EXPECT_EQ(to_string(parse_device("cuda")), "cuda:0");
   EXPECT_EQ(to_string(parse_device("cuda:3")), "cuda:3");
-  for (const char* bad : {"", "gpu", "cuda:", "cuda:x", "cuda:1x", "cuda:-1"}) EXPECT_THROW(parse_device(bad), Error) << bad;
+  for (const char* bad : {"", "gpu", "cuda:", "cuda:x", "cuda:1x", "cuda:-1"})
+    EXPECT_THROW(parse_device(bad), Error) << bad;
 }
 
 TEST(Context, CancelThrows) {

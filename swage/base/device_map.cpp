@@ -7,8 +7,11 @@
 namespace swage {
 namespace {
 
-constexpr std::pair<const char*, DeviceMap> kNames[] = {
-    {"", DeviceMap::None}, {"auto", DeviceMap::Auto}, {"auto_offload", DeviceMap::AutoOffload}, {"cpu", DeviceMap::Cpu}, {"cuda", DeviceMap::Cuda}};
+constexpr std::pair<const char*, DeviceMap> kNames[] = {{"", DeviceMap::None},
+                                                        {"auto", DeviceMap::Auto},
+                                                        {"auto_offload", DeviceMap::AutoOffload},
+                                                        {"cpu", DeviceMap::Cpu},
+                                                        {"cuda", DeviceMap::Cuda}};
 
 }  // namespace
 
@@ -29,8 +32,8 @@ std::string to_string(DeviceMap map) {
 Device device_of(DeviceMap map, Device device) {
   if (map != DeviceMap::Cpu && map != DeviceMap::Cuda) return device;
   const Device::Kind kind = map == DeviceMap::Cpu ? Device::Kind::Cpu : Device::Kind::Cuda;
-  SWAGE_CHECK(device.kind == Device::Kind::Auto || device.kind == kind, InvalidArgument, "device-map ", to_string(map), " and device ", to_string(device),
-              " contradict each other; give one of them");
+  SWAGE_CHECK(device.kind == Device::Kind::Auto || device.kind == kind, InvalidArgument, "device-map ", to_string(map),
+              " and device ", to_string(device), " contradict each other; give one of them");
   Device out = device;  // with what is said of how it computes
   if (device.kind != kind) out.kind = kind, out.index = 0;
   return out;

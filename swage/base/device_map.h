@@ -1,4 +1,5 @@
-// Where a model is to live, in the words of transformers and LLM Compressor (device_map), and what they mean for a run that streams.
+// Where a model is to live, in the words of transformers and LLM Compressor (device_map), and what they mean for a run
+// that streams.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -8,8 +9,9 @@
 
 namespace swage {
 
-// None: not said; as --device and --max-memory say. Auto: everything that the run keeps stays in the memory of its devices, or the run is
-// refused. AutoOffload: on the device, then in the host's memory, then on disk. Cpu, Cuda: as Auto, on that device alone.
+// None: not said; as --device and --max-memory say. Auto: everything that the run keeps stays in the memory of its
+// devices, or the run is refused. AutoOffload: on the device, then in the host's memory, then on disk. Cpu, Cuda: as
+// Auto, on that device alone.
 enum class DeviceMap { None, Auto, AutoOffload, Cpu, Cuda };
 
 // "auto", "auto_offload", "cpu", "cuda", or "" for None. Error(InvalidArgument) otherwise.

@@ -8,7 +8,8 @@ namespace swage {
 namespace {
 
 TEST(DeviceMap, ReadsTheWordsOfTransformers) {
-  for (const char* name : {"", "auto", "auto_offload", "cpu", "cuda"}) EXPECT_EQ(to_string(parse_device_map(name)), name);
+  for (const char* name : {"", "auto", "auto_offload", "cpu", "cuda"})
+    EXPECT_EQ(to_string(parse_device_map(name)), name);
   for (const char* name : {"balanced", "sequential", "Auto", "cuda:0", "disk"}) {
     try {
       parse_device_map(name);

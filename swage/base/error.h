@@ -34,8 +34,8 @@ class Error : public std::runtime_error {
   Error(ErrorKind kind, std::string message);
 
   ErrorKind kind() const { return kind_; }
-  // Message with context, outermost first: "compressing layer 3: q_proj: not finite". One line that a terminal can show, whatever
-  // the names in it hold, of a few hundred words at most.
+  // Message with context, outermost first: "compressing layer 3: q_proj: not finite". One line that a terminal can
+  // show, whatever the names in it hold, of a few hundred words at most.
   const char* what() const noexcept override { return text_.c_str(); }
   // Says what was being done when the error passed through; call it, then rethrow.
   void add_context(std::string_view doing);
@@ -47,10 +47,10 @@ class Error : public std::runtime_error {
 };
 
 // Throws Error(ErrorKind::kind, message made of the remaining arguments) unless `condition` holds.
-#define SWAGE_CHECK(condition, kind, ...)                                          \
-  do {                                                                             \
-    if (!(condition)) [[unlikely]]                                                 \
-      throw ::swage::Error(::swage::ErrorKind::kind, ::swage::cat(__VA_ARGS__));   \
+#define SWAGE_CHECK(condition, kind, ...)                                        \
+  do {                                                                           \
+    if (!(condition)) [[unlikely]]                                               \
+      throw ::swage::Error(::swage::ErrorKind::kind, ::swage::cat(__VA_ARGS__)); \
   } while (false)
 
 }  // namespace swage

@@ -26,7 +26,8 @@ size_t edits_between(std::string_view a, std::string_view b) {
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
   constexpr size_t kMostEdits = 2;  // what a slip of the hand takes
   std::string best;
-  size_t fewest = std::min(kMostEdits, name.empty() ? 0 : name.size() - 1) + 1;  // no letter of the name left: that is no slip
+  size_t fewest =
+      std::min(kMostEdits, name.empty() ? 0 : name.size() - 1) + 1;  // no letter of the name left: that is no slip
   for (const std::string& candidate : known) {
     const size_t edits = candidate == name ? fewest : edits_between(name, candidate);
     if (edits < fewest) {
@@ -50,8 +51,8 @@ void JsonFieldReader::finish() const {
   for (const auto& [name, value] : object_.as_object()) {
     if (std::find(known_.begin(), known_.end(), name) != known_.end()) continue;
     const std::string near = nearest_name(name, known_);
-    throw Error(ErrorKind::InvalidArgument,
-                cat(source_, ": unknown field \"", name, "\"", near.empty() ? "" : cat("; did you mean \"", near, "\"?")));
+    throw Error(ErrorKind::InvalidArgument, cat(source_, ": unknown field \"", name, "\"",
+                                                near.empty() ? "" : cat("; did you mean \"", near, "\"?")));
   }
 }
 

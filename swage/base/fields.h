@@ -2,7 +2,8 @@
 //
 //   struct GptqConfig {
 //     double dampening_frac = 0.01;
-//     template <class V> void visit(V& v) { v("dampening_frac", dampening_frac, "share of mean(diag(H)) added to it"); }
+//     template <class V> void visit(V& v) { v("dampening_frac", dampening_frac, "share of mean(diag(H)) added to it");
+//     }
 //   };
 //
 // The recipe reader, --help, the docs and bindings are visitors. This file has the two that read and write JSON.
@@ -18,11 +19,12 @@
 
 namespace swage {
 
-// Of `known`, the one that takes the fewest edits to reach from `name`, at most two; empty if none is so near. Never `name` itself.
+// Of `known`, the one that takes the fewest edits to reach from `name`, at most two; empty if none is so near. Never
+// `name` itself.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
 
-// Reads the members of a JSON object into fields. A member that no field has is an Error(InvalidArgument) that names the nearest field, as is
-// a value of the wrong type.
+// Reads the members of a JSON object into fields. A member that no field has is an Error(InvalidArgument) that names
+// the nearest field, as is a value of the wrong type.
 class JsonFieldReader {
  public:
   JsonFieldReader(const Json& object, std::string source) : object_(object), source_(std::move(source)) {}
@@ -69,7 +71,9 @@ class JsonFieldWriter {
 
  private:
   template <class T>
-  void write(std::string_view name, const T& field) { object_.set(name, Json(field)); }
+  void write(std::string_view name, const T& field) {
+    object_.set(name, Json(field));
+  }
   void write(std::string_view name, const Json& field) {
     if (!field.is_null()) object_.set(name, field);
   }

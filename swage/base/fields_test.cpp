@@ -49,7 +49,8 @@ std::string error_of(const char* text) {
 }
 
 TEST(Fields, UnknownFieldNamesTheNearest) {
-  EXPECT_EQ(error_of(R"({"damping_frac": 1, "dampening_farc": 1})"), "recipe.yaml: GPTQModifier: unknown field \"damping_frac\"; did you mean \"dampening_frac\"?");
+  EXPECT_EQ(error_of(R"({"damping_frac": 1, "dampening_farc": 1})"),
+            "recipe.yaml: GPTQModifier: unknown field \"damping_frac\"; did you mean \"dampening_frac\"?");
   EXPECT_EQ(error_of(R"({"dampening_farc": 1})"),
             "recipe.yaml: GPTQModifier: unknown field \"dampening_farc\"; did you mean \"dampening_frac\"?");
   EXPECT_EQ(error_of(R"({"zzzzzzzzzzzz": 1})"), "recipe.yaml: GPTQModifier: unknown field \"zzzzzzzzzzzz\"");
@@ -67,7 +68,8 @@ TEST(Fields, OnlyASlipOfTheHandIsSuggestedFor) {
 }
 
 TEST(Fields, WrongTypeNamesTheField) {
-  EXPECT_EQ(error_of(R"({"block_size": "x"})"), "recipe.yaml: GPTQModifier: block_size: expected an integer, found a string");
+  EXPECT_EQ(error_of(R"({"block_size": "x"})"),
+            "recipe.yaml: GPTQModifier: block_size: expected an integer, found a string");
 }
 
 }  // namespace

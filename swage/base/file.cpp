@@ -50,7 +50,7 @@ std::string word_of(mode_t mode) {
 
 std::string read_regular_file(const fs::path& path, uint64_t max_bytes) {
   const Opened file(path);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.fd(), &status) != 0) refuse(path, "get the status");
   SWAGE_CHECK(S_ISREG(status.st_mode), Io, path.string(), ": expected a regular file, found ", word_of(status.st_mode));
   const uint64_t size = uint64_t(status.st_size);
@@ -82,7 +82,7 @@ bool is_there(const fs::path& path) {
 }
 
 std::string kind_of_file(const fs::path& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) == 0) return word_of(status.st_mode);
   return ::lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode) ? "a link that leads nowhere" : "nothing";
 }

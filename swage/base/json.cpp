@@ -17,7 +17,9 @@ namespace {
 std::string text_of(double value) {
   std::array<char, 40> buffer{};
   const auto digits = [&](std::chars_format format) {
-    return std::string_view(buffer.data(), size_t(std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, format).ptr - buffer.data()));
+    return std::string_view(
+        buffer.data(),
+        size_t(std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, format).ptr - buffer.data()));
   };
   std::string text(digits(std::chars_format::scientific));
   const int exponent = std::atoi(text.c_str() + text.find('e') + 1);
@@ -26,7 +28,9 @@ std::string text_of(double value) {
   return text.find('.') == std::string::npos ? text + ".0" : text;
 }
 
-bool is_surrogate(std::string_view text, size_t at) { return at + 2 < text.size() && uint8_t(text[at]) == 0xED && uint8_t(text[at + 1]) >= 0xA0; }
+bool is_surrogate(std::string_view text, size_t at) {
+  return at + 2 < text.size() && uint8_t(text[at]) == 0xED && uint8_t(text[at + 1]) >= 0xA0;
+}
 
 bool holds_surrogate(std::string_view text) {
   for (size_t at = text.find('\xED'); at != std::string_view::npos; at = text.find('\xED', at + 1)) {
@@ -57,15 +61,20 @@ void write_string(std::string_view text, std::string& out) {
     const char c = text[i];
     if (i == valid) {
       const bool half = is_surrogate(text, i);
-      if (half) append_unicode_escape(0xD000u | (uint8_t(text[i + 1]) & 0x3Fu) << 6 | (uint8_t(text[i + 2]) & 0x3Fu), out);
-      else out += "\xEF\xBF\xBD";
+      if (half)
+        append_unicode_escape(0xD000u | (uint8_t(text[i + 1]) & 0x3Fu) << 6 | (uint8_t(text[i + 2]) & 0x3Fu), out);
+      else
+        out += "\xEF\xBF\xBD";
       i += half ? 3 : 1;
       valid = i + valid_utf8_prefix(text.substr(i));
       continue;
     }
-    if (c == '"' || c == '\\') out.append({'\\', c});
-    else if (uint8_t(c) < 0x20) write_control(c, out);
-    else out += c;
+    if (c == '"' || c == '\\')
+      out.append({'\\', c});
+    else if (uint8_t(c) < 0x20)
+      write_control(c, out);
+    else
+      out += c;
     ++i;
   }
   out += '"';
@@ -90,14 +99,16 @@ auto with_key(std::string_view key, F read) {
 }  // namespace
 
 Json::Json(uint64_t value) : value_(int64_t(value)) {
-  SWAGE_CHECK(value <= uint64_t(std::numeric_limits<int64_t>::max()), InvalidArgument, value, " does not fit in JSON's 64 bits");
+  SWAGE_CHECK(value <= uint64_t(std::numeric_limits<int64_t>::max()), InvalidArgument, value,
+              " does not fit in JSON's 64 bits");
 }
 
 Json Json::number(std::string_view text) {
   const char *first = text.data(), *last = first + text.size();
   if (text.find_first_of(".eEN") == std::string_view::npos) {
     int64_t integer = 0;
-    if (const auto [end, error] = std::from_chars(first, last, integer); error == std::errc() && end == last) return Json(integer);
+    if (const auto [end, error] = std::from_chars(first, last, integer); error == std::errc() && end == last)
+      return Json(integer);
   } else if (double value = 0; text.find('N') == std::string_view::npos) {
     const auto [end, error] = std::from_chars(first, last, value);
     if (error == std::errc() && end == last && std::isfinite(value) && text_of(value) == text) return Json(value);
@@ -139,7 +150,8 @@ double Json::as_double() const {
 }
 
 double Json::value_of(const Literal& literal) {
-  const double value = std::strtod(literal.text.c_str(), nullptr);  // 0 for what is too small, as in Python; takes NaN and Infinity
+  const double value =
+      std::strtod(literal.text.c_str(), nullptr);  // 0 for what is too small, as in Python; takes NaN and Infinity
   SWAGE_CHECK(std::isfinite(value), CorruptData, "expected a finite number, found ", literal.text.substr(0, 40));
   return value;
 }
@@ -147,7 +159,8 @@ double Json::value_of(const Literal& literal) {
 const std::string& Json::as_string() const {
   SWAGE_CHECK(is_string(), CorruptData, "expected a string, found ", type_name());
   const std::string& text = std::get<std::string>(value_);
-  SWAGE_CHECK(!holds_surrogate(text), CorruptData, "expected a string of whole characters, found half a surrogate pair in it");
+  SWAGE_CHECK(!holds_surrogate(text), CorruptData,
+              "expected a string of whole characters, found half a surrogate pair in it");
   return text;
 }
 
@@ -241,14 +254,22 @@ std::string Json::dump(int indent) const {
 }
 
 void Json::write(int indent, int level, std::string& out) const {
-  if (is_null()) out += "null";
-  else if (is_bool()) out += as_bool() ? "true" : "false";
-  else if (is_int()) out += std::to_string(as_int());
-  else if (is_string()) write_string(std::get<std::string>(value_), out);
-  else if (const Literal* literal = std::get_if<Literal>(&value_)) out += literal->text;
-  else if (const double* value = std::get_if<double>(&value_)) out += std::isfinite(*value) ? text_of(*value) : "null";  // strict readers know no NaN
-  else if (is_array()) write_array(indent, level, out);
-  else write_object(indent, level, out);
+  if (is_null())
+    out += "null";
+  else if (is_bool())
+    out += as_bool() ? "true" : "false";
+  else if (is_int())
+    out += std::to_string(as_int());
+  else if (is_string())
+    write_string(std::get<std::string>(value_), out);
+  else if (const Literal* literal = std::get_if<Literal>(&value_))
+    out += literal->text;
+  else if (const double* value = std::get_if<double>(&value_))
+    out += std::isfinite(*value) ? text_of(*value) : "null";  // strict readers know no NaN
+  else if (is_array())
+    write_array(indent, level, out);
+  else
+    write_object(indent, level, out);
 }
 
 void Json::write_array(int indent, int level, std::string& out) const {

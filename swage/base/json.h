@@ -1,5 +1,6 @@
-// A JSON value that keeps the order of object keys and the spelling of numbers: what is read and written back is what Python's json
-// module, which writes most of these files, would have kept. Nesting is bounded, because every JSON text swage reads comes from outside.
+// A JSON value that keeps the order of object keys and the spelling of numbers: what is read and written back is what
+// Python's json module, which writes most of these files, would have kept. Nesting is bounded, because every JSON text
+// swage reads comes from outside.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -37,7 +38,9 @@ class Json {
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
   bool is_bool() const { return std::holds_alternative<bool>(value_); }
   bool is_int() const { return std::holds_alternative<int64_t>(value_); }  // of at most 64 bits
-  bool is_number() const { return is_int() || std::holds_alternative<double>(value_) || std::holds_alternative<Literal>(value_); }
+  bool is_number() const {
+    return is_int() || std::holds_alternative<double>(value_) || std::holds_alternative<Literal>(value_);
+  }
   bool is_string() const { return std::holds_alternative<std::string>(value_); }
   bool is_array() const { return std::holds_alternative<Array>(value_); }
   bool is_object() const { return std::holds_alternative<Object>(value_); }
@@ -70,7 +73,8 @@ class Json {
 
   // Members of every object sorted by name, recursively (as Python's json.dump(sort_keys=True)).
   Json sorted() const;
-  // indent < 0: one line without spaces; otherwise pretty. Doubles are printed as Python's repr() does, shortest-round-trip.
+  // indent < 0: one line without spaces; otherwise pretty. Doubles are printed as Python's repr() does,
+  // shortest-round-trip.
   std::string dump(int indent = -1) const;
 
   bool operator==(const Json& other) const = default;
@@ -93,13 +97,15 @@ class Json {
 struct JsonLimits {
   int max_depth = 100;
   int64_t max_values = std::numeric_limits<int64_t>::max();  // arrays, objects and what is in them
-  // Called for a key that an object has twice, with the key of the outermost object below which that happens ("" for itself). May throw.
+  // Called for a key that an object has twice, with the key of the outermost object below which that happens ("" for
+  // itself). May throw.
   std::function<void(std::string_view outermost, std::string_view key)> on_doubled_key = {};
 };
 
-// Parses exactly one JSON text in UTF-8, as Python's json module does: numbers may have any size, NaN, Infinity and -Infinity are
-// numbers, of a key that comes twice the last value counts, and half a surrogate pair may stand in a string. `source` names it in errors
-// (a path). Error(CorruptData) on anything else: trailing text, nesting too deep, too many values.
+// Parses exactly one JSON text in UTF-8, as Python's json module does: numbers may have any size, NaN, Infinity and
+// -Infinity are numbers, of a key that comes twice the last value counts, and half a surrogate pair may stand in a
+// string. `source` names it in errors (a path). Error(CorruptData) on anything else: trailing text, nesting too deep,
+// too many values.
 Json parse_json(std::string_view text, std::string_view source, const JsonLimits& limits = {});
 
 }  // namespace swage

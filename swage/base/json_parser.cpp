@@ -1,5 +1,5 @@
-// Written out here because no JSON library at hand reads what Python's json module writes: one that takes NaN and numbers of any size with
-// their spelling refuses half a surrogate pair, and most take neither.
+// Written out here because no JSON library at hand reads what Python's json module writes: one that takes NaN and
+// numbers of any size with their spelling refuses half a surrogate pair, and most take neither.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -36,7 +36,8 @@ void let_the_last_count(Json::Object& members) {
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return members[a].first < members[b].first; });
   std::vector<bool> stays(members.size(), true);
   for (size_t first = 0, end; first < order.size(); first = end) {
-    for (end = first + 1; end < order.size() && members[order[end]].first == members[order[first]].first; ++end) stays[order[end]] = false;
+    for (end = first + 1; end < order.size() && members[order[end]].first == members[order[first]].first; ++end)
+      stays[order[end]] = false;
     if (end - first > 1) members[order[first]].second = std::move(members[order[end - 1]].second);
   }
   Json::Object kept;
@@ -54,13 +55,17 @@ void append_utf8(unsigned value, std::string& out) {
   } else if (value < 0x10000) {  // halves of surrogate pairs too
     out.append({char(0xE0 | value >> 12), char(0x80 | (value >> 6 & 0x3F)), char(0x80 | (value & 0x3F))});
   } else {
-    out.append({char(0xF0 | value >> 18), char(0x80 | (value >> 12 & 0x3F)), char(0x80 | (value >> 6 & 0x3F)), char(0x80 | (value & 0x3F))});
+    out.append({char(0xF0 | value >> 18), char(0x80 | (value >> 12 & 0x3F)), char(0x80 | (value >> 6 & 0x3F)),
+                char(0x80 | (value & 0x3F))});
   }
 }
 
 class Parser {
  public:
-  Parser(std::string_view text, std::string_view source, const JsonLimits& limits) : text_(text), source_(source), limits_(limits) {}
+  Parser(std::string_view text, std::string_view source, const JsonLimits& limits)
+      : text_(text),
+        source_(source),
+        limits_(limits) {}
 
   Json parse() {
     check_bytes();
@@ -84,14 +89,16 @@ class Parser {
     const std::string_view before = text_.substr(0, at_);
     const size_t line_start = before.rfind('\n') + 1;
     const std::string found = at_ < text_.size() ? cat("\"", one_line(text_.substr(at_, 1), 4), "\"") : "the end";
-    throw Error(ErrorKind::CorruptData, cat(source_, ": not valid JSON at byte ", at_, " (line ", 1 + std::count(before.begin(), before.end(), '\n'), ", column ",
+    throw Error(ErrorKind::CorruptData, cat(source_, ": not valid JSON at byte ", at_, " (line ",
+                                            1 + std::count(before.begin(), before.end(), '\n'), ", column ",
                                             at_ - line_start + 1, "): ", expected, ", found ", found));
   }
 
   char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
 
   void skip_space() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+      ++at_;
   }
 
   bool take(std::string_view word) {
@@ -115,7 +122,8 @@ class Parser {
 
   void go_deeper() {
     ++at_;
-    SWAGE_CHECK(++depth_ <= limits_.max_depth, CorruptData, source_, ": nested deeper than ", limits_.max_depth, " levels");
+    SWAGE_CHECK(++depth_ <= limits_.max_depth, CorruptData, source_, ": nested deeper than ", limits_.max_depth,
+                " levels");
     skip_space();
   }
 
@@ -157,7 +165,8 @@ class Parser {
     --depth_;
     const std::vector<size_t> again = doubled(members);
     if (again.empty()) return Json(std::move(members));
-    for (size_t i = 0; limits_.on_doubled_key && i < again.size(); ++i) limits_.on_doubled_key(depth_ > 0 ? outermost_ : "", members[again[i]].first);
+    for (size_t i = 0; limits_.on_doubled_key && i < again.size(); ++i)
+      limits_.on_doubled_key(depth_ > 0 ? outermost_ : "", members[again[i]].first);
     let_the_last_count(members);
     return Json(std::move(members));
   }
@@ -192,8 +201,10 @@ class Parser {
       const size_t back = at_;
       at_ += 2;
       const unsigned low = four_digits();
-      if (low >= 0xDC00 && low < 0xE000) value = 0x10000 + ((value - 0xD800) << 10 | (low - 0xDC00));
-      else at_ = back;
+      if (low >= 0xDC00 && low < 0xE000)
+        value = 0x10000 + ((value - 0xD800) << 10 | (low - 0xDC00));
+      else
+        at_ = back;
     }
     append_utf8(value, out);
   }
@@ -238,6 +249,8 @@ class Parser {
 
 }  // namespace
 
-Json parse_json(std::string_view text, std::string_view source, const JsonLimits& limits) { return Parser(text, source, limits).parse(); }
+Json parse_json(std::string_view text, std::string_view source, const JsonLimits& limits) {
+  return Parser(text, source, limits).parse();
+}
 
 }  // namespace swage

@@ -8,7 +8,8 @@ namespace swage {
 int64_t peak_rss_bytes();
 int64_t current_rss_bytes();
 
-// What this process could take in addition without swapping: of the machine, or of its control group where that has less. 0: unknown.
+// What this process could take in addition without swapping: of the machine, or of its control group where that has
+// less. 0: unknown.
 uint64_t available_memory_bytes();
 
 // Gives pages that hold only freed blocks back to the system. Layers of a model come and go in many large blocks; what

@@ -15,8 +15,9 @@ namespace {
 constexpr double kMostBytes = double(uint64_t{1} << 50);  // a PiB
 
 double unit_of(std::string_view unit) {
-  constexpr std::pair<std::string_view, double> kUnits[] = {{"", 1},    {"B", 1},     {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40},
-                                                            {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9},     {"TB", 1e12}};
+  constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"", 1},         {"B", 1},    {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30},
+      {"TiB", 0x1p40}, {"KB", 1e3}, {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12}};
   for (const auto& [name, bytes] : kUnits) {
     if (name == unit) return bytes;
   }
@@ -31,7 +32,8 @@ uint64_t parse_bytes(std::string_view text) {
   std::string_view unit = text.substr(size_t(end - text.data()));
   while (unit.starts_with(' ')) unit.remove_prefix(1);
   const double bytes = error == std::errc() ? number * unit_of(unit) : 0;
-  SWAGE_CHECK(bytes >= 1 && bytes <= kMostBytes, InvalidArgument, "\"", text, "\": expected a size such as 2GiB, 800MiB or 16GB");
+  SWAGE_CHECK(bytes >= 1 && bytes <= kMostBytes, InvalidArgument, "\"", text,
+              "\": expected a size such as 2GiB, 800MiB or 16GB");
   return uint64_t(bytes);
 }
 
@@ -53,7 +55,9 @@ uint64_t parse_memory_budget(std::string_view text) {
 std::string budget_text(uint64_t bytes) {
   const bool large = bytes >= uint64_t{1} << 30;
   std::ostringstream out;
-  out << std::fixed << std::setprecision(large ? 2 : 0) << std::ceil(double(bytes) / (large ? 0x1p30 : 0x1p20) * (large ? 100 : 1)) / (large ? 100 : 1) << (large ? " GiB" : " MiB");
+  out << std::fixed << std::setprecision(large ? 2 : 0)
+      << std::ceil(double(bytes) / (large ? 0x1p30 : 0x1p20) * (large ? 100 : 1)) / (large ? 100 : 1)
+      << (large ? " GiB" : " MiB");
   return out.str();
 }
 

@@ -16,7 +16,8 @@ TEST(MemoryBudget, Sizes) {
 }
 
 TEST(MemoryBudget, RefusesWhatIsNone) {
-  for (const char* text : {"", "0", "-1GiB", "2 gib", "GiB", "2GiBx", "nan", "inf", "1e300GiB", "cpu=", "disk=2GiB", "cpu=1GiB,cpu=2GiB", "=2GiB"}) {
+  for (const char* text : {"", "0", "-1GiB", "2 gib", "GiB", "2GiBx", "nan", "inf", "1e300GiB", "cpu=", "disk=2GiB",
+                           "cpu=1GiB,cpu=2GiB", "=2GiB"}) {
     try {
       parse_memory_budget(text);
       ADD_FAILURE() << text;
@@ -34,7 +35,8 @@ TEST(MemoryBudget, RefusesWhatIsNone) {
 
 // What an error suggests is enough.
 TEST(MemoryBudget, TextIsRoundedUp) {
-  for (const uint64_t bytes : {uint64_t{1}, uint64_t{197'000'000}, (uint64_t{1} << 30) - 1, (uint64_t{1} << 30) + 1, uint64_t{123'456'789'012}}) {
+  for (const uint64_t bytes : {uint64_t{1}, uint64_t{197'000'000}, (uint64_t{1} << 30) - 1, (uint64_t{1} << 30) + 1,
+                               uint64_t{123'456'789'012}}) {
     EXPECT_GE(parse_bytes(budget_text(bytes)), bytes) << budget_text(bytes);
     EXPECT_LE(double(parse_bytes(budget_text(bytes))), double(bytes) * 1.01 + (1 << 20)) << budget_text(bytes);
   }

@@ -30,7 +30,8 @@ Escaped escaped_at(std::string_view text) {
   if (first == 0xC2 && byte(1) < 0xA0) return {byte(1), 2};  // C1: some terminals take them for ESC and a letter
   if (first == 0xE2) {                                       // U+200E..200F, U+2028..202E, U+2066..2069
     const unsigned value = 0x2000u | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
-    const bool turns = value == 0x200E || value == 0x200F || (value >= 0x2028 && value <= 0x202E) || (value >= 0x2066 && value <= 0x2069);
+    const bool turns = value == 0x200E || value == 0x200F || (value >= 0x2028 && value <= 0x202E) ||
+                       (value >= 0x2066 && value <= 0x2069);
     if (turns) return {value, 3};
   }
   return {};
@@ -66,14 +67,20 @@ std::string one_line(std::string_view text, size_t most_bytes) {
     size_t head = most_bytes * 2 / 3, tail = text.size() - (most_bytes - head - std::min(kMark, most_bytes - head));
     while (head > 0 && is_continuation(text[head])) --head;
     while (tail < text.size() && is_continuation(text[tail])) ++tail;
-    shortened.append(text.substr(0, head)).append(" ... (").append(std::to_string(tail - head)).append(" bytes left out) ... ").append(text.substr(tail));
+    shortened.append(text.substr(0, head))
+        .append(" ... (")
+        .append(std::to_string(tail - head))
+        .append(" bytes left out) ... ")
+        .append(text.substr(tail));
     text = shortened;
   }
   const std::string shown = printable(text);
   std::string out;
   for (const char c : shown) {
-    if (c == '\n') out += "\\n";
-    else out += c;
+    if (c == '\n')
+      out += "\\n";
+    else
+      out += c;
   }
   return out;
 }

@@ -10,13 +10,19 @@ namespace {
 TEST(Printable, ShowsWhatATerminalWouldObey) {
   EXPECT_EQ(printable("\x1b]0;owned\x07\x1b[2J"), "\\x1b]0;owned\\x07\\x1b[2J");
   EXPECT_EQ(printable("a\rb\x7f\b"), "a\\x0db\\x7f\\x08");
-  EXPECT_EQ(printable("\xc2\x9b" "31m"), "\\x9b31m");                         // C1: CSI in one character
-  EXPECT_EQ(printable("x\xe2\x80\xae" "cod.\xe2\x81\xa9"), "x\\u202ecod.\\u2069");  // turns what follows around
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "31m"),
+            "\\x9b31m");  // C1: CSI in one character
+  EXPECT_EQ(printable("x\xe2\x80\xae"
+                      "cod.\xe2\x81\xa9"),
+            "x\\u202ecod.\\u2069");  // turns what follows around
   EXPECT_EQ(printable("\xff\xc3(\xed\xa0\x80"), "\\xff\\xc3(\\xed\\xa0\\x80");
 }
 
 TEST(Printable, LeavesTextAlone) {
-  for (const char* text : {"", "model.layers.0", "two\nlines\tand a tab", "caf\xc3\xa9 \xe6\xbc\xa2\xe5\xad\x97 \xf0\x9f\x98\x80", "\xe2\x80\x99\xe2\x84\xa2", "C:\\x1b"}) {
+  for (const char* text :
+       {"", "model.layers.0", "two\nlines\tand a tab", "caf\xc3\xa9 \xe6\xbc\xa2\xe5\xad\x97 \xf0\x9f\x98\x80",
+        "\xe2\x80\x99\xe2\x84\xa2", "C:\\x1b"}) {
     EXPECT_EQ(printable(text), text);
   }
 }

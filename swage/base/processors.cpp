@@ -29,8 +29,8 @@ std::optional<double> share_in(const std::string& text) {
   return quota / period;
 }
 
-// Calls use(folder) for `group` under `mount` and for all above it, `mount` last. In a container the process's own group may be what is mounted, under
-// the name that it has outside: then only `mount` itself is there.
+// Calls use(folder) for `group` under `mount` and for all above it, `mount` last. In a container the process's own
+// group may be what is mounted, under the name that it has outside: then only `mount` itself is there.
 template <class Use>
 void for_each_ancestor(const std::string& mount, std::string group, const Use& use) {
   while (!group.empty() && group != "/") {
@@ -55,14 +55,16 @@ std::optional<double> cpu_quota(const std::string& root) {
   const auto use = [&](const std::optional<double>& share) {
     if (share) least = std::min(least, *share);
   };
-  std::ifstream groups(root + "/proc/self/cgroup");  // check_layers: allow file (of the kernel)
+  std::ifstream groups(root + "/proc/self/cgroup");      // check_layers: allow file (of the kernel)
   for (std::string line; std::getline(groups, line);) {  // "0::/user.slice", "4:cpu,cpuacct:/docker/1f2e"
     const size_t first = line.find(':'), second = first == std::string::npos ? first : line.find(':', first + 1);
     if (second == std::string::npos || second + 1 >= line.size() || line[second + 1] != '/') continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1), group = line.substr(second + 1), all = root + "/sys/fs/cgroup";
+    const std::string controllers = line.substr(first + 1, second - first - 1), group = line.substr(second + 1),
+                      all = root + "/sys/fs/cgroup";
     if (controllers.empty()) {
       for (const char* mount : {"", "/unified"}) {
-        for_each_ancestor(all + mount, group, [&](const std::string& folder) { use(share_in(first_line(folder + "/cpu.max"))); });
+        for_each_ancestor(all + mount, group,
+                          [&](const std::string& folder) { use(share_in(first_line(folder + "/cpu.max"))); });
       }
     } else if (lists(controllers, "cpu")) {
       for (const std::string& mount : {std::string("cpu"), controllers}) {
@@ -84,8 +86,9 @@ int usable_processors() {
 }
 
 int threads_for(int wanted) {
-  SWAGE_CHECK(wanted >= 0 && wanted <= kMostThreads, InvalidArgument, "threads ", wanted, ": expected a number from 0, which is as many as there are processors (",
-              usable_processors(), " here), to ", kMostThreads);
+  SWAGE_CHECK(wanted >= 0 && wanted <= kMostThreads, InvalidArgument, "threads ", wanted,
+              ": expected a number from 0, which is as many as there are processors (", usable_processors(),
+              " here), to ", kMostThreads);
   return wanted > 0 ? wanted : std::min(usable_processors(), kMostThreads);
 }
 

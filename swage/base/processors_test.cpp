@@ -75,7 +75,8 @@ TEST(Processors, FollowTheAffinityMask) {
     }
     ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
     alone = usable_processors();
-  }).join();
+  })
+      .join();
   EXPECT_EQ(alone, 1);
 }
 

@@ -14,7 +14,9 @@ const char* name_of(Trace::Kind kind) {
   return kind == Trace::Kind::Compute ? "compute" : "other";
 }
 
-int64_t nanoseconds(Trace::Clock::duration time) { return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count(); }
+int64_t nanoseconds(Trace::Clock::duration time) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
+}
 
 // 1234567 ns as "1234.567" microseconds.
 std::string microseconds(int64_t ns) {
@@ -35,13 +37,15 @@ void Trace::name_thread(std::string_view name) {
   thread_names_[size_t(thread_number())] = std::string(name);
 }
 
-void Trace::add(std::string_view name, Kind kind, Clock::time_point begin, Clock::time_point end, int64_t block, std::string module) {
+void Trace::add(std::string_view name, Kind kind, Clock::time_point begin, Clock::time_point end, int64_t block,
+                std::string module) {
   const std::lock_guard<std::mutex> guard(mutex_);
   if (spans_.size() >= most_spans_) {
     ++dropped_;
     return;
   }
-  spans_.push_back({name, kind, thread_number(), block, nanoseconds(begin - start_), nanoseconds(end - start_), std::move(module)});
+  spans_.push_back(
+      {name, kind, thread_number(), block, nanoseconds(begin - start_), nanoseconds(end - start_), std::move(module)});
 }
 
 // The length of the union of the spans of that kind.
@@ -64,7 +68,8 @@ std::string Trace::text() const {
   const std::lock_guard<std::mutex> guard(mutex_);
   std::string out = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[";
   for (size_t i = 0; i < thread_names_.size(); ++i) {
-    out += cat(i == 0 ? "\n" : ",\n", R"({"name":"thread_name","ph":"M","pid":1,"tid":)", i, R"(,"args":{"name":)", Json(thread_names_[i]).dump(), "}}");
+    out += cat(i == 0 ? "\n" : ",\n", R"({"name":"thread_name","ph":"M","pid":1,"tid":)", i, R"(,"args":{"name":)",
+               Json(thread_names_[i]).dump(), "}}");
   }
   int64_t first = INT64_MAX, last = 0;
   for (const Span& span : spans_) {
@@ -73,12 +78,14 @@ std::string Trace::text() const {
     Json args = Json::object();
     if (span.block >= 0) args.set("block", span.block);
     if (!span.module.empty()) args.set("module", span.module);
-    out += cat(",\n{\"name\":", Json(span.name).dump(), R"(,"cat":")", name_of(span.kind), R"(","ph":"X","ts":)", microseconds(span.begin_ns), R"(,"dur":)",
-               microseconds(span.end_ns - span.begin_ns), R"(,"pid":1,"tid":)", span.thread, R"(,"args":)", args.dump(), "}");
+    out += cat(",\n{\"name\":", Json(span.name).dump(), R"(,"cat":")", name_of(span.kind), R"(","ph":"X","ts":)",
+               microseconds(span.begin_ns), R"(,"dur":)", microseconds(span.end_ns - span.begin_ns),
+               R"(,"pid":1,"tid":)", span.thread, R"(,"args":)", args.dump(), "}");
   }
   const double seconds = spans_.empty() ? 0 : double(last - first) * 1e-9;
   Json busy = Json::object(), other = Json::object();
-  for (const Kind kind : {Kind::Disk, Kind::Compute}) busy.set(name_of(kind), seconds > 0 ? busy_seconds(kind) / seconds : 0.0);
+  for (const Kind kind : {Kind::Disk, Kind::Compute})
+    busy.set(name_of(kind), seconds > 0 ? busy_seconds(kind) / seconds : 0.0);
   other.set("seconds", seconds);
   other.set("busy", std::move(busy));
   other.set("dropped", dropped_);

@@ -13,7 +13,8 @@
 
 namespace swage {
 
-// Thread-safe. Spans are kept in memory, some 100 bytes each, the first `most_spans` of them: a run of days must not fill the memory with its trace.
+// Thread-safe. Spans are kept in memory, some 100 bytes each, the first `most_spans` of them: a run of days must not
+// fill the memory with its trace.
 class Trace {
  public:
   // What a span waits for or keeps busy. Other: neither, or both.
@@ -25,9 +26,10 @@ class Trace {
   // Names the calling thread in the viewer.
   void name_thread(std::string_view name);
   // `block` -1: none. `name` must outlive the trace (a literal).
-  void add(std::string_view name, Kind kind, Clock::time_point begin, Clock::time_point end, int64_t block, std::string module);
-  // JSON: {"traceEvents": [...], "otherData": {"seconds", "busy": {"disk", "compute"}, "dropped"}}. Busy: the share of the time from the first span to
-  // the last in which at least one thread was in a span of that kind.
+  void add(std::string_view name, Kind kind, Clock::time_point begin, Clock::time_point end, int64_t block,
+           std::string module);
+  // JSON: {"traceEvents": [...], "otherData": {"seconds", "busy": {"disk", "compute"}, "dropped"}}. Busy: the share of
+  // the time from the first span to the last in which at least one thread was in a span of that kind.
   std::string text() const;
 
  private:
@@ -50,11 +52,16 @@ class Trace {
   int64_t dropped_ = 0;
 };
 
-// From its making to its end, if there is a trace; without one it costs a comparison. Spans of a thread must nest, as scopes do.
+// From its making to its end, if there is a trace; without one it costs a comparison. Spans of a thread must nest, as
+// scopes do.
 class TraceSpan {
  public:
   TraceSpan(Trace* trace, std::string_view name, Trace::Kind kind, int64_t block = -1, std::string_view module = {})
-      : trace_(trace), name_(name), kind_(kind), block_(block), module_(trace ? module : std::string_view()) {
+      : trace_(trace),
+        name_(name),
+        kind_(kind),
+        block_(block),
+        module_(trace ? module : std::string_view()) {
     if (trace_ != nullptr) begin_ = Trace::Clock::now();
   }
   ~TraceSpan() {

@@ -28,9 +28,11 @@ TEST(Trace, SpansSayWhoDidWhatWhen) {
   }
   std::thread([&] { const TraceSpan span(&trace, "elsewhere", Trace::Kind::Disk); }).join();
   const Json json = parse_json(trace.text(), "trace");
-  const Json &outer = event_named(json, "outer"), &inner = event_named(json, "inner"), &elsewhere = event_named(json, "elsewhere");
+  const Json &outer = event_named(json, "outer"), &inner = event_named(json, "inner"),
+             &elsewhere = event_named(json, "elsewhere");
   EXPECT_LE(outer.at("ts").as_double(), inner.at("ts").as_double());
-  EXPECT_GE(outer.at("ts").as_double() + outer.at("dur").as_double(), inner.at("ts").as_double() + inner.at("dur").as_double());
+  EXPECT_GE(outer.at("ts").as_double() + outer.at("dur").as_double(),
+            inner.at("ts").as_double() + inner.at("dur").as_double());
   EXPECT_EQ(inner.at("args").at("block").as_int(), 3);
   EXPECT_EQ(inner.at("args").at("module").as_string(), "model.layers.3.q_proj");
   EXPECT_EQ(inner.at("cat").as_string(), "compute");
@@ -42,7 +44,8 @@ TEST(Trace, SpansSayWhoDidWhatWhen) {
   EXPECT_EQ(name.at("args").at("name").as_string(), "main");
 }
 
-// Of ten seconds, the disk is busy in [0, 4] on one thread and [2, 6] on another; computing in [6, 7] and, within that, [6, 6.5].
+// Of ten seconds, the disk is busy in [0, 4] on one thread and [2, 6] on another; computing in [6, 7] and, within that,
+// [6, 6.5].
 TEST(Trace, BusyIsTheUnionOverThreads) {
   Trace trace;
   const Trace::Clock::time_point t = Trace::Clock::now();

@@ -14,7 +14,7 @@ namespace swage {
 namespace {
 
 constexpr int kMaxDepth = 100;
-constexpr size_t kLongestKey = 1000;  // readers look for a key's colon in 1024 bytes; longer keys are marked
+constexpr size_t kLongestKey = 1000;      // readers look for a key's colon in 1024 bytes; longer keys are marked
 constexpr int64_t kMaxNodes = 1'000'000;  // aliases could otherwise multiply a small text without end
 
 Json plain_scalar(const std::string& text) {
@@ -24,7 +24,8 @@ Json plain_scalar(const std::string& text) {
   const char* first = text.data() + (text[0] == '+' ? 1 : 0);
   const char* last = text.data() + text.size();
   int64_t integer = 0;
-  if (const auto [end, error] = std::from_chars(first, last, integer); error == std::errc() && end == last) return Json(integer);
+  if (const auto [end, error] = std::from_chars(first, last, integer); error == std::errc() && end == last)
+    return Json(integer);
   double number = 0;
   if (const auto [end, error] = std::from_chars(first, last, number);
       error == std::errc() && end == last && std::isfinite(number)) {
@@ -35,8 +36,11 @@ Json plain_scalar(const std::string& text) {
 
 constexpr std::string_view kPython = "tag:yaml.org,2002:python/";
 
-// What PyYAML writes for objects of Python: an enumerator as the call that makes it of its value, a function or type by its name.
-bool is_call(const std::string& tag) { return tag.starts_with(cat(kPython, "object/apply:")) || tag.starts_with(cat(kPython, "object/new:")); }
+// What PyYAML writes for objects of Python: an enumerator as the call that makes it of its value, a function or type by
+// its name.
+bool is_call(const std::string& tag) {
+  return tag.starts_with(cat(kPython, "object/apply:")) || tag.starts_with(cat(kPython, "object/new:"));
+}
 std::string python_name(const std::string& tag) {
   const std::string name = cat(kPython, "name:");
   return tag.starts_with(name) ? tag.substr(name.size()) : "";
@@ -52,7 +56,9 @@ class Converter {
     if (const std::string name = python_name(node.Tag()); !name.empty()) return Json(name);
     if (node.IsScalar()) return node.Tag() == "!" ? Json(node.Scalar()) : plain_scalar(node.Scalar());
     if (node.IsSequence()) {
-      if (is_call(node.Tag())) return node.size() == 1 ? convert(node[0], depth + 1) : Json();  // an enumerator's value; else an object that has none
+      if (is_call(node.Tag()))
+        return node.size() == 1 ? convert(node[0], depth + 1)
+                                : Json();  // an enumerator's value; else an object that has none
       Json out = Json::array();
       for (const auto& item : node) out.push_back(convert(item, depth + 1));
       return out;
@@ -61,7 +67,8 @@ class Converter {
     Json::Object out;
     std::set<std::string> keys;
     for (const auto& member : node) {
-      SWAGE_CHECK(member.first.IsScalar(), CorruptData, source_, ": a key on line ", member.first.Mark().line + 1, " is not a plain word");
+      SWAGE_CHECK(member.first.IsScalar(), CorruptData, source_, ": a key on line ", member.first.Mark().line + 1,
+                  " is not a plain word");
       const std::string key = member.first.Scalar();
       SWAGE_CHECK(keys.insert(key).second, CorruptData, source_, ": key \"", key, "\" appears twice");
       out.emplace_back(key, convert(member.second, depth + 1));
@@ -77,9 +84,11 @@ class Converter {
 // A string that plain style would read back as something else needs quotes.
 bool needs_quotes(const std::string& text) {
   if (!plain_scalar(text).is_string() || text.front() == ' ' || text.back() == ' ') return true;
-  if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) return true;  // a reader stops at some of them
+  if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
+    return true;  // a reader stops at some of them
   if (std::string_view("-?:,[]{}#&*!|>'\"%@`").find(text[0]) != std::string_view::npos) return true;
-  if (text.starts_with("...") || text.starts_with("\xEF\xBB\xBF")) return true;  // the end of a document, a byte order mark
+  if (text.starts_with("...") || text.starts_with("\xEF\xBB\xBF"))
+    return true;  // the end of a document, a byte order mark
   return text.find_first_of("\n\t\\\"") != std::string::npos || text.find(": ") != std::string::npos ||
          text.find(" #") != std::string::npos || text.back() == ':';
 }
@@ -126,12 +135,15 @@ void write(const Json& value, int level, std::string& out) {
 Json parse_yaml(std::string_view text, std::string_view source) {
   const size_t valid = valid_utf8_prefix(text);  // the parser would take other bytes for characters
   SWAGE_CHECK(valid == text.size(), CorruptData, source, ": not UTF-8 at byte ", valid);
-  const auto control = std::find_if(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 && c != '\t' && c != '\n' && c != '\r'; });
-  SWAGE_CHECK(control == text.end(), CorruptData, source, ": a control character at byte ", control - text.begin(), ", which YAML has only as an escape between double quotes");
+  const auto control = std::find_if(text.begin(), text.end(),
+                                    [](unsigned char c) { return c < 0x20 && c != '\t' && c != '\n' && c != '\r'; });
+  SWAGE_CHECK(control == text.end(), CorruptData, source, ": a control character at byte ", control - text.begin(),
+              ", which YAML has only as an escape between double quotes");
   try {
     return Converter(source).convert(YAML::Load(std::string(text)), 0);
   } catch (const YAML::Exception& e) {
-    throw Error(ErrorKind::CorruptData, cat(source, ": not valid YAML at line ", e.mark.line + 1, ", column ", e.mark.column + 1, ": ", e.msg));
+    throw Error(ErrorKind::CorruptData,
+                cat(source, ": not valid YAML at line ", e.mark.line + 1, ", column ", e.mark.column + 1, ": ", e.msg));
   }
 }
 

@@ -11,11 +11,13 @@ namespace {
 TEST(Yaml, ReadsARecipe) {
   const Json value = parse_yaml(
       "default_stage:\n  default_modifiers:\n    GPTQModifier:\n      targets: [Linear]\n"
-      "      ignore: [\"re:.*lm_head\", 'x: y']\n      dampening_frac: 1e-2\n      block_size: 128\n      offload: false\n      kv: null\n",
+      "      ignore: [\"re:.*lm_head\", 'x: y']\n      dampening_frac: 1e-2\n      block_size: 128\n      offload: "
+      "false\n      kv: null\n",
       "recipe.yaml");
-  EXPECT_EQ(value.dump(),
-            R"({"default_stage":{"default_modifiers":{"GPTQModifier":{"targets":["Linear"],"ignore":["re:.*lm_head","x: y"],)"
-            R"("dampening_frac":0.01,"block_size":128,"offload":false,"kv":null}}}})");
+  EXPECT_EQ(
+      value.dump(),
+      R"({"default_stage":{"default_modifiers":{"GPTQModifier":{"targets":["Linear"],"ignore":["re:.*lm_head","x: y"],)"
+      R"("dampening_frac":0.01,"block_size":128,"offload":false,"kv":null}}}})");
 }
 
 TEST(Yaml, QuotedScalarsStayStrings) {
@@ -24,7 +26,8 @@ TEST(Yaml, QuotedScalarsStayStrings) {
 
 TEST(Yaml, RoundTripsWhatJsonCanSay) {
   const Json value = parse_json(
-      R"({"a":[1,-2.5,"1","true","x: y","re:.*a$","- b",""," c","#d",null,[],{}],"b":{"c":[[1,2],{"d":1,"e":[3]}]},"f":"line\nbreak","1":2})", "t");
+      R"({"a":[1,-2.5,"1","true","x: y","re:.*a$","- b",""," c","#d",null,[],{}],"b":{"c":[[1,2],{"d":1,"e":[3]}]},"f":"line\nbreak","1":2})",
+      "t");
   EXPECT_EQ(parse_yaml(dump_yaml(value), "again").dump(), value.dump()) << dump_yaml(value);
 }
 
@@ -44,7 +47,8 @@ TEST(Yaml, BadTextIsCorruptData) {
   EXPECT_THAT(error_of("a: \"x"), testing::StartsWith("bad.yaml: not valid YAML at line "));
   EXPECT_THAT(error_of("\t- a: b: c"), testing::StartsWith("bad.yaml: not valid YAML at line "));
   EXPECT_EQ(error_of("a: {\"b\xFF\": 1}"), "bad.yaml: not UTF-8 at byte 6");
-  EXPECT_EQ(error_of(std::string("a: [b\0c]", 9)), "bad.yaml: a control character at byte 5, which YAML has only as an escape between double quotes");
+  EXPECT_EQ(error_of(std::string("a: [b\0c]", 9)),
+            "bad.yaml: a control character at byte 5, which YAML has only as an escape between double quotes");
   EXPECT_EQ(error_of("a: 1\na: 2"), "bad.yaml: key \"a\" appears twice");
   EXPECT_EQ(error_of("? [x]\n: 1"), "bad.yaml: a key on line 1 is not a plain word");
 }
@@ -62,7 +66,10 @@ TEST(Yaml, NestingAndAliasesAreBounded) {
 }
 
 TEST(Yaml, WordsThatMeanSomethingAtTheStartOfATextSurvive) {
-  for (const char* word : {"...", "... a", "\xEF\xBB\xBF" "a", "---", "--- a", "%YAML"}) {
+  for (const char* word : {"...", "... a",
+                           "\xEF\xBB\xBF"
+                           "a",
+                           "---", "--- a", "%YAML"}) {
     Json json;
     json.set(word, Json(word));
     EXPECT_EQ(parse_yaml(dump_yaml(json), "again"), json) << dump_yaml(json);

@@ -8,7 +8,9 @@ namespace swage::checkpoint {
 class NoWeights : public WeightSource {
  public:
   std::vector<int64_t> shape(const std::string&) const override { return {}; }
-  at::Tensor load(const std::string& name) const override { throw Error(ErrorKind::Internal, cat(name, " was asked for, but there is a config only")); }
+  at::Tensor load(const std::string& name) const override {
+    throw Error(ErrorKind::Internal, cat(name, " was asked for, but there is a config only"));
+  }
   std::optional<scheme::QuantizationArgs> input_quantization(const std::string&) const override { return {}; }
   void prefetch(const std::vector<std::string>&) const override {}
 };

@@ -31,7 +31,8 @@ fs::path resolved(const fs::path& target) {
   fs::path path = fs::weakly_canonical(written, error);
   SWAGE_CHECK(!error, Io, target.string(), ": cannot resolve: ", error.message());
   for (fs::path at = path; at.has_relative_path() && !fs::exists(at, error); at = at.parent_path()) {
-    SWAGE_CHECK(!fs::is_symlink(fs::symlink_status(at, error)), InvalidArgument, at.string(), ": is a link that leads nowhere; remove it, or make the folder it leads to");
+    SWAGE_CHECK(!fs::is_symlink(fs::symlink_status(at, error)), InvalidArgument, at.string(),
+                ": is a link that leads nowhere; remove it, or make the folder it leads to");
   }
   if (!path.has_filename()) path = path.parent_path();
   SWAGE_CHECK(path.has_filename(), InvalidArgument, target.string(), ": cannot be an output folder");
@@ -46,8 +47,9 @@ bool may_live(const std::string& host, pid_t process) {
 
 // Names a folder whatever it is called: "DEVICE INODE".
 std::string identity_of(const fs::path& folder) {
-  struct stat status {};
-  return ::stat(folder.c_str(), &status) == 0 ? cat(uint64_t(status.st_dev), " ", uint64_t(status.st_ino)) : std::string();
+  struct stat status{};
+  return ::stat(folder.c_str(), &status) == 0 ? cat(uint64_t(status.st_dev), " ", uint64_t(status.st_ino))
+                                              : std::string();
 }
 
 constexpr const char* kProbes = "probes";  // what a run measured before it had anything to write
@@ -61,7 +63,10 @@ bool holds_work(const fs::path& work) {
 }  // namespace
 
 OutputFolder::OutputFolder(const fs::path& target, bool overwrite)
-    : target_(resolved(target)), overwrite_(overwrite), work_(work_of(target_)), temporary_(work_ / "output") {
+    : target_(resolved(target)),
+      overwrite_(overwrite),
+      work_(work_of(target_)),
+      temporary_(work_ / "output") {
   tidy(target_);
   check_target(target_, overwrite_);
   try {
@@ -89,7 +94,9 @@ OutputFolder::~OutputFolder() {
   if (!ended_) remove_what_was_made();
 }
 
-fs::path OutputFolder::work_of(const fs::path& target) { return target.parent_path() / cat(".", target.filename().string(), ".partial"); }
+fs::path OutputFolder::work_of(const fs::path& target) {
+  return target.parent_path() / cat(".", target.filename().string(), ".partial");
+}
 
 bool OutputFolder::holds_unfinished_run() const { return holds_work(work_); }
 
@@ -106,13 +113,15 @@ void OutputFolder::check_target(const fs::path& target, bool overwrite) {
   SWAGE_CHECK(fs::is_directory(status), InvalidArgument, target.string(), ": exists and is not a folder");
   const bool empty = fs::is_empty(path, error);
   SWAGE_CHECK(!error, Io, target.string(), ": cannot list the folder: ", error.message());
-  SWAGE_CHECK(empty || overwrite, InvalidArgument, target.string(), ": the output folder exists and is not empty; --overwrite replaces it");
+  SWAGE_CHECK(empty || overwrite, InvalidArgument, target.string(),
+              ": the output folder exists and is not empty; --overwrite replaces it");
 }
 
 void OutputFolder::make_parents() {
   std::vector<fs::path> missing;
   std::error_code ignored;
-  for (fs::path at = target_.parent_path(); !fs::exists(at, ignored) && at.has_filename(); at = at.parent_path()) missing.push_back(at);
+  for (fs::path at = target_.parent_path(); !fs::exists(at, ignored) && at.has_filename(); at = at.parent_path())
+    missing.push_back(at);
   for (auto at = missing.rbegin(); at != missing.rend(); ++at) {
     if (::mkdir(at->c_str(), 0777) != 0) {
       if (errno == EEXIST) continue;  // another run was faster
@@ -126,7 +135,8 @@ void OutputFolder::tidy(const fs::path& target) {
   const fs::path path = resolved(target), work = work_of(path);
   std::error_code ignored;
   if (!fs::is_directory(fs::symlink_status(work, ignored))) return;
-  const bool in_place = fs::exists(work / "finished", ignored) && io::read_file(work / "finished", 4096) == identity_of(path);
+  const bool in_place =
+      fs::exists(work / "finished", ignored) && io::read_file(work / "finished", 4096) == identity_of(path);
   const bool holds_old = fs::exists(work / "replaced", ignored) && !fs::exists(path, ignored);
   if (holds_old || (holds_work(work) && !in_place)) return;
   try {
@@ -149,7 +159,8 @@ void OutputFolder::remove_work(const fs::path& work) {
   fs::remove_all(work, ignored);
 }
 
-// A lock on a folder that is removed by its owner at the end: it counts only if the folder still has its name afterwards.
+// A lock on a folder that is removed by its owner at the end: it counts only if the folder still has its name
+// afterwards.
 void OutputFolder::take_work_folder() {
   while (!try_lock()) continue;
   const io::FileDescriptor owner(work_ / "owner", O_RDWR | O_CREAT);
@@ -176,8 +187,9 @@ bool OutputFolder::try_lock() {
       if (owner >> host >> process && may_live(host, process)) refuse_busy();
     }
   }
-  struct stat locked {}, named {};
-  return ::fstat(lock_.get(), &locked) == 0 && ::lstat(work_.c_str(), &named) == 0 && locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
+  struct stat locked{}, named{};
+  return ::fstat(lock_.get(), &locked) == 0 && ::lstat(work_.c_str(), &named) == 0 && locked.st_ino == named.st_ino &&
+         locked.st_dev == named.st_dev;
 }
 
 void OutputFolder::refuse_busy() const {
@@ -188,8 +200,9 @@ void OutputFolder::refuse_busy() const {
     owner = "unknown";  // it is just starting or ending
   }
   while (!owner.empty() && owner.back() == '\n') owner.pop_back();
-  throw Error(ErrorKind::InvalidArgument, cat(target_.string(), ": another run is at work on this output folder (host and process ", owner,
-                                              "); wait for it, or give another folder"));
+  throw Error(ErrorKind::InvalidArgument,
+              cat(target_.string(), ": another run is at work on this output folder (host and process ", owner,
+                  "); wait for it, or give another folder"));
 }
 
 // A run without exchange was killed between its two renames: there is no target, but the old one is here, whole.
@@ -219,11 +232,11 @@ void OutputFolder::remove_what_was_made() noexcept {
 }
 
 void OutputFolder::check_space(uint64_t bytes) const {
-  struct statvfs disk {};
+  struct statvfs disk{};
   if (::statvfs(temporary_.c_str(), &disk) != 0) io::throw_io_error(temporary_, "get the free space");
   const uint64_t free = uint64_t{disk.f_bavail} * disk.f_frsize;
-  SWAGE_CHECK(bytes <= free, Io, target_.string(), ": not enough disk space: ", bytes, " bytes (", bytes_text(int64_t(bytes)), ") needed, ",
-              bytes_text(int64_t(free)), " free");
+  SWAGE_CHECK(bytes <= free, Io, target_.string(), ": not enough disk space: ", bytes, " bytes (",
+              bytes_text(int64_t(bytes)), ") needed, ", bytes_text(int64_t(free)), " free");
 }
 
 void OutputFolder::commit() {

@@ -1,5 +1,5 @@
-// A folder that appears under its name whole or not at all: filled inside a hidden sibling, synced, renamed. The sibling also
-// holds what a run needs to be taken up again.
+// A folder that appears under its name whole or not at all: filled inside a hidden sibling, synced, renamed. The
+// sibling also holds what a run needs to be taken up again.
 //   .NAME.partial/          one run's, by a lock
 //     owner                 "HOST PROCESS" of that run
 //     journal               what is finished; there only if an interrupted run is to be kept
@@ -19,8 +19,9 @@ namespace swage::checkpoint {
 // For one thread. Failures of the system are Error(Io).
 class OutputFolder {
  public:
-  // Makes the work folder and missing parents, or takes the one that an earlier run left, as it is. Error(InvalidArgument) if
-  // `target` is a file, or not empty while `overwrite` is not set, or if another run holds the work folder.
+  // Makes the work folder and missing parents, or takes the one that an earlier run left, as it is.
+  // Error(InvalidArgument) if `target` is a file, or not empty while `overwrite` is not set, or if another run holds
+  // the work folder.
   OutputFolder(const std::filesystem::path& target, bool overwrite);
   // Without commit(): removes the work folder and the parents it made, unless it is to be kept.
   ~OutputFolder();
@@ -35,7 +36,8 @@ class OutputFolder {
   bool holds_unfinished_run() const;
   // Removes what an earlier run left, and makes an empty temporary().
   void clear();
-  // Whether the work folder stays if there is no commit(). At first it does if it was there with a journal; after clear() it does not.
+  // Whether the work folder stays if there is no commit(). At first it does if it was there with a journal; after
+  // clear() it does not.
   void keep(bool kept) { kept_ = kept; }
   // Error(Io) saying how much is needed and free, if `bytes` more do not fit on the disk.
   void check_space(uint64_t bytes) const;
@@ -68,7 +70,7 @@ class OutputFolder {
   std::filesystem::path work_, temporary_;
   io::FileDescriptor lock_;  // on the work folder: says that this run lives
   bool kept_ = true;
-  bool ended_ = false;       // committed, or moved from
+  bool ended_ = false;  // committed, or moved from
 };
 
 }  // namespace swage::checkpoint

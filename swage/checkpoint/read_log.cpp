@@ -30,7 +30,8 @@ uint64_t digest_of_piece(std::string_view bytes) {
 uint64_t from_hex(const std::string& text) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
-  SWAGE_CHECK(error == std::errc() && end == text.data() + text.size(), CorruptData, "\"", text, "\" is no digest of what was read");
+  SWAGE_CHECK(error == std::errc() && end == text.data() + text.size(), CorruptData, "\"", text,
+              "\" is no digest of what was read");
   return value;
 }
 
@@ -44,7 +45,8 @@ void ReadLog::add(const std::string& tensor, Range range, uint64_t digest, bool 
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto [known, is_new] = pieces_[tensor].emplace(range, digest);
   if (is_new && is_news) news_[tensor].push_back(range);
-  SWAGE_CHECK(known->second == digest, CorruptData, "the source changed while it was read: tensor ", io::quoted(tensor), " is not what it was before");
+  SWAGE_CHECK(known->second == digest, CorruptData, "the source changed while it was read: tensor ", io::quoted(tensor),
+              " is not what it was before");
 }
 
 bool ReadLog::knows(const std::string& tensor, uint64_t offset, uint64_t bytes) const {
@@ -59,7 +61,8 @@ Json ReadLog::take_news() {
   for (auto& [tensor, ranges] : news_) {
     std::sort(ranges.begin(), ranges.end());
     Json pieces = Json::array();
-    for (const Range& range : ranges) pieces.push_back(Json::Array{range.first, range.second, hex64(pieces_.at(tensor).at(range))});
+    for (const Range& range : ranges)
+      pieces.push_back(Json::Array{range.first, range.second, hex64(pieces_.at(tensor).at(range))});
     out.emplace_back(tensor, std::move(pieces));
   }
   news_.clear();
@@ -70,7 +73,8 @@ void ReadLog::restore(const Json& news) {
   for (const auto& [tensor, pieces] : news.as_object()) {
     for (const Json& piece : pieces.as_array()) {
       const Json::Array& fields = piece.as_array();
-      SWAGE_CHECK(fields.size() == 3, CorruptData, "expected offset, bytes and digest of what was read, found ", fields.size(), " values");
+      SWAGE_CHECK(fields.size() == 3, CorruptData, "expected offset, bytes and digest of what was read, found ",
+                  fields.size(), " values");
       add(tensor, {uint64_t(fields[0].as_int()), uint64_t(fields[1].as_int())}, from_hex(fields[2].as_string()), false);
     }
   }
@@ -81,8 +85,10 @@ std::vector<std::string> ReadLog::changed(const io::CheckpointFiles& files, size
   std::vector<std::string> out;
   std::vector<std::pair<std::pair<size_t, uint64_t>, const std::string*>> order;  // from front to back of each file
   for (const auto& [tensor, pieces] : pieces_) {
-    if (files.find(tensor) != nullptr) order.emplace_back(files.position_of(tensor), &tensor);
-    else if (out.size() < most) out.push_back(tensor);
+    if (files.find(tensor) != nullptr)
+      order.emplace_back(files.position_of(tensor), &tensor);
+    else if (out.size() < most)
+      out.push_back(tensor);
   }
   std::sort(order.begin(), order.end());
   std::string buffer;

@@ -1,5 +1,6 @@
-// Digests of what a run reads of a checkpoint's tensors. The files can change while it reads, with their times put back: what was read first
-// is known here, so that what is read again, or lies there at the end or when an interrupted run is gone on with, can be compared.
+// Digests of what a run reads of a checkpoint's tensors. The files can change while it reads, with their times put
+// back: what was read first is known here, so that what is read again, or lies there at the end or when an interrupted
+// run is gone on with, can be compared.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -24,7 +25,8 @@ class ReadLog {
   Json take_news();
   // Takes up what another process noted.
   void restore(const Json& news);
-  // Reads everything that was noted once more. The names of tensors that have other bytes now, or none; at most `most` of them.
+  // Reads everything that was noted once more. The names of tensors that have other bytes now, or none; at most `most`
+  // of them.
   std::vector<std::string> changed(const io::CheckpointFiles& files, size_t most) const;
 
  private:

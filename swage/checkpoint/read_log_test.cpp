@@ -12,9 +12,10 @@ using io::test::TempFolder;
 // Two tensors of 6 MiB, so that pieces are read in several parts, and a small one.
 std::string checkpoint(char a, char b) {
   const std::string big(6 << 20, a), other(6 << 20, b);
-  return io::test::safetensors_bytes(R"({"a":{"dtype":"U8","shape":[6291456],"data_offsets":[0,6291456]},"b":{"dtype":"U8","shape":[6291456],"data_offsets":[6291456,12582912]},)"
-                                     R"("c":{"dtype":"U8","shape":[2],"data_offsets":[12582912,12582914]}})",
-                                     big + other + "xy");
+  return io::test::safetensors_bytes(
+      R"({"a":{"dtype":"U8","shape":[6291456],"data_offsets":[0,6291456]},"b":{"dtype":"U8","shape":[6291456],"data_offsets":[6291456,12582912]},)"
+      R"("c":{"dtype":"U8","shape":[2],"data_offsets":[12582912,12582914]}})",
+      big + other + "xy");
 }
 
 void note_all(ReadLog& log, const io::CheckpointFiles& files) {
@@ -29,7 +30,8 @@ TEST(ReadLog, WhatIsReadAgainMustBeTheSame) {
   log.note("a", 0, "one");
   log.note("a", 3, "two");  // another piece
   log.note("a", 0, "on");   // another one
-  io::test::expect_error(ErrorKind::CorruptData, "the source changed while it was read: tensor \"a\"", [&] { log.note("a", 3, "owt"); });
+  io::test::expect_error(ErrorKind::CorruptData, "the source changed while it was read: tensor \"a\"",
+                         [&] { log.note("a", 3, "owt"); });
 }
 
 TEST(ReadLog, FindsWhatChangedSince) {
@@ -43,7 +45,8 @@ TEST(ReadLog, FindsWhatChangedSince) {
   folder.write("model.safetensors", checkpoint('4', '3'));
   EXPECT_EQ(log.changed(io::CheckpointFiles(folder.path()), 3), (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(log.changed(io::CheckpointFiles(folder.path()), 1).size(), 1u);
-  folder.write("model.safetensors", io::test::safetensors_bytes(R"({"c":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "xy"));
+  folder.write("model.safetensors",
+               io::test::safetensors_bytes(R"({"c":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "xy"));
   EXPECT_EQ(log.changed(io::CheckpointFiles(folder.path()), 9), (std::vector<std::string>{"a", "b"}));  // gone
 }
 
@@ -59,8 +62,10 @@ TEST(ReadLog, GoesThroughAJournal) {
   EXPECT_TRUE(later.changed(io::CheckpointFiles(folder.path()), 3).empty());
   folder.write("model.safetensors", checkpoint('5', '2'));
   EXPECT_EQ(later.changed(io::CheckpointFiles(folder.path()), 3), (std::vector<std::string>{"a"}));
-  io::test::expect_error(ErrorKind::CorruptData, "is no digest of what was read", [&] { later.restore(parse_json(R"({"a":[[0,1,"x"]]})", "journal")); });
-  io::test::expect_error(ErrorKind::CorruptData, "offset, bytes and digest of what was read", [&] { later.restore(parse_json(R"({"a":[[0]]})", "journal")); });
+  io::test::expect_error(ErrorKind::CorruptData, "is no digest of what was read",
+                         [&] { later.restore(parse_json(R"({"a":[[0,1,"x"]]})", "journal")); });
+  io::test::expect_error(ErrorKind::CorruptData, "offset, bytes and digest of what was read",
+                         [&] { later.restore(parse_json(R"({"a":[[0]]})", "journal")); });
 }
 
 }  // namespace

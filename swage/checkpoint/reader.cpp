@@ -55,7 +55,11 @@ bool aligned(const void* data, at::ScalarType type) {
 }  // namespace
 
 struct Reader::State {
-  State(const std::filesystem::path& folder, ReadLog* read_log) : files(folder), config(read_config(folder)), log(read_log), warnings(files.warnings()) {
+  State(const std::filesystem::path& folder, ReadLog* read_log)
+      : files(folder),
+        config(read_config(folder)),
+        log(read_log),
+        warnings(files.warnings()) {
     if (config) settle_head();
   }
 
@@ -111,16 +115,21 @@ void Reader::note(const std::string& name) const {
   if (!state_->log->knows(name, 0, bytes.size())) state_->log->note(name, 0, bytes);
 }
 
-std::pair<size_t, uint64_t> Reader::position_of(const std::string& name) const { return state_->files.position_of(name); }
+std::pair<size_t, uint64_t> Reader::position_of(const std::string& name) const {
+  return state_->files.position_of(name);
+}
 void Reader::prefetch(const std::string& name) const { state_->files.prefetch(name); }
-void Reader::prefetch(const std::string& name, uint64_t offset, uint64_t count) const { state_->files.prefetch(name, offset, count); }
+void Reader::prefetch(const std::string& name, uint64_t offset, uint64_t count) const {
+  state_->files.prefetch(name, offset, count);
+}
 void Reader::drop(const std::string& name) const { state_->files.drop(name); }
 
 at::Tensor Reader::read(const std::string& name) const {
   const auto [spec, bytes] = state_->get(name);
   at::Tensor tensor = at::empty(readable_shape(*spec), scalar_type_of(spec->dtype));
   if (!bytes.empty()) std::memcpy(tensor.mutable_data_ptr(), bytes.data(), bytes.size());
-  if (state_->log != nullptr) state_->log->note(name, 0, {static_cast<const char*>(tensor.const_data_ptr()), bytes.size()});
+  if (state_->log != nullptr)
+    state_->log->note(name, 0, {static_cast<const char*>(tensor.const_data_ptr()), bytes.size()});
   return tensor;
 }
 

@@ -28,8 +28,9 @@ class Reader {
   const std::filesystem::path& folder() const;
   // What in the folder contradicts itself, and what was made of it, a sentence each.
   const std::vector<std::string>& warnings() const;
-  // config.json, an object, untied if the file has a head of its own (tied_head.h); a head that repeats the embedding of a tied model is
-  // not among the tensors. Error(Io) if the folder has none; a broken one is found when the Reader is made.
+  // config.json, an object, untied if the file has a head of its own (tied_head.h); a head that repeats the embedding
+  // of a tied model is not among the tensors. Error(Io) if the folder has none; a broken one is found when the Reader
+  // is made.
   const Json& config() const;
   const std::vector<io::TensorSpec>& tensors() const;  // sorted by name
   const io::TensorSpec* find(const std::string& name) const;
@@ -37,7 +38,8 @@ class Reader {
   // The tensor with its stored dtype, copied out of the map. F8E8M0 comes as uint8; so do the packed sub-byte types,
   // whose last dimension then counts bytes. Error(CorruptData) when it is absent.
   at::Tensor read(const std::string& name) const;
-  // Notes the tensor in the log, unless it is there: for those who use a view. read(), bytes() and read_bytes() note what they give.
+  // Notes the tensor in the log, unless it is there: for those who use a view. read(), bytes() and read_bytes() note
+  // what they give.
   void note(const std::string& name) const;
   // A view into the map: no copy, read-only (writing to it ends the process), valid while the Reader lives. A tensor
   // that a foreign writer placed off its natural alignment is copied instead.

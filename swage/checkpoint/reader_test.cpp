@@ -37,12 +37,24 @@ TEST(Reader, ReadsEveryTypeThatTorchWrites) {
   const TempFolder folder;
   every_dtype(folder);
   const Reader reader(folder.path());
-  const std::pair<const char*, at::ScalarType> types[] = {
-      {"bool", at::kBool}, {"uint8", at::kByte}, {"int8", at::kChar}, {"int16", at::kShort}, {"uint16", at::kUInt16},
-      {"int32", at::kInt}, {"uint32", at::kUInt32}, {"int64", at::kLong}, {"uint64", at::kUInt64}, {"float16", at::kHalf},
-      {"bfloat16", at::kBFloat16}, {"float32", at::kFloat}, {"float64", at::kDouble}, {"complex64", at::kComplexFloat},
-      {"float8_e4m3fn", at::kFloat8_e4m3fn}, {"float8_e5m2", at::kFloat8_e5m2}, {"float8_e4m3fnuz", at::kFloat8_e4m3fnuz},
-      {"float8_e5m2fnuz", at::kFloat8_e5m2fnuz}};
+  const std::pair<const char*, at::ScalarType> types[] = {{"bool", at::kBool},
+                                                          {"uint8", at::kByte},
+                                                          {"int8", at::kChar},
+                                                          {"int16", at::kShort},
+                                                          {"uint16", at::kUInt16},
+                                                          {"int32", at::kInt},
+                                                          {"uint32", at::kUInt32},
+                                                          {"int64", at::kLong},
+                                                          {"uint64", at::kUInt64},
+                                                          {"float16", at::kHalf},
+                                                          {"bfloat16", at::kBFloat16},
+                                                          {"float32", at::kFloat},
+                                                          {"float64", at::kDouble},
+                                                          {"complex64", at::kComplexFloat},
+                                                          {"float8_e4m3fn", at::kFloat8_e4m3fn},
+                                                          {"float8_e5m2", at::kFloat8_e5m2},
+                                                          {"float8_e4m3fnuz", at::kFloat8_e4m3fnuz},
+                                                          {"float8_e5m2fnuz", at::kFloat8_e5m2fnuz}};
   for (const auto& [name, type] : types) {
     EXPECT_TRUE(same_bytes(reader.read(name), counting(type))) << name;
     EXPECT_TRUE(same_bytes(reader.view(name), counting(type))) << name;
@@ -83,7 +95,8 @@ TEST(Reader, CopiesWhatLiesOffItsAlignment) {
 
 TEST(Reader, SubByteTypesComeAsBytes) {
   const TempFolder folder;
-  const std::vector<io::TensorSpec> specs{{"four", io::Dtype::F4, {2, 6}}, {"six", io::Dtype::F6E2M3, {1, 4}}, {"odd", io::Dtype::F4, {2, 1}}};
+  const std::vector<io::TensorSpec> specs{
+      {"four", io::Dtype::F4, {2, 6}}, {"six", io::Dtype::F6E2M3, {1, 4}}, {"odd", io::Dtype::F4, {2, 1}}};
   folder.write("model.safetensors", io::safetensors_header(specs) + "1234567890");
   const Reader reader(folder.path());
   EXPECT_EQ(reader.read("four").sizes(), (at::IntArrayRef{2, 3}));
@@ -114,7 +127,8 @@ TEST(Reader, RefusesABrokenConfig) {
 TEST(Reader, NamesAnAbsentTensorAndFolder) {
   const TempFolder folder;
   every_dtype(folder);
-  expect_error(ErrorKind::CorruptData, "tensor \"w\" is not in the checkpoint", [&] { Reader(folder.path()).read("w"); });
+  expect_error(ErrorKind::CorruptData, "tensor \"w\" is not in the checkpoint",
+               [&] { Reader(folder.path()).read("w"); });
   expect_error(ErrorKind::Io, "no such folder", [&] { Reader reader(folder / "absent"); });
 }
 

@@ -40,7 +40,9 @@ ShardLayout plan_shards(const std::vector<io::TensorSpec>& tensors, uint64_t sha
     for (io::TensorSpec& spec : groups[i]) {
       const uint64_t bytes = io::data_bytes(spec);
       const std::string name = spec.name;
-      const bool inserted = layout.tensors.emplace(name, PlannedTensor{std::move(spec), i, shard.bytes, bytes, layout.tensors.size()}).second;
+      const bool inserted =
+          layout.tensors.emplace(name, PlannedTensor{std::move(spec), i, shard.bytes, bytes, layout.tensors.size()})
+              .second;
       SWAGE_CHECK(inserted, InvalidArgument, "writing a checkpoint: tensor \"", name, "\" is planned twice");
       shard.bytes += bytes;
       layout.tensor_bytes += bytes;

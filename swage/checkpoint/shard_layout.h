@@ -14,7 +14,7 @@ struct PlannedTensor {
   size_t shard = 0;
   uint64_t offset = 0;  // from the start of the shard's file
   uint64_t bytes = 0;
-  size_t number = 0;    // among all tensors
+  size_t number = 0;  // among all tensors
 };
 
 struct PlannedShard {

@@ -19,9 +19,11 @@ bool ends_with_one_of(std::string_view name, const std::array<std::string_view, 
 
 // Architectures whose config class ties where config.json says nothing.
 bool ties_by_default(const Json& config) {
-  constexpr std::array<std::string_view, 8> kTypes = {"opt", "smollm3", "gemma", "gemma2", "gemma3_text", "gpt2", "bloom", "cohere"};
+  constexpr std::array<std::string_view, 8> kTypes = {"opt",         "smollm3", "gemma", "gemma2",
+                                                      "gemma3_text", "gpt2",    "bloom", "cohere"};
   const Json* type = config.find("model_type");
-  return type != nullptr && type->is_string() && std::find(kTypes.begin(), kTypes.end(), type->as_string()) != kTypes.end();
+  return type != nullptr && type->is_string() &&
+         std::find(kTypes.begin(), kTypes.end(), type->as_string()) != kTypes.end();
 }
 
 // Where it is no boolean, those who build the model of it say so.
@@ -48,7 +50,8 @@ TiedHead find_tied_head(const Json& config, const io::CheckpointFiles& files) {
   if (!says_tied(config)) return out;
   const io::TensorSpec *embedding = nullptr, *head = nullptr, *part = nullptr;
   for (const io::TensorSpec& spec : files.tensors()) {
-    if (ends_with_one_of(spec.name, {"embed_tokens.weight", "wte.weight", "word_embeddings.weight"})) embedding = embedding == nullptr ? &spec : embedding;
+    if (ends_with_one_of(spec.name, {"embed_tokens.weight", "wte.weight", "word_embeddings.weight"}))
+      embedding = embedding == nullptr ? &spec : embedding;
     if (spec.name == "lm_head.weight" || spec.name.ends_with(".lm_head.weight")) head = &spec;
     if (ends_with_one_of(spec.name, {"lm_head.weight_packed", "lm_head.weight_scale", "lm_head.qweight"})) part = &spec;
   }
@@ -58,8 +61,8 @@ TiedHead find_tied_head(const Json& config, const io::CheckpointFiles& files) {
     return out;
   }
   out.differs = true;
-  out.warning = cat("config.json says ", kKey, ": true, but ", part != nullptr ? part->name : head->name, " is stored and is not ", embedding->name,
-                    ": the stored head is used, and the model is not tied");
+  out.warning = cat("config.json says ", kKey, ": true, but ", part != nullptr ? part->name : head->name,
+                    " is stored and is not ", embedding->name, ": the stored head is used, and the model is not tied");
   return out;
 }
 

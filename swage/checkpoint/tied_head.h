@@ -1,5 +1,5 @@
-// A head and an embedding that config.json says are one table, where the file has both. As in transformers 5: if they differ, the file
-// counts, and the model is not tied.
+// A head and an embedding that config.json says are one table, where the file has both. As in transformers 5: if they
+// differ, the file counts, and the model is not tied.
 #pragma once
 #include <optional>
 #include <string>

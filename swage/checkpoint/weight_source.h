@@ -26,8 +26,13 @@ class WeightSource {
   virtual std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const = 0;
   // Quantization of keys and values, if the checkpoint asks for it (kv_cache_scheme).
   virtual std::optional<scheme::QuantizationArgs> kv_cache_quantization() const { return {}; }
-  // What the `columns` columns at an online location of a module are multiplied with, if the checkpoint asks for it (transform_config); else null.
-  virtual std::shared_ptr<const ops::Transform> transform(const scheme::ModuleName& /*module*/, scheme::TransformLocation /*location*/, int64_t /*columns*/) const { return nullptr; }
+  // What the `columns` columns at an online location of a module are multiplied with, if the checkpoint asks for it
+  // (transform_config); else null.
+  virtual std::shared_ptr<const ops::Transform> transform(const scheme::ModuleName& /*module*/,
+                                                          scheme::TransformLocation /*location*/,
+                                                          int64_t /*columns*/) const {
+    return nullptr;
+  }
   // Starts reading what load() will be asked for.
   virtual void prefetch(const std::vector<std::string>& names) const = 0;
 };

@@ -23,11 +23,14 @@ constexpr uint64_t kWritebackBytes = 64 << 10;
 // Whether this tensor, as it is in memory, holds what the plan says: the type itself or what read() gives for it.
 bool holds(const at::Tensor& tensor, const io::TensorSpec& spec) {
   const at::ScalarType type = tensor.scalar_type();
-  const bool same_type = type == scalar_type_of(spec.dtype) || (type == at::kFloat8_e8m0fnu && spec.dtype == io::Dtype::F8E8M0);
+  const bool same_type =
+      type == scalar_type_of(spec.dtype) || (type == at::kFloat8_e8m0fnu && spec.dtype == io::Dtype::F8E8M0);
   return same_type && tensor.sizes() == at::IntArrayRef(readable_shape(spec));
 }
 
-std::string text_of(const at::Tensor& tensor) { return cat(c10::toString(tensor.scalar_type()), " ", io::shape_text(tensor.sizes().vec())); }
+std::string text_of(const at::Tensor& tensor) {
+  return cat(c10::toString(tensor.scalar_type()), " ", io::shape_text(tensor.sizes().vec()));
+}
 
 void write_new_file(const std::filesystem::path& path, std::string_view contents) {
   io::FileDescriptor file(path, O_WRONLY | O_CREAT | O_TRUNC);
@@ -40,8 +43,12 @@ void write_new_file(const std::filesystem::path& path, std::string_view contents
 
 struct Writer::State {
   State(OutputFolder opened, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
-      : layout(plan_shards(tensors, options.shard_bytes)), folder(std::move(opened)), trace(options.trace), writeback(options.trace),
-        written(layout.tensors.size()), dirty(layout.shards.size(), true) {
+      : layout(plan_shards(tensors, options.shard_bytes)),
+        folder(std::move(opened)),
+        trace(options.trace),
+        writeback(options.trace),
+        written(layout.tensors.size()),
+        dirty(layout.shards.size(), true) {
     if (options.resume) {
       open_shards();
     } else {
@@ -72,7 +79,8 @@ struct Writer::State {
       std::string header(shard.header.size(), 0);
       const bool whole = std::filesystem::file_size(path, error) == shard.bytes;
       if (whole) files.back().read_at(header.data(), header.size(), 0);
-      SWAGE_CHECK(whole && header == shard.header, CorruptData, path.string(), ": is not as the unfinished run left it; --restart starts anew");
+      SWAGE_CHECK(whole && header == shard.header, CorruptData, path.string(),
+                  ": is not as the unfinished run left it; --restart starts anew");
     }
   }
 
@@ -87,7 +95,9 @@ struct Writer::State {
       const std::lock_guard<std::mutex> guard(mutex);
       Progress& progress = written[tensor.number];
       SWAGE_CHECK(!closed, Internal, "writing tensor \"", name, "\" after the shards were closed");
-      SWAGE_CHECK(!progress.begun || (progress.begun_bytes < tensor.bytes && bytes.size() <= tensor.bytes - progress.begun_bytes), Internal, "writing tensor \"", name, "\" a second time");
+      SWAGE_CHECK(!progress.begun ||
+                      (progress.begun_bytes < tensor.bytes && bytes.size() <= tensor.bytes - progress.begun_bytes),
+                  Internal, "writing tensor \"", name, "\" a second time");
       progress.begun = true;
       progress.begun_bytes += bytes.size();
     }
@@ -101,7 +111,8 @@ struct Writer::State {
     const bool complete = progress.done_bytes == tensor.bytes;
     dirty[tensor.shard] = true;
     if (complete) completed.push_back(name);
-    // Small pieces wait until their tensor is complete, small tensors for sync(): a page sent to the disk half filled is sent twice.
+    // Small pieces wait until their tensor is complete, small tensors for sync(): a page sent to the disk half filled
+    // is sent twice.
     if (complete && progress.sent_bytes == 0 && tensor.bytes >= kWritebackBytes) {
       writeback.start(files[tensor.shard], tensor.offset, tensor.bytes);
     } else if (bytes.size() >= kWritebackBytes) {
@@ -130,9 +141,9 @@ struct Writer::State {
     bool begun = false;
     uint64_t begun_bytes = 0, done_bytes = 0, sent_bytes = 0;
   };
-  std::vector<Progress> written;  // by the tensors' numbers
-  std::vector<bool> dirty;            // shards with bytes that no sync has covered
-  std::vector<std::string> completed; // tensors, since the last sync
+  std::vector<Progress> written;       // by the tensors' numbers
+  std::vector<bool> dirty;             // shards with bytes that no sync has covered
+  std::vector<std::string> completed;  // tensors, since the last sync
   bool closed = false;
 };
 
@@ -140,14 +151,16 @@ namespace {
 
 OutputFolder opened(const std::filesystem::path& target, bool overwrite) {
   OutputFolder folder(target, overwrite);
-  SWAGE_CHECK(!folder.holds_unfinished_run(), InvalidArgument, target.string(), ": an unfinished run with this output is kept in ",
-              folder.work().string(), "; finish it, or remove that folder");
+  SWAGE_CHECK(!folder.holds_unfinished_run(), InvalidArgument, target.string(),
+              ": an unfinished run with this output is kept in ", folder.work().string(),
+              "; finish it, or remove that folder");
   return folder;
 }
 
 }  // namespace
 
-Writer::Writer(const std::filesystem::path& target, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
+Writer::Writer(const std::filesystem::path& target, const std::vector<io::TensorSpec>& tensors,
+               const WriterOptions& options)
     : Writer(opened(target, options.overwrite), tensors, options) {}
 Writer::Writer(OutputFolder folder, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options)
     : state_(std::make_unique<State>(std::move(folder), tensors, options)) {}
@@ -156,23 +169,23 @@ Writer::~Writer() = default;
 void Writer::put(const std::string& name, const at::Tensor& tensor) {
   const PlannedTensor& planned = state_->planned(name);
   SWAGE_CHECK(tensor.defined(), Internal, "writing tensor \"", name, "\": it is undefined");
-  SWAGE_CHECK(holds(tensor, planned.spec), Internal, "writing tensor \"", name, "\": planned as ", io::name_of(planned.spec.dtype), " ",
-              io::shape_text(planned.spec.shape), ", got ", text_of(tensor));
+  SWAGE_CHECK(holds(tensor, planned.spec), Internal, "writing tensor \"", name, "\": planned as ",
+              io::name_of(planned.spec.dtype), " ", io::shape_text(planned.spec.shape), ", got ", text_of(tensor));
   const at::Tensor flat = tensor.cpu().contiguous();  // neither copies what already is
   state_->write(name, planned, 0, {static_cast<const char*>(flat.const_data_ptr()), planned.bytes});
 }
 
 void Writer::put_bytes(const std::string& name, std::string_view bytes) {
   const PlannedTensor& planned = state_->planned(name);
-  SWAGE_CHECK(bytes.size() == planned.bytes, Internal, "writing tensor \"", name, "\": planned with ", planned.bytes, " bytes, got ",
-              bytes.size());
+  SWAGE_CHECK(bytes.size() == planned.bytes, Internal, "writing tensor \"", name, "\": planned with ", planned.bytes,
+              " bytes, got ", bytes.size());
   state_->write(name, planned, 0, bytes);
 }
 
 void Writer::put_part(const std::string& name, uint64_t offset, std::string_view bytes) {
   const PlannedTensor& planned = state_->planned(name);
-  SWAGE_CHECK(offset <= planned.bytes && bytes.size() <= planned.bytes - offset, Internal, "writing tensor \"", name, "\": planned with ", planned.bytes,
-              " bytes, got ", bytes.size(), " at ", offset);
+  SWAGE_CHECK(offset <= planned.bytes && bytes.size() <= planned.bytes - offset, Internal, "writing tensor \"", name,
+              "\": planned with ", planned.bytes, " bytes, got ", bytes.size(), " at ", offset);
   state_->write(name, planned, offset, bytes);
 }
 
@@ -213,7 +226,9 @@ bool Writer::plans(const std::string& name) const { return state_->layout.tensor
 
 void Writer::keep(bool kept) { state_->folder.keep(kept); }
 
-void Writer::add_file(const std::string& name, std::string_view contents) { write_new_file(state_->path_of(name), contents); }
+void Writer::add_file(const std::string& name, std::string_view contents) {
+  write_new_file(state_->path_of(name), contents);
+}
 
 void Writer::copy_file(const std::filesystem::path& source, const std::string& name) {
   const std::filesystem::path path = state_->path_of(name);
@@ -230,7 +245,8 @@ void Writer::close_shards() {
     if (state_->closed) return;
     for (const auto& [name, planned] : state_->layout.tensors) {
       const auto& progress = state_->written[planned.number];
-      SWAGE_CHECK(progress.begun && progress.done_bytes == planned.bytes, Internal, "closing the checkpoint: tensor \"", name, "\" was not written");
+      SWAGE_CHECK(progress.begun && progress.done_bytes == planned.bytes, Internal, "closing the checkpoint: tensor \"",
+                  name, "\" was not written");
     }
     state_->closed = true;
   }

@@ -19,7 +19,7 @@ struct WriterOptions {
   uint64_t shard_bytes = uint64_t{5} << 30;  // no shard holds more tensor bytes than this, but for one large tensor
   bool overwrite = false;                    // replace an existing non-empty folder, at the very end
   bool resume = false;                       // go on with the shards that an earlier run left in the folder
-  Trace* trace = nullptr;                    // is told of writing, syncing, and what the thread does that sends pages to the disk
+  Trace* trace = nullptr;  // is told of writing, syncing, and what the thread does that sends pages to the disk
 };
 
 // put(), put_bytes() and put_part() may be called from several threads; everything else by one thread at a time.
@@ -28,28 +28,30 @@ class Writer {
   // Names, types and shapes of everything that will be written, in the order of the shards. The layout of all files is
   // fixed here, so the bytes do not depend on the order of put(). Shards: "model.safetensors" if one suffices, else
   // "model-00001-of-0000N.safetensors" with an index. Inside a shard, wide elements come first (so that each tensor is
-  // aligned), else in the order given. All disk space is reserved here. Missing parent folders are made. What a dead run
-  // with the same target left behind is removed. Error(Io) if the place is not writable or lacks the space,
-  // Error(InvalidArgument) if `target` is a file, if it exists, is not empty, and `overwrite` is not set, if another run
-  // writes it or an unfinished one is to be kept, or if a name comes twice.
-  Writer(const std::filesystem::path& target, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options = {});
-  // In a folder that the caller has opened and looked at. With `resume`, nothing counts as written but what restore() names;
-  // Error(CorruptData) if the shards are not those that the earlier run laid out.
+  // aligned), else in the order given. All disk space is reserved here. Missing parent folders are made. What a dead
+  // run with the same target left behind is removed. Error(Io) if the place is not writable or lacks the space,
+  // Error(InvalidArgument) if `target` is a file, if it exists, is not empty, and `overwrite` is not set, if another
+  // run writes it or an unfinished one is to be kept, or if a name comes twice.
+  Writer(const std::filesystem::path& target, const std::vector<io::TensorSpec>& tensors,
+         const WriterOptions& options = {});
+  // In a folder that the caller has opened and looked at. With `resume`, nothing counts as written but what restore()
+  // names; Error(CorruptData) if the shards are not those that the earlier run laid out.
   Writer(OutputFolder folder, const std::vector<io::TensorSpec>& tensors, const WriterOptions& options = {});
   // Without finish(): removes the work folder, unless it is to be kept.
   ~Writer();
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
-  // Writes one planned tensor; thread-safe. Error(Internal) if it is unknown, of another type or shape, or written twice.
-  // Shape and type are those that Reader::read() gives.
+  // Writes one planned tensor; thread-safe. Error(Internal) if it is unknown, of another type or shape, or written
+  // twice. Shape and type are those that Reader::read() gives.
   void put(const std::string& name, const at::Tensor& tensor);
   void put_bytes(const std::string& name, std::string_view bytes);
-  // Writes a piece of a planned tensor, from byte `offset` of its data on. The pieces of a tensor may come in any order from any
-  // thread and must not overlap; it is written once they add up to its size. Error(Internal) for a piece outside of it, and for
-  // more bytes than it has.
+  // Writes a piece of a planned tensor, from byte `offset` of its data on. The pieces of a tensor may come in any order
+  // from any thread and must not overlap; it is written once they add up to its size. Error(Internal) for a piece
+  // outside of it, and for more bytes than it has.
   void put_part(const std::string& name, uint64_t offset, std::string_view bytes);
-  // Waits until all that was put is on the disk. Returns the names of the tensors that were completed since the last call.
+  // Waits until all that was put is on the disk. Returns the names of the tensors that were completed since the last
+  // call.
   std::vector<std::string> sync_written();
   // Counts a tensor as written, by the run that is gone on with. Error(Internal) as for put().
   void restore(const std::string& name);

@@ -55,14 +55,16 @@ void expect_holds(const std::filesystem::path& folder, const Plan& plan) {
   for (size_t i = 0; i < plan.specs.size(); ++i) {
     EXPECT_EQ(*reader.find(plan.specs[i].name), plan.specs[i]);
     EXPECT_TRUE(reader.read(plan.specs[i].name).equal(plan.tensors[i])) << plan.specs[i].name;
-    EXPECT_EQ(reader.view(plan.specs[i].name).const_data_ptr(), static_cast<const void*>(reader.bytes(plan.specs[i].name).data()))
+    EXPECT_EQ(reader.view(plan.specs[i].name).const_data_ptr(),
+              static_cast<const void*>(reader.bytes(plan.specs[i].name).data()))
         << "not aligned: " << plan.specs[i].name;
   }
 }
 
 std::map<std::string, std::string> files_of(const std::filesystem::path& folder) {
   std::map<std::string, std::string> files;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) files[entry.path().filename()] = contents_of(entry.path());
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    files[entry.path().filename()] = contents_of(entry.path());
   return files;
 }
 
@@ -100,7 +102,8 @@ TEST(Writer, BytesDoNotDependOnTheOrderOrTheThreads) {
   const TempFolder folder;
   const Plan plan = small_plan();
   const WriterOptions options{.shard_bytes = 10'000};
-  Writer forwards(folder / "a", plan.specs, options), backwards(folder / "b", plan.specs, options), threads(folder / "c", plan.specs, options);
+  Writer forwards(folder / "a", plan.specs, options), backwards(folder / "b", plan.specs, options),
+      threads(folder / "c", plan.specs, options);
   put_all(forwards, plan);
   put_all(backwards, plan, true);
   std::vector<std::thread> pool;
@@ -117,7 +120,10 @@ TEST(Writer, BytesDoNotDependOnTheOrderOrTheThreads) {
 
 TEST(Writer, TakesWhatReadGives) {
   const TempFolder folder;
-  Writer writer(folder / "out", {{"scale", Dtype::F8E8M0, {4}}, {"four", Dtype::F4, {2, 6}}, {"strided", Dtype::F32, {3, 2}}, {"none", Dtype::I32, {0}}});
+  Writer writer(folder / "out", {{"scale", Dtype::F8E8M0, {4}},
+                                 {"four", Dtype::F4, {2, 6}},
+                                 {"strided", Dtype::F32, {3, 2}},
+                                 {"none", Dtype::I32, {0}}});
   writer.put("scale", at::arange(4, at::kByte));
   writer.put("four", at::arange(6, at::kByte).view({2, 3}));
   writer.put("strided", at::arange(6, at::kFloat).view({2, 3}).t());
@@ -163,7 +169,8 @@ TEST(Writer, HoldsTheCallerToThePlan) {
   writer.put_bytes("v", "1234");
   writer.close_shards();
   expect_refused("after the shards were closed", "v", at::zeros({1}));
-  for (const char* name : {"", "..", "a/b"}) expect_error(ErrorKind::Internal, "plain file name", [&] { writer.add_file(name, ""); });
+  for (const char* name : {"", "..", "a/b"})
+    expect_error(ErrorKind::Internal, "plain file name", [&] { writer.add_file(name, ""); });
   expect_error(ErrorKind::Internal, "makes this file itself", [&] { writer.add_file("model.safetensors", ""); });
   expect_error(ErrorKind::Io, "absent: cannot open", [&] { writer.copy_file(folder / "absent", "f"); });
 }
@@ -190,12 +197,12 @@ TEST(Writer, TakesTensorsInPieces) {
 TEST(Writer, RefusesAnOccupiedTargetAtTheStart) {
   const TempFolder folder;
   folder.write("file", "x");
-  expect_error(ErrorKind::InvalidArgument, "exists and is not a folder", [&] { Writer(folder / "file", {}, {.overwrite = true}); });
+  expect_error(ErrorKind::InvalidArgument, "exists and is not a folder",
+               [&] { Writer(folder / "file", {}, {.overwrite = true}); });
   expect_error(ErrorKind::InvalidArgument, "exists and is not empty", [&] { Writer(folder.path(), {}); });
   expect_error(ErrorKind::InvalidArgument, "name is empty", [] { Writer("", {}); });
-  expect_error(ErrorKind::InvalidArgument, "is planned twice", [&] {
-    Writer(folder / "out", {{"w", Dtype::U8, {1}}, {"w", Dtype::U8, {1}}}, {.shard_bytes = 1});
-  });
+  expect_error(ErrorKind::InvalidArgument, "is planned twice",
+               [&] { Writer(folder / "out", {{"w", Dtype::U8, {1}}, {"w", Dtype::U8, {1}}}, {.shard_bytes = 1}); });
   EXPECT_EQ(folder.entries(), 1u);
 }
 
@@ -279,8 +286,10 @@ TEST(Writer, RemovesWhatADeadRunLeft) {
 TEST(Writer, RefusesAFolderThatAnotherRunWrites) {
   const TempFolder folder;
   Writer living(folder / "out", {});
-  expect_error(ErrorKind::InvalidArgument, cat("another run is at work on this output folder (host and process ", io::host_name(), " ", ::getpid(), ")"),
-               [&] { Writer(folder / "out", {}); });
+  expect_error(
+      ErrorKind::InvalidArgument,
+      cat("another run is at work on this output folder (host and process ", io::host_name(), " ", ::getpid(), ")"),
+      [&] { Writer(folder / "out", {}); });
   EXPECT_TRUE(std::filesystem::exists(living.temporary()));
   living.finish();
   EXPECT_EQ(folder.entries(), 1u);
@@ -302,8 +311,12 @@ TEST(Writer, GoesOnWithTheShardsOfAnEarlierRun) {
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_EQ(status, 0);
   folder.write(".out.partial/journal", "");
-  expect_error(ErrorKind::InvalidArgument, "an unfinished run with this output is kept in", [&] { Writer(folder / "out", specs, {.shard_bytes = 5}); });
-  expect_error(ErrorKind::CorruptData, "is not as the unfinished run left it", [&] { Writer(OutputFolder(folder / "out", false), {{"a", Dtype::I8, {3}}, specs[1], specs[2]}, {.shard_bytes = 5, .resume = true}); });
+  expect_error(ErrorKind::InvalidArgument, "an unfinished run with this output is kept in",
+               [&] { Writer(folder / "out", specs, {.shard_bytes = 5}); });
+  expect_error(ErrorKind::CorruptData, "is not as the unfinished run left it", [&] {
+    Writer(OutputFolder(folder / "out", false), {{"a", Dtype::I8, {3}}, specs[1], specs[2]},
+           {.shard_bytes = 5, .resume = true});
+  });
   Writer writer(OutputFolder(folder / "out", false), specs, {.shard_bytes = 5, .resume = true});
   writer.restore("b");
   writer.restore("c");
@@ -345,7 +358,7 @@ TEST(OutputFolder, KeepsAnUnfinishedRunAndTidiesAfterAFinishedOne) {
     third.commit();
   }
   EXPECT_EQ(folder.entries(), 1u);
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::stat((folder / "out").c_str(), &status), 0);
   std::filesystem::create_directory(folder / ".out.partial");
   folder.write(".out.partial/journal", "x");
@@ -361,12 +374,17 @@ TEST(OutputFolder, KeepsAnUnfinishedRunAndTidiesAfterAFinishedOne) {
 }
 
 TEST(ShardLayout, FillsShardsInOrderUpToTheirLimit) {
-  const std::vector<TensorSpec> specs{{"a", Dtype::U8, {6}}, {"b", Dtype::U8, {4}}, {"c", Dtype::U8, {30}}, {"d", Dtype::U8, {1}}, {"e", Dtype::F16, {1}}};
+  const std::vector<TensorSpec> specs{{"a", Dtype::U8, {6}},
+                                      {"b", Dtype::U8, {4}},
+                                      {"c", Dtype::U8, {30}},
+                                      {"d", Dtype::U8, {1}},
+                                      {"e", Dtype::F16, {1}}};
   const ShardLayout layout = plan_shards(specs, 10);
   ASSERT_EQ(layout.shards.size(), 3u);
   EXPECT_EQ(layout.tensor_bytes, 43u);
   const auto shard = [&](const char* name) { return layout.tensors.at(name).shard; };
-  EXPECT_EQ((std::vector<size_t>{shard("a"), shard("b"), shard("c"), shard("d"), shard("e")}), (std::vector<size_t>{0, 0, 1, 2, 2}));
+  EXPECT_EQ((std::vector<size_t>{shard("a"), shard("b"), shard("c"), shard("d"), shard("e")}),
+            (std::vector<size_t>{0, 0, 1, 2, 2}));
   EXPECT_EQ(layout.tensors.at("e").offset, layout.shards[2].header.size());  // wide elements first
   EXPECT_EQ(layout.tensors.at("d").offset, layout.shards[2].header.size() + 2);
   EXPECT_EQ(layout.shards[0].name, "model-00001-of-00003.safetensors");

@@ -4,14 +4,14 @@
 #include <set>
 
 #include "swage/base/error.h"
-#include "swage/base/version.h"
 #include "swage/base/memory.h"
+#include "swage/base/version.h"
 #include "swage/checkpoint/writer.h"
-#include "swage/format/gptq.h"
 #include "swage/convert/convert_config.h"
 #include "swage/convert/convert_plan.h"
-#include "swage/resolve/output.h"
+#include "swage/format/gptq.h"
 #include "swage/report/report.h"
+#include "swage/resolve/output.h"
 #include "swage/resolve/source.h"
 
 namespace swage::pipeline {
@@ -23,7 +23,8 @@ namespace fs = std::filesystem;
 void check_folders(const ConvertJob& job) {
   std::error_code error;
   SWAGE_CHECK(!job.target.empty(), InvalidArgument, "the output folder's name is empty");
-  const fs::path source = fs::weakly_canonical(job.source, error), target = fs::weakly_canonical(fs::absolute(job.target), error);
+  const fs::path source = fs::weakly_canonical(job.source, error),
+                 target = fs::weakly_canonical(fs::absolute(job.target), error);
   const fs::path inside = source.lexically_relative(target);
   SWAGE_CHECK(inside.empty() || *inside.begin() == "..", InvalidArgument, job.target.string(),
               ": the output folder holds the source model, which is never overwritten; give another folder");
@@ -33,11 +34,17 @@ void check_folders(const ConvertJob& job) {
 class Conversion {
  public:
   Conversion(const ConvertJob& job, const Context& context)
-      : job_(job), context_(context), source_(job.source), reader_(source_.reader()), weights_(reader_), plan_(plan_conversion(job, reader_, weights_)) {}
+      : job_(job),
+        context_(context),
+        source_(job.source),
+        reader_(source_.reader()),
+        weights_(reader_),
+        plan_(plan_conversion(job, reader_, weights_)) {}
 
   Json run() {
     for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
-    checkpoint::Writer writer(job_.target, plan_.tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
+    checkpoint::Writer writer(job_.target, plan_.tensors,
+                              {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
     write_converted_files(job_, source_, weights_, plan_, writer);
     for (const std::string& name : plan_.copied) {
       context_.check_cancelled();
@@ -62,9 +69,12 @@ class Conversion {
     try {
       if (module.format == nullptr) return convert_to_dense(module, writer);
       const format::QuantizedWeight weight = in_target(module, weights_.quantized(module.name).weight);
-      SWAGE_CHECK(job_.to != "gptq" || format::fits_gptq_v1(weight.zero_point_OG, module.args.num_bits), InvalidArgument,
-                  "has a zero point of 0, which gptq (version 1) stores in a way that most readers get wrong; --to gptq_v2 can hold it");
-      for (const auto& [suffix, tensor] : module.format->pack(module.args, weight)) writer.put(module.name + "." + suffix, tensor);
+      SWAGE_CHECK(job_.to != "gptq" || format::fits_gptq_v1(weight.zero_point_OG, module.args.num_bits),
+                  InvalidArgument,
+                  "has a zero point of 0, which gptq (version 1) stores in a way that most readers get wrong; --to "
+                  "gptq_v2 can hold it");
+      for (const auto& [suffix, tensor] : module.format->pack(module.args, weight))
+        writer.put(module.name + "." + suffix, tensor);
       drop_pages(reader_, module.name);
       return fingerprint(weight);
     } catch (Error& error) {
@@ -76,15 +86,17 @@ class Conversion {
   uint64_t convert_to_dense(const ConvertedModule& module, checkpoint::Writer& writer) const {
     format::QuantizedWeight dense;
     const std::string name = module.name + ".weight";
-    dense.codes_OI = weights_.load(name).to(checkpoint::scalar_type_of(module.dtype));  // load() refuses NaN and infinity
-    SWAGE_CHECK(module.dtype != io::Dtype::F16 || dense.codes_OI.to(at::kFloat).abs().max().item<float>() <= 65504, Numerical,
-                "has values beyond the range of f16; --dtype f32 or bf16 can hold them");
+    dense.codes_OI =
+        weights_.load(name).to(checkpoint::scalar_type_of(module.dtype));  // load() refuses NaN and infinity
+    SWAGE_CHECK(module.dtype != io::Dtype::F16 || dense.codes_OI.to(at::kFloat).abs().max().item<float>() <= 65504,
+                Numerical, "has values beyond the range of f16; --dtype f32 or bf16 can hold them");
     writer.put(name, dense.codes_OI);
     return fingerprint(dense);
   }
 
   static void drop_pages(const checkpoint::Reader& reader, const std::string& module) {
-    for (const char* suffix : {"weight", "weight_packed", "weight_scale", "weight_zero_point", "qweight", "qzeros", "scales"}) {
+    for (const char* suffix :
+         {"weight", "weight_packed", "weight_scale", "weight_zero_point", "qweight", "qzeros", "scales"}) {
       const std::string name = module + "." + suffix;
       if (reader.find(name) != nullptr) reader.drop(name);
     }
@@ -94,8 +106,9 @@ class Conversion {
   void check(const fs::path& folder) const {
     const checkpoint::Reader reader(folder);
     const format::CheckpointWeights written(reader);
-    SWAGE_CHECK(job_.to == "dense" || written.quantized_modules().size() == plan_.modules.size(), Internal, "self-check: ",
-                written.quantized_modules().size(), " quantized modules read back, but ", plan_.modules.size(), " were written");
+    SWAGE_CHECK(job_.to == "dense" || written.quantized_modules().size() == plan_.modules.size(), Internal,
+                "self-check: ", written.quantized_modules().size(), " quantized modules read back, but ",
+                plan_.modules.size(), " were written");
     for (size_t i = 0; i < plan_.modules.size(); ++i) {
       const std::string& name = plan_.modules[i].name;
       context_.check_cancelled();
@@ -105,12 +118,14 @@ class Conversion {
       } else {
         found = written.quantized(name).weight;
       }
-      SWAGE_CHECK(fingerprint(found) == fingerprints_[i], Internal, "self-check: ", name, " reads back other than the source has it");
+      SWAGE_CHECK(fingerprint(found) == fingerprints_[i], Internal, "self-check: ", name,
+                  " reads back other than the source has it");
       drop_pages(reader, name);
       tell("checking", i);
     }
     for (const std::string& name : plan_.copied) {
-      SWAGE_CHECK(reader.bytes(name) == reader_.bytes(name), Internal, "self-check: ", name, " was not copied as it is");
+      SWAGE_CHECK(reader.bytes(name) == reader_.bytes(name), Internal, "self-check: ", name,
+                  " was not copied as it is");
       reader.drop(name);
       reader_.drop(name);
     }
@@ -142,7 +157,8 @@ class Conversion {
 
   Json report() const {
     std::set<std::string> formats;
-    for (const ConvertedModule& module : plan_.modules) formats.insert(scheme::format_of(*weights_.quantized_scheme(module.name)));
+    for (const ConvertedModule& module : plan_.modules)
+      formats.insert(scheme::format_of(*weights_.quantized_scheme(module.name)));
     std::string from;
     for (const std::string& format : formats) from += (from.empty() ? "" : ", ") + format;
     Json out = Json::object();

@@ -12,11 +12,11 @@ namespace {
 
 using scheme::QuantizationArgs;
 
-
 Json without_quantization(const Json& config) {
   Json out = config;
   for (const char* key : {"quantization_config", "compression_config"}) out.erase(key);
-  if (const Json* text = out.find("text_config"); text != nullptr && text->is_object()) out.set("text_config", without_quantization(*text));
+  if (const Json* text = out.find("text_config"); text != nullptr && text->is_object())
+    out.set("text_config", without_quantization(*text));
   return out;
 }
 
@@ -35,7 +35,8 @@ std::vector<std::string> left_in_blocks(const ConversionPlan& plan) {
   return names;
 }
 
-// --- gptq -------------------------------------------------------------------------------------------------------------
+// --- gptq
+// -------------------------------------------------------------------------------------------------------------
 
 // An expression that matches this name only.
 std::string exactly(const std::string& name) {
@@ -48,14 +49,18 @@ std::string exactly(const std::string& name) {
 }
 
 scheme::GptqSettings settings_of(const QuantizationArgs& args) {
-  return {.bits = args.num_bits, .group_size = args.group_size.value_or(-1), .desc_act = scheme::orders_groups(args), .sym = args.symmetric};
+  return {.bits = args.num_bits,
+          .group_size = args.group_size.value_or(-1),
+          .desc_act = scheme::orders_groups(args),
+          .sym = args.symmetric};
 }
 
 // The most frequent settings are the checkpoint's, the others exceptions by name.
 Json gptq_config(const std::string& format, const ConversionPlan& plan) {
   std::map<scheme::GptqSettings, int64_t> count;
   for (const ConvertedModule& module : plan.modules) ++count[settings_of(module.args)];
-  const auto most = std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   scheme::GptqCheckpoint checkpoint;
   checkpoint.settings = most->first;
   checkpoint.format = format;
@@ -68,7 +73,8 @@ Json gptq_config(const std::string& format, const ConversionPlan& plan) {
   return scheme::to_json(checkpoint, cat("swage:", kVersion));
 }
 
-// --- awq --------------------------------------------------------------------------------------------------------------
+// --- awq
+// --------------------------------------------------------------------------------------------------------------
 
 Json awq_config(const ConversionPlan& plan) {
   scheme::AwqCheckpoint checkpoint;
@@ -76,20 +82,22 @@ Json awq_config(const ConversionPlan& plan) {
   checkpoint.group_size = first.args.group_size.value_or(-1);
   for (const ConvertedModule& module : plan.modules) {
     const int64_t size = module.args.group_size.value_or(-1);
-    SWAGE_CHECK(size == checkpoint.group_size, InvalidArgument, "awq has one group size, but ", first.name, " has ", checkpoint.group_size, " and ",
-                module.name, " has ", size, " (-1: one scale an output); --to pack-quantized or gptq_v2 can hold both");
+    SWAGE_CHECK(size == checkpoint.group_size, InvalidArgument, "awq has one group size, but ", first.name, " has ",
+                checkpoint.group_size, " and ", module.name, " has ", size,
+                " (-1: one scale an output); --to pack-quantized or gptq_v2 can hold both");
   }
   checkpoint.modules_to_not_convert = left_in_blocks(plan);
   for (const std::string& name : checkpoint.modules_to_not_convert) {  // they match as substrings
     for (const ConvertedModule& module : plan.modules) {
-      SWAGE_CHECK(module.name.find(name) == std::string::npos, InvalidArgument, "awq cannot leave ", name, " unquantized without ", module.name,
-                  ", whose name contains it; --to pack-quantized or gptq_v2 can");
+      SWAGE_CHECK(module.name.find(name) == std::string::npos, InvalidArgument, "awq cannot leave ", name,
+                  " unquantized without ", module.name, ", whose name contains it; --to pack-quantized or gptq_v2 can");
     }
   }
   return scheme::to_json(checkpoint);
 }
 
-// --- pack-quantized ---------------------------------------------------------------------------------------------------
+// --- pack-quantized
+// ---------------------------------------------------------------------------------------------------
 
 // The source's own groups, stored in another format.
 scheme::QuantizationConfig restored(scheme::QuantizationConfig config) {
@@ -110,7 +118,8 @@ scheme::QuantizationConfig grouped(const ConversionPlan& plan) {
     if (found == kinds.end()) found = kinds.insert(kinds.end(), {module.args, {}});
     found->second.push_back(module.name);
   }
-  std::stable_sort(kinds.begin(), kinds.end(), [](const auto& a, const auto& b) { return a.second.size() > b.second.size(); });
+  std::stable_sort(kinds.begin(), kinds.end(),
+                   [](const auto& a, const auto& b) { return a.second.size() > b.second.size(); });
   scheme::QuantizationConfig config;
   for (size_t i = 0; i < kinds.size(); ++i) {
     scheme::Scheme scheme;
@@ -127,7 +136,8 @@ scheme::QuantizationConfig grouped(const ConversionPlan& plan) {
   return config;
 }
 
-// --- other files ------------------------------------------------------------------------------------------------------
+// --- other files
+// ------------------------------------------------------------------------------------------------------
 
 // The type that loaders give a dense model, if it was asked for.
 void set_dtype(Json& config, const std::string& dtype) {

@@ -22,8 +22,9 @@ using scheme::Strategy;
 
 constexpr std::array kTargets = {"pack-quantized", "gptq", "gptq_v2", "awq", "dense"};
 // Tensors of a quantized module that are not its weight's.
-constexpr std::array kActivations = {"input_scale",  "input_zero_point",  "input_global_scale", "output_scale", "output_zero_point", "k_scale",
-                                     "k_zero_point", "v_scale",           "v_zero_point",       "q_scale",      "q_zero_point"};
+constexpr std::array kActivations = {"input_scale",       "input_zero_point", "input_global_scale", "output_scale",
+                                     "output_zero_point", "k_scale",          "k_zero_point",       "v_scale",
+                                     "v_zero_point",      "q_scale",          "q_zero_point"};
 
 bool is_gptq(const std::string& to) { return to == "gptq" || to == "gptq_v2"; }
 
@@ -37,7 +38,9 @@ std::pair<std::string, std::string> split(const std::string& tensor) {
   return {tensor.substr(0, dot), tensor.substr(dot + 1)};
 }
 
-bool is_activation(const std::string& suffix) { return std::find(kActivations.begin(), kActivations.end(), suffix) != kActivations.end(); }
+bool is_activation(const std::string& suffix) {
+  return std::find(kActivations.begin(), kActivations.end(), suffix) != kActivations.end();
+}
 
 bool is_embedding(const std::string& module) {
   return module.find("embed") != std::string::npos || module.ends_with("wte") || module.ends_with("wpe");
@@ -53,7 +56,9 @@ std::optional<io::Dtype> dtype_of_option(const std::string& name) {
 class Planner {
  public:
   Planner(const ConvertJob& job, const checkpoint::Reader& reader, const format::CheckpointWeights& weights)
-      : job_(job), reader_(reader), weights_(weights) {}
+      : job_(job),
+        reader_(reader),
+        weights_(weights) {}
 
   ConversionPlan plan() {
     check_request();
@@ -75,18 +80,22 @@ class Planner {
   void check_request() const {
     const bool known = std::find(kTargets.begin(), kTargets.end(), job_.to) != kTargets.end();
     SWAGE_CHECK(known, InvalidArgument, "--to ", job_.to, ": expected pack-quantized, gptq, gptq_v2, awq or dense");
-    SWAGE_CHECK(job_.dtype.empty() || job_.to == "dense", InvalidArgument, "--dtype ", job_.dtype, ": only --to dense takes it; ", job_.to,
+    SWAGE_CHECK(job_.dtype.empty() || job_.to == "dense", InvalidArgument, "--dtype ", job_.dtype,
+                ": only --to dense takes it; ", job_.to,
                 job_.to == "pack-quantized" ? " keeps the scales' type" : " stores scales in f16");
-    SWAGE_CHECK(job_.dtype.empty() || dtype_of_option(job_.dtype), InvalidArgument, "--dtype ", job_.dtype, ": expected bf16, f16 or f32");
+    SWAGE_CHECK(job_.dtype.empty() || dtype_of_option(job_.dtype), InvalidArgument, "--dtype ", job_.dtype,
+                ": expected bf16, f16 or f32");
     SWAGE_CHECK(!weights_.quantized_modules().empty(), InvalidArgument, job_.source.string(),
                 ": holds no quantized weights, so there is nothing to convert; swage compress quantizes a model");
     check_no_transforms(weights_, job_.source, "convert");
     const auto& config = weights_.quantization_config();
-    SWAGE_CHECK(!config || !config->kv_cache_scheme || job_.to == "dense" || job_.to == "pack-quantized", InvalidArgument, job_.source.string(),
-                ": its quantization_config has a kv_cache_scheme, which ", job_.to, " cannot say; convert to pack-quantized or dense");
+    SWAGE_CHECK(!config || !config->kv_cache_scheme || job_.to == "dense" || job_.to == "pack-quantized",
+                InvalidArgument, job_.source.string(), ": its quantization_config has a kv_cache_scheme, which ",
+                job_.to, " cannot say; convert to pack-quantized or dense");
   }
 
-  // --- one module -----------------------------------------------------------------------------------------------------
+  // --- one module
+  // -----------------------------------------------------------------------------------------------------
 
   ConvertedModule plan_module(const std::string& name) {
     ConvertedModule module;
@@ -97,8 +106,9 @@ class Planner {
     if (job_.to == "dense") return module;
     const scheme::Scheme& scheme = *weights_.quantized_scheme(name);
     const QuantizationArgs& from = *scheme.weights;
-    SWAGE_CHECK(from.type == scheme::NumberType::Int && from.num_bits <= 8, InvalidArgument, "holds ", scheme::name_of(from.type), " codes of ",
-                from.num_bits, " bits, but ", job_.to, " holds integers of at most 8; --to dense can hold them");
+    SWAGE_CHECK(from.type == scheme::NumberType::Int && from.num_bits <= 8, InvalidArgument, "holds ",
+                scheme::name_of(from.type), " codes of ", from.num_bits, " bits, but ", job_.to,
+                " holds integers of at most 8; --to dense can hold them");
     const bool activations = scheme.input_activations || scheme.output_activations;
     SWAGE_CHECK(!activations || job_.to == "pack-quantized", InvalidArgument, "quantizes activations, which ", job_.to,
                 " cannot say; --to pack-quantized or dense can hold it");
@@ -119,12 +129,15 @@ class Planner {
   QuantizationArgs target_args(const ConvertedModule& module, const QuantizationArgs& from) {
     QuantizationArgs args = from;
     if (job_.to != "pack-quantized" && args.strategy == Strategy::Tensor) args.strategy = Strategy::Channel;
-    SWAGE_CHECK(args.strategy == Strategy::Channel || args.strategy == Strategy::Group || args.strategy == Strategy::Tensor, InvalidArgument,
-                "has one scale for each ", scheme::name_of(args.strategy), ", which ", job_.to, " cannot say; --to dense can hold it");
+    SWAGE_CHECK(
+        args.strategy == Strategy::Channel || args.strategy == Strategy::Group || args.strategy == Strategy::Tensor,
+        InvalidArgument, "has one scale for each ", scheme::name_of(args.strategy), ", which ", job_.to,
+        " cannot say; --to dense can hold it");
     if (args.strategy == Strategy::Group && module.columns % *args.group_size != 0) {
       const bool one_group = module.columns < *args.group_size;
-      SWAGE_CHECK(one_group || is_gptq(job_.to), InvalidArgument, "has ", module.columns, " inputs in groups of ", *args.group_size,
-                  ", the last one short, which ", job_.to, " cannot say; --to gptq_v2 or dense can hold it");
+      SWAGE_CHECK(one_group || is_gptq(job_.to), InvalidArgument, "has ", module.columns, " inputs in groups of ",
+                  *args.group_size, ", the last one short, which ", job_.to,
+                  " cannot say; --to gptq_v2 or dense can hold it");
       if (one_group) {
         args.strategy = Strategy::Channel;
         args.group_size.reset();
@@ -157,15 +170,18 @@ class Planner {
 
   void warn_of_sorted_groups() {
     if (plan_.warnings.empty()) {
-      plan_.warnings.push_back("groups of sorted columns (desc_act): compressed-tensors from 0.19 on and vLLM refuse such pack-quantized files");
+      plan_.warnings.push_back(
+          "groups of sorted columns (desc_act): compressed-tensors from 0.19 on and vLLM refuse such pack-quantized "
+          "files");
     }
   }
 
   void check_awq(const ConvertedModule& module) const {
     SWAGE_CHECK(module.args.num_bits == 4, InvalidArgument, "has ", module.args.num_bits,
                 " bits, but awq holds 4 only; --to pack-quantized or gptq_v2 can hold it");
-    SWAGE_CHECK(!scheme::orders_groups(module.args), InvalidArgument,
-                "has groups of sorted columns (g_idx), which awq cannot say; --to gptq, gptq_v2 or dense can hold them");
+    SWAGE_CHECK(
+        !scheme::orders_groups(module.args), InvalidArgument,
+        "has groups of sorted columns (g_idx), which awq cannot say; --to gptq, gptq_v2 or dense can hold them");
     SWAGE_CHECK(module.rows % 8 == 0, InvalidArgument, "has ", module.rows,
                 " outputs, but awq needs a multiple of 8; --to pack-quantized can hold it");
   }
@@ -174,16 +190,19 @@ class Planner {
     const int bits = module.args.num_bits;
     SWAGE_CHECK(bits == 2 || bits == 3 || bits == 4 || bits == 8, InvalidArgument, "has ", bits, " bits, but ", job_.to,
                 " holds 2, 3, 4 and 8 only; --to pack-quantized can hold it");
-    SWAGE_CHECK(module.rows % 32 == 0 && module.columns % 32 == 0, InvalidArgument, "has ", module.rows, " outputs and ", module.columns,
-                " inputs, but ", job_.to, " needs multiples of 32; --to pack-quantized can hold it");
+    SWAGE_CHECK(module.rows % 32 == 0 && module.columns % 32 == 0, InvalidArgument, "has ", module.rows,
+                " outputs and ", module.columns, " inputs, but ", job_.to,
+                " needs multiples of 32; --to pack-quantized can hold it");
   }
 
-  // --- scales ---------------------------------------------------------------------------------------------------------
+  // --- scales
+  // ---------------------------------------------------------------------------------------------------------
 
   const io::TensorSpec& scale_of(const std::string& module) const {
     const io::TensorSpec* spec = reader_.find(module + ".weight_scale");
     if (spec == nullptr) spec = reader_.find(module + ".scales");
-    SWAGE_CHECK(spec != nullptr && holds_floats(spec->dtype), CorruptData, module, ": weight_scale or scales of floats is missing");
+    SWAGE_CHECK(spec != nullptr && holds_floats(spec->dtype), CorruptData, module,
+                ": weight_scale or scales of floats is missing");
     return *spec;
   }
 
@@ -204,8 +223,8 @@ class Planner {
     const double* value = scale.const_data_ptr<double>();
     for (int64_t i = 0; i < scale.numel(); ++i) {
       SWAGE_CHECK(std::isfinite(value[i]), Numerical, spec.name, " holds NaN or infinity");
-      SWAGE_CHECK(value[i] >= 0, InvalidArgument, spec.name, " holds ", value[i], ": a negative scale, which kernels for ", job_.to,
-                  " do not take; --to dense can hold it");
+      SWAGE_CHECK(value[i] >= 0, InvalidArgument, spec.name, " holds ", value[i],
+                  ": a negative scale, which kernels for ", job_.to, " do not take; --to dense can hold it");
     }
     if (job_.to == "pack-quantized" || job_.allow_rounding) return;
     const auto lost = inexact(reader_.view(spec.name), io::Dtype::F16);
@@ -219,7 +238,8 @@ class Planner {
     for (const io::TensorSpec& spec : reader_.tensors()) {
       if (holds_floats(spec.dtype) && spec.name.ends_with(".weight")) ++count[spec.dtype];
     }
-    const auto most = std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    const auto most =
+        std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
     return most == count.end() ? std::nullopt : std::optional(most->first);
   }
 
@@ -227,14 +247,16 @@ class Planner {
     const std::optional<io::Dtype> model = model_dtype();
     if (job_.to == "dense") {
       const std::optional<io::Dtype> asked = dtype_of_option(job_.dtype);
-      for (ConvertedModule& module : plan_.modules) module.dtype = asked ? *asked : model.value_or(scale_of_any(module.name));
+      for (ConvertedModule& module : plan_.modules)
+        module.dtype = asked ? *asked : model.value_or(scale_of_any(module.name));
       return;
     }
     if (job_.to != "pack-quantized") return;  // f16
     // The model's type where that holds all scales, else the source's.
-    const bool exact = model && std::all_of(plan_.modules.begin(), plan_.modules.end(), [&](const ConvertedModule& module) {
-      return !inexact(reader_.view(scale_of(module.name).name), *model);
-    });
+    const bool exact =
+        model && std::all_of(plan_.modules.begin(), plan_.modules.end(), [&](const ConvertedModule& module) {
+          return !inexact(reader_.view(scale_of(module.name).name), *model);
+        });
     for (ConvertedModule& module : plan_.modules) module.dtype = exact ? *model : scale_of(module.name).dtype;
   }
 
@@ -253,14 +275,16 @@ class Planner {
     const auto symmetric = [&](const ConvertedModule& module) {
       const scheme::Scheme& scheme = *weights_.quantized_scheme(module.name);
       const std::string zeros = module.name + ".qzeros";
-      return scheme.weights->symmetric || (scheme.format == "awq" && reader_.find(zeros) != nullptr &&
-                                           reader_.find(zeros)->dtype == io::Dtype::I32 && format::awq_zeros_are_symmetric(reader_.view(zeros)));
+      return scheme.weights->symmetric ||
+             (scheme.format == "awq" && reader_.find(zeros) != nullptr &&
+              reader_.find(zeros)->dtype == io::Dtype::I32 && format::awq_zeros_are_symmetric(reader_.view(zeros)));
     };
     if (!std::all_of(plan_.modules.begin(), plan_.modules.end(), symmetric)) return;
     for (ConvertedModule& module : plan_.modules) module.args.symmetric = true;
   }
 
-  // --- layout ---------------------------------------------------------------------------------------------------------
+  // --- layout
+  // ---------------------------------------------------------------------------------------------------------
 
   std::vector<io::TensorSpec> specs_of(const ConvertedModule& module) const {
     if (module.format == nullptr) return {{module.name + ".weight", module.dtype, {module.rows, module.columns}}};
@@ -287,7 +311,8 @@ class Planner {
       if (activation && job_.to == "dense") continue;
       plan_.tensors.push_back(spec);
       plan_.copied.push_back(spec.name);
-      if (suffix == "weight" && spec.shape.size() == 2 && holds_floats(spec.dtype) && !is_embedding(module)) plan_.unquantized.push_back(module);
+      if (suffix == "weight" && spec.shape.size() == 2 && holds_floats(spec.dtype) && !is_embedding(module))
+        plan_.unquantized.push_back(module);
     }
     for (const io::TensorSpec& spec : plan_.tensors) plan_.output_bytes += io::data_bytes(spec);
   }
@@ -300,7 +325,8 @@ class Planner {
 
 }  // namespace
 
-ConversionPlan plan_conversion(const ConvertJob& job, const checkpoint::Reader& reader, const format::CheckpointWeights& weights) {
+ConversionPlan plan_conversion(const ConvertJob& job, const checkpoint::Reader& reader,
+                               const format::CheckpointWeights& weights) {
   return Planner(job, reader, weights).plan();
 }
 
@@ -313,7 +339,8 @@ format::QuantizedWeight in_target(const ConvertedModule& module, format::Quantiz
   if (weight.zero_point_OG.defined()) weight.zero_point_OG = spread(weight.zero_point_OG);
   const bool symmetric = module.args.symmetric && module.format != &format::awq_format();
   if (symmetric) weight.zero_point_OG = at::Tensor();
-  if (!symmetric && !weight.zero_point_OG.defined()) weight.zero_point_OG = at::zeros(weight.scale_OG.sizes(), at::kChar);
+  if (!symmetric && !weight.zero_point_OG.defined())
+    weight.zero_point_OG = at::zeros(weight.scale_OG.sizes(), at::kChar);
   return weight;
 }
 

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "swage/checkpoint/reader.h"
+#include "swage/convert/convert.h"
 #include "swage/format/weight_source.h"
 #include "swage/io/tensor_spec.h"
-#include "swage/convert/convert.h"
 
 namespace swage::pipeline {
 
@@ -29,9 +29,11 @@ struct ConversionPlan {
 };
 
 // Error(InvalidArgument) naming the module and why `job.to` cannot hold it, or that `job.to` or `job.dtype` is unknown.
-ConversionPlan plan_conversion(const ConvertJob& job, const checkpoint::Reader& reader, const format::CheckpointWeights& weights);
+ConversionPlan plan_conversion(const ConvertJob& job, const checkpoint::Reader& reader,
+                               const format::CheckpointWeights& weights);
 
-// `weight`, as read from the source, as the module stores it: scales spread and cast, zero points added or dropped, never a code changed.
+// `weight`, as read from the source, as the module stores it: scales spread and cast, zero points added or dropped,
+// never a code changed.
 format::QuantizedWeight in_target(const ConvertedModule& module, format::QuantizedWeight weight);
 
 }  // namespace swage::pipeline

@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kChunkBytes = size_t{4} << 20;  // text tokenized at once: bounds memory, keeps all threads busy
 constexpr size_t kBytesPerToken = 4;             // typical of English; a guess that decides chunk sizes only
 constexpr size_t kLongText = size_t{256} << 10;  // below it a text is tokenized whole, whatever is asked of it
-constexpr size_t kMostBytesPerToken = 32;        // of a text whose beginning is tokenized first; more only costs a second try
+constexpr size_t kMostBytesPerToken = 32;  // of a text whose beginning is tokenized first; more only costs a second try
 // Where a text is cut, its last tokens may differ from those of the whole text; so many are not trusted.
 constexpr size_t kDoubtful = 64;
 
@@ -66,8 +66,8 @@ class TokenizedDocuments {
         order_(std::move(order)) {}
 
   // The next document or nullptr. `documents_wanted` and `tokens_wanted` (at least 1 each): how much the caller expects
-  // to take from now on; they size the next chunk. Of each document its first `useful` tokens count; a very long one may
-  // come without those behind them.
+  // to take from now on; they size the next chunk. Of each document its first `useful` tokens count; a very long one
+  // may come without those behind them.
   const std::vector<int64_t>* next(size_t documents_wanted, size_t tokens_wanted, size_t useful) {
     if (at_ == chunk_.size()) {
       if (read_ == order_.size()) return nullptr;
@@ -138,7 +138,8 @@ CalibrationSet one_document_a_row(TokenizedDocuments& documents, const BatchOpti
 
 // Documents end to end. A row that would begin inside a document begins with `prefix` (a BOS), as all text that the
 // model ever sees does.
-CalibrationSet packed_rows(TokenizedDocuments& documents, const std::vector<int64_t>& prefix, const BatchOptions& options) {
+CalibrationSet packed_rows(TokenizedDocuments& documents, const std::vector<int64_t>& prefix,
+                           const BatchOptions& options) {
   const auto wanted = size_t(options.num_samples), length = size_t(options.max_seq_length);
   SWAGE_CHECK(prefix.size() < length, InvalidArgument, "a row of ", length, " tokens has no room for text");
   CalibrationSet set;
@@ -171,7 +172,8 @@ std::vector<int64_t> joined_tokens(const Documents& documents, const Tokenizer& 
       text += documents.texts[next];
     }
     const bool whole = text.size() <= std::max(bytes_wanted, kLongText);
-    std::vector<int64_t> ids = tokenizer.encode(whole ? text : beginning(text, std::max(bytes_wanted, kLongText)), /*add_special_tokens=*/false);
+    std::vector<int64_t> ids = tokenizer.encode(whole ? text : beginning(text, std::max(bytes_wanted, kLongText)),
+                                                /*add_special_tokens=*/false);
     if ((whole && next == documents.texts.size()) || ids.size() >= wanted + kDoubtful) return ids;
     bytes_wanted = std::max(bytes_wanted, kLongText) * 2;
   }
@@ -179,12 +181,13 @@ std::vector<int64_t> joined_tokens(const Documents& documents, const Tokenizer& 
 
 }  // namespace
 
-CalibrationSet make_calibration_set(const Documents& documents, const Tokenizer& tokenizer, const BatchOptions& options) {
+CalibrationSet make_calibration_set(const Documents& documents, const Tokenizer& tokenizer,
+                                    const BatchOptions& options) {
   constexpr int64_t kMost = int64_t{1} << 31;  // keeps rows x tokens within 64 bits
-  SWAGE_CHECK(options.num_samples > 0 && options.num_samples < kMost, InvalidArgument, "the number of calibration samples is ", options.num_samples,
-              ", expected at least 1");
-  SWAGE_CHECK(options.max_seq_length > 0 && options.max_seq_length < kMost, InvalidArgument, "the sequence length is ", options.max_seq_length,
-              ", expected at least 1");
+  SWAGE_CHECK(options.num_samples > 0 && options.num_samples < kMost, InvalidArgument,
+              "the number of calibration samples is ", options.num_samples, ", expected at least 1");
+  SWAGE_CHECK(options.max_seq_length > 0 && options.max_seq_length < kMost, InvalidArgument, "the sequence length is ",
+              options.max_seq_length, ", expected at least 1");
   TokenizedDocuments tokenized(documents, tokenizer, document_order(documents.texts.size(), options));
   if (!options.pack) return one_document_a_row(tokenized, options);
   const auto prefix = documents.formatted ? std::vector<int64_t>() : tokenizer.prefix_ids();
@@ -194,10 +197,12 @@ CalibrationSet make_calibration_set(const Documents& documents, const Tokenizer&
 at::Tensor make_windows(const Documents& documents, const Tokenizer& tokenizer, const WindowOptions& options) {
   const std::vector<int64_t> prefix = tokenizer.prefix_ids();
   const int64_t step = options.window - int64_t(prefix.size());
-  SWAGE_CHECK(step > 0 && options.window > 1 && options.max_windows >= 0, InvalidArgument, "windows of ", options.window, " tokens hold no text");
+  SWAGE_CHECK(step > 0 && options.window > 1 && options.max_windows >= 0, InvalidArgument, "windows of ",
+              options.window, " tokens hold no text");
   const std::vector<int64_t> ids = joined_tokens(documents, tokenizer, size_t(options.max_windows * step));
   int64_t windows = int64_t(ids.size()) / step;
-  SWAGE_CHECK(windows > 0, InvalidArgument, "the text holds ", ids.size(), " tokens, fewer than the ", step, " of one window");
+  SWAGE_CHECK(windows > 0, InvalidArgument, "the text holds ", ids.size(), " tokens, fewer than the ", step,
+              " of one window");
   if (options.max_windows > 0) windows = std::min(windows, options.max_windows);
   std::vector<int64_t> rows;
   rows.reserve(size_t(windows * options.window));

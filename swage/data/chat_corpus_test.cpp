@@ -16,10 +16,12 @@ struct Count {
 
 // The digest of a conversation's text, or null where the template refuses it.
 Json digest_of(const ChatTemplate& chat_template, const Json& conversation, bool prompt) {
-  Json variables = parse_json(R"({"bos_token":"<s>","eos_token":"</s>","unk_token":"<unk>","pad_token":"<pad>"})", "variables");
+  Json variables =
+      parse_json(R"({"bos_token":"<s>","eos_token":"</s>","unk_token":"<unk>","pad_token":"<pad>"})", "variables");
   variables.set("tools", conversation.at("tools"));
   try {
-    return Json(sha_of_text(chat_template.render(conversation.at("messages"), variables, {.add_generation_prompt = prompt})));
+    return Json(
+        sha_of_text(chat_template.render(conversation.at("messages"), variables, {.add_generation_prompt = prompt})));
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
     return {};
@@ -33,7 +35,8 @@ void compare(const std::filesystem::path& file, const Json& expected, const Json
     const Json& conversation = conversations.as_array()[i / 2];
     const Json& wanted = expected.as_array()[i];
     EXPECT_EQ(digest_of(chat_template, conversation, i % 2 == 1).dump(), wanted.dump())
-        << file << ", conversation " << conversation.at("name").as_string() << (i % 2 == 1 ? " with" : " without") << " generation prompt";
+        << file << ", conversation " << conversation.at("name").as_string() << (i % 2 == 1 ? " with" : " without")
+        << " generation prompt";
     ++(wanted.is_null() ? count.refused_by_both : count.equal);
   }
 }
@@ -54,7 +57,8 @@ TEST(ChatCorpus, PublishedTemplatesRenderAsInTransformers) {
     if (std::filesystem::exists(file)) compare(file, row.at("results"), conversations, count);
   }
   EXPECT_EQ(count.templates, all == nullptr ? 16 : 70);
-  std::cout << count.templates << " templates: " << count.equal << " texts equal, " << count.refused_by_both << " refused here and there\n";
+  std::cout << count.templates << " templates: " << count.equal << " texts equal, " << count.refused_by_both
+            << " refused here and there\n";
 }
 
 }  // namespace

@@ -24,9 +24,11 @@ ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 std::string ChatTemplate::render(const Json& messages, const Json& variables, const ChatOptions& options) const {
   SWAGE_CHECK(messages.is_array(), InvalidArgument, state_->name, ": messages must be an array of objects");
   const std::string messages_text = messages.dump(), variables_text = variables.dump();
-  SWAGE_CHECK(valid_utf8_prefix(messages_text) == messages_text.size(), InvalidArgument, state_->name, ": a message is not UTF-8");
+  SWAGE_CHECK(valid_utf8_prefix(messages_text) == messages_text.size(), InvalidArgument, state_->name,
+              ": a message is not UTF-8");
   const rust::String text = call_bridge(ErrorKind::InvalidArgument, state_->name, [&] {
-    return state_->compiled->render(as_str(messages_text), as_str(variables_text), options.add_generation_prompt, options.now_seconds);
+    return state_->compiled->render(as_str(messages_text), as_str(variables_text), options.add_generation_prompt,
+                                    options.now_seconds);
   });
   return std::string(text);
 }

@@ -17,8 +17,9 @@ struct ChatOptions {
   Json variables = {};
 };
 
-// Thread-safe. A template is parsed and rendered on a thread of its own (rust/src/bounded.rs) with 10 million steps, 32 MiB of output,
-// 512 MiB of memory and 15 seconds of processor time at most. What cannot be made equal to Jinja2 is an error that names line and tag.
+// Thread-safe. A template is parsed and rendered on a thread of its own (rust/src/bounded.rs) with 10 million steps, 32
+// MiB of output, 512 MiB of memory and 15 seconds of processor time at most. What cannot be made equal to Jinja2 is an
+// error that names line and tag.
 class ChatTemplate {
  public:
   // `name` stands in errors. Error(CorruptData) with the line if the template cannot be parsed.

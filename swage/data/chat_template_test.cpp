@@ -69,10 +69,14 @@ TEST(ChatTemplate, MessagesMustBeAnArray) {
 
 // Work, recursion and output of a hostile template are bounded: an error, not a hang or a crash.
 TEST(ChatTemplate, HostileTemplatesRunIntoLimits) {
-  const std::string loops = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}";
+  const std::string loops =
+      "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor "
+      "%}";
   EXPECT_THAT(error_of([&] { render(loops); }).what(), HasSubstr("too many steps"));
-  EXPECT_EQ(error_of([] { render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"); }).kind(), ErrorKind::InvalidArgument);
-  EXPECT_THAT(error_of([] { render("{% for a in range(99) %}{{ 'x' * 9999999 }}{% endfor %}"); }).what(), HasSubstr("more than 32 MiB"));
+  EXPECT_EQ(error_of([] { render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"); }).kind(),
+            ErrorKind::InvalidArgument);
+  EXPECT_THAT(error_of([] { render("{% for a in range(99) %}{{ 'x' * 9999999 }}{% endfor %}"); }).what(),
+              HasSubstr("more than 32 MiB"));
   EXPECT_EQ(error_of([] { render("{{ 'x' * 99999999999 }}"); }).kind(), ErrorKind::InvalidArgument);
   EXPECT_EQ(error_of([] { render("{{ " + std::string(100'000, '(') + " }}"); }).kind(), ErrorKind::CorruptData);
 }
@@ -80,12 +84,19 @@ TEST(ChatTemplate, HostileTemplatesRunIntoLimits) {
 // One instruction can multiply what there is; memory is counted all the same, and its end is an error like any other.
 TEST(ChatTemplate, AllocatesWithinBounds) {
   const std::string start = "{% set ns = namespace(x='ab') %}{% for i in range(999) %}", end = "{% endfor %}";
-  EXPECT_THAT(error_of([&] { render(start + "{% set ns.x = ns.x ~ ns.x %}" + end); }).what(), HasSubstr("a text of more than 32 MiB"));
-  EXPECT_THAT(error_of([&] { render(start + "{% set ns.x = [ns.x, 'x' * 9999999, ns.x] | join %}" + end); }).what(), HasSubstr("a text of more than 32 MiB"));
-  EXPECT_THAT(error_of([&] { render("{% set ns = namespace(l=[]) %}{% for i in range(999) %}{% set ns.l = ns.l + ['x' * 9999999] %}{% endfor %}"); }).what(),
-              HasSubstr("needs more than 512 MiB"));
-  EXPECT_THAT(error_of([&] { render(start + "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}" + end); }).what(),
+  EXPECT_THAT(error_of([&] { render(start + "{% set ns.x = ns.x ~ ns.x %}" + end); }).what(),
               HasSubstr("a text of more than 32 MiB"));
+  EXPECT_THAT(error_of([&] { render(start + "{% set ns.x = [ns.x, 'x' * 9999999, ns.x] | join %}" + end); }).what(),
+              HasSubstr("a text of more than 32 MiB"));
+  EXPECT_THAT(error_of([&] {
+                render(
+                    "{% set ns = namespace(l=[]) %}{% for i in range(999) %}{% set ns.l = ns.l + ['x' * 9999999] %}{% "
+                    "endfor %}");
+              }).what(),
+              HasSubstr("needs more than 512 MiB"));
+  EXPECT_THAT(
+      error_of([&] { render(start + "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}" + end); }).what(),
+      HasSubstr("a text of more than 32 MiB"));
   EXPECT_EQ(error_of([&] { render("{{ ([1] * 999999999) | list | length }}"); }).kind(), ErrorKind::InvalidArgument);
   EXPECT_EQ(render("{{ messages[0].content }}"), "hi");  // what was stopped does not stand in the way
 }
@@ -113,15 +124,18 @@ TEST(ChatTemplate, MessagesAreReadAsTransformersReadsThem) {
 
 // What cannot be made equal to Jinja2 is an error that names the expression.
 TEST(ChatTemplate, WhatIsNotSupportedIsNamed) {
-  EXPECT_THAT(error_of([] { render("{{ 'a'.encode() }}"); }).what(), HasSubstr("line 1: str.encode is not supported in {{ 'a'.encode() }}"));
-  EXPECT_THAT(error_of([] { render("{{ messages | map('string') }}"); }).what(), HasSubstr("whose text is an address in Python"));
+  EXPECT_THAT(error_of([] { render("{{ 'a'.encode() }}"); }).what(),
+              HasSubstr("line 1: str.encode is not supported in {{ 'a'.encode() }}"));
+  EXPECT_THAT(error_of([] { render("{{ messages | map('string') }}"); }).what(),
+              HasSubstr("whose text is an address in Python"));
 }
 
 // There is no loader: a template has no way to a file.
 TEST(ChatTemplate, CannotReadFiles) {
   const TemporaryFolder folder;
   const std::string file = folder.write("secret.jinja", "secret").string();
-  for (const std::string& tag : {"include '" + file + "'", "import '" + file + "' as x", "extends '" + file + "'", "from '" + file + "' import x"}) {
+  for (const std::string& tag : {"include '" + file + "'", "import '" + file + "' as x", "extends '" + file + "'",
+                                 "from '" + file + "' import x"}) {
     const Error error = error_of([&] { render("{% " + tag + " %}"); });
     EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument) << tag;
     EXPECT_THAT(error.what(), HasSubstr("another template")) << tag;

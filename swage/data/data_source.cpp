@@ -25,8 +25,9 @@ struct Registered {
   bool joins_rows = false;
 };
 
-// LLM Compressor's registry (llmcompressor/transformers/data), and optimum's names (optimum/gptq/data.py). Where the originals let the user
-// name a configuration, the usual one is taken. c4 has 1024 files of 300 MB: everybody takes the first.
+// LLM Compressor's registry (llmcompressor/transformers/data), and optimum's names (optimum/gptq/data.py). Where the
+// originals let the user name a configuration, the usual one is taken. c4 has 1024 files of 300 MB: everybody takes the
+// first.
 constexpr char kFirstC4[] = "en/c4-train.00000-of-01024.json.gz";
 constexpr Registered kRegistry[] = {
     {"c4", "allenai/c4", "en", "train", "", kFirstC4},
@@ -49,12 +50,14 @@ std::string normalized(std::string name) {
 
 void refuse_known(const std::string& text, const std::string& name) {
   for (const char* old : {"ptb", "ptb_new"}) {
-    SWAGE_CHECK(name != old, Unsupported, text, ": this data set is deprecated and no longer offered, as in optimum; use wikitext2 or c4");
+    SWAGE_CHECK(name != old, Unsupported, text,
+                ": this data set is deprecated and no longer offered, as in optimum; use wikitext2 or c4");
   }
   for (const char* other : {"flickr", "flickr30k", "peoples_speech"}) {
     SWAGE_CHECK(name != other, Unsupported, text, ": a data set of images or sound; swage calibrates on text");
   }
-  for (const char* kind : {"custom", "json", "csv"}) SWAGE_CHECK(name != kind, InvalidArgument, text, ": give the file itself (-d FILE)");
+  for (const char* kind : {"custom", "json", "csv"})
+    SWAGE_CHECK(name != kind, InvalidArgument, text, ": give the file itself (-d FILE)");
 }
 
 // "512", "-100", "10%"
@@ -65,8 +68,10 @@ RowBound parse_bound(std::string_view text, const std::string& whole) {
     text.remove_suffix(1);
   }
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bound.value);
-  const bool good = error == std::errc() && end == text.data() + text.size() && (!bound.percent || (bound.value >= -100 && bound.value <= 100));
-  SWAGE_CHECK(good, InvalidArgument, whole, ": \"", text, "\" bounds no slice; expected rows or percent, as in [:512], [1000:], [10%:20%]");
+  const bool good = error == std::errc() && end == text.data() + text.size() &&
+                    (!bound.percent || (bound.value >= -100 && bound.value <= 100));
+  SWAGE_CHECK(good, InvalidArgument, whole, ": \"", text,
+              "\" bounds no slice; expected rows or percent, as in [:512], [1000:], [10%:20%]");
   return bound;
 }
 
@@ -75,7 +80,8 @@ void parse_slice(std::string& rest, DataSpec& spec) {
   const size_t open = rest.find('[');
   if (open == std::string::npos) return;
   const size_t colon = rest.find(':', open);
-  SWAGE_CHECK(rest.ends_with(']') && colon != std::string::npos, InvalidArgument, spec.text, ": a slice is written [FROM:TO], as in [:512]");
+  SWAGE_CHECK(rest.ends_with(']') && colon != std::string::npos, InvalidArgument, spec.text,
+              ": a slice is written [FROM:TO], as in [:512]");
   const std::string_view inside = std::string_view(rest).substr(open + 1, rest.size() - open - 2);
   const std::string_view from = inside.substr(0, colon - open - 1), to = inside.substr(colon - open);
   if (!from.empty()) spec.from = parse_bound(from, spec.text);
@@ -98,7 +104,8 @@ void parse_parts(std::string rest, DataSpec& spec) {
   const size_t colon = rest.find(':');
   if (colon != std::string::npos) spec.config = rest.substr(0, colon);
   spec.split = colon == std::string::npos ? rest : rest.substr(colon + 1);
-  const bool good = !rest.empty() && (colon == std::string::npos || is_safe_path(spec.config)) && (spec.split.empty() || is_safe_path(spec.split)) &&
+  const bool good = !rest.empty() && (colon == std::string::npos || is_safe_path(spec.config)) &&
+                    (spec.split.empty() || is_safe_path(spec.split)) &&
                     (colon == std::string::npos || rest.find(':', colon + 1) == std::string::npos);
   SWAGE_CHECK(good, InvalidArgument, spec.text, ": expected NAME:SPLIT or NAME:CONFIG:SPLIT");
 }
@@ -109,8 +116,10 @@ void register_names(DataSpec& spec, const Registered& known) {
   spec.default_config = known.config;
   if (spec.split.empty()) spec.split = known.split;
   // LLM Compressor's rule: exactly these, while a slice belongs to the split that is named.
-  if (spec.form == "ultrachat_200k" && (spec.split == "train" || spec.split == "test") && !spec.has_slice()) spec.split += "_sft";
-  if (spec.config.empty() || spec.config == known.config) spec.first_file = spec.split == "train" ? known.first_file : "";
+  if (spec.form == "ultrachat_200k" && (spec.split == "train" || spec.split == "test") && !spec.has_slice())
+    spec.split += "_sft";
+  if (spec.config.empty() || spec.config == known.config)
+    spec.first_file = spec.split == "train" ? known.first_file : "";
   spec.first_rows = known.first_rows;
   spec.joins_rows = known.joins_rows;
 }
@@ -139,7 +148,8 @@ DataSpec parse_data_spec(const std::string& text) {
   refuse_known(text, plain);
   spec.kind = DataSpec::Kind::Hub;
   if (plain == "builtin") {
-    SWAGE_CHECK(colon == rest.size() && name == rest, InvalidArgument, text, ": the text that comes with swage has no splits");
+    SWAGE_CHECK(colon == rest.size() && name == rest, InvalidArgument, text,
+                ": the text that comes with swage has no splits");
     spec.kind = DataSpec::Kind::Builtin;
     return spec;
   }
@@ -161,8 +171,11 @@ DataSpec parse_data_spec(const std::string& text) {
   const std::string near = nearest_name(plain, registered_data_sets());
   std::string names;
   for (const std::string& one : registered_data_sets()) names += cat(names.empty() ? "" : ", ", one);
-  throw Error(ErrorKind::InvalidArgument, cat(text, ": no such data set: neither a file (.jsonl, .json, .parquet, .txt), nor org/name of the hub, nor one of ", names,
-                                              near.empty() ? "" : cat("; did you mean ", near, "?")));
+  throw Error(
+      ErrorKind::InvalidArgument,
+      cat(text,
+          ": no such data set: neither a file (.jsonl, .json, .parquet, .txt), nor org/name of the hub, nor one of ",
+          names, near.empty() ? "" : cat("; did you mean ", near, "?")));
 }
 
 namespace {
@@ -196,7 +209,9 @@ std::pair<int64_t, int64_t> rows_of(const DataSpec& spec, int64_t total) {
 
 // Whether the slice can be cut without knowing how many rows there are.
 bool counts_from_front(const DataSpec& spec) {
-  const auto from_front = [](const std::optional<RowBound>& bound) { return !bound || (!bound->percent && bound->value >= 0); };
+  const auto from_front = [](const std::optional<RowBound>& bound) {
+    return !bound || (!bound->percent && bound->value >= 0);
+  };
   return from_front(spec.from) && from_front(spec.to);
 }
 
@@ -206,7 +221,8 @@ void set_slice(const DataSpec& spec, const std::function<int64_t()>& total, Data
   if (counts_from_front(spec)) {
     options.first_row = spec.from ? spec.from->value : 0;
     options.last_row = spec.to ? spec.to->value : -1;
-    SWAGE_CHECK(options.last_row < 0 || options.first_row < options.last_row, InvalidArgument, spec.text, ": the slice holds no rows");
+    SWAGE_CHECK(options.last_row < 0 || options.first_row < options.last_row, InvalidArgument, spec.text,
+                ": the slice holds no rows");
     return;
   }
   std::tie(options.first_row, options.last_row) = rows_of(spec, total());
@@ -225,8 +241,8 @@ Documents builtin(const DataRequest& request, const Tokenizer& tokenizer, const 
   return out;
 }
 
-Documents from_hub(const DataSpec& spec, const DataRequest& request, const Tokenizer& tokenizer, const HubOptions& hub, DatasetOptions options,
-                   const Context& context) {
+Documents from_hub(const DataSpec& spec, const DataRequest& request, const Tokenizer& tokenizer, const HubOptions& hub,
+                   DatasetOptions options, const Context& context) {
   DatasetFiles files(spec, hub, context);
   const auto total = [&] {
     int64_t rows = 0;
@@ -250,7 +266,8 @@ Documents from_hub(const DataSpec& spec, const DataRequest& request, const Token
 
 }  // namespace
 
-Documents load_documents(const DataRequest& request, const Tokenizer& tokenizer, const HubOptions& hub, const Context& context) {
+Documents load_documents(const DataRequest& request, const Tokenizer& tokenizer, const HubOptions& hub,
+                         const Context& context) {
   const DataSpec spec = parse_data_spec(request.name);
   DatasetOptions options;
   options.text_column = request.text_column;

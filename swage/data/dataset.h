@@ -26,17 +26,19 @@ struct DataFile {
   std::string sha256;
 };
 
-// One string a document. Conversations go through the model's chat template, with special tokens in the text already; `formatted` tells.
+// One string a document. Conversations go through the model's chat template, with special tokens in the text already;
+// `formatted` tells.
 struct Documents {
   std::vector<std::string> texts;
-  bool formatted = false;       // out of the chat template: no special tokens may be added
-  std::string form;             // what a row's text is made of: "text", "messages", "prompt + response", "open_platypus"
+  bool formatted = false;  // out of the chat template: no special tokens may be added
+  std::string form;        // what a row's text is made of: "text", "messages", "prompt + response", "open_platypus"
   std::vector<DataFile> files;  // where they came from, if load_documents() read them
   std::string commit;           // of a data set of the hub
 };
-// Format by the name's end: .jsonl/.json (also .gz), .parquet, .txt (whole file is one document). Error(InvalidArgument) naming the
-// columns found when none can be read, or for an empty set.
-Documents read_documents(const std::filesystem::path& file, const Tokenizer& tokenizer, const DatasetOptions& options = {});
+// Format by the name's end: .jsonl/.json (also .gz), .parquet, .txt (whole file is one document).
+// Error(InvalidArgument) naming the columns found when none can be read, or for an empty set.
+Documents read_documents(const std::filesystem::path& file, const Tokenizer& tokenizer,
+                         const DatasetOptions& options = {});
 // By its name's end.
 bool is_data_file(const std::filesystem::path& file);
 // Rows of a file, a .txt file being one.
@@ -45,8 +47,8 @@ int64_t count_rows(const std::filesystem::path& file);
 struct BatchOptions {
   int64_t num_samples = 512;      // rows wanted
   int64_t max_seq_length = 2048;  // tokens per row
-  bool pack = true;               // documents end to end into full rows; false: one document a row, shorter ones skipped
-  bool shuffle = false;           // documents, by `seed`; false keeps the file's order
+  bool pack = true;      // documents end to end into full rows; false: one document a row, shorter ones skipped
+  bool shuffle = false;  // documents, by `seed`; false keeps the file's order
   uint64_t seed = 42;
 };
 
@@ -57,7 +59,8 @@ struct CalibrationSet {
 };
 // Error(InvalidArgument) when the text holds fewer tokens than one row. With pack = false and shuffle = false: the
 // first num_samples documents of at least max_seq_length tokens, each cut to that length.
-CalibrationSet make_calibration_set(const Documents& documents, const Tokenizer& tokenizer, const BatchOptions& options);
+CalibrationSet make_calibration_set(const Documents& documents, const Tokenizer& tokenizer,
+                                    const BatchOptions& options);
 
 struct WindowOptions {
   int64_t window = 512;

@@ -37,7 +37,8 @@ TEST_F(Dataset, ParquetEqualsJsonLines) {
 }
 
 TEST_F(Dataset, ParquetEqualsJsonLinesOnTheFullData) {
-  if (!full_data()) GTEST_SKIP() << "calib.jsonl and calib.parquet, too large for the clone, do not lie in ../shared/data";
+  if (!full_data())
+    GTEST_SKIP() << "calib.jsonl and calib.parquet, too large for the clone, do not lie in ../shared/data";
   std::cout << "full set: calib.parquet against calib.jsonl" << std::endl;
   const Documents lines = read_documents(*full_data() / "calib.jsonl", tokenizer_);
   EXPECT_EQ(lines.texts.size(), 472u);
@@ -69,8 +70,10 @@ TEST_F(Dataset, AbsentColumnsListThoseFound) {
     EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
     EXPECT_THAT(error.what(), HasSubstr("\"body\", \"id\""));
   }
-  EXPECT_THAT(read_error("d.jsonl", R"({"text":"x"})", {.text_column = "txet"}).what(), HasSubstr("no column \"txet\""));
-  const Error parquet = error_of([&] { read_documents(test_data() / "calib_small.parquet", tokenizer_, {.text_column = "txet"}); });
+  EXPECT_THAT(read_error("d.jsonl", R"({"text":"x"})", {.text_column = "txet"}).what(),
+              HasSubstr("no column \"txet\""));
+  const Error parquet =
+      error_of([&] { read_documents(test_data() / "calib_small.parquet", tokenizer_, {.text_column = "txet"}); });
   EXPECT_EQ(parquet.kind(), ErrorKind::InvalidArgument);
   EXPECT_THAT(parquet.what(), HasSubstr("\"text\", \"source\""));
 }
@@ -114,14 +117,16 @@ TEST_F(Dataset, CorruptLinesAreNamed) {
 
 // What Python's json writes into columns that are not read does not matter.
 TEST_F(Dataset, OtherColumnsMayHoldWhatPythonWrites) {
-  const std::string rows = R"({"id":18446744073709551615,"score":NaN,"text":"first","raw":"\ud83d","id":-Infinity})" "\n"
+  const std::string rows = R"({"id":18446744073709551615,"score":NaN,"text":"first","raw":"\ud83d","id":-Infinity})"
+                           "\n"
                            R"({"text":"no","id":1e999,"text":"second","z":[123456789012345678901234567890]})";
   const fs::path file = folder_.write("d.jsonl", rows);
   EXPECT_EQ(read_documents(file, tokenizer_).texts, (std::vector<std::string>{"first", "second"}));
 }
 
 TEST_F(Dataset, CorruptMessagesAreNamed) {
-  for (const char* bad : {R"({"messages":[1]})", R"({"messages":[{"role":"user"}]})", R"({"messages":[{"content":"x"}]})"}) {
+  for (const char* bad :
+       {R"({"messages":[1]})", R"({"messages":[{"role":"user"}]})", R"({"messages":[{"content":"x"}]})"}) {
     const Error error = read_error("d.jsonl", bad);
     EXPECT_EQ(error.kind(), ErrorKind::CorruptData) << bad;
     EXPECT_THAT(error.what(), HasSubstr("line 1: each of \"messages\"")) << bad;
@@ -135,10 +140,12 @@ TEST_F(Dataset, TextThatIsNotUtf8IsNamed) {
   EXPECT_THAT(error.what(), HasSubstr("line 3 is not UTF-8"));
 }
 
-// Any damage gives an error or other text, never a crash: cuts, flipped bits and overwritten stretches all over the file.
+// Any damage gives an error or other text, never a crash: cuts, flipped bits and overwritten stretches all over the
+// file.
 TEST_F(Dataset, DamagedParquetIsCorrupt) {
   const std::string good = read_text(test_data() / "calib_small.parquet");
-  for (const size_t length : {size_t{0}, size_t{3}, size_t{4}, size_t{12}, good.size() / 2, good.size() - 1, good.size() - 8}) {
+  for (const size_t length :
+       {size_t{0}, size_t{3}, size_t{4}, size_t{12}, good.size() / 2, good.size() - 1, good.size() - 8}) {
     const Error error = read_error("d.parquet", good.substr(0, length));
     EXPECT_EQ(error.kind(), ErrorKind::CorruptData) << length;
     EXPECT_THAT(error.what(), HasSubstr("d.parquet: not a readable Parquet file: "));
@@ -189,11 +196,13 @@ TEST_F(Dataset, ParquetStringsComeInSeveralEncodings) {
 
 TEST_F(Dataset, OneDocumentARowTakesTheFirstLongEnough) {
   const Json oracle = read_json(test_data() / "tiny_bpe_oracle.json");
-  const CalibrationSet set = make_calibration_set(small_, tokenizer_, {.num_samples = 9, .max_seq_length = 512, .pack = false});
+  const CalibrationSet set =
+      make_calibration_set(small_, tokenizer_, {.num_samples = 9, .max_seq_length = 512, .pack = false});
   EXPECT_EQ(set.ids_NL.size(0), oracle.at("rows").at("rows").as_int());
   EXPECT_EQ(set.documents_used, set.ids_NL.size(0));
   EXPECT_EQ(set.documents_skipped, oracle.at("rows").at("skipped").as_int());
-  EXPECT_EQ(sha_of_ids(set.ids_NL.const_data_ptr<int64_t>(), size_t(set.ids_NL.numel())), oracle.at("rows").at("sha").as_string());
+  EXPECT_EQ(sha_of_ids(set.ids_NL.const_data_ptr<int64_t>(), size_t(set.ids_NL.numel())),
+            oracle.at("rows").at("sha").as_string());
 }
 
 TEST_F(Dataset, ShortDocumentsAreSkippedAndCounted) {
@@ -202,7 +211,8 @@ TEST_F(Dataset, ShortDocumentsAreSkippedAndCounted) {
   EXPECT_EQ(set.documents_used, 2);
   EXPECT_EQ(set.documents_skipped, 2);
   EXPECT_EQ(set.ids_NL.size(0), 2);
-  const Error error = error_of([&] { make_calibration_set(documents, tokenizer_, {.max_seq_length = 100, .pack = false}); });
+  const Error error =
+      error_of([&] { make_calibration_set(documents, tokenizer_, {.max_seq_length = 100, .pack = false}); });
   EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
   EXPECT_THAT(error.what(), HasSubstr("longest has 11"));
 }
@@ -241,27 +251,36 @@ TEST_F(Dataset, ShufflingIsByItsSeedAlone) {
   Documents documents;
   for (int i = 0; i < 40; ++i) documents.texts.push_back(cat(i % 10, i / 10, " same length"));
   const auto rows = [&](bool shuffle, uint64_t seed) {
-    return make_calibration_set(documents, tokenizer_, {.num_samples = 40, .max_seq_length = 5, .pack = false, .shuffle = shuffle, .seed = seed})
+    return make_calibration_set(
+               documents, tokenizer_,
+               {.num_samples = 40, .max_seq_length = 5, .pack = false, .shuffle = shuffle, .seed = seed})
         .ids_NL;
   };
   EXPECT_TRUE(rows(true, 1).equal(rows(true, 1)));
   EXPECT_FALSE(rows(true, 1).equal(rows(true, 2)));
   EXPECT_FALSE(rows(true, 1).equal(rows(false, 1)));
-  const auto digits = [](const at::Tensor& ids_NL) { return std::get<0>((ids_NL.select(1, 1) * 1000 + ids_NL.select(1, 2)).sort()); };
+  const auto digits = [](const at::Tensor& ids_NL) {
+    return std::get<0>((ids_NL.select(1, 1) * 1000 + ids_NL.select(1, 2)).sort());
+  };
   EXPECT_TRUE(digits(rows(true, 1)).equal(digits(rows(false, 1))));  // the same documents
-  // From an independent Python version of splitmix64, Lemire's bound and Fisher-Yates: a changed algorithm would silently
-  // change every seeded run.
+  // From an independent Python version of splitmix64, Lemire's bound and Fisher-Yates: a changed algorithm would
+  // silently change every seeded run.
   EXPECT_EQ(sha_of_ids(rows(true, 42).const_data_ptr<int64_t>(), 200), "ad1da3019ab25330");
 }
 
 TEST_F(Dataset, TooLittleTextAndBadSizesAreRefused) {
   const Documents documents{{"abc"}, false};
-  EXPECT_THAT(error_of([&] { make_calibration_set(documents, tokenizer_, {.max_seq_length = 100}); }).what(), HasSubstr("fewer than the 100"));
-  EXPECT_THAT(error_of([&] { make_windows(documents, tokenizer_, {.window = 100}); }).what(), HasSubstr("fewer than the 99"));
+  EXPECT_THAT(error_of([&] { make_calibration_set(documents, tokenizer_, {.max_seq_length = 100}); }).what(),
+              HasSubstr("fewer than the 100"));
+  EXPECT_THAT(error_of([&] { make_windows(documents, tokenizer_, {.window = 100}); }).what(),
+              HasSubstr("fewer than the 99"));
   EXPECT_EQ(error_of([&] { make_windows(documents, tokenizer_, {.window = 1}); }).kind(), ErrorKind::InvalidArgument);
-  EXPECT_EQ(error_of([&] { make_calibration_set(documents, tokenizer_, {.num_samples = 0}); }).kind(), ErrorKind::InvalidArgument);
-  EXPECT_EQ(error_of([&] { make_calibration_set(documents, tokenizer_, {.max_seq_length = -1}); }).kind(), ErrorKind::InvalidArgument);
-  EXPECT_EQ(error_of([&] { make_calibration_set(documents, tokenizer_, {.max_seq_length = 1}); }).kind(), ErrorKind::InvalidArgument);
+  EXPECT_EQ(error_of([&] { make_calibration_set(documents, tokenizer_, {.num_samples = 0}); }).kind(),
+            ErrorKind::InvalidArgument);
+  EXPECT_EQ(error_of([&] { make_calibration_set(documents, tokenizer_, {.max_seq_length = -1}); }).kind(),
+            ErrorKind::InvalidArgument);
+  EXPECT_EQ(error_of([&] { make_calibration_set(documents, tokenizer_, {.max_seq_length = 1}); }).kind(),
+            ErrorKind::InvalidArgument);
 }
 
 void expect_rows(const at::Tensor& ids_NL, const Json& oracle, const char* count) {
@@ -276,18 +295,23 @@ TEST_F(Dataset, WindowsEqualThePythonProtocol) {
 }
 
 TEST_F(Dataset, SmolLm2RowsAndWindowsEqualThePythonProtocol) {
-  if (!full_data() || !test_model()) GTEST_SKIP() << "needs ../shared/data, too large for the clone, and in SWAGE_TEST_MODEL the folder of SmolLM2-135M-Instruct";
+  if (!full_data() || !test_model())
+    GTEST_SKIP()
+        << "needs ../shared/data, too large for the clone, and in SWAGE_TEST_MODEL the folder of SmolLM2-135M-Instruct";
   std::cout << "full set: SmolLM2 calibration rows and held-out windows" << std::endl;
   const Tokenizer tokenizer(*test_model());
   const Json oracle = read_json(test_data() / "smollm2_oracle.json");
   const Documents heldout = read_documents(*full_data() / "heldout.jsonl", tokenizer);
   const at::Tensor windows = make_windows(heldout, tokenizer, {.window = 512, .max_windows = 40});
   expect_rows(windows, oracle.at("windows40"), "count");
-  EXPECT_EQ(sha_of_ids(windows.const_data_ptr<int64_t>(), size_t(windows.numel())), "69e79e3a9f915d34");  // the peers' ids_sha
+  EXPECT_EQ(sha_of_ids(windows.const_data_ptr<int64_t>(), size_t(windows.numel())),
+            "69e79e3a9f915d34");  // the peers' ids_sha
   expect_rows(make_windows(heldout, tokenizer, {.window = 512}), oracle.at("windows_all"), "count");
   const Documents calib = read_documents(*full_data() / "calib.jsonl", tokenizer);
-  expect_rows(make_calibration_set(calib, tokenizer, {.num_samples = 64, .max_seq_length = 512, .pack = false}).ids_NL, oracle.at("rows64"), "rows");
-  expect_rows(make_calibration_set(calib, tokenizer, {.num_samples = 64, .max_seq_length = 512}).ids_NL, oracle.at("packed64"), "rows");
+  expect_rows(make_calibration_set(calib, tokenizer, {.num_samples = 64, .max_seq_length = 512, .pack = false}).ids_NL,
+              oracle.at("rows64"), "rows");
+  expect_rows(make_calibration_set(calib, tokenizer, {.num_samples = 64, .max_seq_length = 512}).ids_NL,
+              oracle.at("packed64"), "rows");
 }
 
 // A few thousand bytes that stand for gigabytes: 1000 times a text of 6 MB, a list of 1.1 million nulls.
@@ -307,11 +331,13 @@ TEST(Batches, LongTextsGiveTheSameTokens) {
   for (int i = 0; text.size() < 600'000; ++i) text += cat("line ", i, " of a long \u00e9t\u00e9 text\n");
   const std::vector<int64_t> whole = tokenizer.encode(text, true);
   for (const bool pack : {false, true}) {
-    const CalibrationSet set = make_calibration_set({{text}, false}, tokenizer, {.num_samples = 1, .max_seq_length = 256, .pack = pack});
+    const CalibrationSet set =
+        make_calibration_set({{text}, false}, tokenizer, {.num_samples = 1, .max_seq_length = 256, .pack = pack});
     EXPECT_TRUE(std::equal(whole.begin(), whole.begin() + 256, set.ids_NL.const_data_ptr<int64_t>()));
   }
   const at::Tensor windows = make_windows({{text}, false}, tokenizer, {.window = 128, .max_windows = 2});
-  EXPECT_TRUE(std::equal(whole.begin(), whole.begin() + 128, windows.const_data_ptr<int64_t>()));  // both begin with the BOS
+  EXPECT_TRUE(
+      std::equal(whole.begin(), whole.begin() + 128, windows.const_data_ptr<int64_t>()));  // both begin with the BOS
 }
 
 }  // namespace

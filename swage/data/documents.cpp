@@ -16,11 +16,15 @@ namespace {
 
 constexpr uint64_t kMaxTextBytes = uint64_t{2} << 30;  // kept in memory; half a billion tokens
 
-bool has(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+bool has(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 }  // namespace
 
-DocumentBuilder::DocumentBuilder(const Tokenizer& tokenizer, const DatasetOptions& options) : tokenizer_(tokenizer), options_(options) {}
+DocumentBuilder::DocumentBuilder(const Tokenizer& tokenizer, const DatasetOptions& options)
+    : tokenizer_(tokenizer),
+      options_(options) {}
 
 void DocumentBuilder::begin_file(std::string source, std::string row_word) {
   source_ = std::move(source);
@@ -32,13 +36,15 @@ std::string DocumentBuilder::where(size_t row) const { return cat(source_, ": ",
 void DocumentBuilder::choose(const std::vector<std::string>& columns) {
   if (form_) {  // a later file
     for (const std::string& column : form_->columns) {
-      SWAGE_CHECK(has(columns, column), InvalidArgument, source_, ": no column \"", column, "\", which the files before have; columns found: ", quoted_list(columns));
+      SWAGE_CHECK(has(columns, column), InvalidArgument, source_, ": no column \"", column,
+                  "\", which the files before have; columns found: ", quoted_list(columns));
     }
     return;
   }
   form_ = choose_form(columns, options_.text_column, options_.form, source_);
   documents_.form = options_.form.empty() || !options_.text_column.empty() ? form_->text() : options_.form;
-  if (!options_.form.empty() && !tokenizer_.has_chat_template()) plain_template_.emplace(std::string(plain_chat_template()), "the plain chat template");
+  if (!options_.form.empty() && !tokenizer_.has_chat_template())
+    plain_template_.emplace(std::string(plain_chat_template()), "the plain chat template");
 }
 
 std::vector<std::string> DocumentBuilder::needed(const std::vector<std::string>& columns) const {
@@ -49,7 +55,9 @@ std::vector<std::string> DocumentBuilder::needed(const std::vector<std::string>&
   return out;
 }
 
-bool DocumentBuilder::requires_column(const std::string& column) const { return has(form_->columns, column) || has(form_->optional, column); }
+bool DocumentBuilder::requires_column(const std::string& column) const {
+  return has(form_->columns, column) || has(form_->optional, column);
+}
 
 std::string DocumentBuilder::formatted(const RowContent& content, const Json& row, const std::string& where) {
   if (plain_template_) return plain_template_->render(content.messages, tokenizer_.special_tokens(), {});
@@ -64,7 +72,8 @@ void DocumentBuilder::add(const Json& row, size_t number) {
   const std::string at = where(number);
   try {
     add_row(row, at);
-  } catch (Error& error) {  // what a value of the row cannot be read as, or a template fails on, does not know where it stands
+  } catch (Error& error) {  // what a value of the row cannot be read as, or a template fails on, does not know where it
+                            // stands
     if (!std::string_view(error.what()).starts_with(at)) error.add_context(at);
     throw;
   }
@@ -72,15 +81,15 @@ void DocumentBuilder::add(const Json& row, size_t number) {
 
 void DocumentBuilder::add_row(const Json& row, const std::string& at) {
   const RowContent content = read_row(*form_, row, at, tokenizer_.has_chat_template());
-  SWAGE_CHECK(documents_.texts.empty() || chat_ == content.is_chat, CorruptData, at, ": \"", form_->columns[0], "\" is ",
-              content.is_chat ? "an array" : "a string", ", but not so in the rows before");
+  SWAGE_CHECK(documents_.texts.empty() || chat_ == content.is_chat, CorruptData, at, ": \"", form_->columns[0],
+              "\" is ", content.is_chat ? "an array" : "a string", ", but not so in the rows before");
   chat_ = content.is_chat;
   documents_.formatted = chat_ && !plain_template_;
   documents_.texts.push_back(chat_ ? formatted(content, row, at) : content.text);
   any_text_ = any_text_ || !documents_.texts.back().empty();
   bytes_ += documents_.texts.back().size();
-  SWAGE_CHECK(bytes_ <= kMaxTextBytes, InvalidArgument, at, ": the rows up to here hold more than ", kMaxTextBytes >> 20,
-              " MiB of text; a file of fewer rows is enough for calibration");
+  SWAGE_CHECK(bytes_ <= kMaxTextBytes, InvalidArgument, at, ": the rows up to here hold more than ",
+              kMaxTextBytes >> 20, " MiB of text; a file of fewer rows is enough for calibration");
 }
 
 bool DocumentBuilder::full() const {
@@ -96,7 +105,8 @@ void DocumentBuilder::add_text(std::string text) {
 }
 
 Documents DocumentBuilder::take() {
-  SWAGE_CHECK(!documents_.texts.empty(), InvalidArgument, source_, ": the data set is empty", options_.first_row > 0 ? " from that row on" : "");
+  SWAGE_CHECK(!documents_.texts.empty(), InvalidArgument, source_, ": the data set is empty",
+              options_.first_row > 0 ? " from that row on" : "");
   SWAGE_CHECK(any_text_, InvalidArgument, source_, ": no document has any text");
   if (options_.joins_rows) {  // as optimum joins wikitext's
     std::string text;
@@ -113,8 +123,8 @@ std::string read_text_document(const fs::path& file) {
   std::string_view text = mapped.bytes();
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   const size_t valid = valid_utf8_prefix(text);
-  SWAGE_CHECK(valid == text.size(), CorruptData, file.string(), ": line ", 1 + std::count(text.begin(), text.begin() + ptrdiff_t(valid), '\n'),
-              " is not UTF-8");
+  SWAGE_CHECK(valid == text.size(), CorruptData, file.string(), ": line ",
+              1 + std::count(text.begin(), text.begin() + ptrdiff_t(valid), '\n'), " is not UTF-8");
   SWAGE_CHECK(!text.empty(), InvalidArgument, file.string(), ": the data set is empty");
   return std::string(text);
 }
@@ -152,19 +162,24 @@ bool is_data_file(const fs::path& file) {
 
 int64_t count_rows(const fs::path& file) {
   if (lower_name(file).ends_with(".parquet")) return count_parquet_rows(file);
-  return is_json_name(lower_name(file)) ? with_text(file, [&](std::string_view text) { return count_json_rows(file, text); }) : 1;
+  return is_json_name(lower_name(file))
+             ? with_text(file, [&](std::string_view text) { return count_json_rows(file, text); })
+             : 1;
 }
 
 void add_documents(const fs::path& file, const DatasetOptions& options, DocumentBuilder& builder) {
   std::error_code ignored;
   SWAGE_CHECK(fs::exists(file, ignored), Io, file.string(), ": no such data set");
   const std::string kind = kind_of_file(file);  // opening a pipe would wait for its writer
-  SWAGE_CHECK(kind == "a regular file" || kind == "a folder", Io, file.string(), ": expected a regular file, found ", kind);
+  SWAGE_CHECK(kind == "a regular file" || kind == "a folder", Io, file.string(), ": expected a regular file, found ",
+              kind);
   const std::string name = lower_name(file);
   if (is_json_name(name)) return with_text(file, [&](std::string_view text) { read_json_rows(file, text, builder); });
   if (name.ends_with(".parquet")) return read_parquet_rows(file, builder);
-  SWAGE_CHECK(name.ends_with(".txt"), InvalidArgument, file.string(), ": a data set must be a .jsonl, .json, .parquet or .txt file");
-  SWAGE_CHECK(options.text_column.empty(), InvalidArgument, file.string(), ": a .txt file has no columns, so no \"", options.text_column, "\"");
+  SWAGE_CHECK(name.ends_with(".txt"), InvalidArgument, file.string(),
+              ": a data set must be a .jsonl, .json, .parquet or .txt file");
+  SWAGE_CHECK(options.text_column.empty(), InvalidArgument, file.string(), ": a .txt file has no columns, so no \"",
+              options.text_column, "\"");
   builder.begin_file(file.string(), "line");
   builder.add_text(read_text_document(file));
 }

@@ -28,8 +28,9 @@ class DocumentBuilder {
   std::vector<std::string> needed(const std::vector<std::string>& columns) const;
   // Whether a column is needed for the text itself, rather than because the chat template may look at it.
   bool requires_column(const std::string& column) const;
-  // A row with at least the needed columns; numbers are 1-based within the file. Rows outside the options' range are passed over.
-  // Error(CorruptData) naming file, row and column on types that do not fit, or when texts and messages mix.
+  // A row with at least the needed columns; numbers are 1-based within the file. Rows outside the options' range are
+  // passed over. Error(CorruptData) naming file, row and column on types that do not fit, or when texts and messages
+  // mix.
   void add(const Json& row, size_t number);
   // Nothing more is wanted: the range of rows has ended, or the text is enough.
   bool full() const;
@@ -59,8 +60,8 @@ class DocumentBuilder {
 // Reads one file by its name's end, as read_documents() does.
 void add_documents(const std::filesystem::path& file, const DatasetOptions& options, DocumentBuilder& builder);
 
-// Feed the rows of one file to the builder until it is full. JSON lines (.jsonl, .json) or, for .json, one array of objects; `.gz` behind
-// either is decompressed.
+// Feed the rows of one file to the builder until it is full. JSON lines (.jsonl, .json) or, for .json, one array of
+// objects; `.gz` behind either is decompressed.
 void read_json_rows(const std::filesystem::path& file, std::string_view text, DocumentBuilder& builder);
 void read_parquet_rows(const std::filesystem::path& file, DocumentBuilder& builder);
 // The number of rows that those would read.

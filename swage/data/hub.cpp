@@ -33,7 +33,8 @@ std::set<std::string> shards_of(const fs::path& index) {
   const Json& weight_map = json.at("weight_map");
   SWAGE_CHECK(weight_map.is_object(), CorruptData, index.string(), ": weight_map is not an object");
   for (const auto& [tensor, shard] : weight_map.as_object()) {
-    const bool plain = shard.is_string() && shard.as_string().find('/') == std::string::npos && is_safe_path(shard.as_string());
+    const bool plain =
+        shard.is_string() && shard.as_string().find('/') == std::string::npos && is_safe_path(shard.as_string());
     SWAGE_CHECK(plain, CorruptData, index.string(), ": the shard of \"", tensor, "\" is not a file name");
     shards.insert(shard.as_string());
   }
@@ -73,11 +74,13 @@ bool is_wanted(const std::string& name) {
   for (const char* start : {"license", "licence", "notice", "copying", "use_policy", "readme."}) {
     if (small.starts_with(start)) return true;
   }
-  return small.ends_with(".json") || small.ends_with(".jinja") || small.ends_with(".model") || small == "merges.txt" || small == "vocab.txt";
+  return small.ends_with(".json") || small.ends_with(".jinja") || small.ends_with(".model") || small == "merges.txt" ||
+         small == "vocab.txt";
 }
 
 const RemoteFile* find(const RepoInfo& info, const std::string& name) {
-  const auto found = std::find_if(info.files.begin(), info.files.end(), [&](const RemoteFile& file) { return file.name == name; });
+  const auto found =
+      std::find_if(info.files.begin(), info.files.end(), [&](const RemoteFile& file) { return file.name == name; });
   return found == info.files.end() ? nullptr : &*found;
 }
 
@@ -89,7 +92,9 @@ void check_is_model(const RepoInfo& info, const std::string& what) {
         if (file.name.ends_with(end) && weights.empty()) weights = file.name;
       }
     }
-    throw Error(ErrorKind::Unsupported, cat(what, ": the repository has no .safetensors weights that swage reads (model.safetensors, or shards with an index)",
+    throw Error(ErrorKind::Unsupported, cat(what,
+                                            ": the repository has no .safetensors weights that swage reads "
+                                            "(model.safetensors, or shards with an index)",
                                             weights.empty() ? "" : cat("; it has ", weights)));
   }
   SWAGE_CHECK(find(info, "config.json") != nullptr, Unsupported, what, ": the repository has no config.json");
@@ -99,14 +104,18 @@ void check_is_model(const RepoInfo& info, const std::string& what) {
 std::vector<RemoteFile> fetch_beside_weights(RemoteRepo& remote, const RepoInfo& info, bool headers_only) {
   std::vector<RemoteFile> small, weights;
   for (const RemoteFile& file : info.files) {
-    if (headers_only ? file.name.find('/') == std::string::npos && file.name.ends_with(".json") && !file.name.starts_with("tokenizer") && file.name != "vocab.json" : is_wanted(file.name)) small.push_back(file);
+    if (headers_only ? file.name.find('/') == std::string::npos && file.name.ends_with(".json") &&
+                           !file.name.starts_with("tokenizer") && file.name != "vocab.json"
+                     : is_wanted(file.name))
+      small.push_back(file);
   }
   const fs::path snapshot = remote.fetch_all(info.commit, small);
   if (const RemoteFile* single = find(info, kSingle)) weights.push_back(*single);
   if (find(info, kIndex) == nullptr) return weights;
   for (const std::string& shard : shards_of(snapshot / kIndex)) {
     const RemoteFile* file = find(info, shard);
-    SWAGE_CHECK(file != nullptr, CorruptData, remote.title(), "/", kIndex, " names ", shard, ", which the repository does not have");
+    SWAGE_CHECK(file != nullptr, CorruptData, remote.title(), "/", kIndex, " names ", shard,
+                ", which the repository does not have");
     if (shard != kSingle) weights.push_back(*file);
   }
   return weights;
@@ -141,14 +150,15 @@ struct Lookup {
 Lookup look_up(const std::string& name, const HubOptions& options) {
   const std::optional<HubRepo> repo = parse_hub_id(name);
   SWAGE_CHECK(repo, InvalidArgument, name, ": no such folder, and not a hub id (\"org/name\")");
-  SWAGE_CHECK(!options.cache_dir.empty(), InvalidArgument, name, ": no such folder, and no hub cache to look it up in (set HF_HOME)");
+  SWAGE_CHECK(!options.cache_dir.empty(), InvalidArgument, name,
+              ": no such folder, and no hub cache to look it up in (set HF_HOME)");
   Lookup out{*repo, {}, {}, {}};
   const HubCache cache(options.cache_dir, *repo);
   const std::string commit = cache.commit();
   if (!commit.empty() && cache.holds(commit, "config.json")) out.cached = cache.snapshot(commit);
   if (!out.cached.empty()) out.missing = options.offline ? missing_weights(out.cached) : missing_from(out.cached);
-  out.tried = cat(name, ": no such folder; ", out.cached.empty() ? "not" : cat("incomplete (no ", out.missing, ")"), " in the hub cache ",
-                  options.cache_dir.string());
+  out.tried = cat(name, ": no such folder; ", out.cached.empty() ? "not" : cat("incomplete (no ", out.missing, ")"),
+                  " in the hub cache ", options.cache_dir.string());
   return out;
 }
 
@@ -196,7 +206,8 @@ HubOptions hub_options(const std::function<std::optional<std::string>(const std:
   const std::string offline = lower(get({"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}));
   options.offline = offline == "1" || offline == "true" || offline == "on" || offline == "yes";
   const std::string timeout = get({"HF_HUB_DOWNLOAD_TIMEOUT"});
-  if (const int64_t seconds = std::atoll(timeout.c_str()); seconds > 0) options.timeout_seconds = std::min<int64_t>(seconds, 3600);
+  if (const int64_t seconds = std::atoll(timeout.c_str()); seconds > 0)
+    options.timeout_seconds = std::min<int64_t>(seconds, 3600);
   return options;
 }
 

@@ -74,7 +74,8 @@ class FakeHub {
     const std::string prefix = cat("/org/model/resolve/", kCommit, "/");
     const auto file = path.starts_with(prefix) ? files_.find(path.substr(prefix.size())) : files_.end();
     if (file == files_.end()) return reply("404 Not Found", "", "");
-    const std::string headers = cat("x-repo-commit: ", kCommit, "\r\netag: \"", std::hash<std::string>()(file->first), "\"\r\n");
+    const std::string headers =
+        cat("x-repo-commit: ", kCommit, "\r\netag: \"", std::hash<std::string>()(file->first), "\"\r\n");
     const std::string whole = reply("200 OK", headers, file->second);
     return request.starts_with("HEAD") ? whole.substr(0, whole.find("\r\n\r\n") + 4) : whole;
   }
@@ -93,7 +94,8 @@ class FakeHub {
   }
 
   static std::string reply(const char* status, const std::string& headers, const std::string& body) {
-    return cat("HTTP/1.1 ", status, "\r\n", headers, "content-length: ", body.size(), "\r\nconnection: close\r\n\r\n", body);
+    return cat("HTTP/1.1 ", status, "\r\n", headers, "content-length: ", body.size(), "\r\nconnection: close\r\n\r\n",
+               body);
   }
 
   std::map<std::string, std::string> files_;
@@ -129,7 +131,8 @@ TEST(Hub, AnExistingFolderOrGgufFileIsItself) {
 
 TEST(Hub, WhatIsNeitherFolderNorIdIsRefused) {
   const TemporaryFolder folder;
-  for (const char* name : {"", "/no/such/folder", "./model", "../x", "a/b/c", "org/..", "org/", "/model", "a b", "org/model@", "~x/y"}) {
+  for (const char* name :
+       {"", "/no/such/folder", "./model", "../x", "a/b/c", "org/..", "org/", "/model", "a b", "org/model@", "~x/y"}) {
     EXPECT_EQ(error_of([&] { resolve(name, options_for(folder)); }).kind(), ErrorKind::InvalidArgument) << name;
   }
   EXPECT_EQ(error_of([] { resolve("org/model", {}); }).kind(), ErrorKind::InvalidArgument);  // no cache folder
@@ -137,8 +140,11 @@ TEST(Hub, WhatIsNeitherFolderNorIdIsRefused) {
 
 // Names come from a server, and become paths.
 TEST(Hub, PathsThatCouldLeadOutAreUnsafe) {
-  for (const char* path : {"config.json", "data/train-00000-of-00001.parquet", "a/b/c/d/e.json", "mit LICENSE.txt", "r\u00e9sum\u00e9.json"}) EXPECT_TRUE(is_safe_path(path)) << path;
-  for (const char* path : {"", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", ".gitattributes", "a/.git/x", "a\\b", "a\nb", "a/b/c/d/e/f", "\xff.json"}) {
+  for (const char* path : {"config.json", "data/train-00000-of-00001.parquet", "a/b/c/d/e.json", "mit LICENSE.txt",
+                           "r\u00e9sum\u00e9.json"})
+    EXPECT_TRUE(is_safe_path(path)) << path;
+  for (const char* path : {"", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", ".gitattributes", "a/.git/x", "a\\b",
+                           "a\nb", "a/b/c/d/e/f", "\xff.json"}) {
     EXPECT_FALSE(is_safe_path(path)) << path;
   }
   for (const char* name : {"", ".", "..", "a/b", "../x", "-x", "a b", "x..y"}) EXPECT_FALSE(is_safe_name(name)) << name;
@@ -147,7 +153,8 @@ TEST(Hub, PathsThatCouldLeadOutAreUnsafe) {
 TEST(Hub, IdsHaveRevisionsWithSlashes) {
   EXPECT_EQ(parse_hub_id("org/name@refs/convert/parquet")->revision, "refs/convert/parquet");
   EXPECT_EQ(parse_hub_id("org/name")->revision, "main");
-  for (const char* id : {"org/name@", "org/name@../x", "org/name@a//b", "org/name@/a", "a/b/c"}) EXPECT_FALSE(parse_hub_id(id)) << id;
+  for (const char* id : {"org/name@", "org/name@../x", "org/name@a//b", "org/name@/a", "a/b/c"})
+    EXPECT_FALSE(parse_hub_id(id)) << id;
 }
 
 TEST(Hub, TheCacheIsUsedWithoutTheNetwork) {
@@ -162,9 +169,11 @@ TEST(Hub, ErrorsSayWhatWasTried) {
   const TemporaryFolder folder;
   const Error absent = error_of([&] { resolve("org/model", options_for(folder)); });
   EXPECT_EQ(absent.kind(), ErrorKind::Io);
-  EXPECT_THAT(absent.what(), testing::AllOf(HasSubstr("no such folder"), HasSubstr((folder.path() / "hub").string()), HasSubstr("HF_HUB_OFFLINE")));
+  EXPECT_THAT(absent.what(), testing::AllOf(HasSubstr("no such folder"), HasSubstr((folder.path() / "hub").string()),
+                                            HasSubstr("HF_HUB_OFFLINE")));
   write_snapshot(folder, {{"config.json", "{}"},
-                          {"model.safetensors.index.json", R"({"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}})"},
+                          {"model.safetensors.index.json",
+                           R"({"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}})"},
                           {"model-1.safetensors", "w"}});
   EXPECT_THAT(error_of([&] { resolve("org/model", options_for(folder)); }).what(), HasSubstr("no model-2.safetensors"));
 }
@@ -204,7 +213,8 @@ TEST(Hub, DownloadsWhatMakesTheModelAndNothingElse) {
   EXPECT_EQ(read_text(snapshot / "config.json"), files.at("config.json"));
   EXPECT_EQ(read_text(snapshot / "model.safetensors"), files.at("model.safetensors"));
   for (const char* name : {"README.md", "LICENSE"}) EXPECT_EQ(read_text(snapshot / name), files.at(name));
-  for (const char* name : {"../escape.json", "pytorch_model.bin", "consolidated.safetensors", "onnx"}) EXPECT_FALSE(fs::exists(snapshot / name));
+  for (const char* name : {"../escape.json", "pytorch_model.bin", "consolidated.safetensors", "onnx"})
+    EXPECT_FALSE(fs::exists(snapshot / name));
   EXPECT_THAT(log, HasSubstr("fetching org/model: 1 file"));
   EXPECT_THAT(hub.requests(), HasSubstr("Bearer secret"));
   EXPECT_EQ(resolve("org/model", options_for(folder)), snapshot);  // now out of the cache

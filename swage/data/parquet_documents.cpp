@@ -1,5 +1,6 @@
-// The only file that sees Arrow. Arrow reports with Status and the Parquet library under it with exceptions; both become
-// Error(CorruptData), and every batch is validated in full (offsets, lengths, UTF-8) before a value of it is touched.
+// The only file that sees Arrow. Arrow reports with Status and the Parquet library under it with exceptions; both
+// become Error(CorruptData), and every batch is validated in full (offsets, lengths, UTF-8) before a value of it is
+// touched.
 #include <arrow/api.h>
 #include <arrow/io/compressed.h>
 #include <arrow/io/file.h>
@@ -27,8 +28,9 @@ namespace {
 
 constexpr int64_t kBatchRows = 256;
 constexpr int kMaxDepth = 32;
-constexpr int64_t kMaxReaderBytes = int64_t{1} << 30;  // of Arrow's buffers: a run of one value is a few bytes in the file
-constexpr int64_t kMaxListItems = 1 << 20;             // of one list; conversations have hundreds
+constexpr int64_t kMaxReaderBytes = int64_t{1}
+                                    << 30;  // of Arrow's buffers: a run of one value is a few bytes in the file
+constexpr int64_t kMaxListItems = 1 << 20;  // of one list; conversations have hundreds
 
 class Column {
  public:
@@ -69,7 +71,8 @@ class Column {
       case arrow::Type::STRUCT:
         return object(static_cast<const arrow::StructArray&>(array), i, depth);
       default:
-        throw Error(ErrorKind::Unsupported, cat(source_, ": column \"", name_, "\" holds ", array.type()->ToString(), ", not text or messages"));
+        throw Error(ErrorKind::Unsupported, cat(source_, ": column \"", name_, "\" holds ", array.type()->ToString(),
+                                                ", not text or messages"));
     }
   }
 
@@ -77,7 +80,8 @@ class Column {
   template <class List>
   Json list(const List& array, int64_t i, int depth) const {
     const int64_t count = array.value_offset(i + 1) - array.value_offset(i);
-    SWAGE_CHECK(count <= kMaxListItems, CorruptData, source_, ": column \"", name_, "\" holds a list of ", count, " items, more than ", kMaxListItems);
+    SWAGE_CHECK(count <= kMaxListItems, CorruptData, source_, ": column \"", name_, "\" holds a list of ", count,
+                " items, more than ", kMaxListItems);
     Json items = Json::array();
     for (int64_t k = array.value_offset(i); k < array.value_offset(i + 1); ++k) {
       items.push_back(value(*array.values(), k, depth + 1));
@@ -100,8 +104,8 @@ class Column {
 
 void check(const arrow::Status& status, const fs::path& file) {
   if (status.ok()) return;
-  SWAGE_CHECK(!status.IsOutOfMemory(), CorruptData, file.string(), ": a row group takes more than ", kMaxReaderBytes >> 20,
-              " MiB to read; write the file with smaller row groups");
+  SWAGE_CHECK(!status.IsOutOfMemory(), CorruptData, file.string(), ": a row group takes more than ",
+              kMaxReaderBytes >> 20, " MiB to read; write the file with smaller row groups");
   const ErrorKind kind = status.IsIOError() && !fs::is_regular_file(file) ? ErrorKind::Io : ErrorKind::CorruptData;
   throw Error(kind, cat(file.string(), ": not a readable Parquet file: ", status.message()));
 }
@@ -122,7 +126,8 @@ std::unique_ptr<parquet::arrow::FileReader> open(const fs::path& file, arrow::Me
   reading.enable_buffered_stream();
   reading.set_page_checksum_verification(true);
   parquet::ArrowReaderProperties arrow_reading(/*use_threads=*/false);
-  arrow_reading.set_pre_buffer(false);  // its reads end on threads of Arrow's that may outlive the pool when decoding fails
+  arrow_reading.set_pre_buffer(
+      false);  // its reads end on threads of Arrow's that may outlive the pool when decoding fails
   arrow_reading.set_batch_size(kBatchRows);
   parquet::arrow::FileReaderBuilder builder;
   check(builder.Open(check(arrow::io::ReadableFile::Open(file.string(), pool), file), reading), file);
@@ -130,7 +135,8 @@ std::unique_ptr<parquet::arrow::FileReader> open(const fs::path& file, arrow::Me
   return check(builder.Build(), file);
 }
 
-// A column that the template only may look at does not stop the run by its type: there is no such value in a conversation.
+// A column that the template only may look at does not stop the run by its type: there is no such value in a
+// conversation.
 Json value_of(const Column& column, const arrow::Array& array, int64_t i, const DocumentBuilder& builder) {
   if (builder.requires_column(column.name())) return column.value(array, i);
   try {
@@ -141,8 +147,8 @@ Json value_of(const Column& column, const arrow::Array& array, int64_t i, const 
   }
 }
 
-// The bounded pool of all readers; the system's pool below it gives memory back at once. Never destroyed: Arrow's threads give buffers of a reader that
-// failed back when they come to it, which may be after the error was told.
+// The bounded pool of all readers; the system's pool below it gives memory back at once. Never destroyed: Arrow's
+// threads give buffers of a reader that failed back when they come to it, which may be after the error was told.
 arrow::MemoryPool* reader_pool() {
   static auto* const pool = new arrow::CappedMemoryPool(arrow::system_memory_pool(), kMaxReaderBytes);
   return pool;
@@ -173,7 +179,8 @@ void read(const fs::path& file, DocumentBuilder& builder) {
     check(batch->ValidateFull(), file);
     for (int64_t i = 0; i < batch->num_rows() && !builder.full(); ++i) {
       Json row = Json::object();
-      for (size_t c = 0; c < columns.size(); ++c) row.set(columns[c].name(), value_of(columns[c], *batch->column(int(c)), i, builder));
+      for (size_t c = 0; c < columns.size(); ++c)
+        row.set(columns[c].name(), value_of(columns[c], *batch->column(int(c)), i, builder));
       builder.add(row, ++number);
     }
   }
@@ -202,7 +209,8 @@ int64_t count_parquet_rows(const fs::path& file) {
 
 std::string read_gzip(const fs::path& file, uint64_t most) {
   const auto corrupt = [&](const arrow::Status& status) {
-    if (!status.ok()) throw Error(ErrorKind::CorruptData, cat(file.string(), ": not a readable gzip file: ", status.message()));
+    if (!status.ok())
+      throw Error(ErrorKind::CorruptData, cat(file.string(), ": not a readable gzip file: ", status.message()));
   };
   const auto value = [&](auto result) {
     corrupt(result.status());

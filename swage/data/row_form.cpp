@@ -12,13 +12,21 @@ namespace {
 using Kind = RowForm::Kind;
 using Names = std::vector<std::string>;
 
-bool has(const Names& names, std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+bool has(const Names& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
-constexpr std::string_view kInput = "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that "
-                                    "appropriately completes the request.\n\n### Instruction:\n";
-constexpr std::string_view kNoInput = "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n";
-constexpr std::string_view kProgram = "Below is an instruction that describes a programming task. Write a program that appropriately completes the request.\n\n"
-                                      "### Instruction:\n";
+constexpr std::string_view kInput =
+    "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+    "response that "
+    "appropriately completes the request.\n\n### Instruction:\n";
+constexpr std::string_view kNoInput =
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### "
+    "Instruction:\n";
+constexpr std::string_view kProgram =
+    "Below is an instruction that describes a programming task. Write a program that appropriately completes the "
+    "request.\n\n"
+    "### Instruction:\n";
 constexpr std::string_view kResponse = "\n\n### Response:\n";
 
 struct Named {
@@ -44,18 +52,22 @@ struct Pair {
   const char *question, *answer;
 };
 constexpr Pair kPairs[] = {
-    {Kind::Pair, "prompt", "response"},       {Kind::Continuation, "prompt", "completion"}, {Kind::Pair, "prompt", "output"},     {Kind::Pair, "prompt", "answer"},
-    {Kind::Alpaca, "instruction", "output"},  {Kind::Alpaca, "instruction", "response"},    {Kind::Alpaca, "instruction", "answer"}, {Kind::Question, "question", "answer"},
-    {Kind::Question, "question", "response"}, {Kind::Pair, "query", "response"},            {Kind::Pair, "query", "answer"},      {Kind::Pair, "input", "output"},
+    {Kind::Pair, "prompt", "response"},       {Kind::Continuation, "prompt", "completion"},
+    {Kind::Pair, "prompt", "output"},         {Kind::Pair, "prompt", "answer"},
+    {Kind::Alpaca, "instruction", "output"},  {Kind::Alpaca, "instruction", "response"},
+    {Kind::Alpaca, "instruction", "answer"},  {Kind::Question, "question", "answer"},
+    {Kind::Question, "question", "response"}, {Kind::Pair, "query", "response"},
+    {Kind::Pair, "query", "answer"},          {Kind::Pair, "input", "output"},
     {Kind::Question, "problem", "solution"},  {Kind::Pair, "user", "assistant"},
 };
 
 // Roles as other tools write them.
 std::string role_of(const std::string& from) {
-  static constexpr std::pair<const char*, const char*> kRoles[] = {{"human", "user"},      {"gpt", "assistant"},           {"chatgpt", "assistant"},
-                                                                   {"bing", "assistant"},  {"bard", "assistant"},          {"model", "assistant"},
-                                                                   {"bot", "assistant"},   {"observation", "tool"},        {"function_response", "tool"},
-                                                                   {"prompter", "user"}};
+  static constexpr std::pair<const char*, const char*> kRoles[] = {
+      {"human", "user"},     {"gpt", "assistant"},    {"chatgpt", "assistant"},
+      {"bing", "assistant"}, {"bard", "assistant"},   {"model", "assistant"},
+      {"bot", "assistant"},  {"observation", "tool"}, {"function_response", "tool"},
+      {"prompter", "user"}};
   for (const auto& [known, role] : kRoles) {
     if (from == known) return role;
   }
@@ -94,12 +106,15 @@ Json parsed(const std::string& text, const std::string& column, const std::strin
 Json messages_of(const Json& value, const std::string& column, const std::string& where) {
   Json out = Json::array();
   for (const Json& entry : value.as_array()) {
-    if (entry.is_object() && entry.find("role") == nullptr && entry.find("from") != nullptr && entry.find("value") != nullptr) {
+    if (entry.is_object() && entry.find("role") == nullptr && entry.find("from") != nullptr &&
+        entry.find("value") != nullptr) {
       out.push_back(message(role_of(string_of(entry, "from", cat(where, ": \"", column, "\""))), entry.at("value")));
       continue;
     }
-    const bool good = entry.is_object() && entry.find("role") != nullptr && (entry.find("content") != nullptr || entry.find("tool_calls") != nullptr);
-    SWAGE_CHECK(good, CorruptData, where, ": each of \"", column, "\" must be an object with \"role\" and \"content\", or with \"from\" and \"value\"");
+    const bool good = entry.is_object() && entry.find("role") != nullptr &&
+                      (entry.find("content") != nullptr || entry.find("tool_calls") != nullptr);
+    SWAGE_CHECK(good, CorruptData, where, ": each of \"", column,
+                "\" must be an object with \"role\" and \"content\", or with \"from\" and \"value\"");
     out.push_back(entry);
   }
   return out;
@@ -124,7 +139,8 @@ RowContent text_or_messages(const Json& row, const std::string& column, bool mea
   if (value.is_array()) return chat_of(messages_of(value, column, where));
   SWAGE_CHECK(value.is_string(), CorruptData, where, ": \"", column, "\" must be a string, or an array of messages");
   const bool list = means_messages && value.as_string().starts_with("[{");
-  return list ? chat_of(messages_of(parsed(value.as_string(), column, where), column, where)) : text_of(value.as_string());
+  return list ? chat_of(messages_of(parsed(value.as_string(), column, where), column, where))
+              : text_of(value.as_string());
 }
 
 std::string alpaca(const std::string& instruction, const std::string& input) {
@@ -136,7 +152,8 @@ std::string alpaca(const std::string& instruction, const std::string& input) {
 RowContent joined_messages(const RowForm& form, const Json& row, const std::string& where) {
   Json messages = messages_of(row.at(form.columns[0]), form.columns[0], where);
   const Json& answer = row.at(form.columns[1]);
-  SWAGE_CHECK(answer.is_array(), CorruptData, where, ": \"", form.columns[0], "\" is a list of messages, but \"", form.columns[1], "\" is none");
+  SWAGE_CHECK(answer.is_array(), CorruptData, where, ": \"", form.columns[0], "\" is a list of messages, but \"",
+              form.columns[1], "\" is none");
   const Json rest = messages_of(answer, form.columns[1], where);
   for (const Json& one : rest.as_array()) messages.push_back(one);
   return chat_of(std::move(messages));
@@ -144,7 +161,8 @@ RowContent joined_messages(const RowForm& form, const Json& row, const std::stri
 
 RowContent pair_of(const RowForm& form, const Json& row, const std::string& where, bool has_template) {
   if (row.at(form.columns[0]).is_array()) return joined_messages(form, row, where);
-  const std::string &question = string_of(row, form.columns[0], where), &answer = string_of(row, form.columns[1], where);
+  const std::string &question = string_of(row, form.columns[0], where),
+                    &answer = string_of(row, form.columns[1], where);
   if (form.kind == Kind::Continuation) return text_of(question + answer);
   std::string system, input;
   for (const std::string& column : form.optional) {
@@ -166,7 +184,8 @@ RowContent pair_of(const RowForm& form, const Json& row, const std::string& wher
 // An empty system turn stands in front of a conversation that has none.
 RowContent ultrachat(const Json& row, const std::string& where) {
   const Json& value = row.at("messages");
-  SWAGE_CHECK(value.is_array() && !value.as_array().empty(), CorruptData, where, ": \"messages\" must be a list of messages");
+  SWAGE_CHECK(value.is_array() && !value.as_array().empty(), CorruptData, where,
+              ": \"messages\" must be a list of messages");
   const Json given = messages_of(value, "messages", where);
   if (given.as_array()[0].get_string("role", "") == "system") return chat_of(given);
   Json messages = Json::array();
@@ -194,16 +213,19 @@ bool is_form(const std::string& name) {
   return std::any_of(forms.begin(), forms.end(), [&](const Named& named) { return named.name == name; });
 }
 
-RowForm choose_form(const Names& columns, const std::string& wanted_column, const std::string& wanted_form, std::string_view source) {
+RowForm choose_form(const Names& columns, const std::string& wanted_column, const std::string& wanted_form,
+                    std::string_view source) {
   if (!wanted_column.empty()) {
-    SWAGE_CHECK(has(columns, wanted_column), InvalidArgument, source, ": no column \"", wanted_column, "\"; columns found: ", quoted_list(columns));
+    SWAGE_CHECK(has(columns, wanted_column), InvalidArgument, source, ": no column \"", wanted_column,
+                "\"; columns found: ", quoted_list(columns));
     const bool messages = wanted_column == "messages" || wanted_column == "conversations";
     return {messages ? Kind::Messages : Kind::Text, {wanted_column}, {}};
   }
   for (const Named& named : named_forms()) {
     if (named.name != wanted_form) continue;
     for (const std::string& column : named.form.columns) {
-      SWAGE_CHECK(has(columns, column), InvalidArgument, source, ": no column \"", column, "\", which ", wanted_form, " has; columns found: ", quoted_list(columns));
+      SWAGE_CHECK(has(columns, column), InvalidArgument, source, ": no column \"", column, "\", which ", wanted_form,
+                  " has; columns found: ", quoted_list(columns));
     }
     return named.form;
   }
@@ -222,8 +244,12 @@ RowForm choose_form(const Names& columns, const std::string& wanted_column, cons
     }
     return form;
   }
-  throw Error(ErrorKind::InvalidArgument, cat(source, ": neither a \"text\" nor a \"messages\" column, nor one of the pairs that are known (prompt and response, "
-                                                      "instruction and output, question and answer); columns found: ", quoted_list(columns), ". Choose one with --text-column"));
+  throw Error(
+      ErrorKind::InvalidArgument,
+      cat(source,
+          ": neither a \"text\" nor a \"messages\" column, nor one of the pairs that are known (prompt and response, "
+          "instruction and output, question and answer); columns found: ",
+          quoted_list(columns), ". Choose one with --text-column"));
 }
 
 RowContent read_row(const RowForm& form, const Json& row, const std::string& where, bool has_template) {
@@ -239,22 +265,27 @@ RowContent read_row(const RowForm& form, const Json& row, const std::string& whe
     case Kind::Messages:
       return text_or_messages(row, form.columns[0], form.kind == Kind::Messages, where);
     case Kind::OpenPlatypus:
-      return text_of(alpaca(string_of(row, "instruction", where), optional_string(row, "input", where)) + optional_string(row, "output", where));
+      return text_of(alpaca(string_of(row, "instruction", where), optional_string(row, "input", where)) +
+                     optional_string(row, "output", where));
     case Kind::UltraChat:
       return ultrachat(row, where);
     case Kind::Gsm8k: {
       const bool answered = value_of(row, "answer") != nullptr;
-      return text_of(cat("Question: ", string_of(row, "question", where), "\nAnswer:", answered ? " " + string_of(row, "answer", where) : ""));
+      return text_of(cat("Question: ", string_of(row, "question", where),
+                         "\nAnswer:", answered ? " " + string_of(row, "answer", where) : ""));
     }
     case Kind::CnnDailyMail:
-      return text_of(cat("Article:\n", string_of(row, "article", where), "\n\n### Summarization:\n", string_of(row, "highlights", where), "\n"));
+      return text_of(cat("Article:\n", string_of(row, "article", where), "\n\n### Summarization:\n",
+                         string_of(row, "highlights", where), "\n"));
     case Kind::EvolCodeAlpaca: {
-      // The original looks for the word in the text, not for the column in the row: an answer follows only where the task speaks of "output".
+      // The original looks for the word in the text, not for the column in the row: an answer follows only where the
+      // task speaks of "output".
       const std::string prompt = cat(kProgram, string_of(row, "instruction", where), kResponse);
       return text_of(prompt.find("output") == std::string::npos ? prompt : prompt + string_of(row, "output", where));
     }
     case Kind::PerfectBlend:
-      SWAGE_CHECK(row.at("conversations").is_array(), CorruptData, where, ": \"conversations\" must be a list of messages");
+      SWAGE_CHECK(row.at("conversations").is_array(), CorruptData, where,
+                  ": \"conversations\" must be a list of messages");
       return chat_of(messages_of(row.at("conversations"), "conversations", where));
     default:
       return pair_of(form, row, where, has_template);
@@ -263,15 +294,19 @@ RowContent read_row(const RowForm& form, const Json& row, const std::string& whe
 
 bool is_template_variable(const std::string& column, const Tokenizer& tokenizer) {
   if (column == "tools" || column == "documents" || column == "chat_template_kwargs") return true;
-  return column != "messages" && column != "add_generation_prompt" && !column.ends_with("_token") && tokenizer.chat_template_mentions(column);
+  return column != "messages" && column != "add_generation_prompt" && !column.ends_with("_token") &&
+         tokenizer.chat_template_mentions(column);
 }
 
 Json template_variables(const RowForm& form, const Json& row, const std::string& where, const Tokenizer& tokenizer) {
   Json out = Json::object();
   for (const auto& [name, value] : row.as_object()) {
-    if (value.is_null() || has(form.columns, name) || has(form.optional, name) || !is_template_variable(name, tokenizer)) continue;
+    if (value.is_null() || has(form.columns, name) || has(form.optional, name) ||
+        !is_template_variable(name, tokenizer))
+      continue;
     if (name == "chat_template_kwargs") {
-      const Json given = value.is_string() && !value.as_string().empty() ? parsed(value.as_string(), name, where) : value;
+      const Json given =
+          value.is_string() && !value.as_string().empty() ? parsed(value.as_string(), name, where) : value;
       if (given.is_null() || given.is_string()) continue;
       SWAGE_CHECK(given.is_object(), CorruptData, where, ": \"chat_template_kwargs\" must be an object");
       for (const auto& [key, one] : given.as_object()) out.set(key, one);
@@ -281,9 +316,11 @@ Json template_variables(const RowForm& form, const Json& row, const std::string&
       out.set(name, value);
       continue;
     }
-    Json list = value.is_string() ? (value.as_string().empty() ? Json() : parsed(value.as_string(), name, where)) : value;
+    Json list =
+        value.is_string() ? (value.as_string().empty() ? Json() : parsed(value.as_string(), name, where)) : value;
     if (list.is_null()) continue;
-    SWAGE_CHECK(list.is_array(), CorruptData, where, ": \"", name, "\" must be a list, or a string that holds one as JSON");
+    SWAGE_CHECK(list.is_array(), CorruptData, where, ": \"", name,
+                "\" must be a list, or a string that holds one as JSON");
     for (Json& one : list.as_array()) {
       if (one.is_string() && one.as_string().starts_with("{")) one = parsed(one.as_string(), name, where);
     }

@@ -40,7 +40,8 @@ std::vector<int64_t> eos_ids(const std::optional<Json>& config, const fs::path& 
 
 rust::Box<bridge::Tokenizer> load(const TokenizerFiles& files) {
   return call_bridge(ErrorKind::CorruptData, files.source, [&] {
-    return bridge::tokenizer_from_json({reinterpret_cast<const uint8_t*>(files.json.data()), files.json.size()}, as_str(files.changes));
+    return bridge::tokenizer_from_json({reinterpret_cast<const uint8_t*>(files.json.data()), files.json.size()},
+                                       as_str(files.changes));
   });
 }
 
@@ -61,12 +62,14 @@ struct Tokenizer::State {
     if (with_tools && templates.contains("tool_use")) return "tool_use";
     std::vector<std::string> names;
     for (const auto& [name, source] : templates) names.push_back(name);
-    SWAGE_CHECK(templates.contains("default"), InvalidArgument, file, ": the model has several chat templates and none is called \"default\": ",
-                quoted_list(names));
+    SWAGE_CHECK(templates.contains("default"), InvalidArgument, file,
+                ": the model has several chat templates and none is called \"default\": ", quoted_list(names));
     return "default";
   }
 
-  State(std::string file_name, rust::Box<bridge::Tokenizer> loaded) : file(std::move(file_name)), inner(std::move(loaded)) {}
+  State(std::string file_name, rust::Box<bridge::Tokenizer> loaded)
+      : file(std::move(file_name)),
+        inner(std::move(loaded)) {}
 };
 
 Tokenizer::Tokenizer(const fs::path& model_folder) {
@@ -93,14 +96,15 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 std::vector<int64_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
   const size_t valid = valid_utf8_prefix(text);
   SWAGE_CHECK(valid == text.size(), InvalidArgument, "text to tokenize is not UTF-8 at byte ", valid);
-  const rust::Vec<uint32_t> ids =
-      call_bridge(ErrorKind::InvalidArgument, state_->file, [&] { return state_->inner->encode(as_str(text), add_special_tokens); });
+  const rust::Vec<uint32_t> ids = call_bridge(ErrorKind::InvalidArgument, state_->file,
+                                              [&] { return state_->inner->encode(as_str(text), add_special_tokens); });
   return {ids.begin(), ids.end()};
 }
 
-std::vector<std::vector<int64_t>> Tokenizer::encode_batch(const std::vector<std::string>& texts, bool add_special_tokens) const {
-  const bridge::EncodedBatch batch =
-      call_bridge(ErrorKind::InvalidArgument, state_->file, [&] { return state_->inner->encode_batch(texts, add_special_tokens); });
+std::vector<std::vector<int64_t>> Tokenizer::encode_batch(const std::vector<std::string>& texts,
+                                                          bool add_special_tokens) const {
+  const bridge::EncodedBatch batch = call_bridge(
+      ErrorKind::InvalidArgument, state_->file, [&] { return state_->inner->encode_batch(texts, add_special_tokens); });
   std::vector<std::vector<int64_t>> ids;
   ids.reserve(batch.ends.size());
   size_t begin = 0;
@@ -115,11 +119,13 @@ std::string Tokenizer::decode(const std::vector<int64_t>& ids, bool skip_special
   std::vector<uint32_t> narrow;
   narrow.reserve(ids.size());
   for (const int64_t id : ids) {
-    SWAGE_CHECK(id >= 0 && id <= std::numeric_limits<uint32_t>::max(), InvalidArgument, "token id ", id, " is out of range");
+    SWAGE_CHECK(id >= 0 && id <= std::numeric_limits<uint32_t>::max(), InvalidArgument, "token id ", id,
+                " is out of range");
     narrow.push_back(uint32_t(id));
   }
-  const rust::String text = call_bridge(ErrorKind::InvalidArgument, state_->file,
-                                        [&] { return state_->inner->decode({narrow.data(), narrow.size()}, skip_special_tokens); });
+  const rust::String text = call_bridge(ErrorKind::InvalidArgument, state_->file, [&] {
+    return state_->inner->decode({narrow.data(), narrow.size()}, skip_special_tokens);
+  });
   return std::string(text);
 }
 

@@ -1,4 +1,5 @@
-// The model's own tokenizer (tokenizer.json) and chat template, run by the Hugging Face tokenizers crate and an interpreter of Jinja2.
+// The model's own tokenizer (tokenizer.json) and chat template, run by the Hugging Face tokenizers crate and an
+// interpreter of Jinja2.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -16,9 +17,9 @@ namespace swage::data {
 // crate's own threads; results do not depend on their number.
 class Tokenizer {
  public:
-  // Reads tokenizer.json of a model folder, or what stands for it, and the files beside it (tokenizer_files.h), config.json and
-  // generation_config.json.
-  // Error(Io) naming tokenizer.json if there is none, Error(CorruptData) if it cannot be read.
+  // Reads tokenizer.json of a model folder, or what stands for it, and the files beside it (tokenizer_files.h),
+  // config.json and generation_config.json. Error(Io) naming tokenizer.json if there is none, Error(CorruptData) if it
+  // cannot be read.
   explicit Tokenizer(const std::filesystem::path& model_folder);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;

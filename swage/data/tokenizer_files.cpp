@@ -94,7 +94,8 @@ std::string json_of_merges(const fs::path& folder, const Sources& sources) {
   model.set("type", "BPE");
   model.set("continuing_subword_prefix", "");
   model.set("end_of_word_suffix", "");
-  model.set("vocab", parse_json(read_regular_file(folder / "vocab.json", kMaxTokenizerBytes), (folder / "vocab.json").string()));
+  model.set("vocab",
+            parse_json(read_regular_file(folder / "vocab.json", kMaxTokenizerBytes), (folder / "vocab.json").string()));
   model.set("merges", read_merges(folder / "merges.txt"));
   const bool add_prefix_space = sources.config.get_bool("add_prefix_space", false);
   Json pre_tokenizer = byte_level(add_prefix_space, /*use_regex=*/true);
@@ -107,7 +108,8 @@ std::string json_of_merges(const fs::path& folder, const Sources& sources) {
     split.set("invert", false);
     pre_tokenizer = Json::object();
     pre_tokenizer.set("type", "Sequence");
-    pre_tokenizer.set("pretokenizers", Json(Json::Array{std::move(split), byte_level(add_prefix_space, /*use_regex=*/false)}));
+    pre_tokenizer.set("pretokenizers",
+                      Json(Json::Array{std::move(split), byte_level(add_prefix_space, /*use_regex=*/false)}));
     normalizer.set("type", "NFC");
     tokenizer.set("normalizer", std::move(normalizer));
   }
@@ -122,17 +124,20 @@ std::string json_of_merges(const fs::path& folder, const Sources& sources) {
 std::string json_of_sentencepiece(const fs::path& file, const Json& config) {
   const std::string model = read_regular_file(file, kMaxTokenizerBytes);
   const Json* add_prefix_space = config.find("add_prefix_space");
-  const bool without_prefix = add_prefix_space != nullptr && add_prefix_space->is_bool() && !add_prefix_space->as_bool();
+  const bool without_prefix =
+      add_prefix_space != nullptr && add_prefix_space->is_bool() && !add_prefix_space->as_bool();
   const std::string scheme = without_prefix ? "never" : config.get_bool("legacy", false) ? "always" : "first";
   const rust::String json = call_bridge(ErrorKind::CorruptData, file.string(), [&] {
-    return bridge::json_of_sentencepiece({reinterpret_cast<const uint8_t*>(model.data()), model.size()}, as_str(scheme));
+    return bridge::json_of_sentencepiece({reinterpret_cast<const uint8_t*>(model.data()), model.size()},
+                                         as_str(scheme));
   });
   return std::string(json);
 }
 
 // Fills in the vocabulary; special tokens of the class where the files that it is made of have none.
 void read_vocabulary(const fs::path& folder, const Sources& sources, TokenizerFiles& files) {
-  const fs::path json = folder / "tokenizer.json", model = folder / "tokenizer.model", vocabulary = folder / "vocab.json";
+  const fs::path json = folder / "tokenizer.json", model = folder / "tokenizer.model",
+                 vocabulary = folder / "vocab.json";
   const std::string& name = sources.tokenizer_class;
   files.source = json.string();
   if (is_there(json)) {
@@ -143,7 +148,8 @@ void read_vocabulary(const fs::path& folder, const Sources& sources, TokenizerFi
   SWAGE_CHECK(has_model || has_merges, Io, json.string(), ": the model's tokenizer is missing");
   files.source = (has_model ? model : vocabulary).string();
   const bool known = has_model ? name == "LlamaTokenizer" : name == "GPT2Tokenizer" || name == "Qwen2Tokenizer";
-  SWAGE_CHECK(known, Unsupported, files.source, ": a tokenizer of class \"", name, "\" without tokenizer.json is not supported; transformers writes one: ",
+  SWAGE_CHECK(known, Unsupported, files.source, ": a tokenizer of class \"", name,
+              "\" without tokenizer.json is not supported; transformers writes one: ",
               "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)");
   files.json = has_model ? json_of_sentencepiece(model, sources.config) : json_of_merges(folder, sources);
   const Json defaults = class_tokens(name);
@@ -215,8 +221,8 @@ Json added_tokens(const Sources& sources, const Json& special_tokens) {
   return tokens;
 }
 
-// What add_bos_token and add_eos_token ask for: the tokens around a text; null when neither is there. A tokenizer.json has
-// this in its post-processor, and transformers takes it from there whatever the flags beside it say.
+// What add_bos_token and add_eos_token ask for: the tokens around a text; null when neither is there. A tokenizer.json
+// has this in its post-processor, and transformers takes it from there whatever the flags beside it say.
 Json frame_of(const Json& config, const Json& special_tokens) {
   Json frame;
   for (const char* end : {"bos", "eos"}) {
@@ -237,7 +243,8 @@ void add_templates(const Json& config, const fs::path& file, std::map<std::strin
   if (!value->is_array()) return;
   for (const Json& entry : value->as_array()) {
     const std::string name = entry.get_string("name", "");
-    templates.emplace(name, TemplateSource{entry.get_string("template", ""), cat(file.string(), ", chat template \"", name, "\"")});
+    templates.emplace(
+        name, TemplateSource{entry.get_string("template", ""), cat(file.string(), ", chat template \"", name, "\"")});
   }
 }
 
@@ -255,7 +262,8 @@ std::map<std::string, TemplateSource> find_templates(const fs::path& folder, con
   }
   std::sort(more.begin(), more.end());
   for (const fs::path& file : more) add_file(file.stem().string(), file);
-  if (templates.empty()) add_templates(read_optional_json(folder / "chat_template.json"), folder / "chat_template.json", templates);
+  if (templates.empty())
+    add_templates(read_optional_json(folder / "chat_template.json"), folder / "chat_template.json", templates);
   if (templates.empty()) add_templates(config, folder / "tokenizer_config.json", templates);
   return templates;
 }

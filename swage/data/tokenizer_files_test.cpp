@@ -37,7 +37,8 @@ TEST(TokenizerFiles, SpecialTokensEqualThoseOfTransformers) {
 
 // A folder with the files of `name`, to be changed.
 void copy_tokenizer(const char* name, const TemporaryFolder& folder) {
-  for (const auto& entry : fs::directory_iterator(test_data() / "tokenizers" / name)) fs::copy(entry.path(), folder.path() / entry.path().filename());
+  for (const auto& entry : fs::directory_iterator(test_data() / "tokenizers" / name))
+    fs::copy(entry.path(), folder.path() / entry.path().filename());
 }
 
 TEST(TokenizerFiles, OtherClassesAreRefusedWithAWayOut) {
@@ -62,13 +63,16 @@ void expect_corrupt(const TemporaryFolder& folder, const std::string& words) {
 TEST(TokenizerFiles, BrokenFilesAreNamed) {
   const TemporaryFolder model, merges, decoder, added;
   copy_tokenizer("llama_model", model);
-  model.write("tokenizer.model", "\x0a\x05" "ab");
+  model.write("tokenizer.model",
+              "\x0a\x05"
+              "ab");
   expect_corrupt(model, "tokenizer.model: not a SentencePiece model");
   copy_tokenizer("gpt2_merges", merges);
   merges.write("merges.txt", "\xff");
   expect_corrupt(merges, "merges.txt: the merges are not UTF-8");
   copy_tokenizer("gpt2_merges", decoder);
-  decoder.write("tokenizer_config.json", R"({"tokenizer_class":"GPT2Tokenizer","added_tokens_decoder":{"x":{"content":"a"}}})");
+  decoder.write("tokenizer_config.json",
+                R"({"tokenizer_class":"GPT2Tokenizer","added_tokens_decoder":{"x":{"content":"a"}}})");
   expect_corrupt(decoder, "added_tokens_decoder: expected ids with tokens, found \"x\"");
   copy_tokenizer("gpt2_merges", added);
   added.write("added_tokens.json", R"({"<|a|>":"1"})");
@@ -82,7 +86,8 @@ TEST(TokenizerFiles, ToolsChooseTheTemplateForTools) {
   folder.write("additional_chat_templates/tool_use.jinja", "tools: {{ tools | length }}");
   const Json messages = parse_json(R"([{"role":"user","content":"hi"}])", "messages");
   const Tokenizer without(folder.path());
-  EXPECT_THAT(error_of([&] { without.apply_chat_template(messages, false); }).what(), HasSubstr("none is called \"default\": \"tool_use\""));
+  EXPECT_THAT(error_of([&] { without.apply_chat_template(messages, false); }).what(),
+              HasSubstr("none is called \"default\": \"tool_use\""));
   folder.write("chat_template.jinja", "plain");
   const Tokenizer tokenizer(folder.path());
   EXPECT_EQ(tokenizer.apply_chat_template(messages, false), "plain");

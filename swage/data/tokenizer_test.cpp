@@ -36,7 +36,8 @@ TEST(Tokenizer, StoredTruncationAndPaddingAreIgnored) {
 TEST(Tokenizer, BatchesKeepTheOrder) {
   const Tokenizer tokenizer(test_data() / "tiny_bpe");
   std::vector<std::string> texts;
-  for (int i = 0; i < 100; ++i) texts.push_back(i % 7 == 0 ? std::string() : cat("text ", i, std::string(size_t(i), 'x')));
+  for (int i = 0; i < 100; ++i)
+    texts.push_back(i % 7 == 0 ? std::string() : cat("text ", i, std::string(size_t(i), 'x')));
   const auto batch = tokenizer.encode_batch(texts, true);
   ASSERT_EQ(batch.size(), texts.size());
   for (size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(batch[i], tokenizer.encode(texts[i], true));
@@ -96,8 +97,9 @@ TEST(Tokenizer, AMissingFileIsNamed) {
 
 TEST(Tokenizer, BrokenFilesAreCorrupt) {
   const std::string good = read_text(test_data() / "tiny_bpe" / "tokenizer.json");
-  for (const std::string& bad : {std::string(), std::string("{}"), good.substr(0, good.size() / 2), std::string("\xFF\xFE"),
-                                 std::string(100'000, '['), std::string("{\"model\":{\"type\":\"BPE\",\"vocab\":7}}")}) {
+  for (const std::string& bad :
+       {std::string(), std::string("{}"), good.substr(0, good.size() / 2), std::string("\xFF\xFE"),
+        std::string(100'000, '['), std::string("{\"model\":{\"type\":\"BPE\",\"vocab\":7}}")}) {
     const TemporaryFolder folder;
     folder.write("tokenizer.json", bad);
     const Error error = error_of([&] { Tokenizer tokenizer(folder.path()); });
@@ -132,8 +134,10 @@ TEST(Tokenizer, ChatTemplateComesFromTheConfigOrItsOwnFile) {
   const TemporaryFolder folder;
   folder.write("tokenizer.json", read_text(test_data() / "tiny_bpe" / "tokenizer.json"));
   EXPECT_FALSE(Tokenizer(folder.path()).has_chat_template());
-  EXPECT_EQ(error_of([&] { Tokenizer(folder.path()).apply_chat_template(chat, true); }).kind(), ErrorKind::InvalidArgument);
-  folder.write("tokenizer_config.json", R"({"chat_template":[{"name":"tool_use","template":"t"},{"name":"default","template":"d"}]})");
+  EXPECT_EQ(error_of([&] { Tokenizer(folder.path()).apply_chat_template(chat, true); }).kind(),
+            ErrorKind::InvalidArgument);
+  folder.write("tokenizer_config.json",
+               R"({"chat_template":[{"name":"tool_use","template":"t"},{"name":"default","template":"d"}]})");
   EXPECT_EQ(Tokenizer(folder.path()).apply_chat_template(chat, true), "d");
   folder.write("chat_template.json", R"({"chat_template":"j"})");
   EXPECT_EQ(Tokenizer(folder.path()).apply_chat_template(chat, true), "j");
@@ -149,10 +153,12 @@ TEST(Tokenizer, ChatTemplateComesFromTheConfigOrItsOwnFile) {
 void expect_same_ids(const Tokenizer& tokenizer, const std::filesystem::path& file, const Json& shas) {
   std::vector<std::string> texts;
   std::ifstream in(file);
-  for (std::string line; std::getline(in, line);) texts.push_back(parse_json(line, file.string()).at("text").as_string());
+  for (std::string line; std::getline(in, line);)
+    texts.push_back(parse_json(line, file.string()).at("text").as_string());
   const auto batch = tokenizer.encode_batch(texts, true);
   ASSERT_EQ(batch.size(), shas.as_array().size());
-  for (size_t i = 0; i < batch.size(); ++i) EXPECT_EQ(sha_of_ids(batch[i]), shas.as_array()[i].as_string()) << file << " " << i;
+  for (size_t i = 0; i < batch.size(); ++i)
+    EXPECT_EQ(sha_of_ids(batch[i]), shas.as_array()[i].as_string()) << file << " " << i;
 }
 
 TEST(Tokenizer, DocumentsEqualThoseOfHuggingFace) {
@@ -161,7 +167,9 @@ TEST(Tokenizer, DocumentsEqualThoseOfHuggingFace) {
 }
 
 TEST(Tokenizer, SmolLm2EqualsHuggingFaceOnTheFullData) {
-  if (!full_data() || !test_model()) GTEST_SKIP() << "needs ../shared/data, too large for the clone, and in SWAGE_TEST_MODEL the folder of SmolLM2-135M-Instruct";
+  if (!full_data() || !test_model())
+    GTEST_SKIP()
+        << "needs ../shared/data, too large for the clone, and in SWAGE_TEST_MODEL the folder of SmolLM2-135M-Instruct";
   std::cout << "full set: SmolLM2 token ids of calib.jsonl and heldout.jsonl" << std::endl;
   const Tokenizer tokenizer(*test_model());
   const Json oracle = read_json(test_data() / "smollm2_oracle.json");
@@ -186,7 +194,8 @@ TEST(Tokenizer, NormalizersThatDoubleATextAreStopped) {
   const Tokenizer tokenizer(folder.path());
   const Error error = error_of([&] { tokenizer.encode("a banana", true); });
   EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
-  EXPECT_THAT(error.what(), testing::ContainsRegex("tokenizing a text of 8 bytes (needs more than 768 MiB|takes longer than 4 seconds)"));
+  EXPECT_THAT(error.what(), testing::ContainsRegex(
+                                "tokenizing a text of 8 bytes (needs more than 768 MiB|takes longer than 4 seconds)"));
 }
 
 }  // namespace

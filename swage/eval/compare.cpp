@@ -24,8 +24,8 @@ struct WindowResult {
   std::vector<float> kl;
 };
 
-WindowResult compare_window(const model::Model& baseline, const model::Model& model, const at::Tensor& baseline_TD, const at::Tensor& model_TD,
-                            const at::Tensor& ids_T) {
+WindowResult compare_window(const model::Model& baseline, const model::Model& model, const at::Tensor& baseline_TD,
+                            const at::Tensor& model_TD, const at::Tensor& ids_T) {
   WindowResult out;
   const int64_t predicted = ids_T.size(0) - 1;
   for (int64_t first = 0; first < predicted; first += kRowsCompared) {
@@ -51,7 +51,8 @@ struct Side {
 void run_block(Side& side, int64_t b) {
   if (b + 1 < side.model.blocks()) side.weights.prefetch(side.model.tensors_of_block(b + 1));
   const std::unique_ptr<model::Block> block = side.model.load_block(b, side.weights);
-  for_each_parallel(side.flows[0].hidden_TD.device(), int64_t(side.flows.size()), [&](int64_t i) { block->forward(side.flows[size_t(i)]); });
+  for_each_parallel(side.flows[0].hidden_TD.device(), int64_t(side.flows.size()),
+                    [&](int64_t i) { block->forward(side.flows[size_t(i)]); });
 }
 
 // Squares, summed over the windows at hand: of the difference between the two streams, and of the baseline's.
@@ -63,7 +64,8 @@ StreamSums stream_sums(const Side& baseline, const Side& side) {
   std::vector<StreamSums> sums(side.flows.size());
   for_each_parallel(int64_t(sums.size()), [&](int64_t i) {
     const at::Tensor &before_TD = baseline.flows[size_t(i)].hidden_TD, &after_TD = side.flows[size_t(i)].hidden_TD;
-    sums[size_t(i)] = {after_TD.sub(before_TD).square_().sum(at::kDouble).item<double>(), before_TD.square().sum(at::kDouble).item<double>()};
+    sums[size_t(i)] = {after_TD.sub(before_TD).square_().sum(at::kDouble).item<double>(),
+                       before_TD.square().sum(at::kDouble).item<double>()};
   });
   StreamSums out;
   for (const StreamSums& one : sums) {
@@ -73,11 +75,14 @@ StreamSums stream_sums(const Side& baseline, const Side& side) {
   return out;
 }
 
-// Takes both through their blocks side by side; adds what the streams are behind each block to `streams`, if they can be compared.
-void run(Side& baseline, Side& side, const at::Tensor& ids_NL, const Context& context, std::vector<StreamSums>& streams) {
+// Takes both through their blocks side by side; adds what the streams are behind each block to `streams`, if they can
+// be compared.
+void run(Side& baseline, Side& side, const at::Tensor& ids_NL, const Context& context,
+         std::vector<StreamSums>& streams) {
   for (Side* one : {&baseline, &side}) one->flows = embed_rows(one->model, ids_NL);
   const int64_t blocks = std::max(baseline.model.blocks(), side.model.blocks());
-  const bool comparable = baseline.model.blocks() == side.model.blocks() && baseline.flows[0].hidden_TD.sizes() == side.flows[0].hidden_TD.sizes();
+  const bool comparable = baseline.model.blocks() == side.model.blocks() &&
+                          baseline.flows[0].hidden_TD.sizes() == side.flows[0].hidden_TD.sizes();
   if (comparable) streams.resize(size_t(blocks));
   for (int64_t b = 0; b < blocks; ++b) {
     context.check_cancelled();
@@ -97,8 +102,8 @@ void run(Side& baseline, Side& side, const at::Tensor& ids_NL, const Context& co
 Comparison compare(model::Model& baseline, const checkpoint::WeightSource& baseline_weights, model::Model& model,
                    const checkpoint::WeightSource& model_weights, const at::Tensor& windows_NL, const Context& context,
                    const PerplexityOptions& options) {
-  SWAGE_CHECK(baseline.vocabulary_size() == model.vocabulary_size(), InvalidArgument, "the baseline has ", baseline.vocabulary_size(),
-              " tokens, the model ", model.vocabulary_size(), ": they cannot be compared");
+  SWAGE_CHECK(baseline.vocabulary_size() == model.vocabulary_size(), InvalidArgument, "the baseline has ",
+              baseline.vocabulary_size(), " tokens, the model ", model.vocabulary_size(), ": they cannot be compared");
   baseline.load_ends(baseline_weights);
   model.load_ends(model_weights);
   Comparison out;
@@ -112,7 +117,8 @@ Comparison compare(model::Model& baseline, const checkpoint::WeightSource& basel
     run(before, after, ids_NL, context, streams);
     std::vector<WindowResult> results(before.flows.size());
     for_each_parallel(int64_t(results.size()), [&](int64_t i) {
-      results[size_t(i)] = compare_window(baseline, model, before.flows[size_t(i)].hidden_TD, after.flows[size_t(i)].hidden_TD, ids_NL[i]);
+      results[size_t(i)] = compare_window(baseline, model, before.flows[size_t(i)].hidden_TD,
+                                          after.flows[size_t(i)].hidden_TD, ids_NL[i]);
     });
     for (const WindowResult& result : results) {
       out.baseline.nll_sum += result.baseline_nll;
@@ -121,7 +127,8 @@ Comparison compare(model::Model& baseline, const checkpoint::WeightSource& basel
       kl.insert(kl.end(), result.kl.begin(), result.kl.end());
     }
   }
-  SWAGE_CHECK(std::isfinite(out.baseline.nll_sum) && std::isfinite(out.model.nll_sum), Numerical, "compare: log likelihoods are not finite");
+  SWAGE_CHECK(std::isfinite(out.baseline.nll_sum) && std::isfinite(out.model.nll_sum), Numerical,
+              "compare: log likelihoods are not finite");
   for (const StreamSums& sums : streams) out.block_errors.push_back(std::sqrt(sums.change / sums.size));
   out.baseline.tokens = out.model.tokens = int64_t(kl.size());
   for (const float value : kl) out.kl_mean += double(value) / double(kl.size());

@@ -20,7 +20,9 @@ class Rounded : public checkpoint::WeightSource {
  public:
   explicit Rounded(const checkpoint::WeightSource& source) : source_(source) {}
   std::vector<int64_t> shape(const std::string& name) const override { return source_.shape(name); }
-  at::Tensor load(const std::string& name) const override { return source_.load(name).to(at::kFloat8_e4m3fn).to(at::kFloat); }
+  at::Tensor load(const std::string& name) const override {
+    return source_.load(name).to(at::kFloat8_e4m3fn).to(at::kFloat);
+  }
   std::optional<scheme::QuantizationArgs> input_quantization(const std::string&) const override { return {}; }
   void prefetch(const std::vector<std::string>&) const override {}
 
@@ -35,7 +37,8 @@ struct Opened {
 };
 
 // The streams [N, L, D] behind each block go to `streams`.
-at::Tensor log_p(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, std::vector<at::Tensor>& streams) {
+at::Tensor log_p(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL,
+                 std::vector<at::Tensor>& streams) {
   model.load_ends(weights);
   std::vector<model::Flow> flows = embed_rows(model, ids_NL);
   std::vector<at::Tensor> out;
@@ -48,7 +51,8 @@ at::Tensor log_p(model::Model& model, const checkpoint::WeightSource& weights, c
     }
     streams.push_back(at::stack(stream));
   }
-  for (const model::Flow& flow : flows) out.push_back(at::log_softmax(model.logits(flow.hidden_TD).narrow(0, 0, ids_NL.size(1) - 1).to(at::kDouble), -1));
+  for (const model::Flow& flow : flows)
+    out.push_back(at::log_softmax(model.logits(flow.hidden_TD).narrow(0, 0, ids_NL.size(1) - 1).to(at::kDouble), -1));
   return at::cat(out);
 }
 
@@ -70,7 +74,8 @@ TEST(Compare, EqualsTheDivergenceOfTheDistributions) {
   at::manual_seed(2);
   const at::Tensor ids_NL = at::randint(a.model->vocabulary_size(), {5, 70}, at::kLong);
   std::vector<at::Tensor> streams, rounded_streams;
-  const at::Tensor p_TV = log_p(*a.model, a.weights, ids_NL, streams), q_TV = log_p(*b.model, rounded, ids_NL, rounded_streams);
+  const at::Tensor p_TV = log_p(*a.model, a.weights, ids_NL, streams),
+                   q_TV = log_p(*b.model, rounded, ids_NL, rounded_streams);
   const at::Tensor kl_T = (p_TV.exp() * (p_TV - q_TV)).sum(-1);
   const Comparison found = compare(*a.model, a.weights, *b.model, rounded, ids_NL, Context(), {.windows_at_once = 2});
   EXPECT_GT(found.kl_mean, 1e-6);

@@ -20,13 +20,14 @@ std::vector<model::Flow> embed_rows(const model::Model& model, const at::Tensor&
   return flows;
 }
 
-void run_blocks(model::Model& model, const checkpoint::WeightSource& weights, std::vector<model::Flow>& flows, const Context& context,
-                const std::function<void(int64_t)>& done) {
+void run_blocks(model::Model& model, const checkpoint::WeightSource& weights, std::vector<model::Flow>& flows,
+                const Context& context, const std::function<void(int64_t)>& done) {
   for (int64_t b = 0; b < model.blocks(); ++b) {
     context.check_cancelled();
     if (b + 1 < model.blocks()) weights.prefetch(model.tensors_of_block(b + 1));
     auto block = model.load_block(b, weights);
-    for_each_parallel(flows[0].hidden_TD.device(), int64_t(flows.size()), [&](int64_t i) { block->forward(flows[size_t(i)]); });
+    for_each_parallel(flows[0].hidden_TD.device(), int64_t(flows.size()),
+                      [&](int64_t i) { block->forward(flows[size_t(i)]); });
     block.reset();
     release_free_memory();
     done(b);

@@ -11,18 +11,18 @@
 
 namespace swage::eval {
 
-// Calls work(i) for i in [0, count), each once, on all threads; a thread takes the next free index. Inside, ATen runs on
-// one thread, so results do not depend on how many there are. The first exception is rethrown.
+// Calls work(i) for i in [0, count), each once, on all threads; a thread takes the next free index. Inside, ATen runs
+// on one thread, so results do not depend on how many there are. The first exception is rethrown.
 void for_each_parallel(int64_t count, const std::function<void(int64_t)>& work);
-// The same for work on a device: on a GPU in this thread, in order, since what it queues runs one after the other there anyway and each thread more would
-// hold another sequence's memory.
+// The same for work on a device: on a GPU in this thread, in order, since what it queues runs one after the other there
+// anyway and each thread more would hold another sequence's memory.
 void for_each_parallel(at::Device device, int64_t count, const std::function<void(int64_t)>& work);
 
 // ids_NL int64 -> one flow a row, embedded. The model's ends must be loaded.
 std::vector<model::Flow> embed_rows(const model::Model& model, const at::Tensor& ids_NL);
 
 // Takes every flow through all blocks, which are loaded one after the other. Calls done(block) after each.
-void run_blocks(model::Model& model, const checkpoint::WeightSource& weights, std::vector<model::Flow>& flows, const Context& context,
-                const std::function<void(int64_t)>& done);
+void run_blocks(model::Model& model, const checkpoint::WeightSource& weights, std::vector<model::Flow>& flows,
+                const Context& context, const std::function<void(int64_t)>& done);
 
 }  // namespace swage::eval

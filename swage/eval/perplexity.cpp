@@ -36,9 +36,11 @@ double Perplexity::perplexity() const { return std::exp(nll()); }
 
 Perplexity perplexity(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& windows_NL,
                       const Context& context, const PerplexityOptions& options) {
-  SWAGE_CHECK(windows_NL.dim() == 2 && windows_NL.size(1) >= 2, InvalidArgument, "perplexity: windows need at least 2 tokens");
+  SWAGE_CHECK(windows_NL.dim() == 2 && windows_NL.size(1) >= 2, InvalidArgument,
+              "perplexity: windows need at least 2 tokens");
   const auto start = std::chrono::steady_clock::now();
-  const int64_t windows = windows_NL.size(0), steps = (windows + options.windows_at_once - 1) / options.windows_at_once * model.blocks();
+  const int64_t windows = windows_NL.size(0),
+                steps = (windows + options.windows_at_once - 1) / options.windows_at_once * model.blocks();
   int64_t step = 0;
   model.load_ends(weights);
   Perplexity out;
@@ -54,7 +56,8 @@ Perplexity perplexity(model::Model& model, const checkpoint::WeightSource& weigh
       context.progress(event);
     });
     std::vector<double> nll(size_t(count), 0.0);
-    for_each_parallel(flows[0].hidden_TD.device(), count, [&](int64_t i) { nll[size_t(i)] = window_nll(model, flows[size_t(i)].hidden_TD, ids_NL[i]); });
+    for_each_parallel(flows[0].hidden_TD.device(), count,
+                      [&](int64_t i) { nll[size_t(i)] = window_nll(model, flows[size_t(i)].hidden_TD, ids_NL[i]); });
     for (const double value : nll) out.nll_sum += value;
     out.tokens += count * (ids_NL.size(1) - 1);
   }

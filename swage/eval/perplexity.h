@@ -11,14 +11,15 @@
 namespace swage::eval {
 
 struct Perplexity {
-  double nll_sum = 0;   // of all predicted tokens, nats
-  int64_t tokens = 0;   // predicted: window - 1 for each window
+  double nll_sum = 0;  // of all predicted tokens, nats
+  int64_t tokens = 0;  // predicted: window - 1 for each window
   double nll() const { return tokens > 0 ? nll_sum / double(tokens) : 0; }
   double perplexity() const;
 };
 
 struct PerplexityOptions {
-  int64_t windows_at_once = 64;  // their hidden states are in memory together; the blocks are read once for each such set
+  int64_t windows_at_once =
+      64;  // their hidden states are in memory together; the blocks are read once for each such set
 };
 
 // windows_NL int64 [N, L], L >= 2: mean negative log likelihood of tokens 1..L-1 of every window given the ones before.

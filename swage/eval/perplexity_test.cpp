@@ -24,7 +24,10 @@ struct Golden {
   std::unique_ptr<model::Model> model;
   at::Tensor ids_NL, logits_NLV;
 
-  explicit Golden(const fs::path& folder) : reader(folder), weights(reader), model(model::make_model(reader.config(), weights)) {
+  explicit Golden(const fs::path& folder)
+      : reader(folder),
+        weights(reader),
+        model(model::make_model(reader.config(), weights)) {
     // The golden tensors, read as a checkpoint of their own.
     const io::test::TempFolder copy;
     fs::copy_file(folder / "io.safetensors", copy / "model.safetensors");
@@ -42,10 +45,12 @@ TEST(Perplexity, EqualsThatOfTheGoldenLogits) {
     const at::Tensor log_p = at::log_softmax(golden.logits_NLV.narrow(1, 0, predicted), -1);
     const at::Tensor chosen = log_p.gather(2, golden.ids_NL.narrow(1, 1, predicted).unsqueeze(2));
     for (const int64_t at_once : {1, 16}) {
-      const Perplexity found = perplexity(*golden.model, golden.weights, golden.ids_NL, Context(), {.windows_at_once = at_once});
+      const Perplexity found =
+          perplexity(*golden.model, golden.weights, golden.ids_NL, Context(), {.windows_at_once = at_once});
       EXPECT_EQ(found.tokens, golden.ids_NL.size(0) * predicted);
       // Logits agree to 1e-4 of the largest, which moves a mean of log probabilities by less than that.
-      EXPECT_NEAR(found.nll(), -chosen.mean().item<double>(), 1e-4 * golden.logits_NLV.abs().max().item<double>()) << name;
+      EXPECT_NEAR(found.nll(), -chosen.mean().item<double>(), 1e-4 * golden.logits_NLV.abs().max().item<double>())
+          << name;
     }
   }
 }
@@ -61,7 +66,9 @@ TEST(Perplexity, RefusesLogitsThatAreNotFinite) {
    public:
     explicit Exploding(const checkpoint::WeightSource& source) : source_(source) {}
     std::vector<int64_t> shape(const std::string& name) const override { return source_.shape(name); }
-    at::Tensor load(const std::string& name) const override { return source_.load(name).mul(name.ends_with("norm.weight") ? 1e38 : 1.0); }
+    at::Tensor load(const std::string& name) const override {
+      return source_.load(name).mul(name.ends_with("norm.weight") ? 1e38 : 1.0);
+    }
     std::optional<scheme::QuantizationArgs> input_quantization(const std::string&) const override { return {}; }
     void prefetch(const std::vector<std::string>&) const override {}
 

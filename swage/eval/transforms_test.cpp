@@ -1,5 +1,5 @@
-// Checkpoints whose reader multiplies activations (transform_config), as LLM Compressor's QuIPModifier and SpinQuantModifier write them: its
-// own logits of what it stored.
+// Checkpoints whose reader multiplies activations (transform_config), as LLM Compressor's QuIPModifier and
+// SpinQuantModifier write them: its own logits of what it stored.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -25,7 +25,10 @@ at::Tensor golden(const fs::path& folder, const std::string& name) {
 }
 
 struct Loaded {
-  explicit Loaded(const fs::path& folder) : reader(folder), weights(reader), model(model::make_model(reader.config(), weights)) {
+  explicit Loaded(const fs::path& folder)
+      : reader(folder),
+        weights(reader),
+        model(model::make_model(reader.config(), weights)) {
     model->load_ends(weights);
     for (int64_t i = 0; i < model->blocks(); ++i) blocks.push_back(model->load_block(i, weights));
   }
@@ -53,8 +56,9 @@ struct Loaded {
 
 struct Case {
   const char* name;
-  // Relative, of the norm of a row's logits. f32 alone gives less than 1e-6. Where activations have 8 bits, the order of summation decides for
-  // values between two codes: one of 24 numbers off by 1/127 of the largest is up to 2e-3. Random matrices have condition numbers of some 1e3.
+  // Relative, of the norm of a row's logits. f32 alone gives less than 1e-6. Where activations have 8 bits, the order
+  // of summation decides for values between two codes: one of 24 numbers off by 1/127 of the largest is up to 2e-3.
+  // Random matrices have condition numbers of some 1e3.
   double tolerance;
 };
 void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
@@ -69,23 +73,32 @@ TEST_P(OnlineTransforms, LogitsAreTheLibrarysOwn) {
   const at::Tensor ids_NT = golden(folder, "input_ids"), logits_NTV = golden(folder, "logits");
   for (int64_t row = 0; row < ids_NT.size(0); ++row) {
     for (const int64_t chunk : {0, 5}) {
-      EXPECT_LE((loaded.logits(ids_NT[row], chunk) - logits_NTV[row]).norm().item<double>(), GetParam().tolerance * logits_NTV[row].norm().item<double>()) << row;
+      EXPECT_LE((loaded.logits(ids_NT[row], chunk) - logits_NTV[row]).norm().item<double>(),
+                GetParam().tolerance * logits_NTV[row].norm().item<double>())
+          << row;
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(LlmCompressor, OnlineTransforms, testing::Values(Case{"quip_v", 5e-3}, Case{"quip_vu_block", 1e-5}, Case{"quip_vu_matrix", 2e-3}, Case{"spinquant", 5e-3}));
+INSTANTIATE_TEST_SUITE_P(LlmCompressor, OnlineTransforms,
+                         testing::Values(Case{"quip_v", 5e-3}, Case{"quip_vu_block", 1e-5},
+                                         Case{"quip_vu_matrix", 2e-3}, Case{"spinquant", 5e-3}));
 
 // Embeddings and routers are not multiplied, and that is said.
 TEST(OnlineTransforms, OtherModulesAreRefused) {
   class Everywhere : public checkpoint::WeightSource {
    public:
-    Everywhere(const checkpoint::WeightSource& source, std::string class_name) : source_(source), class_name_(std::move(class_name)) {}
+    Everywhere(const checkpoint::WeightSource& source, std::string class_name)
+        : source_(source),
+          class_name_(std::move(class_name)) {}
     std::vector<int64_t> shape(const std::string& name) const override { return source_.shape(name); }
     at::Tensor load(const std::string& name) const override { return source_.load(name); }
     std::optional<scheme::QuantizationArgs> input_quantization(const std::string&) const override { return {}; }
-    std::shared_ptr<const ops::Transform> transform(const scheme::ModuleName& module, scheme::TransformLocation, int64_t columns) const override {
-      return module.class_name == class_name_ ? std::make_shared<const ops::Transform>(ops::Transform::of_matrix(at::eye(columns), 1)) : nullptr;
+    std::shared_ptr<const ops::Transform> transform(const scheme::ModuleName& module, scheme::TransformLocation,
+                                                    int64_t columns) const override {
+      return module.class_name == class_name_
+                 ? std::make_shared<const ops::Transform>(ops::Transform::of_matrix(at::eye(columns), 1))
+                 : nullptr;
     }
     void prefetch(const std::vector<std::string>&) const override {}
 
@@ -103,8 +116,10 @@ TEST(OnlineTransforms, OtherModulesAreRefused) {
       EXPECT_THAT(e.what(), testing::HasSubstr(part));
     }
   };
-  expect_refused("transforms of embeddings while the model runs are not supported", [&] { loaded.model->load_ends(Everywhere(loaded.weights, "Embedding")); });
-  expect_refused("transforms of routers are not supported", [&] { loaded.model->load_block(0, Everywhere(loaded.weights, "Router")); });
+  expect_refused("transforms of embeddings while the model runs are not supported",
+                 [&] { loaded.model->load_ends(Everywhere(loaded.weights, "Embedding")); });
+  expect_refused("transforms of routers are not supported",
+                 [&] { loaded.model->load_block(0, Everywhere(loaded.weights, "Router")); });
 }
 
 }  // namespace

@@ -19,15 +19,16 @@ using scheme::Strategy;
 
 constexpr int64_t kPerWord = 8;
 constexpr std::array<int, kPerWord> kOrder = {0, 2, 4, 6, 1, 3, 5, 7};  // the output in each nibble, lowest first
-constexpr int64_t kTile = 64;                                          // inputs at a time: the rows of words then stay in the cache
+constexpr int64_t kTile = 64;  // inputs at a time: the rows of words then stay in the cache
 constexpr uint32_t kSymmetricWord = 0x88888888;
 
 void check_args(const QuantizationArgs& args) {
   check_representable("awq", args);
   const bool grouped = args.strategy == Strategy::Group || args.strategy == Strategy::Channel;
-  SWAGE_CHECK(args.type == scheme::NumberType::Int && args.num_bits == 4 && grouped && !orders_groups(args), Unsupported,
-              "awq: expected integers of 4 bits in consecutive groups, got ", scheme::name_of(args.type), " of ", args.num_bits, " bits, strategy ",
-              scheme::name_of(args.strategy), orders_groups(args) ? ", actorder group" : "");
+  SWAGE_CHECK(args.type == scheme::NumberType::Int && args.num_bits == 4 && grouped && !orders_groups(args),
+              Unsupported, "awq: expected integers of 4 bits in consecutive groups, got ", scheme::name_of(args.type),
+              " of ", args.num_bits, " bits, strategy ", scheme::name_of(args.strategy),
+              orders_groups(args) ? ", actorder group" : "");
 }
 
 // int8 signed [O, I] to words [I, O / 8]. False, and words without meaning, if a code needs more than 4 bits.
@@ -63,7 +64,8 @@ at::Tensor unpack_words(const at::Tensor& words) {
     for (int64_t c = 0; c < count; ++c) {
       for (int64_t k = begin * kTile; k < std::min(columns, end * kTile); ++k) {
         const uint32_t word = from[k * count + c];
-        for (int i = 0; i < kPerWord; ++i) codes[(kPerWord * c + kOrder[size_t(i)]) * columns + k] = int8_t(int(word >> (4 * i) & 15) - 8);
+        for (int i = 0; i < kPerWord; ++i)
+          codes[(kPerWord * c + kOrder[size_t(i)]) * columns + k] = int8_t(int(word >> (4 * i) & 15) - 8);
       }
     }
   });
@@ -90,12 +92,14 @@ QuantizedWeight unpack(const QuantizationArgs& args, const TensorLookup& lookup)
   const int64_t size = args.group_size.value_or(columns);
   SWAGE_CHECK(columns % size == 0, CorruptData, "qweight: ", columns, " inputs do not split into groups of ", size);
   const at::Tensor qzeros = stored(lookup, "qzeros", {at::kInt}, {columns / size, count});
-  const at::Tensor scales_GO = stored(lookup, "scales", {at::kHalf, at::kBFloat16, at::kFloat}, {columns / size, count * kPerWord});
+  const at::Tensor scales_GO =
+      stored(lookup, "scales", {at::kHalf, at::kBFloat16, at::kFloat}, {columns / size, count * kPerWord});
   QuantizedWeight weight;
   weight.codes_OI = unpack_words(qweight);
   weight.scale_OG = scales_GO.t().contiguous();
   if (!args.symmetric) weight.zero_point_OG = unpack_words(qzeros);
-  SWAGE_CHECK(!args.symmetric || awq_zeros_are_symmetric(qzeros), CorruptData, "qzeros: expected zero points of 8 in a symmetric weight");
+  SWAGE_CHECK(!args.symmetric || awq_zeros_are_symmetric(qzeros), CorruptData,
+              "qzeros: expected zero points of 8 in a symmetric weight");
   return weight;
 }
 
@@ -107,7 +111,8 @@ std::vector<int64_t> shape(const QuantizationArgs& args, const TensorLookup& loo
 
 std::vector<io::TensorSpec> specs(const QuantizationArgs& args, int64_t rows, int64_t columns, io::Dtype scale_dtype) {
   check_args(args);
-  SWAGE_CHECK(rows % kPerWord == 0, InvalidArgument, "awq: expected outputs in multiples of ", kPerWord, ", got ", rows);
+  SWAGE_CHECK(rows % kPerWord == 0, InvalidArgument, "awq: expected outputs in multiples of ", kPerWord, ", got ",
+              rows);
   const int64_t groups = columns / columns_per_scale(args, columns);
   return {{"qweight", io::Dtype::I32, {columns, rows / kPerWord}},
           {"qzeros", io::Dtype::I32, {groups, rows / kPerWord}},
@@ -118,13 +123,15 @@ std::vector<std::pair<std::string, at::Tensor>> pack(const QuantizationArgs& arg
   check_args(args);
   SWAGE_CHECK(!weight.g_idx_I.defined(), InvalidArgument, "awq: cannot store sorted groups");
   const QuantizedWeight ready = checked_for_packing(args, weight, at::kChar);
-  SWAGE_CHECK(ready.codes_OI.size(0) % kPerWord == 0, InvalidArgument, "awq: expected outputs in multiples of ", kPerWord, ", got ",
-              ready.codes_OI.size(0));
+  SWAGE_CHECK(ready.codes_OI.size(0) % kPerWord == 0, InvalidArgument, "awq: expected outputs in multiples of ",
+              kPerWord, ", got ", ready.codes_OI.size(0));
   const at::Tensor zeros_OG = args.symmetric ? at::full(ready.scale_OG.sizes(), 0, at::kChar) : ready.zero_point_OG;
-  return {{"qweight", packed(ready.codes_OI)}, {"qzeros", packed(zeros_OG)}, {"scales", ready.scale_OG.t().contiguous()}};
+  return {
+      {"qweight", packed(ready.codes_OI)}, {"qzeros", packed(zeros_OG)}, {"scales", ready.scale_OG.t().contiguous()}};
 }
 
-constexpr Format kFormat = {.name = "awq", .specs = specs, .shape = shape, .pack = pack, .unpack = unpack, .unpack_before_0_18 = unpack};
+constexpr Format kFormat = {
+    .name = "awq", .specs = specs, .shape = shape, .pack = pack, .unpack = unpack, .unpack_before_0_18 = unpack};
 
 }  // namespace
 

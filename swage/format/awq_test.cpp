@@ -46,7 +46,8 @@ TEST(Awq, GoldenFilesAreReadAndWrittenBitForBit) {
       // A code difference of at most 15 times an f16 scale is exact in f32: one rounding to f16, as the library's.
       EXPECT_TRUE(at::equal(dequantize(got).to(at::kHalf), tensors.at("dequantized.weight")));
       EXPECT_EQ(awq_format().shape(args, lookup_in(tensors, "awq.")), want.codes_OI.sizes().vec());
-      for (const auto& [suffix, tensor] : awq_format().pack(args, want)) EXPECT_TRUE(golden::same_bits(tensor, tensors.at("awq." + suffix))) << suffix;
+      for (const auto& [suffix, tensor] : awq_format().pack(args, want))
+        EXPECT_TRUE(golden::same_bits(tensor, tensors.at("awq." + suffix))) << suffix;
       ++compared;
     }
   }
@@ -69,7 +70,8 @@ TEST(Awq, TheDocumentedWord) {
 
 TEST(Awq, RoundTripsAnyShape) {
   at::manual_seed(5);
-  for (const auto& [rows, columns, group] : {std::tuple<int64_t, int64_t, int64_t>{8, 1, 1}, {8, 7, 7}, {16, 99, 33}, {72, 128, 32}, {264, 65, -1}}) {
+  for (const auto& [rows, columns, group] :
+       {std::tuple<int64_t, int64_t, int64_t>{8, 1, 1}, {8, 7, 7}, {16, 99, 33}, {72, 128, 32}, {264, 65, -1}}) {
     for (const bool symmetric : {true, false}) {
       SCOPED_TRACE(cat(rows, " x ", columns, " group ", group));
       const QuantizationArgs args = args_of(symmetric, group > 0 ? std::optional(group) : std::nullopt);
@@ -109,7 +111,8 @@ TEST(Awq, BrokenTensorsAreNamed) {
   at::manual_seed(6);
   const QuantizationArgs args = args_of(false, 32);
   const auto stored = awq_format().pack(args, random_weight(args, 16, 64));
-  const auto broken = [&](const std::string& suffix, const at::Tensor& replacement, const std::string& says, const QuantizationArgs& with) {
+  const auto broken = [&](const std::string& suffix, const at::Tensor& replacement, const std::string& says,
+                          const QuantizationArgs& with) {
     golden::Tensors tensors(stored.begin(), stored.end());
     if (replacement.defined()) tensors[suffix] = replacement;
     expect_error(ErrorKind::CorruptData, says, [&] { awq_format().unpack(with, lookup_in(tensors)); });
@@ -125,7 +128,8 @@ TEST(Awq, RefusesWhatItCannotHold) {
   at::manual_seed(7);
   const QuantizationArgs args = args_of(false, 32);
   QuantizedWeight weight = random_weight(args, 16, 64);
-  expect_error(ErrorKind::InvalidArgument, "multiples of 8, got 12", [&] { awq_format().specs(args, 12, 64, io::Dtype::F16); });
+  expect_error(ErrorKind::InvalidArgument, "multiples of 8, got 12",
+               [&] { awq_format().specs(args, 12, 64, io::Dtype::F16); });
   weight.codes_OI[0][0] = 8;
   expect_error(ErrorKind::InvalidArgument, "does not fit into 4 bits", [&] { awq_format().pack(args, weight); });
   weight = random_weight(args, 16, 64);
@@ -133,7 +137,8 @@ TEST(Awq, RefusesWhatItCannotHold) {
   expect_error(ErrorKind::InvalidArgument, "cannot store sorted groups", [&] { awq_format().pack(args, weight); });
   QuantizationArgs three = args;
   three.num_bits = 3;
-  expect_error(ErrorKind::Unsupported, "integers of 4 bits", [&] { awq_format().specs(three, 16, 64, io::Dtype::F16); });
+  expect_error(ErrorKind::Unsupported, "integers of 4 bits",
+               [&] { awq_format().specs(three, 16, 64, io::Dtype::F16); });
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // Codes of 1 to 8 bits in 32-bit words. A signed code q is stored as the unsigned q + 2^(b-1).
-//   Dense:    code j holds bits j*b .. j*b+b-1 of a little-endian bit stream; word w is its bits 32w .. 32w+31, lowest first.
+//   Dense:    code j holds bits j*b .. j*b+b-1 of a little-endian bit stream; word w is its bits 32w .. 32w+31, lowest
+//   first.
 //             A code may straddle two words. W = ceil(count * b / 32).
-//   Separate: floor(32/b) codes to a word, code i of a word at bit i*b, the bits above unused. W = ceil(count / floor(32/b)).
+//   Separate: floor(32/b) codes to a word, code i of a word at bit i*b, the bits above unused. W = ceil(count /
+//   floor(32/b)).
 // For 1, 2, 4 and 8 bits both are the same. Unused bits are 0.
 #pragma once
 #include <cstdint>

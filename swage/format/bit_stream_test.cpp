@@ -20,7 +20,8 @@ std::vector<uint32_t> packed(const std::vector<int8_t>& codes, int bits, WordLay
 // The plain twin: bit k of code j is bit j*b + k of the stream, or of the code's own place in its word.
 std::vector<uint32_t> packed_bit_by_bit(const std::vector<int8_t>& codes, int bits, WordLayout layout) {
   const int64_t per_word = 32 / bits;
-  const int64_t total = layout == WordLayout::Dense ? (int64_t(codes.size()) * bits + 31) / 32 : (int64_t(codes.size()) + per_word - 1) / per_word;
+  const int64_t total = layout == WordLayout::Dense ? (int64_t(codes.size()) * bits + 31) / 32
+                                                    : (int64_t(codes.size()) + per_word - 1) / per_word;
   std::vector<uint32_t> words(size_t(total), 0);
   for (int64_t j = 0; j < int64_t(codes.size()); ++j) {
     const int64_t first = layout == WordLayout::Dense ? j * bits : j / per_word * 32 + j % per_word * bits;
@@ -31,8 +32,10 @@ std::vector<uint32_t> packed_bit_by_bit(const std::vector<int8_t>& codes, int bi
 }
 
 TEST(BitStream, WorkedExamplesOfTheSpecification) {
-  EXPECT_THAT(packed({-8, -7, -6, -5, -4, -3, -2, -1, 0, 1}, 4, WordLayout::Dense), ElementsAre(0x76543210u, 0x00000098u));
-  EXPECT_THAT(packed({-4, -3, -2, -1, 0, 1, 2, 3, -4, -3, -2, -1}, 3, WordLayout::Dense), ElementsAre(0x88FAC688u, 0x00000006u));
+  EXPECT_THAT(packed({-8, -7, -6, -5, -4, -3, -2, -1, 0, 1}, 4, WordLayout::Dense),
+              ElementsAre(0x76543210u, 0x00000098u));
+  EXPECT_THAT(packed({-4, -3, -2, -1, 0, 1, 2, 3, -4, -3, -2, -1}, 3, WordLayout::Dense),
+              ElementsAre(0x88FAC688u, 0x00000006u));
   EXPECT_THAT(packed({-128, -1, 0, 127, 5}, 8, WordLayout::Dense), ElementsAre(0xFF807F00u, 0x00000085u));
 }
 
@@ -61,7 +64,8 @@ TEST(BitStream, CodesOutsideTheWidthAreNoticedAtEveryPlace) {
         std::vector<int8_t> codes(21, 0);
         codes[place] = int8_t(outside);
         std::vector<uint32_t> words(21);
-        EXPECT_FALSE(pack_codes(codes.data(), 21, bits, WordLayout::Dense, words.data())) << bits << " bits, code " << outside;
+        EXPECT_FALSE(pack_codes(codes.data(), 21, bits, WordLayout::Dense, words.data()))
+            << bits << " bits, code " << outside;
       }
     }
   }

@@ -35,7 +35,8 @@ class Folder {
 
 inline void write_checkpoint(const fs::path& folder, const Json& config, const golden::Tensors& tensors) {
   std::vector<io::TensorSpec> specs;
-  for (const auto& [name, tensor] : tensors) specs.push_back({name, checkpoint::dtype_of(tensor.scalar_type()), tensor.sizes().vec()});
+  for (const auto& [name, tensor] : tensors)
+    specs.push_back({name, checkpoint::dtype_of(tensor.scalar_type()), tensor.sizes().vec()});
   checkpoint::WriterOptions options;
   options.overwrite = true;
   checkpoint::Writer writer(folder, specs, options);

@@ -42,7 +42,8 @@ TEST(CheckpointsGolden, EveryWeightIsTheReferencesBitForBit) {
   EXPECT_GE(compared, golden::roots().size() > 1 ? 9 * 7 : 4 * 7);
 }
 
-// --- checkpoints of which only names, types and shapes are known -------------------------------------------------------
+// --- checkpoints of which only names, types and shapes are known
+// -------------------------------------------------------
 
 at::Tensor random_tensor(const std::string& name, at::ScalarType type, const std::vector<int64_t>& shape) {
   const bool positive = name.find("scale") != std::string::npos;
@@ -87,8 +88,9 @@ struct Made {
 const std::string kLayer = "model.layers.0.";
 
 TEST(CheckpointsGolden, EveryTensorOfEveryManifestLoads) {
-  for (const char* name : {"fp8-static-kv", "attention-quant", "kv-only-attn-head", "mixed-nvfp4-fp8", "w4a16-frozen-dense",
-                           "w4a16-quantized-embedding", "w4a16-quantized-lm-head", "w4a16-tied"}) {
+  for (const char* name :
+       {"fp8-static-kv", "attention-quant", "kv-only-attn-head", "mixed-nvfp4-fp8", "w4a16-frozen-dense",
+        "w4a16-quantized-embedding", "w4a16-quantized-lm-head", "w4a16-tied"}) {
     SCOPED_TRACE(name);
     const Made made(name);
     for (const std::string& module : made.weights->quantized_modules()) {
@@ -97,7 +99,8 @@ TEST(CheckpointsGolden, EveryTensorOfEveryManifestLoads) {
       EXPECT_EQ(made.weights->load(module + ".weight").sizes().vec(), shape) << module;
     }
     for (const auto& [tensor, values] : made.tensors) {
-      if (at::isFloatingType(values.scalar_type()) && values.element_size() > 1 && tensor.find(".weight") == std::string::npos) {
+      if (at::isFloatingType(values.scalar_type()) && values.element_size() > 1 &&
+          tensor.find(".weight") == std::string::npos) {
         EXPECT_TRUE(golden::same_bits(made.weights->load(tensor), values.to(at::kFloat))) << tensor;
       }
     }
@@ -146,7 +149,8 @@ TEST(CheckpointsGolden, FrozenWeightsAndQuantizedTablesAreRead) {
   EXPECT_EQ(head.weights->quantized("lm_head").args.num_bits, 4);
 }
 
-// --- what no manifest has ----------------------------------------------------------------------------------------------
+// --- what no manifest has
+// ----------------------------------------------------------------------------------------------
 
 golden::Tensors of_module(const std::string& module, const golden::Case& one) {
   golden::Tensors tensors;
@@ -158,7 +162,8 @@ golden::Tensors of_module(const std::string& module, const golden::Case& one) {
 
 TEST(CheckpointsGolden, WeightsWithoutTheirZerosAreRead) {
   int compared = 0;
-  for (const golden::Case& one : golden::cases("ct-0.13.0", {"sparse-bitmask", "sparse-24-bitmask", "float-quantized + sparse-24-bitmask"})) {
+  for (const golden::Case& one :
+       golden::cases("ct-0.13.0", {"sparse-bitmask", "sparse-24-bitmask", "float-quantized + sparse-24-bitmask"})) {
     if (!one.tensors.count("compressed.bitmask")) continue;
     SCOPED_TRACE(one.name);
     const bool quantized = one.tensors.count("quantized.weight");
@@ -166,7 +171,9 @@ TEST(CheckpointsGolden, WeightsWithoutTheirZerosAreRead) {
     if (quantized) expected = {one.tensors.at("quantized.weight"), one.tensors.at("compressed.weight_scale")};
     const at::Tensor values = quantized ? dequantize(expected) : one.tensors.at("dense.weight").to(at::kFloat);
     Json config = config_for(scheme::preset(quantized ? "FP8_DYNAMIC" : "UNQUANTIZED"));
-    if (!quantized) config.set("quantization_config", parse_json(R"({"config_groups": {}, "sparsity_config": {"format": "sparse-bitmask"}})", "test"));
+    if (!quantized)
+      config.set("quantization_config",
+                 parse_json(R"({"config_groups": {}, "sparsity_config": {"format": "sparse-bitmask"}})", "test"));
     const Folder folder;
     write_checkpoint(folder.path(), config, of_module("a", one));
     const Reader reader(folder.path());
@@ -185,7 +192,8 @@ TEST(CheckpointsGolden, BrokenSparseWeightsNameTheModule) {
     const Folder folder;
     write_checkpoint(folder.path(), Json::object(), tensors);
     const Reader reader(folder.path());
-    expect_error(ErrorKind::CorruptData, "a: compressed: expected floats", [&] { CheckpointWeights(reader).load("a.weight"); });
+    expect_error(ErrorKind::CorruptData, "a: compressed: expected floats",
+                 [&] { CheckpointWeights(reader).load("a.weight"); });
     tensors["a.shape"] = at::tensor({64, 120}, at::kLong);
     write_checkpoint(folder.path(), Json::object(), tensors);
     const Reader again(folder.path());

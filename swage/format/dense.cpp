@@ -32,7 +32,9 @@ at::Tensor spread(const at::Tensor& of_OG, int64_t columns, at::ScalarType type)
 
 std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs&, int64_t, int64_t, io::Dtype) { refuse(); }
 
-std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs&, const QuantizedWeight&) { refuse(); }
+std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs&, const QuantizedWeight&) {
+  refuse();
+}
 
 std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLookup& lookup) {
   check_args(args);

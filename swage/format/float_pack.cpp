@@ -33,7 +33,8 @@ constexpr Layout layout() {
   constexpr std::string_view kExponents = "torch.uint8";
   switch (kind) {
     case Kind::Nvfp4:
-      return {"nvfp4-pack-quantized", 4, Strategy::TensorGroup, 16, "torch.float8_e4m3fn", io::Dtype::F8E4M3, at::kFloat8_e4m3fn, at::kByte};
+      return {"nvfp4-pack-quantized", 4,        Strategy::TensorGroup, 16, "torch.float8_e4m3fn", io::Dtype::F8E4M3,
+              at::kFloat8_e4m3fn,     at::kByte};
     case Kind::Mxfp4:
       return {"mxfp4-pack-quantized", 4, Strategy::Group, 32, kExponents, io::Dtype::U8, at::kByte, at::kByte};
     case Kind::Mxfp6:
@@ -124,11 +125,13 @@ std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLoo
 }
 
 template <Kind kind>
-std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args, const QuantizedWeight& weight) {
+std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args,
+                                                     const QuantizedWeight& weight) {
   check_args<kind>(args);
   constexpr Layout l = layout<kind>();
   SWAGE_CHECK(!weight.g_idx_I.defined(), InvalidArgument, l.name, ": cannot store sorted groups");
-  const bool global = weight.global_scale.defined() && weight.global_scale.scalar_type() == at::kFloat && weight.global_scale.numel() == 1;
+  const bool global = weight.global_scale.defined() && weight.global_scale.scalar_type() == at::kFloat &&
+                      weight.global_scale.numel() == 1;
   SWAGE_CHECK(kind == Kind::Nvfp4 ? global : !weight.global_scale.defined(), InvalidArgument, l.name,
               kind == Kind::Nvfp4 ? ": expected a float32 global scale" : ": cannot store a global scale");
   const QuantizedWeight ready = checked_for_packing(args, weight, l.code_type, l.scale_type);
@@ -139,7 +142,8 @@ std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationA
     packed.emplace_back("weight_packed", pack_floats<kind>(ready.codes_OI));
   }
   packed.emplace_back("weight_scale", ready.scale_OG);
-  if (kind == Kind::Nvfp4) packed.emplace_back("weight_global_scale", weight.global_scale.cpu().reshape({1}).contiguous());
+  if (kind == Kind::Nvfp4)
+    packed.emplace_back("weight_global_scale", weight.global_scale.cpu().reshape({1}).contiguous());
   return packed;
 }
 
@@ -153,7 +157,8 @@ QuantizedWeight unpack(const scheme::QuantizationArgs& args, const TensorLookup&
   } else {
     weight.codes_OI = unpack_floats<kind>(packed);
   }
-  weight.scale_OG = stored_scale(args, lookup, weight.codes_OI.size(0), weight.codes_OI.size(1), {layout<kind>().scale_type});
+  weight.scale_OG =
+      stored_scale(args, lookup, weight.codes_OI.size(0), weight.codes_OI.size(1), {layout<kind>().scale_type});
   if (kind == Kind::Nvfp4) weight.global_scale = stored_scalar(lookup, "weight_global_scale", true);
   return weight;
 }
@@ -164,10 +169,11 @@ QuantizedWeight unpack_mxfp4_before_0_14(const scheme::QuantizationArgs& args, c
   return weight;
 }
 
-#define SWAGE_INSTANTIATE(kind)                                                                                                          \
-  template std::vector<io::TensorSpec> specs<kind>(const scheme::QuantizationArgs&, int64_t, int64_t, io::Dtype);                        \
-  template std::vector<int64_t> shape<kind>(const scheme::QuantizationArgs&, const TensorLookup&);                                       \
-  template std::vector<std::pair<std::string, at::Tensor>> pack<kind>(const scheme::QuantizationArgs&, const QuantizedWeight&);          \
+#define SWAGE_INSTANTIATE(kind)                                                                                   \
+  template std::vector<io::TensorSpec> specs<kind>(const scheme::QuantizationArgs&, int64_t, int64_t, io::Dtype); \
+  template std::vector<int64_t> shape<kind>(const scheme::QuantizationArgs&, const TensorLookup&);                \
+  template std::vector<std::pair<std::string, at::Tensor>> pack<kind>(const scheme::QuantizationArgs&,            \
+                                                                      const QuantizedWeight&);                    \
   template QuantizedWeight unpack<kind>(const scheme::QuantizationArgs&, const TensorLookup&);
 SWAGE_INSTANTIATE(Kind::Nvfp4)
 SWAGE_INSTANTIATE(Kind::Mxfp4)

@@ -18,12 +18,14 @@ enum class Kind { Nvfp4, Mxfp4, Mxfp6, Mxfp8 };
 
 // Instantiated for every kind in float_pack.cpp; rows of the table of formats.
 template <Kind kind>
-std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns, io::Dtype scale_dtype);
+std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns,
+                                  io::Dtype scale_dtype);
 template <Kind kind>
 std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLookup& lookup);
 // Error(InvalidArgument) if a code does not fit into the bits.
 template <Kind kind>
-std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args, const QuantizedWeight& weight);
+std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args,
+                                                     const QuantizedWeight& weight);
 template <Kind kind>
 QuantizedWeight unpack(const scheme::QuantizationArgs& args, const TensorLookup& lookup);
 // Mxfp4 with exponents 2 too small.

@@ -14,9 +14,11 @@ void check_args(const scheme::QuantizationArgs& args) {
 
 }  // namespace
 
-std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns, io::Dtype scale_dtype) {
+std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns,
+                                  io::Dtype scale_dtype) {
   check_args(args);
-  return {{"weight", io::Dtype::F8E4M3, {rows, columns}}, {"weight_scale", scale_dtype, scale_shape(args, rows, columns)}};
+  return {{"weight", io::Dtype::F8E4M3, {rows, columns}},
+          {"weight_scale", scale_dtype, scale_shape(args, rows, columns)}};
 }
 
 std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLookup& lookup) {
@@ -24,7 +26,8 @@ std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLoo
   return stored_codes(lookup, at::kFloat8_e4m3fn).sizes().vec();
 }
 
-std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args, const QuantizedWeight& weight) {
+std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args,
+                                                     const QuantizedWeight& weight) {
   check_args(args);
   SWAGE_CHECK(!weight.g_idx_I.defined(), InvalidArgument, "float-quantized: cannot store sorted groups");
   const QuantizedWeight ready = checked_for_packing(args, weight, at::kFloat8_e4m3fn);
@@ -49,7 +52,8 @@ bool is_float(const scheme::QuantizationArgs& args) { return args.type == scheme
 
 }  // namespace
 
-std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns, io::Dtype scale_dtype) {
+std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns,
+                                  io::Dtype scale_dtype) {
   return (is_float(args) ? float_quantized::specs : int_quantized::specs)(args, rows, columns, scale_dtype);
 }
 
@@ -57,7 +61,8 @@ std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLoo
   return (is_float(args) ? float_quantized::shape : int_quantized::shape)(args, lookup);
 }
 
-std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args, const QuantizedWeight& weight) {
+std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args,
+                                                     const QuantizedWeight& weight) {
   return (is_float(args) ? float_quantized::pack : int_quantized::pack)(args, weight);
 }
 

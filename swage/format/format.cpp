@@ -5,8 +5,8 @@
 
 #include "swage/base/error.h"
 #include "swage/format/dense.h"
-#include "swage/format/float_quantized.h"
 #include "swage/format/float_pack.h"
+#include "swage/format/float_quantized.h"
 #include "swage/format/fp8_checkpoint.h"
 #include "swage/format/int_quantized.h"
 #include "swage/format/marlin_24.h"
@@ -18,7 +18,12 @@ namespace {
 // A format that float_pack reads and writes.
 template <float_pack::Kind kind>
 constexpr Format float_format(std::string_view name) {
-  Format format{name, float_pack::specs<kind>, float_pack::shape<kind>, float_pack::pack<kind>, float_pack::unpack<kind>, float_pack::unpack<kind>};
+  Format format{name,
+                float_pack::specs<kind>,
+                float_pack::shape<kind>,
+                float_pack::pack<kind>,
+                float_pack::unpack<kind>,
+                float_pack::unpack<kind>};
   if (kind == float_pack::Kind::Mxfp4) format.unpack_before_0_14 = float_pack::unpack_mxfp4_before_0_14;
   return format;
 }
@@ -26,15 +31,19 @@ constexpr Format float_format(std::string_view name) {
 constexpr std::array<Format, 11> kFormats = {{
     {"pack-quantized", pack_quantized::specs, pack_quantized::shape, pack_quantized::pack, pack_quantized::unpack,
      pack_quantized::unpack_before_0_18},
-    {"int-quantized", int_quantized::specs, int_quantized::shape, int_quantized::pack, int_quantized::unpack, int_quantized::unpack},
-    {"float-quantized", float_quantized::specs, float_quantized::shape, float_quantized::pack, float_quantized::unpack, float_quantized::unpack},
-    {"naive-quantized", naive_quantized::specs, naive_quantized::shape, naive_quantized::pack, naive_quantized::unpack, naive_quantized::unpack},
+    {"int-quantized", int_quantized::specs, int_quantized::shape, int_quantized::pack, int_quantized::unpack,
+     int_quantized::unpack},
+    {"float-quantized", float_quantized::specs, float_quantized::shape, float_quantized::pack, float_quantized::unpack,
+     float_quantized::unpack},
+    {"naive-quantized", naive_quantized::specs, naive_quantized::shape, naive_quantized::pack, naive_quantized::unpack,
+     naive_quantized::unpack},
     float_format<float_pack::Kind::Nvfp4>("nvfp4-pack-quantized"),
     float_format<float_pack::Kind::Mxfp4>("mxfp4-pack-quantized"),
     float_format<float_pack::Kind::Mxfp6>("mxfp6-pack-quantized"),
     float_format<float_pack::Kind::Mxfp8>("mxfp8-quantized"),
     {"dense", dense::specs, dense::shape, dense::pack, dense::unpack, dense::unpack},
-    {"fp8", fp8_checkpoint::specs, fp8_checkpoint::shape, fp8_checkpoint::pack, fp8_checkpoint::unpack, fp8_checkpoint::unpack},
+    {"fp8", fp8_checkpoint::specs, fp8_checkpoint::shape, fp8_checkpoint::pack, fp8_checkpoint::unpack,
+     fp8_checkpoint::unpack},
     {"marlin-24", marlin_24::specs, marlin_24::shape, marlin_24::pack, marlin_24::unpack, marlin_24::unpack},
 }};
 
@@ -60,7 +69,8 @@ const Format& format_named(std::string_view name) {
   throw Error(ErrorKind::Unsupported, cat("format \"", name, "\" is not supported; supported: ", known));
 }
 
-QuantizedWeight (*unpack_for(const Format& format, std::string_view version))(const scheme::QuantizationArgs& args, const TensorLookup& lookup) {
+QuantizedWeight (*unpack_for(const Format& format, std::string_view version))(const scheme::QuantizationArgs& args,
+                                                                              const TensorLookup& lookup) {
   const int minor = minor_version(version);
   if (minor < 14 && format.unpack_before_0_14) return format.unpack_before_0_14;
   return minor < 18 ? format.unpack_before_0_18 : format.unpack;

@@ -10,14 +10,17 @@
 namespace swage::format {
 namespace {
 
-const std::vector<std::string> kFormats = {"pack-quantized",       "int-quantized",        "float-quantized",      "naive-quantized",
-                                           "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp6-pack-quantized", "mxfp8-quantized"};
+const std::vector<std::string> kFormats = {"pack-quantized",       "int-quantized",        "float-quantized",
+                                           "naive-quantized",      "nvfp4-pack-quantized", "mxfp4-pack-quantized",
+                                           "mxfp6-pack-quantized", "mxfp8-quantized"};
 
-// Cases of 0.20.0 that store a quantized weight: the 128 of the full set less the dense one, or the repository's selection.
+// Cases of 0.20.0 that store a quantized weight: the 128 of the full set less the dense one, or the repository's
+// selection.
 int expected_cases() { return golden::roots().size() > 1 ? 128 : 12; }
 
 scheme::Scheme scheme_of(const golden::Case& one) {
-  if (const Json* config = one.json.find("quantization_config")) return scheme::parse_quantization_config(*config).groups.at(0).second;
+  if (const Json* config = one.json.find("quantization_config"))
+    return scheme::parse_quantization_config(*config).groups.at(0).second;
   Json groups = Json::object(), config = Json::object();
   groups.set("group_0", one.json.at("scheme"));
   config.set("config_groups", groups);
@@ -35,14 +38,15 @@ TensorLookup lookup_in(const golden::Tensors& tensors) {
 // Scales under a global scale and exponents are in no "qparam" as they are stored.
 bool has_plain_scale(const scheme::QuantizationArgs& args) { return !args.scale_dtype; }
 
-// What a case must unpack to. Codes of floats below 8 bits and of the older cases are not there unpacked: they follow from
-// the fake-quantized weight.
+// What a case must unpack to. Codes of floats below 8 bits and of the older cases are not there unpacked: they follow
+// from the fake-quantized weight.
 QuantizedWeight expected(const golden::Case& one, const scheme::QuantizationArgs& args) {
   QuantizedWeight weight;
   weight.scale_OG = one.tensors.at(has_plain_scale(args) ? "qparam.weight_scale" : "compressed.weight_scale");
   if (!args.symmetric) weight.zero_point_OG = one.tensors.at("qparam.weight_zero_point");
   if (one.tensors.count("qparam.weight_g_idx")) weight.g_idx_I = one.tensors.at("qparam.weight_g_idx");
-  if (one.tensors.count("qparam.weight_global_scale")) weight.global_scale = one.tensors.at("qparam.weight_global_scale");
+  if (one.tensors.count("qparam.weight_global_scale"))
+    weight.global_scale = one.tensors.at("qparam.weight_global_scale");
   for (const char* name : {"codes.weight", "compressed.weight"}) {
     if (one.tensors.count(name)) weight.codes_OI = one.tensors.at(name);
   }
@@ -65,9 +69,9 @@ void expect_unpacked(const golden::Case& one, const scheme::Scheme& scheme, cons
   EXPECT_TRUE(same(got.global_scale, want.global_scale));
   EXPECT_TRUE(!want.codes_OI.defined() || golden::same_bits(got.codes_OI, want.codes_OI));
   EXPECT_TRUE(golden::same_bits(dequantize(got), dequantize_with_tensor_ops(got)));
-  // The library multiplies in the scale's type. A product of a code (at most 9 significant bits with its zero point) and
-  // a bf16 or f16 scale is exact in f32, so its one rounding is that of our f32 product; under a global scale it computes in
-  // f32 and rounds once, as here. Equal as numbers: a -0 of the library's has no integer code.
+  // The library multiplies in the scale's type. A product of a code (at most 9 significant bits with its zero point)
+  // and a bf16 or f16 scale is exact in f32, so its one rounding is that of our f32 product; under a global scale it
+  // computes in f32 and rounds once, as here. Equal as numbers: a -0 of the library's has no integer code.
   const at::Tensor fake = one.tensors.at("fake_quant.weight");
   EXPECT_TRUE(at::equal(dequantize(got).to(fake.scalar_type()).to(at::kFloat), fake.to(at::kFloat)));
 }
@@ -100,9 +104,11 @@ TEST(FormatGolden, UnpackReadsTheLayoutOfOlderVersions) {
   EXPECT_GE(sorted, 1);
 }
 
-void expect_packed(const golden::Case& one, const Format& format, const scheme::QuantizationArgs& args, const QuantizedWeight& weight) {
+void expect_packed(const golden::Case& one, const Format& format, const scheme::QuantizationArgs& args,
+                   const QuantizedWeight& weight) {
   const auto stored = format.pack(args, weight);
-  const auto specs = format.specs(args, weight.codes_OI.size(0), weight.codes_OI.size(1), checkpoint::dtype_of(weight.scale_OG.scalar_type()));
+  const auto specs = format.specs(args, weight.codes_OI.size(0), weight.codes_OI.size(1),
+                                  checkpoint::dtype_of(weight.scale_OG.scalar_type()));
   ASSERT_EQ(stored.size(), specs.size());
   size_t weights = 0;  // the case may hold scales of activations besides
   for (const auto& [name, tensor] : one.tensors) weights += name.rfind("compressed.weight", 0) == 0;
@@ -110,7 +116,8 @@ void expect_packed(const golden::Case& one, const Format& format, const scheme::
   for (size_t i = 0; i < stored.size(); ++i) {
     const auto& [suffix, tensor] = stored[i];
     EXPECT_TRUE(golden::same_bits(tensor, one.tensors.at("compressed." + suffix))) << suffix;
-    EXPECT_EQ(specs[i], (io::TensorSpec{suffix, checkpoint::dtype_of(tensor.scalar_type()), tensor.sizes().vec()})) << suffix;
+    EXPECT_EQ(specs[i], (io::TensorSpec{suffix, checkpoint::dtype_of(tensor.scalar_type()), tensor.sizes().vec()}))
+        << suffix;
   }
   EXPECT_EQ(format.shape(args, lookup_in(one.tensors)), weight.codes_OI.sizes().vec());
 }
@@ -193,7 +200,8 @@ TEST(FormatGolden, Marlin24GivesTheCodes) {
     const at::Tensor scale_OG = one.tensors.at("qparam.weight_scale"), dense_OI = one.tensors.at("dense.weight");
     EXPECT_TRUE(golden::same_bits(got.scale_OG, scale_OG));
     const at::Tensor spread_OI = scale_OG.repeat_interleave(dense_OI.size(1) / scale_OG.size(1), 1);
-    const at::Tensor codes_OI = (dense_OI / spread_OI).clamp(code_min(*scheme.weights), code_max(*scheme.weights)).round().to(at::kChar);
+    const at::Tensor codes_OI =
+        (dense_OI / spread_OI).clamp(code_min(*scheme.weights), code_max(*scheme.weights)).round().to(at::kChar);
     EXPECT_TRUE(golden::same_bits(got.codes_OI, codes_OI));
     EXPECT_EQ(format_named("marlin-24").shape(*scheme.weights, lookup_in(one.tensors)), dense_OI.sizes().vec());
     ++compared;
@@ -203,7 +211,8 @@ TEST(FormatGolden, Marlin24GivesTheCodes) {
 
 TEST(FormatGolden, SparseWeightsAreExpanded) {
   int compared = 0;
-  for (const golden::Case& one : golden::cases("ct-0.13.0", {"sparse-bitmask", "sparse-24-bitmask", "float-quantized + sparse-24-bitmask"})) {
+  for (const golden::Case& one :
+       golden::cases("ct-0.13.0", {"sparse-bitmask", "sparse-24-bitmask", "float-quantized + sparse-24-bitmask"})) {
     if (!one.tensors.count("compressed.bitmask")) continue;
     SCOPED_TRACE(one.name);
     const bool quantized = one.tensors.count("quantized.weight");

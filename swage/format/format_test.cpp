@@ -21,7 +21,8 @@ using golden::same_bits;
 using scheme::QuantizationArgs;
 using scheme::Strategy;
 
-QuantizationArgs integers(int bits, bool symmetric, Strategy strategy, std::optional<int64_t> group_size = std::nullopt) {
+QuantizationArgs integers(int bits, bool symmetric, Strategy strategy,
+                          std::optional<int64_t> group_size = std::nullopt) {
   QuantizationArgs args;
   args.num_bits = bits;
   args.symmetric = symmetric;
@@ -52,8 +53,8 @@ Stored packed(const Format& format, const QuantizationArgs& args, const Quantize
 }
 
 void expect_round_trip(const Format& format, const QuantizationArgs& args, const QuantizedWeight& weight) {
-  SCOPED_TRACE(cat(format.name, " ", args.num_bits, " bits ", args.symmetric ? "" : "a", "symmetric ", name_of(args.strategy), " ",
-                   weight.codes_OI.size(0), "x", weight.codes_OI.size(1)));
+  SCOPED_TRACE(cat(format.name, " ", args.num_bits, " bits ", args.symmetric ? "" : "a", "symmetric ",
+                   name_of(args.strategy), " ", weight.codes_OI.size(0), "x", weight.codes_OI.size(1)));
   const Stored stored = packed(format, args, weight);
   const QuantizedWeight back = format.unpack(args, lookup_in(stored));
   EXPECT_TRUE(same_bits(back.codes_OI, weight.codes_OI));
@@ -68,7 +69,8 @@ void expect_round_trip(const Format& format, const QuantizationArgs& args, const
 
 TEST(Formats, PackedWeightsComeBack) {
   at::manual_seed(7);
-  const std::vector<std::pair<int64_t, int64_t>> shapes = {{1, 1}, {1, 96}, {96, 1}, {5, 7}, {33, 31}, {31, 33}, {64, 64}, {3, 130}};
+  const std::vector<std::pair<int64_t, int64_t>> shapes = {{1, 1},   {1, 96},  {96, 1},  {5, 7},
+                                                           {33, 31}, {31, 33}, {64, 64}, {3, 130}};
   for (const char* name : {"pack-quantized", "int-quantized", "naive-quantized"}) {
     for (int bits = 1; bits <= 8; ++bits) {
       for (const bool symmetric : {true, false}) {
@@ -112,14 +114,16 @@ TEST(Formats, SortedGroupsComeBackAndAreHonoured) {
   const at::Tensor values_OI = dequantize(back);
   EXPECT_TRUE(same_bits(values_OI, dequantize_with_tensor_ops(weight)));
   // Column 5 is of group 5 % 3 = 2.
-  const float expected = (weight.codes_OI[4][5].item<float>() - weight.zero_point_OG[4][2].item<float>()) * weight.scale_OG[4][2].item<float>();
+  const float expected = (weight.codes_OI[4][5].item<float>() - weight.zero_point_OG[4][2].item<float>()) *
+                         weight.scale_OG[4][2].item<float>();
   EXPECT_EQ(values_OI[4][5].item<float>(), expected);
 
   stored["weight_g_idx"] = at::arange(12, at::kInt).floor_divide(4).to(at::kInt);
   EXPECT_FALSE(format.unpack(args, lookup_in(stored)).g_idx_I.defined()) << "consecutive columns";
   stored["weight_g_idx"] = at::full({12}, -1, at::kInt);
   EXPECT_FALSE(format.unpack(args, lookup_in(stored)).g_idx_I.defined()) << "never set";
-  EXPECT_THROW(format.pack(integers(4, false, Strategy::Group, 4), weight), Error) << "groups without the args to say so";
+  EXPECT_THROW(format.pack(integers(4, false, Strategy::Group, 4), weight), Error)
+      << "groups without the args to say so";
 }
 
 TEST(Formats, ScalesInOtherShapesAndTypesAreRead) {
@@ -142,7 +146,8 @@ TEST(Formats, UnpackedZeroPointsAreRead) {
   const Format& format = format_named("pack-quantized");
   for (const int bits : {2, 3, 4, 8}) {
     for (const auto& args : {integers(bits, false, Strategy::Group, 8), integers(bits, false, Strategy::Channel)}) {
-      for (const int64_t rows : {1, 5, 32}) {  // 5 int8 rows are as many as the words of 32 rows of 5 bits would be, but for the type
+      for (const int64_t rows :
+           {1, 5, 32}) {  // 5 int8 rows are as many as the words of 32 rows of 5 bits would be, but for the type
         const QuantizedWeight weight = random_weight(args, rows, 32);
         Stored stored = packed(format, args, weight);
         stored["weight_zero_point"] = weight.zero_point_OG;
@@ -170,10 +175,12 @@ TEST(Formats, Fp8IsReadWithScalesOfBlocksRowsAndTensors) {
   EXPECT_TRUE(same_bits(dequantize(format.unpack(blocks, lookup_in(stored))), codes_OI.to(at::kFloat) / 128));
   for (const auto& shape : std::vector<std::vector<int64_t>>{{}, {1}, {1, 1}}) {
     stored = {{"weight", codes_OI}, {"weight_scale", at::full(shape, 0.25)}};
-    EXPECT_TRUE(same_bits(dequantize(format.unpack(fp8(Strategy::Tensor), lookup_in(stored))), codes_OI.to(at::kFloat) / 4));
+    EXPECT_TRUE(
+        same_bits(dequantize(format.unpack(fp8(Strategy::Tensor), lookup_in(stored))), codes_OI.to(at::kFloat) / 4));
   }
   stored["weight_scale"] = at::full({40}, 0.25, at::kBFloat16);
-  EXPECT_TRUE(same_bits(dequantize(format.unpack(fp8(Strategy::Channel), lookup_in(stored))), codes_OI.to(at::kFloat) / 4));
+  EXPECT_TRUE(
+      same_bits(dequantize(format.unpack(fp8(Strategy::Channel), lookup_in(stored))), codes_OI.to(at::kFloat) / 4));
   EXPECT_THROW(format.pack(blocks, {}), Error) << "read only";
 }
 
@@ -274,7 +281,8 @@ TEST(CorruptFiles, PackQuantized) {
                       {"weight_scale", kNarrower, "expected shape [9, 3], found [9, 2]"},
                       {"weight_zero_point", kMissing, "missing"},
                       {"weight_zero_point", as(at::kChar), "expected shape [9, 3], found [1, 3]"},
-                      {"weight_zero_point", [](const at::Tensor&) { return at::full({9, 3}, 4, at::kChar); }, "4 is no number of 3 bits"},
+                      {"weight_zero_point", [](const at::Tensor&) { return at::full({9, 3}, 4, at::kChar); },
+                       "4 is no number of 3 bits"},
                       {"weight_zero_point", kNarrower, "expected shape [1, 3], found [1, 2]"},
                       {"weight_zero_point", kShorter, "expected shape [1, 3], found [0, 3]"},
                       {"weight_g_idx", kShorter, "expected shape [72], found [71]"},
@@ -292,10 +300,11 @@ TEST(CorruptFiles, PackQuantized) {
 }
 
 TEST(CorruptFiles, PackQuantizedForTheWholeTensor) {
-  expect_all_refused("pack-quantized", integers(4, false, Strategy::Tensor),
-                     {{"weight_scale", [](const at::Tensor& t) { return t.repeat({9}); }, "expected shape [1], found [9]"},
-                      {"weight_zero_point", as(at::kInt), "expected Char, found Int"},
-                      {"weight_zero_point", [](const at::Tensor& t) { return t.repeat({9}); }, "expected shape [1], found [9]"}});
+  expect_all_refused(
+      "pack-quantized", integers(4, false, Strategy::Tensor),
+      {{"weight_scale", [](const at::Tensor& t) { return t.repeat({9}); }, "expected shape [1], found [9]"},
+       {"weight_zero_point", as(at::kInt), "expected Char, found Int"},
+       {"weight_zero_point", [](const at::Tensor& t) { return t.repeat({9}); }, "expected shape [1], found [9]"}});
 }
 
 TEST(CorruptFiles, IntQuantized) {
@@ -333,7 +342,8 @@ TEST(CorruptFiles, GroupsThatDoNotDivideTheColumns) {
 }
 
 TEST(Formats, WhatTheyCannotHoldIsRefused) {
-  const Format &pack = format_named("pack-quantized"), &nvfp4 = format_named("nvfp4-pack-quantized"), &mxfp8 = format_named("mxfp8-quantized");
+  const Format &pack = format_named("pack-quantized"), &nvfp4 = format_named("nvfp4-pack-quantized"),
+               &mxfp8 = format_named("mxfp8-quantized");
   QuantizationArgs wide = integers(16, true, Strategy::Channel), block = fp8(Strategy::Block);
   block.block_structure = std::pair<int64_t, int64_t>(4, 4);
   const QuantizationArgs mx = *scheme::preset("MXFP8").weights, nv = *scheme::preset("NVFP4").weights;
@@ -356,13 +366,15 @@ TEST(Formats, WhatTheyCannotHoldIsRefused) {
   unsupported(mxfp8, other, "torch.float32");
   unsupported(format_named("dense"), integers(8, true, Strategy::Channel), "read, not written");
   unsupported(format_named("marlin-24"), integers(4, true, Strategy::Channel), "read, not written");
-  expect_error(ErrorKind::InvalidArgument, "groups of 128", [&] { pack.specs(*scheme::preset("W4A16").weights, 4, 576, io::Dtype::BF16); });
+  expect_error(ErrorKind::InvalidArgument, "groups of 128",
+               [&] { pack.specs(*scheme::preset("W4A16").weights, 4, 576, io::Dtype::BF16); });
   expect_error(ErrorKind::InvalidArgument, "groups of 16", [&] { nvfp4.specs(nv, 4, 40, io::Dtype::BF16); });
   expect_error(ErrorKind::Unsupported, "gguf", [] { format_named("gguf"); });
 }
 
 TEST(Formats, CodesThatDoNotFitAreRefused) {
-  const auto refused = [](const char* name, const QuantizationArgs& args, const QuantizedWeight& weight, const std::string& says) {
+  const auto refused = [](const char* name, const QuantizationArgs& args, const QuantizedWeight& weight,
+                          const std::string& says) {
     expect_error(ErrorKind::InvalidArgument, says, [&] { format_named(name).pack(args, weight); });
   };
   const QuantizationArgs four = integers(4, true, Strategy::Channel);
@@ -413,7 +425,8 @@ TEST(Formats, SlowThroughput) {
     for (int i = 0; i < 30; ++i) {
       const auto start = std::chrono::steady_clock::now();
       work();
-      best = std::max(best, codes / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / 1e9);
+      best =
+          std::max(best, codes / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / 1e9);
     }
     return best;
   };
@@ -429,8 +442,8 @@ TEST(Formats, SlowThroughput) {
     const double codes = double(weight.codes_OI.numel());
     std::cout << name << " " << args.num_bits << (args.symmetric ? " bits: " : " bits asymmetric: ") << "pack "
               << best_rate(codes, [&] { format.pack(args, weight); }) << ", unpack "
-              << best_rate(codes, [&] { format.unpack(args, lookup_in(stored)); }) << ", dequantize " << best_rate(codes, [&] { dequantize(weight); })
-              << " billion codes/s a thread\n";
+              << best_rate(codes, [&] { format.unpack(args, lookup_in(stored)); }) << ", dequantize "
+              << best_rate(codes, [&] { dequantize(weight); }) << " billion codes/s a thread\n";
   }
   at::set_num_threads(before);
 }

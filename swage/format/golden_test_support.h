@@ -31,9 +31,10 @@ inline std::string read_text(const fs::path& path) {
 inline Json read_json(const fs::path& path) { return parse_json(read_text(path), path.string()); }
 
 inline at::ScalarType scalar_type(const std::string& name) {
-  static const std::map<std::string, at::ScalarType> types = {{"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16},
-                                                              {"I64", at::kLong},  {"I32", at::kInt},  {"I16", at::kShort},
-                                                              {"I8", at::kChar},   {"U8", at::kByte},  {"F8_E4M3", at::kFloat8_e4m3fn}};
+  static const std::map<std::string, at::ScalarType> types = {
+      {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16},
+      {"I64", at::kLong},  {"I32", at::kInt},  {"I16", at::kShort},
+      {"I8", at::kChar},   {"U8", at::kByte},  {"F8_E4M3", at::kFloat8_e4m3fn}};
   return types.at(name);
 }
 

@@ -27,9 +27,11 @@ bool divides_word(int bits) { return 32 % bits == 0; }
 void check_args(const QuantizationArgs& args, Variant variant) {
   check_representable("gptq", args);
   const bool width = args.num_bits == 2 || args.num_bits == 3 || args.num_bits == 4 || args.num_bits == 8;
-  SWAGE_CHECK(args.type == scheme::NumberType::Int && (width || (variant == Variant::Planar && args.num_bits > 1)), Unsupported,
-              "gptq: expected integers of 2, 3, 4 or 8 bits, got ", scheme::name_of(args.type), " of ", args.num_bits);
-  SWAGE_CHECK(args.strategy == Strategy::Group || args.strategy == Strategy::Channel, Unsupported, "gptq: strategy ", name_of(args.strategy));
+  SWAGE_CHECK(args.type == scheme::NumberType::Int && (width || (variant == Variant::Planar && args.num_bits > 1)),
+              Unsupported, "gptq: expected integers of 2, 3, 4 or 8 bits, got ", scheme::name_of(args.type), " of ",
+              args.num_bits);
+  SWAGE_CHECK(args.strategy == Strategy::Group || args.strategy == Strategy::Channel, Unsupported, "gptq: strategy ",
+              name_of(args.strategy));
 }
 
 int64_t group_count(const QuantizationArgs& args, int64_t columns) {
@@ -38,14 +40,19 @@ int64_t group_count(const QuantizationArgs& args, int64_t columns) {
   return (columns + size - 1) / size;
 }
 
-// --- planes -----------------------------------------------------------------------------------------------------------
+// --- planes
+// -----------------------------------------------------------------------------------------------------------
 
 std::array<int, 3> planes_of(int bits) {
   switch (bits) {
-    case 3: return {2, 1, 0};
-    case 5: return {4, 1, 0};
-    case 6: return {4, 2, 0};
-    default: return {4, 2, 1};  // 7
+    case 3:
+      return {2, 1, 0};
+    case 5:
+      return {4, 1, 0};
+    case 6:
+      return {4, 2, 0};
+    default:
+      return {4, 2, 1};  // 7
   }
 }
 
@@ -75,7 +82,8 @@ void unpack_block(const uint32_t* words, int bits, int8_t* codes) {
   for (const int width : planes_of(bits)) {
     for (int w = 0; w < width; ++w) {
       const uint32_t word = *words++;
-      for (int j = 0; j < 32 / width; ++j) sum[size_t(w * (32 / width) + j)] |= int(word >> (width * j) & ((1u << width) - 1)) << low;
+      for (int j = 0; j < 32 / width; ++j)
+        sum[size_t(w * (32 / width) + j)] |= int(word >> (width * j) & ((1u << width) - 1)) << low;
     }
     low += width;
   }
@@ -118,7 +126,8 @@ at::Tensor unpack_codes_of(const at::Tensor& words, int bits, Variant variant) {
   return unpack_rows(words, words.size(1) * 32 / bits, bits, WordLayout::Dense);
 }
 
-// --- zero points of v1 ------------------------------------------------------------------------------------------------
+// --- zero points of v1
+// ------------------------------------------------------------------------------------------------
 
 // A word with 1 in every field.
 uint32_t ones(int bits) { return uint32_t((uint64_t{1} << 32) - 1) / ((1u << bits) - 1); }
@@ -157,7 +166,8 @@ at::Tensor unpack_zeros(at::Tensor words, int bits, Variant variant) {
   return zeros_GO;
 }
 
-// --- reading ----------------------------------------------------------------------------------------------------------
+// --- reading
+// ----------------------------------------------------------------------------------------------------------
 
 struct Shape {
   int64_t rows, columns, groups;
@@ -166,9 +176,11 @@ struct Shape {
 Shape read_shape(const QuantizationArgs& args, const at::Tensor& qweight_WO) {
   const int64_t bits = args.num_bits;
   const std::string found = io::shape_text(qweight_WO.sizes().vec());
-  SWAGE_CHECK(qweight_WO.dim() == 2 && qweight_WO.numel() > 0, CorruptData, "qweight: expected a matrix, found shape ", found);
+  SWAGE_CHECK(qweight_WO.dim() == 2 && qweight_WO.numel() > 0, CorruptData, "qweight: expected a matrix, found shape ",
+              found);
   const bool whole = qweight_WO.size(0) * 32 % bits == 0 && qweight_WO.size(1) * bits % 32 == 0;
-  SWAGE_CHECK(whole, CorruptData, "qweight: shape ", found, " does not hold whole columns of ", bits, "-bit codes for whole words of zero points");
+  SWAGE_CHECK(whole, CorruptData, "qweight: shape ", found, " does not hold whole columns of ", bits,
+              "-bit codes for whole words of zero points");
   const int64_t columns = qweight_WO.size(0) * 32 / bits;
   return {qweight_WO.size(1), columns, group_count(args, columns)};
 }
@@ -197,7 +209,8 @@ at::Tensor read_g_idx(const QuantizationArgs& args, const TensorLookup& lookup, 
   }
   if (!sorted) return regular ? at::Tensor() : plain_I;
   for (int64_t i = 0; i < shape.columns; ++i) {
-    SWAGE_CHECK(group[i] >= 0 && group[i] < shape.groups, CorruptData, "g_idx: input ", i, " in group ", group[i], " of ", shape.groups);
+    SWAGE_CHECK(group[i] >= 0 && group[i] < shape.groups, CorruptData, "g_idx: input ", i, " in group ", group[i],
+                " of ", shape.groups);
   }
   return g_idx_I.to(at::kInt);
 }
@@ -206,8 +219,8 @@ void check_symmetric(const at::Tensor& zeros_GO, int bits) {
   const int8_t* zero = zeros_GO.const_data_ptr<int8_t>();
   const int half = 1 << (bits - 1);
   for (int64_t i = 0; i < zeros_GO.numel(); ++i) {
-    SWAGE_CHECK(zero[i] == 0, CorruptData, "qzeros: the configuration says symmetric, which is zero points of ", half, ", but output ",
-                i % zeros_GO.size(1), " has ", int(zero[i]) + half, " in group ", i / zeros_GO.size(1),
+    SWAGE_CHECK(zero[i] == 0, CorruptData, "qzeros: the configuration says symmetric, which is zero points of ", half,
+                ", but output ", i % zeros_GO.size(1), " has ", int(zero[i]) + half, " in group ", i / zeros_GO.size(1),
                 "; is sym or checkpoint_format (gptq, gptq_v2) wrong?");
   }
 }
@@ -217,14 +230,19 @@ QuantizedWeight unpack_variant(const QuantizationArgs& args, const TensorLookup&
   const int bits = args.num_bits;
   const at::Tensor qweight_WO = stored(lookup, "qweight", {at::kInt});
   const Shape shape = read_shape(args, qweight_WO);
-  const bool without_zeros = args.symmetric && (!lookup("qzeros").defined() || lookup("qzeros").numel() == 0);  // all would be 2^(b-1)
-  const at::Tensor scales_GO = stored(lookup, "scales", {at::kHalf, at::kBFloat16, at::kFloat}, {shape.groups, shape.rows});
+  const bool without_zeros =
+      args.symmetric && (!lookup("qzeros").defined() || lookup("qzeros").numel() == 0);  // all would be 2^(b-1)
+  const at::Tensor scales_GO =
+      stored(lookup, "scales", {at::kHalf, at::kBFloat16, at::kFloat}, {shape.groups, shape.rows});
   QuantizedWeight weight;
   weight.g_idx_I = read_g_idx(args, lookup, shape);
   if (!without_zeros) {
-    const at::Tensor zeros_GO = unpack_zeros(stored(lookup, "qzeros", {at::kInt}, {shape.groups, shape.rows * bits / 32}), bits, variant);
-    if (args.symmetric) check_symmetric(zeros_GO, bits);
-    else weight.zero_point_OG = zeros_GO.t().contiguous();
+    const at::Tensor zeros_GO =
+        unpack_zeros(stored(lookup, "qzeros", {at::kInt}, {shape.groups, shape.rows * bits / 32}), bits, variant);
+    if (args.symmetric)
+      check_symmetric(zeros_GO, bits);
+    else
+      weight.zero_point_OG = zeros_GO.t().contiguous();
   }
   weight.scale_OG = scales_GO.t().contiguous();
   weight.codes_OI = unpack_codes_of(qweight_WO.t().contiguous(), bits, variant);
@@ -243,13 +261,14 @@ std::vector<int64_t> shape(const QuantizationArgs& args, const TensorLookup& loo
   return {found.rows, found.columns};
 }
 
-// --- writing ----------------------------------------------------------------------------------------------------------
+// --- writing
+// ----------------------------------------------------------------------------------------------------------
 
 template <Variant variant>
 std::vector<io::TensorSpec> specs(const QuantizationArgs& args, int64_t rows, int64_t columns, io::Dtype scale_dtype) {
   check_args(args, variant);
-  SWAGE_CHECK(rows % kBlock == 0 && columns % kBlock == 0, InvalidArgument, "gptq: expected outputs and inputs in multiples of ", kBlock, ", got ",
-              rows, " x ", columns);
+  SWAGE_CHECK(rows % kBlock == 0 && columns % kBlock == 0, InvalidArgument,
+              "gptq: expected outputs and inputs in multiples of ", kBlock, ", got ", rows, " x ", columns);
   const int64_t bits = args.num_bits, groups = group_count(args, columns);
   return {{"qweight", io::Dtype::I32, {columns * bits / 32, rows}},
           {"qzeros", io::Dtype::I32, {groups, rows * bits / 32}},
@@ -261,20 +280,23 @@ template <Variant variant>
 std::vector<std::pair<std::string, at::Tensor>> pack(const QuantizationArgs& args, const QuantizedWeight& weight) {
   check_args(args, variant);
   const int bits = args.num_bits;
-  SWAGE_CHECK(weight.codes_OI.defined() && weight.codes_OI.dim() == 2 && weight.codes_OI.scalar_type() == at::kChar, InvalidArgument,
-              "gptq: expected a matrix of int8 codes");
+  SWAGE_CHECK(weight.codes_OI.defined() && weight.codes_OI.dim() == 2 && weight.codes_OI.scalar_type() == at::kChar,
+              InvalidArgument, "gptq: expected a matrix of int8 codes");
   const int64_t rows = weight.codes_OI.size(0), columns = weight.codes_OI.size(1), groups = group_count(args, columns);
-  SWAGE_CHECK(rows % kBlock == 0 && columns % kBlock == 0, InvalidArgument, "gptq: expected outputs and inputs in multiples of ", kBlock, ", got ",
-              rows, " x ", columns);
+  SWAGE_CHECK(rows % kBlock == 0 && columns % kBlock == 0, InvalidArgument,
+              "gptq: expected outputs and inputs in multiples of ", kBlock, ", got ", rows, " x ", columns);
   const std::vector<int64_t> grid = {rows, groups};
-  SWAGE_CHECK(weight.scale_OG.defined() && weight.scale_OG.sizes() == at::IntArrayRef(grid), InvalidArgument, "gptq: expected scales of shape ",
-              io::shape_text(grid));
+  SWAGE_CHECK(weight.scale_OG.defined() && weight.scale_OG.sizes() == at::IntArrayRef(grid), InvalidArgument,
+              "gptq: expected scales of shape ", io::shape_text(grid));
   const at::Tensor& zeros_OG = weight.zero_point_OG;
-  SWAGE_CHECK(zeros_OG.defined() != args.symmetric && (args.symmetric || zeros_OG.sizes() == at::IntArrayRef(grid)), InvalidArgument,
-              "gptq: expected ", args.symmetric ? "no zero points" : "zero points of shape " + io::shape_text(grid));
+  SWAGE_CHECK(zeros_OG.defined() != args.symmetric && (args.symmetric || zeros_OG.sizes() == at::IntArrayRef(grid)),
+              InvalidArgument, "gptq: expected ",
+              args.symmetric ? "no zero points" : "zero points of shape " + io::shape_text(grid));
   const at::Tensor zeros_GO = args.symmetric ? at::full({groups, rows}, 0, at::kChar) : zeros_OG.cpu().t().contiguous();
-  const at::Tensor g_idx_I = weight.g_idx_I.defined() ? weight.g_idx_I.to(at::kCPU, at::kInt).contiguous() : consecutive_groups(args, columns);
-  SWAGE_CHECK(g_idx_I.numel() == columns, InvalidArgument, "gptq: expected a group for each of ", columns, " inputs, got ", g_idx_I.numel());
+  const at::Tensor g_idx_I =
+      weight.g_idx_I.defined() ? weight.g_idx_I.to(at::kCPU, at::kInt).contiguous() : consecutive_groups(args, columns);
+  SWAGE_CHECK(g_idx_I.numel() == columns, InvalidArgument, "gptq: expected a group for each of ", columns,
+              " inputs, got ", g_idx_I.numel());
   return {{"qweight", pack_codes_of(weight.codes_OI.cpu().contiguous(), bits, variant).t().contiguous()},
           {"qzeros", pack_zeros(zeros_GO, bits, variant)},
           {"scales", weight.scale_OG.cpu().t().contiguous()},
@@ -291,7 +313,8 @@ constexpr Format row(std::string_view name) {
           .unpack_before_0_18 = unpack<variant>};
 }
 
-constexpr std::array<Format, 3> kVariants = {row<Variant::V1>("gptq"), row<Variant::V2>("gptq_v2"), row<Variant::Planar>("gptq_p")};
+constexpr std::array<Format, 3> kVariants = {row<Variant::V1>("gptq"), row<Variant::V2>("gptq_v2"),
+                                             row<Variant::Planar>("gptq_p")};
 
 }  // namespace
 
@@ -299,7 +322,8 @@ const Format& gptq_format(std::string_view name) {
   for (const Format& format : kVariants) {
     if (format.name == name) return format;
   }
-  throw Error(ErrorKind::Unsupported, cat("GPTQ format \"", name, "\" is not supported; supported: gptq, gptq_v2, gptq_p"));
+  throw Error(ErrorKind::Unsupported,
+              cat("GPTQ format \"", name, "\" is not supported; supported: gptq, gptq_v2, gptq_p"));
 }
 
 bool fits_gptq_v1(const at::Tensor& zero_point, int bits) {

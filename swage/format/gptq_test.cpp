@@ -58,7 +58,8 @@ std::vector<Case> golden_cases() {
       const std::string name = path.stem().string();  // gptq_w4_asym_g32_actorder__normal_64x128
       const golden::Tensors tensors = golden::read_safetensors(path);
       const int64_t columns = tensors.at("codes.weight").size(1), groups = tensors.at("qparam.zero").size(1);
-      const bool symmetric = name.find("_sym_") != std::string::npos, sorted = name.find("actorder") != std::string::npos;
+      const bool symmetric = name.find("_sym_") != std::string::npos,
+                 sorted = name.find("actorder") != std::string::npos;
       found.push_back({name, args_of(name[6] - '0', symmetric, columns / groups, sorted), tensors});
     }
     std::cout << files.size() << " cases from " << (root / "gptq").string() << "\n";
@@ -73,7 +74,9 @@ TensorLookup lookup_in(const golden::Tensors& tensors) {
   };
 }
 
-golden::Tensors as_map(const std::vector<std::pair<std::string, at::Tensor>>& stored) { return {stored.begin(), stored.end()}; }
+golden::Tensors as_map(const std::vector<std::pair<std::string, at::Tensor>>& stored) {
+  return {stored.begin(), stored.end()};
+}
 
 void expect_same(const QuantizedWeight& got, const QuantizedWeight& want) {
   EXPECT_TRUE(golden::same_bits(got.codes_OI, want.codes_OI));
@@ -88,8 +91,8 @@ void expect_same(const QuantizedWeight& got, const QuantizedWeight& want) {
   }
 }
 
-// GPTQModel's files, all three layouts, are read to its codes and written to its bytes. AutoGPTQ's v1 files too, but where a zero
-// point of 0 destroyed the word: what it wrote then is lost.
+// GPTQModel's files, all three layouts, are read to its codes and written to its bytes. AutoGPTQ's v1 files too, but
+// where a zero point of 0 destroyed the word: what it wrote then is lost.
 TEST(Gptq, GoldenFilesAreReadAndWrittenBitForBit) {
   int compared = 0;
   for (const Case& one : golden_cases()) {
@@ -134,7 +137,8 @@ QuantizedWeight random_weight(const QuantizationArgs& args, int64_t rows, int64_
   return weight;
 }
 
-// Any width, with every zero point there is, also 0: v1 writes it as GPTQModel does and reads it back by wrapping around.
+// Any width, with every zero point there is, also 0: v1 writes it as GPTQModel does and reads it back by wrapping
+// around.
 TEST(Gptq, RoundTripsAnyShape) {
   at::manual_seed(11);
   for (const std::string name : {"gptq", "gptq_v2", "gptq_p"}) {
@@ -144,7 +148,8 @@ TEST(Gptq, RoundTripsAnyShape) {
         for (const std::optional<int64_t> group : {std::optional<int64_t>{}, {32}, {64}, {128}}) {
           for (const bool symmetric : {true, false}) {
             const QuantizationArgs args = args_of(bits, symmetric, group, rows == 96 && group == 32);
-            SCOPED_TRACE(cat(name, " ", bits, " bits ", rows, " x ", columns, " group ", group.value_or(-1), symmetric ? " sym" : " asym"));
+            SCOPED_TRACE(cat(name, " ", bits, " bits ", rows, " x ", columns, " group ", group.value_or(-1),
+                             symmetric ? " sym" : " asym"));
             const QuantizedWeight weight = random_weight(args, rows, columns);
             const Format& format = gptq_format(name);
             const auto stored = format.pack(args, weight);
@@ -167,7 +172,8 @@ TEST(Gptq, RoundTripsAnyShape) {
 // The words that every symmetric file holds.
 TEST(Gptq, SymmetricZeroPointsAreTheKnownWords) {
   at::manual_seed(1);
-  for (const auto& [bits, v1, v2] : {std::tuple{2, 0x55555555u, 0xAAAAAAAAu}, {4, 0x77777777u, 0x88888888u}, {8, 0x7F7F7F7Fu, 0x80808080u}}) {
+  for (const auto& [bits, v1, v2] :
+       {std::tuple{2, 0x55555555u, 0xAAAAAAAAu}, {4, 0x77777777u, 0x88888888u}, {8, 0x7F7F7F7Fu, 0x80808080u}}) {
     const QuantizationArgs args = args_of(bits, true, 32);
     const QuantizedWeight weight = random_weight(args, 32, 64);
     for (const auto& [name, word] : {std::pair{"gptq", v1}, {"gptq_v2", v2}}) {
@@ -221,7 +227,8 @@ TEST(Gptq, BrokenTensorsAreNamed) {
   const QuantizationArgs args = args_of(4, false, 32);
   const Format& format = gptq_format("gptq");
   const golden::Tensors good = as_map(format.pack(args, random_weight(args, 32, 64)));
-  const auto broken = [&](const std::string& suffix, const at::Tensor& replacement, const std::string& says, const QuantizationArgs& with) {
+  const auto broken = [&](const std::string& suffix, const at::Tensor& replacement, const std::string& says,
+                          const QuantizationArgs& with) {
     golden::Tensors stored = good;
     stored[suffix] = replacement;
     expect_error(ErrorKind::CorruptData, says, [&] { format.unpack(with, lookup_in(stored)); });
@@ -238,7 +245,8 @@ TEST(Gptq, BrokenTensorsAreNamed) {
   broken("scales", at::zeros({2, 32}, at::kInt), "scales: expected Half", args);
   broken("g_idx", at::full({64}, 2, at::kInt), "g_idx: input 0 in group 2 of 2", args);
   broken("g_idx", at::zeros({63}, at::kInt), "g_idx: expected shape [64]", args);
-  broken("qzeros", at::full({2, 4}, 0x77777776, at::kInt), "qzeros: the configuration says symmetric", args_of(4, true, 32));
+  broken("qzeros", at::full({2, 4}, 0x77777776, at::kInt), "qzeros: the configuration says symmetric",
+         args_of(4, true, 32));
 }
 
 TEST(Gptq, RefusesWhatItCannotHold) {
@@ -249,9 +257,12 @@ TEST(Gptq, RefusesWhatItCannotHold) {
   weight.codes_OI[3][5] = 8;
   expect_error(ErrorKind::InvalidArgument, "does not fit into 4 bits", [&] { format.pack(args, weight); });
   expect_error(ErrorKind::InvalidArgument, "multiples of 32", [&] { format.specs(args, 33, 64, io::Dtype::F16); });
-  expect_error(ErrorKind::InvalidArgument, "expected scales of shape [32, 1]", [&] { format.pack(args_of(4, false, 64), random_weight(args, 32, 64)); });
-  expect_error(ErrorKind::InvalidArgument, "expected no zero points", [&] { format.pack(args_of(4, true, 32), random_weight(args, 32, 64)); });
-  expect_error(ErrorKind::Unsupported, "integers of 2, 3, 4 or 8 bits", [&] { format.specs(args_of(5, true, 32), 32, 32, io::Dtype::F16); });
+  expect_error(ErrorKind::InvalidArgument, "expected scales of shape [32, 1]",
+               [&] { format.pack(args_of(4, false, 64), random_weight(args, 32, 64)); });
+  expect_error(ErrorKind::InvalidArgument, "expected no zero points",
+               [&] { format.pack(args_of(4, true, 32), random_weight(args, 32, 64)); });
+  expect_error(ErrorKind::Unsupported, "integers of 2, 3, 4 or 8 bits",
+               [&] { format.specs(args_of(5, true, 32), 32, 32, io::Dtype::F16); });
   expect_error(ErrorKind::Unsupported, "\"marlin\"", [&] { gptq_format("marlin"); });
   EXPECT_FALSE(fits_gptq_v1(at::full({2, 2}, -8, at::kChar), 4));
   EXPECT_TRUE(fits_gptq_v1(at::full({2, 2}, -7, at::kChar), 4));

@@ -16,7 +16,8 @@ at::ScalarType code_type(const scheme::QuantizationArgs& args) { return args.num
 
 }  // namespace
 
-std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns, io::Dtype scale_dtype) {
+std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns,
+                                  io::Dtype scale_dtype) {
   check_args(args);
   const io::Dtype codes = args.num_bits <= 8 ? io::Dtype::I8 : io::Dtype::I16;
   const std::vector<int64_t> shape = scale_shape(args, rows, columns);
@@ -30,11 +31,13 @@ std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLoo
   return stored_codes(lookup, code_type(args)).sizes().vec();
 }
 
-std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args, const QuantizedWeight& weight) {
+std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args,
+                                                     const QuantizedWeight& weight) {
   check_args(args);
   SWAGE_CHECK(!weight.g_idx_I.defined(), InvalidArgument, "int-quantized: cannot store sorted groups");
   const QuantizedWeight ready = checked_for_packing(args, weight, code_type(args));
-  std::vector<std::pair<std::string, at::Tensor>> packed = {{"weight", ready.codes_OI}, {"weight_scale", ready.scale_OG}};
+  std::vector<std::pair<std::string, at::Tensor>> packed = {{"weight", ready.codes_OI},
+                                                            {"weight_scale", ready.scale_OG}};
   if (!args.symmetric) packed.emplace_back("weight_zero_point", ready.zero_point_OG);
   return packed;
 }

@@ -8,9 +8,11 @@
 
 namespace swage::format::int_quantized {
 
-std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns, io::Dtype scale_dtype);
+std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns,
+                                  io::Dtype scale_dtype);
 std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLookup& lookup);
-std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args, const QuantizedWeight& weight);
+std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args,
+                                                     const QuantizedWeight& weight);
 QuantizedWeight unpack(const scheme::QuantizationArgs& args, const TensorLookup& lookup);
 
 }  // namespace swage::format::int_quantized

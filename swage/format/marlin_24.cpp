@@ -14,7 +14,8 @@ namespace {
 constexpr int64_t kRun = 1024;  // codes permuted together: four tiles of 16 x 16
 
 void check_args(const scheme::QuantizationArgs& args) {
-  const bool numbers = args.type == scheme::NumberType::Int && (args.num_bits == 4 || args.num_bits == 8) && args.symmetric;
+  const bool numbers =
+      args.type == scheme::NumberType::Int && (args.num_bits == 4 || args.num_bits == 8) && args.symmetric;
   SWAGE_CHECK(numbers, Unsupported, "marlin-24: weights of type ", name_of(args.type), " with ", args.num_bits, " bits",
               args.symmetric ? "" : " and zero points");
   const bool known = args.strategy == scheme::Strategy::Channel || args.strategy == scheme::Strategy::Group;
@@ -33,7 +34,8 @@ std::array<int16_t, kRun> run_permutation(int bits) {
     const int low = 2 * (lane % 4);
     for (int j = 0; j < 4; ++j) {
       for (int block = 0; block < 2; ++block) {
-        for (const int row : {low, low + 1, low + 8, low + 9}) plain[p++] = int16_t(16 * row + 256 * (lane / 8) + 8 * (lane / 4 % 2) + 4 * block + j);
+        for (const int row : {low, low + 1, low + 8, low + 9})
+          plain[p++] = int16_t(16 * row + 256 * (lane / 8) + 8 * (lane / 4 % 2) + 4 * block + j);
       }
     }
   }
@@ -53,7 +55,8 @@ Shape stored_shape(const scheme::QuantizationArgs& args, const TensorLookup& loo
   const at::Tensor packed = stored(lookup, "weight_packed", {at::kInt});
   const int64_t per_word = 32 / args.num_bits;
   const bool matrix = packed.dim() == 2 && packed.numel() > 0 && packed.size(1) * per_word % kRun == 0;
-  SWAGE_CHECK(matrix, CorruptData, "weight_packed: expected a matrix of whole runs of 1024 codes, found shape ", io::shape_text(packed.sizes().vec()));
+  SWAGE_CHECK(matrix, CorruptData, "weight_packed: expected a matrix of whole runs of 1024 codes, found shape ",
+              io::shape_text(packed.sizes().vec()));
   return {packed.size(1) * per_word / 16, packed.size(0) * 32};
 }
 
@@ -107,12 +110,16 @@ at::Tensor spread_codes(const at::Tensor& kept, const at::Tensor& meta, Shape sh
 // [O, G] out of the stored [G, O].
 at::Tensor read_scale(const scheme::QuantizationArgs& args, const TensorLookup& lookup, Shape shape) {
   const int64_t size = args.strategy == scheme::Strategy::Group ? args.group_size.value_or(0) : shape.columns;
-  SWAGE_CHECK(size > 0 && shape.columns % size == 0, CorruptData, "scale_packed: ", shape.columns, " columns do not split into groups of ", size);
-  const at::Tensor stored_GO = stored(lookup, "scale_packed", {at::kHalf, at::kBFloat16, at::kFloat}, {shape.columns / size, shape.rows});
+  SWAGE_CHECK(size > 0 && shape.columns % size == 0, CorruptData, "scale_packed: ", shape.columns,
+              " columns do not split into groups of ", size);
+  const at::Tensor stored_GO =
+      stored(lookup, "scale_packed", {at::kHalf, at::kBFloat16, at::kFloat}, {shape.columns / size, shape.rows});
   if (args.strategy != scheme::Strategy::Group || size >= shape.columns / 2) return stored_GO.t().contiguous();
-  constexpr std::array<int64_t, 8> kOrder = {0, 4, 1, 5, 2, 6, 3, 7};  // column 8 i + j of a run is stored where this says
+  constexpr std::array<int64_t, 8> kOrder = {0, 4, 1, 5,
+                                             2, 6, 3, 7};  // column 8 i + j of a run is stored where this says
   at::Tensor scale_GO = at::empty_like(stored_GO);
-  for (int64_t c = 0; c < shape.rows; ++c) scale_GO.select(1, c - c % 8 + kOrder[size_t(c % 8)]).copy_(stored_GO.select(1, c));
+  for (int64_t c = 0; c < shape.rows; ++c)
+    scale_GO.select(1, c - c % 8 + kOrder[size_t(c % 8)]).copy_(stored_GO.select(1, c));
   return scale_GO.t().contiguous();
 }
 
@@ -120,7 +127,9 @@ at::Tensor read_scale(const scheme::QuantizationArgs& args, const TensorLookup& 
 
 std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs&, int64_t, int64_t, io::Dtype) { refuse(); }
 
-std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs&, const QuantizedWeight&) { refuse(); }
+std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs&, const QuantizedWeight&) {
+  refuse();
+}
 
 std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLookup& lookup) {
   check_args(args);
@@ -134,7 +143,8 @@ QuantizedWeight unpack(const scheme::QuantizationArgs& args, const TensorLookup&
   const at::Tensor meta = stored(lookup, "meta", {at::kShort}, {found.columns / 32, 2 * found.rows});
   QuantizedWeight weight;
   weight.scale_OG = read_scale(args, lookup, found);
-  weight.codes_OI = spread_codes(kept_codes(args.num_bits, stored(lookup, "weight_packed", {at::kInt}), found), meta, found);
+  weight.codes_OI =
+      spread_codes(kept_codes(args.num_bits, stored(lookup, "weight_packed", {at::kInt}), found), meta, found);
   return weight;
 }
 

@@ -1,4 +1,5 @@
-// Formats of narrow floats, blocks and wide integers, and the retired sparse ones: round trips over random shapes, and broken files.
+// Formats of narrow floats, blocks and wide integers, and the retired sparse ones: round trips over random shapes, and
+// broken files.
 #include <array>
 
 #include "swage/format/checkpoint_test_support.h"
@@ -29,9 +30,12 @@ Stored packed(const Format& format, const QuantizationArgs& args, const Quantize
   return stored;
 }
 
-bool same(const at::Tensor& got, const at::Tensor& want) { return want.defined() ? same_bits(got, want) : !got.defined(); }
+bool same(const at::Tensor& got, const at::Tensor& want) {
+  return want.defined() ? same_bits(got, want) : !got.defined();
+}
 
-void expect_round_trip(const Format& format, const QuantizationArgs& args, int64_t rows, int64_t columns, at::ScalarType scales) {
+void expect_round_trip(const Format& format, const QuantizationArgs& args, int64_t rows, int64_t columns,
+                       at::ScalarType scales) {
   SCOPED_TRACE(cat(format.name, " ", args.num_bits, " bits ", name_of(args.strategy), " ", rows, "x", columns));
   const QuantizedWeight weight = random_weight(args, rows, columns, scales);
   const Stored stored = packed(format, args, weight);
@@ -62,7 +66,8 @@ TEST(MoreFormats, NarrowFloatsOfRandomShapesComeBack) {
     expect_round_trip(format_for(scheme), args, 1, 17 * *args.group_size, at::kBFloat16);
     expect_round_trip(format_for(scheme), args, 300, *args.group_size, at::kBFloat16);
     expect_round_trip(format_for(scheme), args, 700, 256, at::kBFloat16);  // more than one task
-    for (int i = 0; i < 40; ++i) expect_round_trip(format_for(scheme), args, random_size(40), random_size(12) * *args.group_size, at::kBFloat16);
+    for (int i = 0; i < 40; ++i)
+      expect_round_trip(format_for(scheme), args, random_size(40), random_size(12) * *args.group_size, at::kBFloat16);
   }
 }
 
@@ -117,7 +122,8 @@ TEST(MoreFormats, CodesHaveTheirValues) {
   weight.codes_OI = at::arange(16, at::kByte).reshape({1, 16});
   weight.scale_OG = at::full({1, 1}, 2.0).to(at::kFloat8_e4m3fn);
   weight.global_scale = at::full({1}, 4.0f);
-  const at::Tensor expected = at::tensor({0.0f, 0.25f, 0.5f, 0.75f, 1.0f, 1.5f, 2.0f, 3.0f, -0.0f, -0.25f, -0.5f, -0.75f, -1.0f, -1.5f, -2.0f, -3.0f});
+  const at::Tensor expected = at::tensor(
+      {0.0f, 0.25f, 0.5f, 0.75f, 1.0f, 1.5f, 2.0f, 3.0f, -0.0f, -0.25f, -0.5f, -0.75f, -1.0f, -1.5f, -2.0f, -3.0f});
   EXPECT_TRUE(same_bits(dequantize(weight), expected.reshape({1, 16})));
   weight.global_scale = at::Tensor();
   for (const auto& [exponent, value] : {std::pair{0, 0x1p-127f}, {1, 0x1p-126f}, {127, 1.0f}, {254, 0x1p127f}}) {
@@ -143,7 +149,8 @@ TEST(MoreFormats, CodesOfSixBitsAreTheValuesTheyStandFor) {
   }
 }
 
-// --- broken files ------------------------------------------------------------------------------------------------------
+// --- broken files
+// ------------------------------------------------------------------------------------------------------
 
 struct Damage {
   std::string suffix;
@@ -160,7 +167,8 @@ std::function<at::Tensor(const at::Tensor&)> as(at::ScalarType type) {
   return [type](const at::Tensor& t) { return t.to(type); };
 }
 
-void expect_all_refused(const Stored& whole, const std::vector<Damage>& damages, const std::function<void(const Stored&)>& read) {
+void expect_all_refused(const Stored& whole, const std::vector<Damage>& damages,
+                        const std::function<void(const Stored&)>& read) {
   read(whole);
   for (const Damage& damage : damages) {
     Stored stored = whole;
@@ -200,12 +208,15 @@ TEST(CorruptFiles, NarrowFloats) {
                                   {"weight", kFlat, "expected a matrix"},
                                   {"weight", kNarrower, "do not split into groups of 32"},
                                   {"weight_scale", as(at::kFloat8_e4m3fn), "expected Byte, found Float8_e4m3fn"}});
-  expect_format_refuses("FP8_BLOCK", {{"weight_scale", [](const at::Tensor& t) { return t.repeat({2, 1}); }, "expected shape [1, 1], found [2, 1]"}});
+  expect_format_refuses("FP8_BLOCK", {{"weight_scale", [](const at::Tensor& t) { return t.repeat({2, 1}); },
+                                       "expected shape [1, 1], found [2, 1]"}});
 }
 
 TEST(CorruptFiles, Dense) {
   const QuantizationArgs args = *with_group_size(scheme::preset("W4A16_ASYM"), 24).weights;
-  const Stored whole = {{"weight", at::randn({8, 48})}, {"weight_scale", at::ones({8, 2})}, {"weight_zero_point", at::zeros({8, 2}, at::kChar)}};
+  const Stored whole = {{"weight", at::randn({8, 48})},
+                        {"weight_scale", at::ones({8, 2})},
+                        {"weight_zero_point", at::zeros({8, 2}, at::kChar)}};
   expect_all_refused(whole,
                      {{"weight", kMissing, "missing"},
                       {"weight", as(at::kChar), "expected Float, found Char"},
@@ -247,17 +258,18 @@ TEST(CorruptFiles, SparseBitmask) {
   EXPECT_EQ(values[1][8].item<float>(), 5);
   EXPECT_EQ(values.count_nonzero().item<int64_t>(), 5);
   const auto becomes = [](const at::Tensor& other) { return [=](const at::Tensor&) { return other; }; };
-  expect_all_refused(whole,
-                     {{"shape", kMissing, "missing"},
-                      {"shape", kTwice, "shape: expected two sizes, found 4"},
-                      {"bitmask", as(at::kChar), "expected Byte, found Char"},
-                      {"bitmask", kNarrower, "bitmask: shape [2, 1] does not fit a weight of 2 x 11"},
-                      {"bitmask", becomes(at::full({2, 2}, 8, at::kByte)), " names columns beyond "},
-                      {"compressed", kShorter, "compressed: the bitmask names 5 values, found 4"},
-                      {"compressed", as(at::kLong), "expected Float, found Long"},
-                      {"row_offsets", kShorter, "expected shape [2], found [1]"},
-                      {"row_offsets", [](const at::Tensor& t) { return t + 1; }, "row_offsets: do not follow from the bitmask"}},
-                     [](const Stored& stored) { expand_sparse(lookup_in(stored)); });
+  expect_all_refused(
+      whole,
+      {{"shape", kMissing, "missing"},
+       {"shape", kTwice, "shape: expected two sizes, found 4"},
+       {"bitmask", as(at::kChar), "expected Byte, found Char"},
+       {"bitmask", kNarrower, "bitmask: shape [2, 1] does not fit a weight of 2 x 11"},
+       {"bitmask", becomes(at::full({2, 2}, 8, at::kByte)), " names columns beyond "},
+       {"compressed", kShorter, "compressed: the bitmask names 5 values, found 4"},
+       {"compressed", as(at::kLong), "expected Float, found Long"},
+       {"row_offsets", kShorter, "expected shape [2], found [1]"},
+       {"row_offsets", [](const at::Tensor& t) { return t + 1; }, "row_offsets: do not follow from the bitmask"}},
+      [](const Stored& stored) { expand_sparse(lookup_in(stored)); });
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ using scheme::Strategy;
 void check_args(const scheme::QuantizationArgs& args) {
   check_representable("pack-quantized", args);
   SWAGE_CHECK(args.type == scheme::NumberType::Int, Unsupported, "pack-quantized: weights of type float");
-  SWAGE_CHECK(!orders_groups(args) || args.strategy == Strategy::Group, Unsupported, "pack-quantized: actorder group with strategy ",
-              name_of(args.strategy));
+  SWAGE_CHECK(!orders_groups(args) || args.strategy == Strategy::Group, Unsupported,
+              "pack-quantized: actorder group with strategy ", name_of(args.strategy));
 }
 
 at::Tensor shape_tensor(int64_t rows, int64_t columns) {
@@ -29,7 +29,8 @@ at::Tensor shape_tensor(int64_t rows, int64_t columns) {
 }
 
 std::array<WordLayout, 2> layouts(bool old_first) {
-  return old_first ? std::array{WordLayout::Separate, WordLayout::Dense} : std::array{WordLayout::Dense, WordLayout::Separate};
+  return old_first ? std::array{WordLayout::Separate, WordLayout::Dense}
+                   : std::array{WordLayout::Dense, WordLayout::Separate};
 }
 
 // weight_packed, and what weight_shape says of it, which is checked against the words.
@@ -50,9 +51,12 @@ PackedCodes read_packed(const scheme::QuantizationArgs& args, const TensorLookup
   packed.columns = shape.const_data_ptr<int64_t>()[1];
   const std::string claimed = io::shape_text({packed.rows, packed.columns});
   // First that the columns are no more than bits, so that counting words cannot overflow.
-  const bool sane = packed.rows == packed.words_OW.size(0) && packed.columns > 0 && packed.columns <= packed.words_OW.size(1) * 32;
-  SWAGE_CHECK(sane && (packed.fits(args.num_bits, WordLayout::Dense) || packed.fits(args.num_bits, WordLayout::Separate)), CorruptData,
-              "weight_shape: ", claimed, " with ", args.num_bits, " bits does not fill weight_packed of shape ", found);
+  const bool sane =
+      packed.rows == packed.words_OW.size(0) && packed.columns > 0 && packed.columns <= packed.words_OW.size(1) * 32;
+  SWAGE_CHECK(
+      sane && (packed.fits(args.num_bits, WordLayout::Dense) || packed.fits(args.num_bits, WordLayout::Separate)),
+      CorruptData, "weight_shape: ", claimed, " with ", args.num_bits, " bits does not fill weight_packed of shape ",
+      found);
   return packed;
 }
 
@@ -69,13 +73,14 @@ at::Tensor read_unpacked(const scheme::QuantizationArgs& args, const TensorLooku
   const int half = 1 << (args.num_bits - 1);
   const int8_t* zero = zeros_OG.const_data_ptr<int8_t>();
   for (int64_t i = 0; i < zeros_OG.numel(); ++i) {
-    SWAGE_CHECK(zero[i] >= -half && zero[i] < half, CorruptData, "weight_zero_point: ", int(zero[i]), " is no number of ", args.num_bits, " bits");
+    SWAGE_CHECK(zero[i] >= -half && zero[i] < half, CorruptData, "weight_zero_point: ", int(zero[i]),
+                " is no number of ", args.num_bits, " bits");
   }
   return zeros_OG;
 }
 
-at::Tensor read_zero_point(const scheme::QuantizationArgs& args, const TensorLookup& lookup, const at::Tensor& scale_OG, int64_t rows,
-                           WordLayout layout) {
+at::Tensor read_zero_point(const scheme::QuantizationArgs& args, const TensorLookup& lookup, const at::Tensor& scale_OG,
+                           int64_t rows, WordLayout layout) {
   if (args.strategy == Strategy::Tensor) return stored_zero_point(lookup, scale_OG, at::kChar);
   if (is_unpacked(lookup("weight_zero_point"))) return read_unpacked(args, lookup, scale_OG);
   const std::vector<int64_t> shape = {words_for(rows, args.num_bits, layout), scale_OG.size(1)};
@@ -83,7 +88,8 @@ at::Tensor read_zero_point(const scheme::QuantizationArgs& args, const TensorLoo
 }
 
 // The group of each column, or an undefined tensor where that is column / group_size.
-at::Tensor read_g_idx(const scheme::QuantizationArgs& args, const TensorLookup& lookup, int64_t columns, int64_t groups) {
+at::Tensor read_g_idx(const scheme::QuantizationArgs& args, const TensorLookup& lookup, int64_t columns,
+                      int64_t groups) {
   if (args.strategy != Strategy::Group || !lookup("weight_g_idx").defined()) return {};
   const at::Tensor g_idx = stored(lookup, "weight_g_idx", {at::kInt, at::kLong}, {columns}).to(at::kLong);
   const int64_t* group = g_idx.const_data_ptr<int64_t>();
@@ -95,18 +101,22 @@ at::Tensor read_g_idx(const scheme::QuantizationArgs& args, const TensorLookup& 
   }
   if (consecutive) return {};
   for (int64_t i = 0; i < columns; ++i) {
-    SWAGE_CHECK(group[i] >= 0 && group[i] < groups, CorruptData, "weight_g_idx: column ", i, " in group ", group[i], " of ", groups);
+    SWAGE_CHECK(group[i] >= 0 && group[i] < groups, CorruptData, "weight_g_idx: column ", i, " in group ", group[i],
+                " of ", groups);
   }
   return g_idx.to(at::kInt);
 }
 
 // The layout of weight_packed, and of weight_zero_point where that tells more.
-WordLayout find_layout(const scheme::QuantizationArgs& args, const TensorLookup& lookup, const PackedCodes& packed, bool old_first) {
-  const at::Tensor zeros = args.symmetric || args.strategy == Strategy::Tensor ? at::Tensor() : lookup("weight_zero_point");
+WordLayout find_layout(const scheme::QuantizationArgs& args, const TensorLookup& lookup, const PackedCodes& packed,
+                       bool old_first) {
+  const at::Tensor zeros =
+      args.symmetric || args.strategy == Strategy::Tensor ? at::Tensor() : lookup("weight_zero_point");
   std::optional<WordLayout> by_weight;
   for (const WordLayout layout : layouts(old_first)) {
     if (!packed.fits(args.num_bits, layout)) continue;
-    const bool zeros_fit = !zeros.defined() || is_unpacked(zeros) || (zeros.dim() == 2 && zeros.size(0) == words_for(packed.rows, args.num_bits, layout));
+    const bool zeros_fit = !zeros.defined() || is_unpacked(zeros) ||
+                           (zeros.dim() == 2 && zeros.size(0) == words_for(packed.rows, args.num_bits, layout));
     if (zeros_fit) return layout;
     if (!by_weight) by_weight = layout;
   }
@@ -127,39 +137,49 @@ QuantizedWeight unpack_preferring(const scheme::QuantizationArgs& args, const Te
 
 }  // namespace
 
-std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns, io::Dtype scale_dtype) {
+std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns,
+                                  io::Dtype scale_dtype) {
   check_args(args);
   const auto words = [&](int64_t count) { return words_for(count, args.num_bits, WordLayout::Dense); };
   const std::vector<int64_t> scales = scale_shape(args, rows, columns);
-  std::vector<io::TensorSpec> specs = {{"weight_packed", io::Dtype::I32, {rows, words(columns)}}, {"weight_scale", scale_dtype, scales}};
+  std::vector<io::TensorSpec> specs = {{"weight_packed", io::Dtype::I32, {rows, words(columns)}},
+                                       {"weight_scale", scale_dtype, scales}};
   if (!args.symmetric && args.strategy == Strategy::Tensor) specs.push_back({"weight_zero_point", io::Dtype::I8, {1}});
-  if (!args.symmetric && args.strategy != Strategy::Tensor) specs.push_back({"weight_zero_point", io::Dtype::I32, {words(rows), scales[1]}});
+  if (!args.symmetric && args.strategy != Strategy::Tensor)
+    specs.push_back({"weight_zero_point", io::Dtype::I32, {words(rows), scales[1]}});
   if (orders_groups(args)) specs.push_back({"weight_g_idx", io::Dtype::I32, {columns}});
   specs.push_back({"weight_shape", io::Dtype::I64, {2}});
   return specs;
 }
 
-std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args, const QuantizedWeight& weight) {
+std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args,
+                                                     const QuantizedWeight& weight) {
   check_args(args);
   const QuantizedWeight ready = checked_for_packing(args, weight, at::kChar);
   const int64_t rows = ready.codes_OI.size(0), columns = ready.codes_OI.size(1);
-  SWAGE_CHECK(ready.g_idx_I.defined() == orders_groups(args), InvalidArgument, "pack-quantized: actorder is ", args.actorder.value_or("not set"),
-              ", but groups of sorted columns are ", ready.g_idx_I.defined() ? "" : "not ", "given");
+  SWAGE_CHECK(ready.g_idx_I.defined() == orders_groups(args), InvalidArgument, "pack-quantized: actorder is ",
+              args.actorder.value_or("not set"), ", but groups of sorted columns are ",
+              ready.g_idx_I.defined() ? "" : "not ", "given");
   std::vector<std::pair<std::string, at::Tensor>> packed = {{"weight_packed", pack_rows(ready.codes_OI, args.num_bits)},
                                                             {"weight_scale", ready.scale_OG}};
   if (!args.symmetric) {
     const bool whole = args.strategy == Strategy::Tensor;
-    packed.emplace_back("weight_zero_point",
-                        whole ? ready.zero_point_OG : pack_rows(ready.zero_point_OG.t().contiguous(), args.num_bits).t().contiguous());
+    packed.emplace_back(
+        "weight_zero_point",
+        whole ? ready.zero_point_OG : pack_rows(ready.zero_point_OG.t().contiguous(), args.num_bits).t().contiguous());
   }
   if (ready.g_idx_I.defined()) packed.emplace_back("weight_g_idx", ready.g_idx_I);
   packed.emplace_back("weight_shape", shape_tensor(rows, columns));
   return packed;
 }
 
-QuantizedWeight unpack(const scheme::QuantizationArgs& args, const TensorLookup& lookup) { return unpack_preferring(args, lookup, false); }
+QuantizedWeight unpack(const scheme::QuantizationArgs& args, const TensorLookup& lookup) {
+  return unpack_preferring(args, lookup, false);
+}
 
-QuantizedWeight unpack_before_0_18(const scheme::QuantizationArgs& args, const TensorLookup& lookup) { return unpack_preferring(args, lookup, true); }
+QuantizedWeight unpack_before_0_18(const scheme::QuantizationArgs& args, const TensorLookup& lookup) {
+  return unpack_preferring(args, lookup, true);
+}
 
 std::vector<int64_t> shape(const scheme::QuantizationArgs& args, const TensorLookup& lookup) {
   check_args(args);

@@ -10,9 +10,11 @@
 
 namespace swage::format::pack_quantized {
 
-std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns, io::Dtype scale_dtype);
+std::vector<io::TensorSpec> specs(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns,
+                                  io::Dtype scale_dtype);
 // Error(InvalidArgument) if a code lies outside the args' bits.
-std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args, const QuantizedWeight& weight);
+std::vector<std::pair<std::string, at::Tensor>> pack(const scheme::QuantizationArgs& args,
+                                                     const QuantizedWeight& weight);
 // The layout is told by the shapes; where both fit it is the dense one, or with _before_0_18 the older one.
 // A weight_g_idx holding -1, or groups of consecutive columns, counts as none.
 QuantizedWeight unpack(const scheme::QuantizationArgs& args, const TensorLookup& lookup);

@@ -26,7 +26,9 @@ struct Tile {
 
 Tile tile_of(const QuantizedWeight& weight) {
   const int64_t rows = weight.codes_OI.size(0), columns = weight.codes_OI.size(1);
-  if (weight.block_rows > 0) return {std::min(weight.block_rows, std::max<int64_t>(rows, 1)), std::min(weight.block_columns, std::max<int64_t>(columns, 1))};
+  if (weight.block_rows > 0)
+    return {std::min(weight.block_rows, std::max<int64_t>(rows, 1)),
+            std::min(weight.block_columns, std::max<int64_t>(columns, 1))};
   if (weight.scale_OG.numel() == 1) return {std::max<int64_t>(rows, 1), columns};
   return {1, columns / weight.scale_OG.size(1)};
 }
@@ -37,26 +39,33 @@ bool scales_fit(const QuantizedWeight& weight) {
   if (!scale.defined() || (weight.block_rows > 0) != (weight.block_columns > 0)) return false;
   if (weight.block_rows > 0) {
     const bool apart = !weight.zero_point_OG.defined() || is_integer(weight.codes_OI.scalar_type());
-    return apart && !weight.g_idx_I.defined() && scale.dim() == 2 && scale.size(0) == tiles_over(rows, weight.block_rows) &&
+    return apart && !weight.g_idx_I.defined() && scale.dim() == 2 &&
+           scale.size(0) == tiles_over(rows, weight.block_rows) &&
            scale.size(1) == tiles_over(columns, weight.block_columns);
   }
   if (scale.numel() == 1) return true;
-  return scale.dim() == 2 && scale.size(0) == rows && scale.size(1) > 0 && (columns % scale.size(1) == 0 || weight.g_idx_I.defined());
+  return scale.dim() == 2 && scale.size(0) == rows && scale.size(1) > 0 &&
+         (columns % scale.size(1) == 0 || weight.g_idx_I.defined());
 }
 
 void check(const QuantizedWeight& weight) {
   const at::Tensor &codes = weight.codes_OI, &scale = weight.scale_OG, &zero_point = weight.zero_point_OG;
   const at::ScalarType type = codes.defined() ? codes.scalar_type() : at::kFloat;
   const bool known = is_integer(type) || type == at::kFloat8_e4m3fn || type == at::kByte;
-  SWAGE_CHECK(known && codes.dim() == 2, InvalidArgument, "dequantize: expected a matrix of int8, int16, float8_e4m3fn or uint8 codes");
-  SWAGE_CHECK(scales_fit(weight), InvalidArgument, "dequantize: the scale's shape does not fit codes of ", codes.size(0), " x ", codes.size(1));
+  SWAGE_CHECK(known && codes.dim() == 2, InvalidArgument,
+              "dequantize: expected a matrix of int8, int16, float8_e4m3fn or uint8 codes");
+  SWAGE_CHECK(scales_fit(weight), InvalidArgument, "dequantize: the scale's shape does not fit codes of ",
+              codes.size(0), " x ", codes.size(1));
   SWAGE_CHECK(at::isFloatingType(scale.scalar_type()) || scale.scalar_type() == at::kByte, InvalidArgument,
               "dequantize: expected scales of floats or uint8 exponents, found ", c10::toString(scale.scalar_type()));
-  SWAGE_CHECK(!zero_point.defined() || zero_point.sizes() == scale.sizes(), InvalidArgument, "dequantize: zero point and scale differ in shape");
-  SWAGE_CHECK(!zero_point.defined() || is_integer(type), InvalidArgument, "dequantize: zero point without integer codes");
-  SWAGE_CHECK(!weight.global_scale.defined() || weight.global_scale.numel() == 1, InvalidArgument, "dequantize: expected one global scale");
-  SWAGE_CHECK(!weight.g_idx_I.defined() || weight.g_idx_I.numel() == codes.size(1), InvalidArgument, "dequantize: expected a group for each of ",
-              codes.size(1), " columns, found ", weight.g_idx_I.numel());
+  SWAGE_CHECK(!zero_point.defined() || zero_point.sizes() == scale.sizes(), InvalidArgument,
+              "dequantize: zero point and scale differ in shape");
+  SWAGE_CHECK(!zero_point.defined() || is_integer(type), InvalidArgument,
+              "dequantize: zero point without integer codes");
+  SWAGE_CHECK(!weight.global_scale.defined() || weight.global_scale.numel() == 1, InvalidArgument,
+              "dequantize: expected one global scale");
+  SWAGE_CHECK(!weight.g_idx_I.defined() || weight.g_idx_I.numel() == codes.size(1), InvalidArgument,
+              "dequantize: expected a group for each of ", codes.size(1), " columns, found ", weight.g_idx_I.numel());
 }
 
 // What codes are multiplied by, f32: exponents as powers of two, local scales under their global one.
@@ -83,7 +92,8 @@ std::array<float, 256> values_of_codes(at::ScalarType type) {
     if (type == at::kByte) {
       value = kE2M1[byte & 15];
     } else {
-      value = type == at::kFloat8_e4m3fn ? float(c10::Float8_e4m3fn(byte, c10::Float8_e4m3fn::from_bits())) : float(int8_t(byte));
+      value = type == at::kFloat8_e4m3fn ? float(c10::Float8_e4m3fn(byte, c10::Float8_e4m3fn::from_bits()))
+                                         : float(int8_t(byte));
     }
   }
   return values;
@@ -113,7 +123,8 @@ struct Rows {
   std::array<float, 256> values;
 
   float value(int64_t at) const {
-    return type == at::kShort ? float(static_cast<const int16_t*>(codes)[at]) : values[static_cast<const uint8_t*>(codes)[at]];
+    return type == at::kShort ? float(static_cast<const int16_t*>(codes)[at])
+                              : values[static_cast<const uint8_t*>(codes)[at]];
   }
 
   void dequantize_columns(int64_t from, int64_t count, float z, float s, float* out) const {
@@ -143,7 +154,8 @@ struct Rows {
 at::Tensor dequantize_cpu(const QuantizedWeight& weight) {
   const at::Tensor codes = weight.codes_OI.contiguous();
   const at::Tensor scale = effective_scale(weight).contiguous();
-  const at::Tensor zero_point = weight.zero_point_OG.defined() ? weight.zero_point_OG.to(at::kFloat).contiguous() : at::Tensor();
+  const at::Tensor zero_point =
+      weight.zero_point_OG.defined() ? weight.zero_point_OG.to(at::kFloat).contiguous() : at::Tensor();
   const at::Tensor g_idx = weight.g_idx_I.defined() ? weight.g_idx_I.to(at::kInt).contiguous() : at::Tensor();
   const int64_t rows = codes.size(0), columns = codes.size(1);
   const Rows source{codes.const_data_ptr(),
@@ -168,7 +180,8 @@ void check_groups_in_range(const at::Tensor& g_idx_I, int64_t groups) {
   const at::Tensor cpu = g_idx_I.to(at::kCPU, at::kLong).contiguous();
   const int64_t* group = cpu.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < cpu.numel(); ++i) {
-    SWAGE_CHECK(group[i] >= 0 && group[i] < groups, InvalidArgument, "dequantize: column ", i, " in group ", group[i], " of ", groups);
+    SWAGE_CHECK(group[i] >= 0 && group[i] < groups, InvalidArgument, "dequantize: column ", i, " in group ", group[i],
+                " of ", groups);
   }
 }
 
@@ -191,7 +204,10 @@ at::Tensor dequantize_with_tensor_ops(const QuantizedWeight& weight) {
     if (values.numel() == 1) return values.reshape({1, 1});
     if (weight.g_idx_I.defined()) return values.index_select(1, weight.g_idx_I.to(at::kLong));
     const Tile tile = tile_of(weight);
-    return values.repeat_interleave(tile.rows, 0).narrow(0, 0, rows).repeat_interleave(tile.columns, 1).narrow(1, 0, columns);
+    return values.repeat_interleave(tile.rows, 0)
+        .narrow(0, 0, rows)
+        .repeat_interleave(tile.columns, 1)
+        .narrow(1, 0, columns);
   };
   const at::Tensor centred_OI = weight.zero_point_OG.defined() ? codes_OI.sub(spread(weight.zero_point_OG)) : codes_OI;
   return centred_OI.mul(spread(effective_scale(weight)));
@@ -199,7 +215,8 @@ at::Tensor dequantize_with_tensor_ops(const QuantizedWeight& weight) {
 
 at::Tensor dequantize(const QuantizedWeight& weight) {
   check(weight);
-  if (weight.g_idx_I.defined()) check_groups_in_range(weight.g_idx_I, weight.scale_OG.dim() == 2 ? weight.scale_OG.size(1) : 1);
+  if (weight.g_idx_I.defined())
+    check_groups_in_range(weight.g_idx_I, weight.scale_OG.dim() == 2 ? weight.scale_OG.size(1) : 1);
   return weight.codes_OI.is_cpu() ? dequantize_cpu(weight) : dequantize_with_tensor_ops(weight);
 }
 

@@ -8,11 +8,11 @@ namespace swage::format {
 
 // O output rows, I input columns, G groups of columns (1 for channel and tensor).
 struct QuantizedWeight {
-  // int8 signed codes for integers (int16 for more than 8 bits); float8_e4m3fn for FP8, and for FP6, whose values it holds;
-  // uint8 with one E2M1 code (0..15) an element for FP4.
+  // int8 signed codes for integers (int16 for more than 8 bits); float8_e4m3fn for FP8, and for FP6, whose values it
+  // holds; uint8 with one E2M1 code (0..15) an element for FP4.
   at::Tensor codes_OI = {};
-  // In the dtype it is stored in: the model's; float8_e4m3fn under a global scale (NVFP4); uint8 exponents 2^(e-127) (MX).
-  // [O, G]; [1] for strategy tensor; [ceil(O / rows), ceil(I / columns)] for strategy block.
+  // In the dtype it is stored in: the model's; float8_e4m3fn under a global scale (NVFP4); uint8 exponents 2^(e-127)
+  // (MX). [O, G]; [1] for strategy tensor; [ceil(O / rows), ceil(I / columns)] for strategy block.
   at::Tensor scale_OG = {};
   at::Tensor zero_point_OG = {};  // signed codes of the same type as codes_OI, undefined when symmetric
   at::Tensor g_idx_I = {};        // int32 group of each column; undefined when groups are consecutive columns

@@ -17,7 +17,8 @@ inline std::vector<int64_t> random_scale_shape(const scheme::QuantizationArgs& a
 }
 
 // Codes of the args' numbers, every bit pattern for narrow floats; scales of type `scales` unless the args name one.
-inline QuantizedWeight random_weight(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns, at::ScalarType scales = at::kBFloat16) {
+inline QuantizedWeight random_weight(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns,
+                                     at::ScalarType scales = at::kBFloat16) {
   QuantizedWeight weight;
   const std::vector<int64_t> shape = random_scale_shape(args, rows, columns);
   weight.scale_OG = at::rand(shape).add(0.01).to(scales);
@@ -29,7 +30,8 @@ inline QuantizedWeight random_weight(const scheme::QuantizationArgs& args, int64
   if (args.block_structure) std::tie(weight.block_rows, weight.block_columns) = *args.block_structure;
   if (args.type == scheme::NumberType::Float) {
     if (args.num_bits == 4) weight.codes_OI = at::randint(0, 16, {rows, columns}, at::kByte);
-    if (args.num_bits == 6) weight.codes_OI = at::randint(-60, 61, {rows, columns}, at::kFloat).div(8).to(at::kFloat8_e4m3fn);
+    if (args.num_bits == 6)
+      weight.codes_OI = at::randint(-60, 61, {rows, columns}, at::kFloat).div(8).to(at::kFloat8_e4m3fn);
     if (args.num_bits == 8) weight.codes_OI = at::randn({rows, columns}).mul(50).to(at::kFloat8_e4m3fn);
     return weight;
   }

@@ -10,8 +10,8 @@
 namespace swage {
 namespace {
 
-// The twin's settings for a case, or nothing for what it does not cover: blocks, other widths than 1..8 and FP8, grouped
-// activation order.
+// The twin's settings for a case, or nothing for what it does not cover: blocks, other widths than 1..8 and FP8,
+// grouped activation order.
 std::optional<reference::QuantizeSpec> spec_of(const golden::Case& one) {
   const Json& weights = one.json.at("scheme").at("weights");
   reference::QuantizeSpec spec;
@@ -30,7 +30,8 @@ std::optional<reference::QuantizeSpec> spec_of(const golden::Case& one) {
 TEST(ReferenceQuantize, EqualsEveryGoldenCaseBitForBit) {
   int compared = 0;
   for (const std::string library : {"ct-0.20.0", "ct-0.13.0"}) {
-    for (const golden::Case& one : golden::cases(library, {"pack-quantized", "int-quantized", "float-quantized", "naive-quantized"})) {
+    for (const golden::Case& one :
+         golden::cases(library, {"pack-quantized", "int-quantized", "float-quantized", "naive-quantized"})) {
       const auto spec = spec_of(one);
       if (!spec || !one.input_OI.defined()) continue;
       SCOPED_TRACE(library + "/" + one.name);

@@ -12,7 +12,8 @@
 namespace swage::format {
 namespace {
 
-constexpr std::initializer_list<at::ScalarType> kValues = {at::kFloat, at::kBFloat16, at::kHalf, at::kFloat8_e4m3fn, at::kChar};
+constexpr std::initializer_list<at::ScalarType> kValues = {at::kFloat, at::kBFloat16, at::kHalf, at::kFloat8_e4m3fn,
+                                                           at::kChar};
 
 struct Parts {
   int64_t rows = 0, columns = 0;
@@ -37,7 +38,8 @@ void check_unused_bits(const Parts& parts) {
   const int64_t bytes = parts.bitmask.size(1);
   if (parts.columns % 8 == 0) return;
   for (int64_t r = 0; r < parts.rows; ++r) {
-    SWAGE_CHECK(mask[r * bytes + bytes - 1] >> parts.columns % 8 == 0, CorruptData, "bitmask: row ", r, " names columns beyond ", parts.columns);
+    SWAGE_CHECK(mask[r * bytes + bytes - 1] >> parts.columns % 8 == 0, CorruptData, "bitmask: row ", r,
+                " names columns beyond ", parts.columns);
   }
 }
 
@@ -48,18 +50,20 @@ Parts read_parts(const TensorLookup& lookup) {
   parts.rows = shape.const_data_ptr<int64_t>()[0];
   parts.columns = shape.const_data_ptr<int64_t>()[1];
   parts.bitmask = stored(lookup, "bitmask", {at::kByte});
-  const bool fits = parts.bitmask.dim() == 2 && parts.rows > 0 && parts.columns > 0 && parts.bitmask.size(0) == parts.rows &&
+  const bool fits = parts.bitmask.dim() == 2 && parts.rows > 0 && parts.columns > 0 &&
+                    parts.bitmask.size(0) == parts.rows &&
                     parts.bitmask.size(1) == parts.columns / 8 + (parts.columns % 8 != 0);
-  SWAGE_CHECK(fits, CorruptData, "bitmask: shape ", io::shape_text(parts.bitmask.sizes().vec()), " does not fit a weight of ", parts.rows, " x ",
-              parts.columns);
+  SWAGE_CHECK(fits, CorruptData, "bitmask: shape ", io::shape_text(parts.bitmask.sizes().vec()),
+              " does not fit a weight of ", parts.rows, " x ", parts.columns);
   check_unused_bits(parts);
   parts.values = stored(lookup, "compressed", kValues);
   parts.first = counted(parts);
-  SWAGE_CHECK(parts.first.back() == parts.values.numel(), CorruptData, "compressed: the bitmask names ", parts.first.back(), " values, found ",
-              parts.values.numel());
+  SWAGE_CHECK(parts.first.back() == parts.values.numel(), CorruptData, "compressed: the bitmask names ",
+              parts.first.back(), " values, found ", parts.values.numel());
   if (lookup("row_offsets").defined()) {
     const at::Tensor offsets = stored(lookup, "row_offsets", {at::kLong}, {parts.rows});
-    const bool same = std::memcmp(offsets.const_data_ptr(), parts.first.data(), size_t(parts.rows) * sizeof(int64_t)) == 0;
+    const bool same =
+        std::memcmp(offsets.const_data_ptr(), parts.first.data(), size_t(parts.rows) * sizeof(int64_t)) == 0;
     SWAGE_CHECK(same, CorruptData, "row_offsets: do not follow from the bitmask");
   }
   return parts;
@@ -79,7 +83,8 @@ void expand(const Parts& parts, at::Tensor& dense) {
   Value* out = static_cast<Value*>(dense.mutable_data_ptr());
   at::parallel_for(0, parts.rows, 16, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      expand_row(mask + r * parts.bitmask.size(1), values + parts.first[size_t(r)], parts.columns, out + r * parts.columns);
+      expand_row(mask + r * parts.bitmask.size(1), values + parts.first[size_t(r)], parts.columns,
+                 out + r * parts.columns);
     }
   });
 }
@@ -97,9 +102,15 @@ at::Tensor expand_sparse(const TensorLookup& lookup) {
   const Parts parts = read_parts(lookup);
   at::Tensor dense = at::zeros({parts.rows, parts.columns}, parts.values.scalar_type());
   switch (parts.values.element_size()) {
-    case 1: expand<uint8_t>(parts, dense); break;
-    case 2: expand<uint16_t>(parts, dense); break;
-    default: expand<uint32_t>(parts, dense); break;
+    case 1:
+      expand<uint8_t>(parts, dense);
+      break;
+    case 2:
+      expand<uint16_t>(parts, dense);
+      break;
+    default:
+      expand<uint32_t>(parts, dense);
+      break;
   }
   return dense;
 }

@@ -1,5 +1,6 @@
 // Weights that compressed-tensors up to 0.14 stored without their zeros, in place of MODULE.weight [R, C]:
-//   sparse-bitmask     shape I64 [2], compressed [values], the non-zeros in row-major order, row_offsets I64 [R], the index of each
+//   sparse-bitmask     shape I64 [2], compressed [values], the non-zeros in row-major order, row_offsets I64 [R], the
+//   index of each
 //                      row's first value
 //   sparse-24-bitmask  shape I64 [2, 1], compressed [R, C / 2]: two of every four columns
 //   both               bitmask U8 [R, ceil(C / 8)]: column j is bit j % 8 of byte j / 8

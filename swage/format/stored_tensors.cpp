@@ -15,7 +15,8 @@ using scheme::Strategy;
 std::vector<int64_t> stored_scale_shape(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns) {
   if (args.strategy == Strategy::Group || args.strategy == Strategy::TensorGroup) {
     const int64_t size = args.group_size.value_or(0);
-    SWAGE_CHECK(size > 0 && columns % size == 0, CorruptData, "weight_scale: ", columns, " columns do not split into groups of ", size);
+    SWAGE_CHECK(size > 0 && columns % size == 0, CorruptData, "weight_scale: ", columns,
+                " columns do not split into groups of ", size);
   }
   return scale_shape(args, rows, columns);
 }
@@ -33,7 +34,8 @@ at::Tensor stored(const TensorLookup& lookup, const std::string& suffix, std::in
   const at::Tensor tensor = lookup(suffix);
   SWAGE_CHECK(tensor.defined(), CorruptData, suffix, " is missing");
   const bool known = std::find(dtypes.begin(), dtypes.end(), tensor.scalar_type()) != dtypes.end();
-  SWAGE_CHECK(known, CorruptData, suffix, ": expected ", c10::toString(*dtypes.begin()), ", found ", c10::toString(tensor.scalar_type()));
+  SWAGE_CHECK(known, CorruptData, suffix, ": expected ", c10::toString(*dtypes.begin()), ", found ",
+              c10::toString(tensor.scalar_type()));
   return tensor.cpu().contiguous();
 }
 
@@ -52,8 +54,8 @@ at::Tensor stored_codes(const TensorLookup& lookup, at::ScalarType dtype) {
 }
 
 void check_shape(const std::string& suffix, const at::Tensor& tensor, const std::vector<int64_t>& shape) {
-  SWAGE_CHECK(tensor.sizes().vec() == shape, CorruptData, suffix, ": expected shape ", io::shape_text(shape), ", found ",
-              io::shape_text(tensor.sizes().vec()));
+  SWAGE_CHECK(tensor.sizes().vec() == shape, CorruptData, suffix, ": expected shape ", io::shape_text(shape),
+              ", found ", io::shape_text(tensor.sizes().vec()));
 }
 
 std::vector<int64_t> scale_shape(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns) {
@@ -84,28 +86,33 @@ at::Tensor stored_scalar(const TensorLookup& lookup, const std::string& suffix, 
   return scalar;
 }
 
-QuantizedWeight checked_for_packing(const scheme::QuantizationArgs& args, const QuantizedWeight& weight, at::ScalarType codes, at::ScalarType scale) {
-  SWAGE_CHECK(weight.codes_OI.defined() && weight.codes_OI.scalar_type() == codes && weight.codes_OI.dim() == 2, InvalidArgument,
-              "codes: expected a matrix of ", c10::toString(codes));
+QuantizedWeight checked_for_packing(const scheme::QuantizationArgs& args, const QuantizedWeight& weight,
+                                    at::ScalarType codes, at::ScalarType scale) {
+  SWAGE_CHECK(weight.codes_OI.defined() && weight.codes_OI.scalar_type() == codes && weight.codes_OI.dim() == 2,
+              InvalidArgument, "codes: expected a matrix of ", c10::toString(codes));
   const std::vector<int64_t> shape = scale_shape(args, weight.codes_OI.size(0), weight.codes_OI.size(1));
   const auto has_type = [&](at::ScalarType type) {
     return scale == at::ScalarType::Undefined ? at::isFloatingType(type) && c10::elementSize(type) > 1 : type == scale;
   };
-  SWAGE_CHECK(weight.scale_OG.defined() && has_type(weight.scale_OG.scalar_type()) && weight.scale_OG.sizes() == at::IntArrayRef(shape), InvalidArgument,
-              "scale: expected ", scale == at::ScalarType::Undefined ? "floats" : c10::toString(scale), " of shape ", io::shape_text(shape));
+  SWAGE_CHECK(weight.scale_OG.defined() && has_type(weight.scale_OG.scalar_type()) &&
+                  weight.scale_OG.sizes() == at::IntArrayRef(shape),
+              InvalidArgument, "scale: expected ", scale == at::ScalarType::Undefined ? "floats" : c10::toString(scale),
+              " of shape ", io::shape_text(shape));
   QuantizedWeight ready;
   ready.codes_OI = weight.codes_OI.cpu().contiguous();
   ready.scale_OG = weight.scale_OG.cpu().contiguous();
   if (!args.symmetric) {
     const at::Tensor& zero_point = weight.zero_point_OG;
-    SWAGE_CHECK(zero_point.defined() && zero_point.scalar_type() == codes && zero_point.sizes() == at::IntArrayRef(shape), InvalidArgument,
-                "zero point: expected ", c10::toString(codes), " of shape ", io::shape_text(shape));
+    SWAGE_CHECK(
+        zero_point.defined() && zero_point.scalar_type() == codes && zero_point.sizes() == at::IntArrayRef(shape),
+        InvalidArgument, "zero point: expected ", c10::toString(codes), " of shape ", io::shape_text(shape));
     ready.zero_point_OG = zero_point.cpu().contiguous();
   }
   if (weight.g_idx_I.defined()) ready.g_idx_I = weight.g_idx_I.to(at::kCPU, at::kInt).contiguous();
   set_blocks(args, ready);
-  SWAGE_CHECK(ready.block_rows == weight.block_rows && ready.block_columns == weight.block_columns, InvalidArgument, "blocks: expected ",
-              ready.block_rows, " x ", ready.block_columns, ", found ", weight.block_rows, " x ", weight.block_columns);
+  SWAGE_CHECK(ready.block_rows == weight.block_rows && ready.block_columns == weight.block_columns, InvalidArgument,
+              "blocks: expected ", ready.block_rows, " x ", ready.block_columns, ", found ", weight.block_rows, " x ",
+              weight.block_columns);
   return ready;
 }
 
@@ -115,25 +122,29 @@ void set_blocks(const scheme::QuantizationArgs& args, QuantizedWeight& weight) {
 
 void check_representable(std::string_view format, const scheme::QuantizationArgs& args, int widest, bool blocks) {
   const std::string scales = args.scale_dtype.value_or("torch.float32");
-  const bool plain = scales == "torch.float32" || scales == "torch.bfloat16" || scales == "torch.float16" || scales == "torch.float64";
+  const bool plain =
+      scales == "torch.float32" || scales == "torch.bfloat16" || scales == "torch.float16" || scales == "torch.float64";
   const bool integer = args.type == NumberType::Int && args.num_bits <= widest;
   const bool fp8 = args.type == NumberType::Float && args.num_bits == 8 && args.symmetric;
-  SWAGE_CHECK(plain && (integer || fp8), Unsupported, format, ": weights of type ", name_of(args.type), " with ", args.num_bits, " bits",
-              args.symmetric ? "" : " and zero points", plain ? "" : " and " + scales + " scales");
+  SWAGE_CHECK(plain && (integer || fp8), Unsupported, format, ": weights of type ", name_of(args.type), " with ",
+              args.num_bits, " bits", args.symmetric ? "" : " and zero points",
+              plain ? "" : " and " + scales + " scales");
   const Strategy strategy = args.strategy;
   const bool known = strategy == Strategy::Tensor || strategy == Strategy::Channel || strategy == Strategy::Group ||
                      (blocks && strategy == Strategy::Block && args.block_structure);
   SWAGE_CHECK(known, Unsupported, format, ": weights with strategy ", name_of(strategy));
 }
 
-void check_float_groups(std::string_view format, const scheme::QuantizationArgs& args, int bits, Strategy strategy, int64_t group_size,
-                        std::string_view scale_dtype) {
+void check_float_groups(std::string_view format, const scheme::QuantizationArgs& args, int bits, Strategy strategy,
+                        int64_t group_size, std::string_view scale_dtype) {
   const bool numbers = args.type == NumberType::Float && args.num_bits == bits && args.symmetric;
   SWAGE_CHECK(numbers, Unsupported, format, ": weights of type ", name_of(args.type), " with ", args.num_bits, " bits",
               args.symmetric ? "" : " and zero points");
-  SWAGE_CHECK(args.strategy == strategy && args.group_size == group_size, Unsupported, format, ": weights with strategy ", name_of(args.strategy),
-              " and groups of ", args.group_size.value_or(0), "; it holds strategy ", name_of(strategy), " and groups of ", group_size);
-  SWAGE_CHECK(!args.scale_dtype || *args.scale_dtype == scale_dtype, Unsupported, format, ": scales of ", args.scale_dtype.value_or(""));
+  SWAGE_CHECK(args.strategy == strategy && args.group_size == group_size, Unsupported, format,
+              ": weights with strategy ", name_of(args.strategy), " and groups of ", args.group_size.value_or(0),
+              "; it holds strategy ", name_of(strategy), " and groups of ", group_size);
+  SWAGE_CHECK(!args.scale_dtype || *args.scale_dtype == scale_dtype, Unsupported, format, ": scales of ",
+              args.scale_dtype.value_or(""));
 }
 
 }  // namespace swage::format

@@ -20,18 +20,38 @@ namespace {
 
 constexpr std::string_view kWeight = ".weight";
 // Everything a quantized weight may be stored in.
-constexpr std::array kSuffixes = {"weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx", "weight_shape",
-                                  "weight_global_scale", "qweight", "qzeros", "scales", "g_idx", "scale_packed", "meta",
-                                  "compressed", "bitmask", "row_offsets", "shape", "weight_scale_inv"};
+constexpr std::array kSuffixes = {"weight",
+                                  "weight_packed",
+                                  "weight_scale",
+                                  "weight_zero_point",
+                                  "weight_g_idx",
+                                  "weight_shape",
+                                  "weight_global_scale",
+                                  "qweight",
+                                  "qzeros",
+                                  "scales",
+                                  "g_idx",
+                                  "scale_packed",
+                                  "meta",
+                                  "compressed",
+                                  "bitmask",
+                                  "row_offsets",
+                                  "shape",
+                                  "weight_scale_inv"};
 
 // What is stored of quantized activations, in a module that owns them.
-constexpr std::array kActivationSuffixes = {"input_scale",  "input_zero_point", "input_global_scale", "output_scale", "output_zero_point", "k_scale",
-                                            "k_zero_point", "v_scale",          "v_zero_point",       "q_scale",      "q_zero_point",
-                                            "activation_scale", "input_scale_ub", "kv_scale"};
+constexpr std::array kActivationSuffixes = {
+    "input_scale",    "input_zero_point", "input_global_scale", "output_scale", "output_zero_point", "k_scale",
+    "k_zero_point",   "v_scale",          "v_zero_point",       "q_scale",      "q_zero_point",      "activation_scale",
+    "input_scale_ub", "kv_scale"};
 
-bool is_float(io::Dtype dtype) { return dtype == io::Dtype::F32 || dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F64; }
+bool is_float(io::Dtype dtype) {
+  return dtype == io::Dtype::F32 || dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F64;
+}
 
-bool ends_with(std::string_view text, std::string_view end) { return text.size() > end.size() && text.substr(text.size() - end.size()) == end; }
+bool ends_with(std::string_view text, std::string_view end) {
+  return text.size() > end.size() && text.substr(text.size() - end.size()) == end;
+}
 
 std::optional<std::string> module_of(const std::string& name, std::string_view end) {
   if (!ends_with(name, end)) return std::nullopt;
@@ -57,7 +77,8 @@ bool all_finite(const at::Tensor& values) {
 
 }  // namespace
 
-CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, at::Device device, const CheckpointWeightsOptions& options)
+CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, at::Device device,
+                                     const CheckpointWeightsOptions& options)
     : reader_(reader),
       device_(device),
       options_(options) {
@@ -68,8 +89,8 @@ CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, at::Devic
     if (!json) return;
     if (scheme::is_gptq_or_awq(*json)) {
       find_gptq_or_awq_modules(*json);
-      SWAGE_CHECK(older || !modules_.empty(), CorruptData, "config.json says quant_method ", json->get_string("quant_method", ""),
-                  ", but no module stores a qweight");
+      SWAGE_CHECK(older || !modules_.empty(), CorruptData, "config.json says quant_method ",
+                  json->get_string("quant_method", ""), ", but no module stores a qweight");
       return;
     }
     config_ = scheme::parse_quantization_config(*json);
@@ -91,7 +112,8 @@ void CheckpointWeights::find_quantized_modules(const scheme::SchemeMatcher& matc
     const auto module = module_of(tensor.name, kWeight);
     if (!module) continue;
     const scheme::Scheme* scheme = matcher.find_by_name(*module);
-    if (scheme && !scheme->weights && scheme->input_activations) inputs_only_.emplace(*module, *scheme->input_activations);
+    if (scheme && !scheme->weights && scheme->input_activations)
+      inputs_only_.emplace(*module, *scheme->input_activations);
   }
   find_attention_modules(matcher);
 }
@@ -101,7 +123,8 @@ void CheckpointWeights::find_attention_modules(const scheme::SchemeMatcher& matc
   std::vector<std::string> classes;
   for (const auto& [name, scheme] : config_->groups) {
     for (const std::string& target : scheme.targets) {
-      if (target.rfind("re:", 0) != 0 && (target == "Attention" || ends_with(target, "Attention"))) classes.push_back(target);
+      if (target.rfind("re:", 0) != 0 && (target == "Attention" || ends_with(target, "Attention")))
+        classes.push_back(target);
     }
   }
   for (const io::TensorSpec& tensor : reader_.tensors()) {
@@ -118,13 +141,16 @@ void CheckpointWeights::find_gptq_or_awq_modules(const Json& quantization_config
   const scheme::GptqAwqSchemes schemes(quantization_config);
   const Format& format = schemes.format() == "awq" ? awq_format() : gptq_format(schemes.format());
   for (const io::TensorSpec& tensor : reader_.tensors()) {
-    if (const auto module = module_of(tensor.name, ".qweight")) modules_.emplace(*module, Stored{&format, schemes.find(*module)});
+    if (const auto module = module_of(tensor.name, ".qweight"))
+      modules_.emplace(*module, Stored{&format, schemes.find(*module)});
   }
 }
 
-CheckpointWeights::Stored CheckpointWeights::stored_form(const std::string& module, const scheme::SchemeMatcher& matcher) const {
+CheckpointWeights::Stored CheckpointWeights::stored_form(const std::string& module,
+                                                         const scheme::SchemeMatcher& matcher) const {
   const scheme::Scheme* scheme = matcher.find_by_name(module);
-  SWAGE_CHECK(scheme && scheme->weights, CorruptData, module, " stores a quantized weight, but the quantization_config does not target it");
+  SWAGE_CHECK(scheme && scheme->weights, CorruptData, module,
+              " stores a quantized weight, but the quantization_config does not target it");
   try {
     return {&format_named(stored_format(module, *scheme)), with_stored_strategy(module, *scheme)};
   } catch (Error& error) {
@@ -138,7 +164,8 @@ scheme::Scheme CheckpointWeights::with_stored_strategy(const std::string& module
   if (scheme.format != scheme::kFp8Format || scheme.weights->strategy != scheme::Strategy::Tensor) return scheme;
   for (const char* suffix : {".weight_scale_inv", ".weight_scale"}) {
     const io::TensorSpec* scale = reader_.find(module + suffix);
-    const bool has_rows = scale != nullptr && std::any_of(scale->shape.begin(), scale->shape.end(), [](int64_t size) { return size != 1; });
+    const bool has_rows = scale != nullptr &&
+                          std::any_of(scale->shape.begin(), scale->shape.end(), [](int64_t size) { return size != 1; });
     if (has_rows) scheme.weights->strategy = scheme::Strategy::Channel;
   }
   return scheme;
@@ -152,7 +179,8 @@ std::string CheckpointWeights::stored_format(const std::string& module, const sc
   return reader_.find(module + ".weight_packed") ? format_of(scheme) : default_format(scheme);
 }
 
-const std::pair<const std::string, CheckpointWeights::Stored>* CheckpointWeights::quantized_weight(const std::string& name) const {
+const std::pair<const std::string, CheckpointWeights::Stored>* CheckpointWeights::quantized_weight(
+    const std::string& name) const {
   const auto module = module_of(name, kWeight);
   const auto found = module ? modules_.find(*module) : modules_.end();
   return found == modules_.end() ? nullptr : &*found;
@@ -208,8 +236,9 @@ const io::TensorSpec* CheckpointWeights::find(const std::string& name) const {
   for (const char* letter : {"k", "v", "q"}) {
     const auto attention = module_of(name, cat(".", letter, "_scale"));
     if (!attention) continue;
-    for (const std::string& other : {cat(*attention, ".", letter, "_proj.", letter, "_scale"), cat(*attention, ".attn.", letter, "_scale"),
-                                     cat(*attention, ".", letter, "_proj.output_scale")}) {
+    for (const std::string& other :
+         {cat(*attention, ".", letter, "_proj.", letter, "_scale"), cat(*attention, ".attn.", letter, "_scale"),
+          cat(*attention, ".", letter, "_proj.output_scale")}) {
       if (const io::TensorSpec* spec = reader_.find(other)) return spec;
     }
   }
@@ -217,22 +246,26 @@ const io::TensorSpec* CheckpointWeights::find(const std::string& name) const {
 }
 
 at::Tensor CheckpointWeights::checked(const std::string& name, const at::Tensor& values) const {
-  SWAGE_CHECK(!options_.check_finite || all_finite(values), Numerical, reader_.folder().string(), ": ", name, " holds NaN or infinity");
+  SWAGE_CHECK(!options_.check_finite || all_finite(values), Numerical, reader_.folder().string(), ": ", name,
+              " holds NaN or infinity");
   return values;
 }
 
 at::Tensor CheckpointWeights::load_dense(const std::string& name) const {
   const io::TensorSpec* spec = find(name);
   SWAGE_CHECK(spec, CorruptData, reader_.folder().string(), ": no tensor ", name);
-  const bool zero_point = ends_with(name, "_zero_point") && (spec->dtype == io::Dtype::I8 || spec->dtype == io::Dtype::F8E4M3);
-  SWAGE_CHECK(is_float(spec->dtype) || zero_point, CorruptData, name, ": expected floats of 16 to 64 bits, found ", io::name_of(spec->dtype));
+  const bool zero_point =
+      ends_with(name, "_zero_point") && (spec->dtype == io::Dtype::I8 || spec->dtype == io::Dtype::F8E4M3);
+  SWAGE_CHECK(is_float(spec->dtype) || zero_point, CorruptData, name, ": expected floats of 16 to 64 bits, found ",
+              io::name_of(spec->dtype));
   if (spec->dtype != io::Dtype::F32) reader_.note(spec->name);
   if (!device_.is_cpu()) {  // in the file's own type, half as much to send
     const at::Tensor sent = checked(name, reader_.view(spec->name).to(device_).to(at::kFloat));
     reader_.drop(spec->name);
     return sent;
   }
-  at::Tensor values = checked(name, spec->dtype == io::Dtype::F32 ? reader_.read(spec->name) : reader_.view(spec->name).to(at::kFloat));
+  at::Tensor values =
+      checked(name, spec->dtype == io::Dtype::F32 ? reader_.read(spec->name) : reader_.view(spec->name).to(at::kFloat));
   reader_.drop(spec->name);
   return values.to(device_);
 }
@@ -249,7 +282,8 @@ at::Tensor CheckpointWeights::load_sparse(const std::string& name, const std::st
   note_parts(module);
   try {
     const at::Tensor values = expand_sparse(lookup(module));
-    SWAGE_CHECK(values.element_size() > 1, CorruptData, "compressed: expected floats of 16 to 64 bits, found ", c10::toString(values.scalar_type()));
+    SWAGE_CHECK(values.element_size() > 1, CorruptData, "compressed: expected floats of 16 to 64 bits, found ",
+                c10::toString(values.scalar_type()));
     return checked(name, values.to(at::kFloat)).to(device_);
   } catch (Error& error) {
     error.add_context(module);
@@ -292,7 +326,9 @@ std::optional<scheme::QuantizationArgs> CheckpointWeights::kv_cache_quantization
   return config_ && !options_.weights_only ? config_->kv_cache_scheme : std::nullopt;
 }
 
-std::shared_ptr<const ops::Transform> CheckpointWeights::transform(const scheme::ModuleName& module, scheme::TransformLocation location, int64_t columns) const {
+std::shared_ptr<const ops::Transform> CheckpointWeights::transform(const scheme::ModuleName& module,
+                                                                   scheme::TransformLocation location,
+                                                                   int64_t columns) const {
   return transforms_ ? transforms_->find(module, location, columns) : nullptr;
 }
 
@@ -340,7 +376,8 @@ const scheme::Scheme* CheckpointWeights::quantized_scheme(const std::string& mod
 
 QuantizedModule CheckpointWeights::quantized(const std::string& module) const {
   const auto found = modules_.find(module);
-  SWAGE_CHECK(found != modules_.end(), InvalidArgument, module, " is not a quantized module of ", reader_.folder().string());
+  SWAGE_CHECK(found != modules_.end(), InvalidArgument, module, " is not a quantized module of ",
+              reader_.folder().string());
   QuantizedWeight weight = unpack(module, found->second);
   // What unpack() did not compute is a view of the file.
   weight.codes_OI = weight.codes_OI.clone();

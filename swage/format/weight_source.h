@@ -17,8 +17,9 @@
 namespace swage::format {
 
 struct CheckpointWeightsOptions {
-  bool check_finite = true;   // load() throws Error(Numerical) naming a tensor that holds NaN or infinity
-  bool weights_only = false;  // no quantization of inputs, keys and values is asked for: the values of the weights alone
+  bool check_finite = true;  // load() throws Error(Numerical) naming a tensor that holds NaN or infinity
+  bool weights_only =
+      false;  // no quantization of inputs, keys and values is asked for: the values of the weights alone
 };
 
 // A module's codes and how to read them.
@@ -31,20 +32,24 @@ struct QuantizedModule {
 // Thread-safe after construction. Errors about a stored tensor name its module and suffix.
 class CheckpointWeights : public checkpoint::WeightSource {
  public:
-  // Reads the quantization_config, if config.json has one, and finds scheme and format of every quantized module: one that
-  // stores "weight_packed", "weight_scale", "weight_scale_inv" or, with quant_method gptq or awq, "qweight". `reader` must outlive this. Error(Unsupported) for quantization methods, formats and
-  // schemes that swage does not read; Error(CorruptData) for quantized modules that no group targets.
-  explicit CheckpointWeights(const checkpoint::Reader& reader, at::Device device = at::kCPU, const CheckpointWeightsOptions& options = {});
+  // Reads the quantization_config, if config.json has one, and finds scheme and format of every quantized module: one
+  // that stores "weight_packed", "weight_scale", "weight_scale_inv" or, with quant_method gptq or awq, "qweight".
+  // `reader` must outlive this. Error(Unsupported) for quantization methods, formats and schemes that swage does not
+  // read; Error(CorruptData) for quantized modules that no group targets.
+  explicit CheckpointWeights(const checkpoint::Reader& reader, at::Device device = at::kCPU,
+                             const CheckpointWeightsOptions& options = {});
 
   std::vector<int64_t> shape(const std::string& name) const override;
-  // Besides the contract: Error(CorruptData) when a stored tensor of a quantized module is missing or of the wrong type or shape, or
-  // an unquantized one is not of floats. Pages of the file that were read are given back.
+  // Besides the contract: Error(CorruptData) when a stored tensor of a quantized module is missing or of the wrong type
+  // or shape, or an unquantized one is not of floats. Pages of the file that were read are given back.
   at::Tensor load(const std::string& name) const override;
-  // Also for attention modules whose queries are quantized: those that store a "q_scale". Scales that the args call for are
-  // tensors that load() gives: MODULE.input_scale, .input_zero_point, .input_global_scale, .q_scale, .k_scale, .v_scale.
+  // Also for attention modules whose queries are quantized: those that store a "q_scale". Scales that the args call for
+  // are tensors that load() gives: MODULE.input_scale, .input_zero_point, .input_global_scale, .q_scale, .k_scale,
+  // .v_scale.
   std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override;
   std::optional<scheme::QuantizationArgs> kv_cache_quantization() const override;
-  std::shared_ptr<const ops::Transform> transform(const scheme::ModuleName& module, scheme::TransformLocation location, int64_t columns) const override;
+  std::shared_ptr<const ops::Transform> transform(const scheme::ModuleName& module, scheme::TransformLocation location,
+                                                  int64_t columns) const override;
   void prefetch(const std::vector<std::string>& names) const override;
 
   // None for a dense checkpoint, and for the methods gptq and awq.
@@ -54,13 +59,13 @@ class CheckpointWeights : public checkpoint::WeightSource {
   std::vector<std::string> quantized_modules() const;  // sorted
   // Modules whose weight is not stored as plain numbers: quantized ones and those stored without their zeros. Sorted.
   std::vector<std::string> encoded_modules() const;
-  // Whether a dense checkpoint would not hold this tensor, or hold another one under its name: a part of an encoded weight, a scale of
-  // activations, keys, values or queries.
+  // Whether a dense checkpoint would not hold this tensor, or hold another one under its name: a part of an encoded
+  // weight, a scale of activations, keys, values or queries.
   bool describes_quantization(const std::string& tensor) const;
   // The scheme of a quantized module, nullptr for any other.
   const scheme::Scheme* quantized_scheme(const std::string& module) const;
-  // Codes, scales and zero points of a quantized module, on the CPU, copied out of the file. Error(InvalidArgument) if it is
-  // not one.
+  // Codes, scales and zero points of a quantized module, on the CPU, copied out of the file. Error(InvalidArgument) if
+  // it is not one.
   QuantizedModule quantized(const std::string& module) const;
 
  private:
@@ -93,9 +98,10 @@ class CheckpointWeights : public checkpoint::WeightSource {
   at::Device device_;
   CheckpointWeightsOptions options_;
   std::optional<scheme::QuantizationConfig> config_;
-  std::unique_ptr<const StoredTransforms> transforms_;           // of a checkpoint that asks for some
-  std::map<std::string, Stored> modules_;                        // the quantized ones
-  std::map<std::string, scheme::QuantizationArgs> inputs_only_;  // modules with activations quantized and a dense weight
+  std::unique_ptr<const StoredTransforms> transforms_;  // of a checkpoint that asks for some
+  std::map<std::string, Stored> modules_;               // the quantized ones
+  std::map<std::string, scheme::QuantizationArgs>
+      inputs_only_;  // modules with activations quantized and a dense weight
 };
 
 }  // namespace swage::format

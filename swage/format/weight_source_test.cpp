@@ -36,7 +36,8 @@ std::vector<fs::path> golden_checkpoints(const std::set<std::string>& names) {
   for (const fs::path& root : golden::roots()) {
     for (const std::string& name : names) {
       const fs::path folder = root / "checkpoints" / name;
-      const bool whole = fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
+      const bool whole =
+          fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
       if (whole) found.push_back(folder);
     }
   }
@@ -57,7 +58,8 @@ TEST(CheckpointWeights, LoadsGoldenCheckpointsOntoTheirGrids) {
       EXPECT_EQ(values_OI.sizes().vec(), weights.shape(name));
       const QuantizedModule stored = weights.quantized(module);
       EXPECT_TRUE(golden::same_bits(values_OI, dequantize_with_tensor_ops(stored.weight)));
-      // On the grid: whole multiples of the scale within the codes' range. The division errs by half an ulp of at most 448.
+      // On the grid: whole multiples of the scale within the codes' range. The division errs by half an ulp of at most
+      // 448.
       const int64_t columns = columns_per_scale(stored.args, values_OI.size(1));
       at::Tensor codes_OI = values_OI / stored.weight.scale_OG.to(at::kFloat).repeat_interleave(columns, 1);
       if (!stored.args.symmetric) codes_OI = codes_OI + stored.weight.zero_point_OG.repeat_interleave(columns, 1);
@@ -158,10 +160,12 @@ TEST(CheckpointWeights, EachPresetIsWrittenAndReadBack) {
   }
 }
 
-// Five-bit codes, 72 in a row: both packings fill twelve words, and only the version tells them apart. (The golden cases
-// are asymmetric, and zero points would tell through the number of rows; taken as symmetric, the same words have none.)
+// Five-bit codes, 72 in a row: both packings fill twelve words, and only the version tells them apart. (The golden
+// cases are asymmetric, and zero points would tell through the number of rows; taken as symmetric, the same words have
+// none.)
 TEST(CheckpointWeights, TheVersionDecidesWhereShapesLeaveThePackingOpen) {
-  for (const auto& [library, version] : {std::pair{"ct-0.20.0", "0.20.0"}, {"ct-0.13.0", "0.13.0"}, {"ct-0.20.0", ""}}) {
+  for (const auto& [library, version] :
+       {std::pair{"ct-0.20.0", "0.20.0"}, {"ct-0.13.0", "0.13.0"}, {"ct-0.20.0", ""}}) {
     for (const golden::Case& one : golden::cases(library, {"pack-quantized"})) {
       if (one.name != "int5_channel_asym_pack__normal_33x72__bf16") continue;
       SCOPED_TRACE(cat(library, " read as \"", version, "\""));
@@ -189,10 +193,11 @@ TEST(CheckpointWeights, TheVersionDecidesWhereShapesLeaveThePackingOpen) {
 TEST(CheckpointWeights, AGroupFormatMissingOrAnOldKeyIsRead) {
   const Folder folder;
   const scheme::Scheme scheme = scheme::preset("W4A16");
-  const Json config = parse_json(R"({"compression_config": {"quant_method": "compressed-tensors", "format": "pack-quantized",
+  const Json config =
+      parse_json(R"({"compression_config": {"quant_method": "compressed-tensors", "format": "pack-quantized",
       "config_groups": {"group_0": {"targets": ["re:^a"], "weights": {"num_bits": 4, "type": "int", "symmetric": true, "group_size": 128,
       "strategy": "group", "block_structure": null, "actorder": null, "observer": "minmax", "observer_kwargs": {}}}}}})",
-                                 "test");
+                 "test");
   write_checkpoint(folder.path(), config, one_linear(scheme));
   const Reader reader(folder.path());
   EXPECT_EQ(CheckpointWeights(reader).quantized("a").format, "pack-quantized");
@@ -202,7 +207,9 @@ TEST(CheckpointWeights, OtherMethodsAndFormatsAreRefused) {
   const golden::Tensors tensors = one_linear(scheme::preset("W4A16"));
   for (const std::string method : {"hqq", "bitsandbytes"}) {
     const Folder folder;
-    write_checkpoint(folder.path(), parse_json(R"({"quantization_config": {"bits": 4, "quant_method": ")" + method + "\"}}", "test"), tensors);
+    write_checkpoint(folder.path(),
+                     parse_json(R"({"quantization_config": {"bits": 4, "quant_method": ")" + method + "\"}}", "test"),
+                     tensors);
     const Reader reader(folder.path());
     expect_error(ErrorKind::Unsupported, "\"" + method + "\"", [&] { CheckpointWeights{reader}; });
   }
@@ -256,7 +263,8 @@ TEST(CheckpointWeights, WeightsThatAreNotFiniteAreNamed) {
   expect_error(ErrorKind::Numerical, "norm.weight holds NaN or infinity", [&] { weights.load("norm.weight"); });
   EXPECT_NO_THROW(trusting.load("a.weight"));
   EXPECT_NO_THROW(trusting.load("norm.weight"));
-  expect_error(ErrorKind::CorruptData, "codes.weight: expected floats of 16 to 64 bits, found I8", [&] { weights.load("codes.weight"); });
+  expect_error(ErrorKind::CorruptData, "codes.weight: expected floats of 16 to 64 bits, found I8",
+               [&] { weights.load("codes.weight"); });
 }
 
 }  // namespace

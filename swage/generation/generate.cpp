@@ -17,7 +17,9 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 // sequence that is not yet a whole character decodes to U+FFFD.
 class TextStream {
  public:
-  TextStream(const data::Tokenizer& tokenizer, const std::function<void(const std::string&)>& emit) : tokenizer_(tokenizer), emit_(emit) {}
+  TextStream(const data::Tokenizer& tokenizer, const std::function<void(const std::string&)>& emit)
+      : tokenizer_(tokenizer),
+        emit_(emit) {}
 
   void update(const std::vector<int64_t>& ids, bool last) {
     std::string text = tokenizer_.decode(ids, true);
@@ -37,7 +39,9 @@ class TextStream {
 
 }  // namespace
 
-Generator::Generator(model::Model& model, const checkpoint::WeightSource& weights, const Context& context) : model_(model), context_(context) {
+Generator::Generator(model::Model& model, const checkpoint::WeightSource& weights, const Context& context)
+    : model_(model),
+      context_(context) {
   model_.load_ends(weights);
   for (int64_t b = 0; b < model_.blocks(); ++b) {
     context_.check_cancelled();
@@ -46,7 +50,8 @@ Generator::Generator(model::Model& model, const checkpoint::WeightSource& weight
   }
 }
 
-at::Tensor Generator::next_logits(const std::vector<int64_t>& ids, int64_t position, std::vector<model::KvCache>& caches) const {
+at::Tensor Generator::next_logits(const std::vector<int64_t>& ids, int64_t position,
+                                  std::vector<model::KvCache>& caches) const {
   model::Flow flow;
   flow.position = position;
   flow.hidden_TD = model_.embed(at::tensor(ids, at::kLong), position);
@@ -57,11 +62,12 @@ at::Tensor Generator::next_logits(const std::vector<int64_t>& ids, int64_t posit
   return model_.logits(flow.hidden_TD.narrow(0, flow.hidden_TD.size(0) - 1, 1))[0];
 }
 
-Generation Generator::run(const std::vector<int64_t>& prompt_ids, const data::Tokenizer& tokenizer, const GenerationOptions& options,
-                          const std::function<void(const std::string&)>& emit) {
+Generation Generator::run(const std::vector<int64_t>& prompt_ids, const data::Tokenizer& tokenizer,
+                          const GenerationOptions& options, const std::function<void(const std::string&)>& emit) {
   const int64_t limit = model_.max_positions(), prompt = int64_t(prompt_ids.size());
   SWAGE_CHECK(prompt > 0, InvalidArgument, "the prompt is empty");
-  SWAGE_CHECK(limit == 0 || prompt < limit, InvalidArgument, "the prompt has ", prompt, " tokens, the model takes fewer than ", limit);
+  SWAGE_CHECK(limit == 0 || prompt < limit, InvalidArgument, "the prompt has ", prompt,
+              " tokens, the model takes fewer than ", limit);
   const int64_t budget = limit == 0 ? options.max_new_tokens : std::min(options.max_new_tokens, limit - prompt);
   const std::vector<int64_t> ends = tokenizer.end_ids();
   std::vector<model::KvCache> caches;

@@ -19,9 +19,9 @@ struct GenerationOptions {
 };
 
 struct Generation {
-  std::vector<int64_t> ids;      // new tokens, without the end token
+  std::vector<int64_t> ids;  // new tokens, without the end token
   std::string text;
-  bool reached_end = false;      // an end token came, rather than the limit
+  bool reached_end = false;  // an end token came, rather than the limit
   double prefill_seconds = 0, decode_seconds = 0;
 };
 
@@ -32,8 +32,8 @@ class Generator {
 
   // `emit` gets each piece of text once it is certain (whole UTF-8 characters).
   // Error(InvalidArgument) if the prompt is empty or fills the model's positions.
-  Generation run(const std::vector<int64_t>& prompt_ids, const data::Tokenizer& tokenizer, const GenerationOptions& options,
-                 const std::function<void(const std::string&)>& emit);
+  Generation run(const std::vector<int64_t>& prompt_ids, const data::Tokenizer& tokenizer,
+                 const GenerationOptions& options, const std::function<void(const std::string&)>& emit);
 
  private:
   at::Tensor next_logits(const std::vector<int64_t>& ids, int64_t position, std::vector<model::KvCache>& caches) const;

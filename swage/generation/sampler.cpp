@@ -25,14 +25,17 @@ int64_t sample(const at::Tensor& logits_V, const SamplingOptions& options, Unifo
   if (options.temperature <= 0) return best;
 
   std::vector<double> weight(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) weight[size_t(i)] = std::exp((double(value[i]) - double(value[best])) / options.temperature);
+  for (int64_t i = 0; i < count; ++i)
+    weight[size_t(i)] = std::exp((double(value[i]) - double(value[best])) / options.temperature);
   std::vector<int64_t> order(static_cast<size_t>(count));
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return weight[size_t(a)] > weight[size_t(b)]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return weight[size_t(a)] > weight[size_t(b)]; });
   const double total = std::accumulate(weight.begin(), weight.end(), 0.0);
   double kept = 0;
   size_t candidates = 0;
-  while (candidates < order.size() && (candidates == 0 || kept < options.top_p * total)) kept += weight[size_t(order[candidates++])];
+  while (candidates < order.size() && (candidates == 0 || kept < options.top_p * total))
+    kept += weight[size_t(order[candidates++])];
   double point = uniform.next() * kept;
   for (size_t i = 0; i + 1 < candidates; ++i) {
     point -= weight[size_t(order[i])];

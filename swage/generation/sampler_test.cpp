@@ -33,7 +33,9 @@ TEST(Sampler, TopPKeepsTheSmallestSufficientSet) {
 TEST(Sampler, SameSeedSameTokens) {
   const auto logits = at::randn({50});
   UniformStream a(3), b(3);
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(sample(logits, {.temperature = 1.3, .top_p = 0.9}, a), sample(logits, {.temperature = 1.3, .top_p = 0.9}, b));
+  for (int i = 0; i < 100; ++i)
+    EXPECT_EQ(sample(logits, {.temperature = 1.3, .top_p = 0.9}, a),
+              sample(logits, {.temperature = 1.3, .top_p = 0.9}, b));
 }
 
 }  // namespace

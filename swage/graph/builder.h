@@ -1,9 +1,10 @@
-// Builder of a block program: one call a node, each returns the value it makes. Names are relative to the block's prefix.
+// Builder of a block program: one call a node, each returns the value it makes. Names are relative to the block's
+// prefix.
 //
 //   BlockBuilder b("model.layers.3.", hidden);
 //   const Value x = b.norm(kStream, {"input_layernorm", NormKind::Rms, hidden});
-//   b.add(b.linear(b.activate(b.linear(x, Role::Up, "mlp.fc1", inner), Activation::Gelu), Role::Down, "mlp.fc2", hidden));
-//   model.blocks.push_back(b.finish());
+//   b.add(b.linear(b.activate(b.linear(x, Role::Up, "mlp.fc1", inner), Activation::Gelu), Role::Down, "mlp.fc2",
+//   hidden)); model.blocks.push_back(b.finish());
 #pragma once
 #include <string>
 #include <utility>
@@ -39,8 +40,9 @@ class BlockBuilder {
   Value clamp(Value x, double limit);
   void add(Value x);
 
-  // A mixture of gated MLPs: `form` with router and rules, without experts. Expert e has linears `experts` + e + "." + names (gate, up, down) of
-  // `inner` numbers. `fused_in` and `fused_out`: tensors [E, 2 inner, D] and [E, D, inner] that hold them all; empty: they are stored one by one.
+  // A mixture of gated MLPs: `form` with router and rules, without experts. Expert e has linears `experts` + e + "." +
+  // names (gate, up, down) of `inner` numbers. `fused_in` and `fused_out`: tensors [E, 2 inner, D] and [E, D, inner]
+  // that hold them all; empty: they are stored one by one.
   struct ExpertNames {
     std::string experts;
     const char* const* names;  // three

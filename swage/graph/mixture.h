@@ -12,9 +12,10 @@ struct Mixture {
   LinearSpec router;
   std::string router_bias;  // tensor with a number for each expert; empty: none
   int64_t top_k = 0;
-  int64_t groups = 1;       // out of the best of which experts are chosen
+  int64_t groups = 1;                            // out of the best of which experts are chosen
   std::vector<std::vector<LinearSpec>> experts;  // gate, up and down of each
-  std::vector<std::pair<std::string, std::vector<int64_t>>> shared;  // tensors that hold all experts along their first dimension, and their shapes; empty: one by one
+  std::vector<std::pair<std::string, std::vector<int64_t>>>
+      shared;  // tensors that hold all experts along their first dimension, and their shapes; empty: one by one
 };
 
 std::optional<Mixture> mixture_of(const BlockProgram& block);

@@ -1,4 +1,5 @@
-// Parameters of a model and where a checkpoint has them: a linear's weight may be a tensor of its own, or a slice of one that several share.
+// Parameters of a model and where a checkpoint has them: a linear's weight may be a tensor of its own, or a slice of
+// one that several share.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -10,11 +11,11 @@ namespace swage::graph {
 
 // Place of a weight [O, I] in a checkpoint. By default the tensor is the module's name + ".weight", whole.
 struct Stored {
-  std::string tensor = {};     // that holds it; empty: the module's own
+  std::string tensor = {};          // that holds it; empty: the module's own
   std::vector<int64_t> shape = {};  // of that tensor, if it is shared
-  int64_t index = 0;           // along its first dimension, if it has three: the expert
-  int64_t first_row = 0;       // of the weight within that matrix
-  bool transposed = false;     // the matrix is [I, O]
+  int64_t index = 0;                // along its first dimension, if it has three: the expert
+  int64_t first_row = 0;            // of the weight within that matrix
+  bool transposed = false;          // the matrix is [I, O]
 
   bool shared() const { return !tensor.empty(); }
   bool operator==(const Stored&) const = default;
@@ -26,7 +27,7 @@ struct LinearSpec {
   Role role = Role::Other;
   int64_t rows = 0, columns = 0;
   bool bias = false;
-  int expert = -1;   // of a mixture, whose linear it is
+  int expert = -1;           // of a mixture, whose linear it is
   bool keeps_float = false;  // it is not to be quantized, as a gate of one row
   Stored stored = {};
 
@@ -37,16 +38,18 @@ struct LinearSpec {
 enum class NormKind { Rms, Layer };
 
 struct NormSpec {
-  std::string name;        // module path; its tensors are name.weight and name.bias
+  std::string name;  // module path; its tensors are name.weight and name.bias
   NormKind kind = NormKind::Rms;
-  int64_t size = 0;        // numbers that are normed together
+  int64_t size = 0;  // numbers that are normed together
   double epsilon = 1e-6;
   bool weight = true, bias = false;
-  double offset = 0;       // 1: the checkpoint stores w - 1 (Gemma)
-  int64_t heads = 0;       // weights of its own for each of so many heads: w [heads, size]; 0: one w [size]
-  bool apart = false;      // those are tensors of their own: name.0.weight, name.1.weight, ...
+  double offset = 0;   // 1: the checkpoint stores w - 1 (Gemma)
+  int64_t heads = 0;   // weights of its own for each of so many heads: w [heads, size]; 0: one w [size]
+  bool apart = false;  // those are tensors of their own: name.0.weight, name.1.weight, ...
 
-  std::vector<int64_t> shape() const { return heads > 0 ? std::vector<int64_t>{heads, size} : std::vector<int64_t>{size}; }
+  std::vector<int64_t> shape() const {
+    return heads > 0 ? std::vector<int64_t>{heads, size} : std::vector<int64_t>{size};
+  }
 };
 
 struct EmbeddingSpec {
@@ -54,7 +57,8 @@ struct EmbeddingSpec {
   int64_t rows = 0, columns = 0;
 };
 
-// Rows of a linear's output that are one of several things it makes: for each of `groups` runs of `stride` rows, `size` rows from `first` on.
+// Rows of a linear's output that are one of several things it makes: for each of `groups` runs of `stride` rows, `size`
+// rows from `first` on.
 struct RowSlice {
   int64_t groups = 1, stride = 0, first = 0, size = 0;  // size 0: all rows
 

@@ -1,5 +1,6 @@
-// Block program: what a decoder block computes, as typed nodes over named values, in the order in which they run. All that others need to know of
-// a block (its tensors, modules, stages, smoothing pairs, rotations, counts, and the forward pass itself) is derived from it, each by one function.
+// Block program: what a decoder block computes, as typed nodes over named values, in the order in which they run. All
+// that others need to know of a block (its tensors, modules, stages, smoothing pairs, rotations, counts, and the
+// forward pass itself) is derived from it, each by one function.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -61,11 +62,12 @@ struct AttentionNode {
   Value query = -1, key = -1, value = -1, out = -1;
   std::string name = {};  // module path, beside which scales of its cache are stored: "model.layers.0.self_attn"
   int64_t heads = 0, kv_heads = 0, head_size = 0, value_size = 0;
-  double scale = 1;      // of the scores
-  int64_t window = 0;    // a token sees itself and window - 1 tokens before it; 0: all of them
-  double softcap = 0;    // scores become cap * tanh(score / cap); 0: they stay
-  double alibi = 0;      // factor of the slopes by which scores fall with the distance (Press et al. 2022, arXiv:2108.12409); 0: they do not
-  std::string sinks = {};     // tensor [heads] of scores that take part in the softmax and have no value; empty: none
+  double scale = 1;        // of the scores
+  int64_t window = 0;      // a token sees itself and window - 1 tokens before it; 0: all of them
+  double softcap = 0;      // scores become cap * tanh(score / cap); 0: they stay
+  double alibi = 0;        // factor of the slopes by which scores fall with the distance (Press et al. 2022,
+                           // arXiv:2108.12409); 0: they do not
+  std::string sinks = {};  // tensor [heads] of scores that take part in the softmax and have no value; empty: none
 };
 
 struct ActivateNode {
@@ -105,19 +107,19 @@ struct Expert {
 struct ExpertsNode {
   Value in = -1, out = -1;
   LinearSpec router = {};
-  std::string router_bias = {};     // tensor [experts] that is added to the scores for the choice alone; empty: none
+  std::string router_bias = {};  // tensor [experts] that is added to the scores for the choice alone; empty: none
   RouterKind kind = RouterKind::Softmax;
   int64_t top_k = 0;
-  bool renormalise = true;     // the chosen weights are made to sum to one
-  double factor = 1;           // that weights are multiplied with
+  bool renormalise = true;             // the chosen weights are made to sum to one
+  double factor = 1;                   // that weights are multiplied with
   int64_t groups = 1, top_groups = 1;  // only experts of the best groups are chosen from
-  int64_t best_of_group = 1;   // a group is as good as its best so many experts together
+  int64_t best_of_group = 1;           // a group is as good as its best so many experts together
   Activation activation = Activation::Silu;
   std::vector<Expert> experts = {};
 };
 
-using Node = std::variant<NormNode, LinearNode, SplitNode, JoinNode, RopeNode, AttentionNode, ActivateNode, GateNode, ScaleNode, ClampNode, AddNode,
-                          ExpertsNode>;
+using Node = std::variant<NormNode, LinearNode, SplitNode, JoinNode, RopeNode, AttentionNode, ActivateNode, GateNode,
+                          ScaleNode, ClampNode, AddNode, ExpertsNode>;
 
 struct BlockProgram {
   std::vector<ValueInfo> values;

@@ -6,15 +6,21 @@ namespace swage::graph {
 
 enum class Role {
   Other,
-  Query, Key, Value,   // projections of attention; of several in one linear, its parts
-  QueryKeyValue, KeyValue,
-  Latent,              // narrow projections before those of queries, or of keys and values (MLA)
-  Output,              // of attention
-  Gate, Up, GateUp,    // of an MLP
+  Query,
+  Key,
+  Value,  // projections of attention; of several in one linear, its parts
+  QueryKeyValue,
+  KeyValue,
+  Latent,  // narrow projections before those of queries, or of keys and values (MLA)
+  Output,  // of attention
+  Gate,
+  Up,
+  GateUp,  // of an MLP
   Down,
   Router,
-  Embedding, Positions,
-  Projection,          // between an embedding and a stream of another width
+  Embedding,
+  Positions,
+  Projection,  // between an embedding and a stream of another width
   Head,
 };
 

@@ -1,5 +1,5 @@
-// Schedule of a block program: the stages at which a run may stop, look at what linears are about to read and replace their weights, and the
-// operations between them. Every linear runs once, after its stage has begun.
+// Schedule of a block program: the stages at which a run may stop, look at what linears are about to read and replace
+// their weights, and the operations between them. Every linear runs once, after its stage has begun.
 #pragma once
 #include <string>
 #include <vector>
@@ -39,10 +39,10 @@ struct Operation {
 struct Schedule {
   std::vector<Operation> operations;
   std::vector<Stage> stages;
-  std::vector<size_t> first;      // operation of each stage; those before first[0] make the input of stage 0
-  std::vector<size_t> last_use;   // operation that reads a value last, by value
-  std::vector<int> last_stage;    // the stage of that operation, -1 before stage 0
-  int64_t kept_width = 0;         // most numbers a token that lie beside the stream and a stage's input, but for a mixture's
+  std::vector<size_t> first;     // operation of each stage; those before first[0] make the input of stage 0
+  std::vector<size_t> last_use;  // operation that reads a value last, by value
+  std::vector<int> last_stage;   // the stage of that operation, -1 before stage 0
+  int64_t kept_width = 0;  // most numbers a token that lie beside the stream and a stage's input, but for a mixture's
 
   size_t end_of(size_t stage) const { return stage + 1 < first.size() ? first[stage + 1] : operations.size(); }
 };

@@ -19,8 +19,8 @@ struct ModuleInfo {
   int block = -1;           // -1: outside the blocks
   bool quantizable = true;  // false for routers, which stay float
   Role role = Role::Other;
-  Stored stored = {};       // where its weight is
-  int expert = -1;          // of a mixture, whose linear it is
+  Stored stored = {};  // where its weight is
+  int expert = -1;     // of a mixture, whose linear it is
 
   int64_t parameters() const { return rows * columns; }
   bool is_head() const { return role == Role::Head; }
@@ -29,36 +29,36 @@ struct ModuleInfo {
 
 // Attention of a block, as far as scales of a KV cache go.
 struct AttentionInfo {
-  std::string name;            // module path
-  std::string keys;            // the linear that makes them
+  std::string name;  // module path
+  std::string keys;  // the linear that makes them
   int64_t heads = 0, kv_heads = 0, head_size = 0;
 };
 
 struct BlockShape {
-  std::vector<ModuleInfo> linears;   // that can be quantized; Stage counts them
-  std::vector<Stage> stages;         // as of Block
+  std::vector<ModuleInfo> linears;  // that can be quantized; Stage counts them
+  std::vector<Stage> stages;        // as of Block
   std::vector<ModuleInfo> routers;
-  size_t routers_at = 0;             // of the linears, before which they stand in module order
-  int64_t other_parameters = 0;      // of norms, biases and the like
+  size_t routers_at = 0;         // of the linears, before which they stand in module order
+  int64_t other_parameters = 0;  // of norms, biases and the like
   int64_t norms = 0;
-  int64_t heads = 0, query_size = 0; // of attention; numbers in a token's query, all heads together
-  int64_t window = 0;                // 0: every token sees all before it
-  int64_t experts = 0, top_k = 0;    // 0: no mixture
-  int64_t kept_width = 0;            // numbers a token that lie beside the stream and the input of a stage
+  int64_t heads = 0, query_size = 0;  // of attention; numbers in a token's query, all heads together
+  int64_t window = 0;                 // 0: every token sees all before it
+  int64_t experts = 0, top_k = 0;     // 0: no mixture
+  int64_t kept_width = 0;             // numbers a token that lie beside the stream and the input of a stage
 
-  int64_t parameters() const;        // all of them
+  int64_t parameters() const;  // all of them
 };
 
 struct ModelShape {
   int64_t hidden_size = 0, vocabulary_size = 0;
   bool tied_embeddings = false;
-  std::vector<ModuleInfo> ends;      // embeddings, projections, the head
+  std::vector<ModuleInfo> ends;  // embeddings, projections, the head
   std::vector<BlockShape> blocks;
-  int64_t other_parameters = 0;      // outside the blocks: final norm, biases
-  int64_t side_parameters = 0;       // copied and never computed with: a vision tower, layers that draft tokens
-  std::string not_run;               // why no forward pass is made of it; empty: one is
+  int64_t other_parameters = 0;  // outside the blocks: final norm, biases
+  int64_t side_parameters = 0;   // copied and never computed with: a vision tower, layers that draft tokens
+  std::string not_run;           // why no forward pass is made of it; empty: one is
 
-  int64_t parameters() const;        // of the checkpoint: a tied head counts once
+  int64_t parameters() const;               // of the checkpoint: a tied head counts once
   std::vector<ModuleInfo> modules() const;  // embeddings and projections, blocks, the head
 };
 
@@ -72,7 +72,8 @@ void visit_tensors_after(const ModelProgram& model, const TensorVisitor& visit);
 
 // Every linear and embedding in module order: embeddings and projections, blocks, the head.
 std::vector<ModuleInfo> modules_of(const ModelProgram& model);
-// `patterns` of a recipe with the head's own name in place of "lm_head", by which recipes and defaults call the head of every model.
+// `patterns` of a recipe with the head's own name in place of "lm_head", by which recipes and defaults call the head of
+// every model.
 std::vector<std::string> with_head_named(std::vector<std::string> patterns, const std::vector<ModuleInfo>& modules);
 std::optional<AttentionInfo> attention_of(const BlockProgram& block);
 ModelShape shape_of(const ModelProgram& model);

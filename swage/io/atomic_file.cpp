@@ -38,7 +38,9 @@ std::filesystem::path temporary_sibling(const std::filesystem::path& target) {
 }
 
 AtomicFile::AtomicFile(const std::filesystem::path& target)
-    : target_(target), temporary_(temporary_sibling(target)), file_(temporary_, O_WRONLY | O_CREAT | O_EXCL) {}
+    : target_(target),
+      temporary_(temporary_sibling(target)),
+      file_(temporary_, O_WRONLY | O_CREAT | O_EXCL) {}
 
 AtomicFile::~AtomicFile() {
   std::error_code ignored;

@@ -34,11 +34,13 @@ constexpr const char* kGguf = " is GGUF, which swage does not read; take the mod
     if (entry.path().extension() == ".gguf") ggufs.insert(name);
   }
   SWAGE_CHECK(!error, Io, folder.string(), ": cannot list the folder: ", error.message());
-  SWAGE_CHECK(others.empty(), Io, folder.string(), ": no ", kSingleFileName, " and no ", kIndexFileName, ", only ", *others.begin(),
-              others.size() > 1 ? " and others" : "", ": the index is missing");
-  SWAGE_CHECK(pickles.empty(), Unsupported, folder.string(), ": only a pickle checkpoint (", *pickles.begin(),
-              "), which can run code when read; convert it to safetensors first (save_pretrained in transformers does)");
-  SWAGE_CHECK(ggufs.empty(), Unsupported, folder.string(), ": its only weights, ", ggufs.empty() ? "" : *ggufs.begin(), ",", kGguf);
+  SWAGE_CHECK(others.empty(), Io, folder.string(), ": no ", kSingleFileName, " and no ", kIndexFileName, ", only ",
+              *others.begin(), others.size() > 1 ? " and others" : "", ": the index is missing");
+  SWAGE_CHECK(
+      pickles.empty(), Unsupported, folder.string(), ": only a pickle checkpoint (", *pickles.begin(),
+      "), which can run code when read; convert it to safetensors first (save_pretrained in transformers does)");
+  SWAGE_CHECK(ggufs.empty(), Unsupported, folder.string(), ": its only weights, ", ggufs.empty() ? "" : *ggufs.begin(),
+              ",", kGguf);
   throw Error(ErrorKind::Io, cat(folder.string(), ": no weights: neither ", kSingleFileName, " nor ", kIndexFileName));
 }
 
@@ -51,7 +53,8 @@ std::vector<StoredTensor> tensors_of(const MmapFile& file) {
 CheckpointFiles::CheckpointFiles(const fs::path& folder) : folder_(folder) {
   std::error_code ignored;
   SWAGE_CHECK(fs::exists(folder, ignored), Io, folder.string(), ": no such folder");
-  SWAGE_CHECK(folder.extension() != ".gguf" || !fs::is_regular_file(folder, ignored), Unsupported, folder.string(), kGguf);
+  SWAGE_CHECK(folder.extension() != ".gguf" || !fs::is_regular_file(folder, ignored), Unsupported, folder.string(),
+              kGguf);
   SWAGE_CHECK(fs::is_directory(folder, ignored), Io, folder.string(), ": not a folder");
   if (is_there(folder / kSingleFileName)) {
     open_single(folder / kSingleFileName);
@@ -86,7 +89,8 @@ void CheckpointFiles::warn_of_index(const fs::path& path) {
     return;
   }
   if (other.empty()) return;
-  warnings_.push_back(cat(kSingleFileName, " is read, and ", kIndexFileName, " beside it, which names other files (", other, "), is passed over, as transformers does; remove the one that is not meant"));
+  warnings_.push_back(cat(kSingleFileName, " is read, and ", kIndexFileName, " beside it, which names other files (",
+                          other, "), is passed over, as transformers does; remove the one that is not meant"));
 }
 
 void CheckpointFiles::open_indexed(const fs::path& path) {
@@ -98,14 +102,16 @@ void CheckpointFiles::open_indexed(const fs::path& path) {
 
   std::map<std::string, std::pair<TensorSpec, Place>> found;
   for (const std::string& shard : shards) {
-    SWAGE_CHECK(is_there(folder_ / shard), Io, (folder_ / shard).string(), ": the shard is missing, ", source, " names it");
+    SWAGE_CHECK(is_there(folder_ / shard), Io, (folder_ / shard).string(), ": the shard is missing, ", source,
+                " names it");
     files_.emplace_back(folder_ / shard);
     for (StoredTensor& tensor : tensors_of(files_.back())) {
       const std::string name = tensor.spec.name;
       const auto entry = weight_map.find(name);
-      SWAGE_CHECK(entry != weight_map.end(), CorruptData, source, ": tensor ", quoted(name), " of shard ", shard, " is not in the index");
-      SWAGE_CHECK(entry->second == shard, CorruptData, source, ": tensor ", quoted(name), " is in shard ", shard, ", the index places it in ",
-                  entry->second);
+      SWAGE_CHECK(entry != weight_map.end(), CorruptData, source, ": tensor ", quoted(name), " of shard ", shard,
+                  " is not in the index");
+      SWAGE_CHECK(entry->second == shard, CorruptData, source, ": tensor ", quoted(name), " is in shard ", shard,
+                  ", the index places it in ", entry->second);
       found.emplace(name, std::pair(std::move(tensor.spec), Place{files_.size() - 1, tensor.offset, tensor.bytes}));
     }
   }
@@ -132,7 +138,8 @@ void CheckpointFiles::hide(std::string_view name) {
 }
 
 size_t CheckpointFiles::index_of(std::string_view name) const {
-  const auto at = std::lower_bound(specs_.begin(), specs_.end(), name, [](const auto& spec, std::string_view n) { return spec.name < n; });
+  const auto at = std::lower_bound(specs_.begin(), specs_.end(), name,
+                                   [](const auto& spec, std::string_view n) { return spec.name < n; });
   return at == specs_.end() || at->name != name ? specs_.size() : size_t(at - specs_.begin());
 }
 
@@ -157,8 +164,8 @@ std::string_view CheckpointFiles::bytes(std::string_view name) const {
 
 void CheckpointFiles::read_at(std::string_view name, uint64_t offset, char* to, uint64_t count) const {
   const Place& place = place_of(name);
-  SWAGE_CHECK(offset <= place.bytes && count <= place.bytes - offset, Internal, "reading ", count, " bytes at ", offset, " of tensor ", quoted(name),
-              ", which has ", place.bytes);
+  SWAGE_CHECK(offset <= place.bytes && count <= place.bytes - offset, Internal, "reading ", count, " bytes at ", offset,
+              " of tensor ", quoted(name), ", which has ", place.bytes);
   files_[place.file].read_at(to, count, place.offset + offset);
 }
 

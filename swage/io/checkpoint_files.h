@@ -17,8 +17,8 @@ class CheckpointFiles {
  public:
   // Takes model.safetensors, else model.safetensors.index.json and its shards.
   // Error(Io): no such folder, no weights in it, or a shard is missing. Error(Unsupported): only pickle files.
-  // Error(CorruptData): a broken file; the index names a tensor its shard lacks, or a shard holds one the index does not
-  // place there.
+  // Error(CorruptData): a broken file; the index names a tensor its shard lacks, or a shard holds one the index does
+  // not place there.
   explicit CheckpointFiles(const std::filesystem::path& folder);
 
   const std::filesystem::path& folder() const { return folder_; }
@@ -26,13 +26,15 @@ class CheckpointFiles {
   const TensorSpec* find(std::string_view name) const;               // nullptr if absent
   size_t file_count() const { return files_.size(); }
   std::vector<std::filesystem::path> files() const;
-  // What in the folder contradicts what was read, a sentence each: shards of an index that are passed over for model.safetensors.
+  // What in the folder contradicts what was read, a sentence each: shards of an index that are passed over for
+  // model.safetensors.
   const std::vector<std::string>& warnings() const { return warnings_; }
   // From now on the tensor is not there. Not thread-safe.
   void hide(std::string_view name);
   uint64_t tensor_bytes() const { return tensor_bytes_; }  // of all tensors together
 
-  // The functions below throw Error(CorruptData) naming a tensor that is absent, Error(Io) if its file shrank meanwhile.
+  // The functions below throw Error(CorruptData) naming a tensor that is absent, Error(Io) if its file shrank
+  // meanwhile.
   const std::filesystem::path& file_of(std::string_view name) const;
   // The tensor's data in the map, valid while this object lives.
   std::string_view bytes(std::string_view name) const;

@@ -23,7 +23,9 @@ std::string letters(const std::vector<std::string>& names) {
   return safetensors_header(specs) + data;
 }
 
-std::string index_of(const std::vector<std::pair<std::string, std::string>>& weight_map) { return shard_index_text({weight_map}, 3); }
+std::string index_of(const std::vector<std::pair<std::string, std::string>>& weight_map) {
+  return shard_index_text({weight_map}, 3);
+}
 
 constexpr const char* kFirst = "model-00001-of-00002.safetensors";
 constexpr const char* kSecond = "model-00002-of-00002.safetensors";
@@ -66,13 +68,15 @@ TEST(CheckpointFiles, ReadsShards) {
   char letter = 0;
   files.read_at("b", 0, &letter, 1);
   EXPECT_EQ(letter, 'b');
-  expect_error(ErrorKind::Internal, "reading 1 bytes at 1 of tensor \"b\", which has 1", [&] { files.read_at("b", 1, &letter, 1); });
+  expect_error(ErrorKind::Internal, "reading 1 bytes at 1 of tensor \"b\", which has 1",
+               [&] { files.read_at("b", 1, &letter, 1); });
 }
 
 TEST(CheckpointFiles, RefusesAnIndexThatDisagreesWithTheShards) {
   const TempFolder folder;
   folder.write(kFirst, letters({"b"}));
-  const auto try_index = [&](std::vector<std::pair<std::string, std::string>> map, ErrorKind kind, std::string_view words) {
+  const auto try_index = [&](std::vector<std::pair<std::string, std::string>> map, ErrorKind kind,
+                             std::string_view words) {
     folder.write("model.safetensors.index.json", index_of(map));
     expect_open_fails(folder, kind, words);
   };
@@ -132,24 +136,27 @@ TEST(ShardIndex, RefusesWhatIsNotAnIndex) {
   expect_bad_index("the index holds a zero byte", std::string_view("{}\0", 3));
 }
 
-// As Python's json reads it, which transformers uses: metadata is not looked at, of a doubled key the last value counts.
+// As Python's json reads it, which transformers uses: metadata is not looked at, of a doubled key the last value
+// counts.
 TEST(ShardIndex, ReadsWhatPythonWrites) {
   const ShardIndex index = parse_shard_index(
-      R"({"metadata":{"total_size":1000000000000000019884624838656,"x":[NaN,-Infinity]},"weight_map":{"a":"x.safetensors","b":"y.safetensors","a":"z.safetensors"}})", "i");
+      R"({"metadata":{"total_size":1000000000000000019884624838656,"x":[NaN,-Infinity]},"weight_map":{"a":"x.safetensors","b":"y.safetensors","a":"z.safetensors"}})",
+      "i");
   const std::vector<std::pair<std::string, std::string>> wanted{{"a", "z.safetensors"}, {"b", "y.safetensors"}};
   EXPECT_EQ(index.weight_map, wanted);
 }
 
 TEST(ShardIndex, RefusesNamesThatLeaveTheFolder) {
-  for (const char* shard : {"../x.safetensors", "/etc/x.safetensors", "a/x.safetensors", "..", "", ".safetensors", "x.bin",
-                            "a\\\\x.safetensors", "a\\u0000.safetensors"}) {
+  for (const char* shard : {"../x.safetensors", "/etc/x.safetensors", "a/x.safetensors", "..", "", ".safetensors",
+                            "x.bin", "a\\\\x.safetensors", "a\\u0000.safetensors"}) {
     expect_bad_index("expected the name of a .safetensors file", cat(R"({"weight_map":{"a":")", shard, "\"}}"));
   }
 }
 
 TEST(ShardIndex, IsWrittenAsTransformersDoes) {
   EXPECT_EQ(index_of({{"b", "x"}, {"a", "y"}}),
-            "{\n  \"metadata\": {\n    \"total_size\": 3\n  },\n  \"weight_map\": {\n    \"a\": \"y\",\n    \"b\": \"x\"\n  }\n}\n");
+            "{\n  \"metadata\": {\n    \"total_size\": 3\n  },\n  \"weight_map\": {\n    \"a\": \"y\",\n    \"b\": "
+            "\"x\"\n  }\n}\n");
   EXPECT_EQ(shard_name(2, 13), "model-00002-of-00013.safetensors");
   EXPECT_EQ(shard_name(1, 1), "model.safetensors");
 }

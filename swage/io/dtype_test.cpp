@@ -38,7 +38,8 @@ TEST(TensorSpec, NamesInMessagesCannotSteerTheTerminal) {
 TEST(TensorSpec, RefusesImpossibleSizes) {
   const auto bytes = [](Dtype dtype, std::vector<int64_t> shape) { return [=] { data_bytes({"w", dtype, shape}); }; };
   test::expect_error(ErrorKind::CorruptData, "negative dimension", bytes(Dtype::U8, {2, -1}));
-  test::expect_error(ErrorKind::CorruptData, "overflows 64 bits", bytes(Dtype::U8, {int64_t{1} << 40, int64_t{1} << 40}));
+  test::expect_error(ErrorKind::CorruptData, "overflows 64 bits",
+                     bytes(Dtype::U8, {int64_t{1} << 40, int64_t{1} << 40}));
   test::expect_error(ErrorKind::CorruptData, "overflows 64 bits", bytes(Dtype::F64, {int64_t{1} << 60}));
   test::expect_error(ErrorKind::CorruptData, "does not fill whole bytes", bytes(Dtype::F4, {5}));
 }

@@ -24,7 +24,8 @@ FileDescriptor::~FileDescriptor() {
 }
 
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept
-    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+    : path_(std::move(other.path_)),
+      fd_(std::exchange(other.fd_, -1)) {}
 
 FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
   std::swap(path_, other.path_);
@@ -37,7 +38,8 @@ void FileDescriptor::read_at(char* to, uint64_t count, uint64_t offset) const {
     const ssize_t got = ::pread(fd_, to, count, off_t(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw_io_error(path_, "read");
-    SWAGE_CHECK(got > 0, Io, path_.string(), ": ends at ", offset, ", ", count, " bytes short of what was there before");
+    SWAGE_CHECK(got > 0, Io, path_.string(), ": ends at ", offset, ", ", count,
+                " bytes short of what was there before");
     to += got;
     count -= uint64_t(got);
     offset += uint64_t(got);

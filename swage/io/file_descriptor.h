@@ -8,7 +8,8 @@
 
 namespace swage::io {
 
-// Owns one descriptor. read_at() and write_at() may be called from several threads; the rest needs one caller at a time.
+// Owns one descriptor. read_at() and write_at() may be called from several threads; the rest needs one caller at a
+// time.
 class FileDescriptor {
  public:
   FileDescriptor() = default;
@@ -30,7 +31,8 @@ class FileDescriptor {
   void reserve(uint64_t bytes) const;
   // Makes the file `bytes` long, cutting off what is beyond.
   void truncate(uint64_t bytes) const;
-  // Asks the kernel to start writing this range to disk. Does not wait for it, but blocks while the disk's queue is full.
+  // Asks the kernel to start writing this range to disk. Does not wait for it, but blocks while the disk's queue is
+  // full.
   void start_writeback(uint64_t offset, uint64_t bytes) const;
   // Waits until contents and length are on disk.
   void sync() const;

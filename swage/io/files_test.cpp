@@ -121,7 +121,7 @@ TEST(AtomicFile, LeavesNothingWithoutCommit) {
 TEST(AtomicFile, HasTheUsualPermissions) {
   const TempFolder folder;
   write_file_atomically(folder / "f", "x");
-  struct stat by_us {}, usual {};
+  struct stat by_us{}, usual{};
   folder.write("g", "x");
   ASSERT_EQ(::stat((folder / "f").c_str(), &by_us) | ::stat((folder / "g").c_str(), &usual), 0);
   EXPECT_EQ(by_us.st_mode, usual.st_mode);
@@ -143,7 +143,8 @@ TEST(AtomicFile, ReportsAFailedWriteAndCleansUp) {
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
   const rlimit small{1000, before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  expect_error(ErrorKind::Io, "cannot write: File too large", [&] { write_file_atomically(folder / "f", std::string(5000, 'x')); });
+  expect_error(ErrorKind::Io, "cannot write: File too large",
+               [&] { write_file_atomically(folder / "f", std::string(5000, 'x')); });
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
   EXPECT_EQ(folder.entries(), 0u);
 }

@@ -17,7 +17,7 @@ namespace {
 uint64_t page_bytes() { return uint64_t(::sysconf(_SC_PAGESIZE)); }
 
 struct stat status_of(const FileDescriptor& file) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.get(), &status) != 0) throw_io_error(file.path(), "get the status");
   return status;
 }
@@ -40,7 +40,9 @@ MmapFile::~MmapFile() {
 }
 
 MmapFile::MmapFile(MmapFile&& other) noexcept
-    : file_(std::move(other.file_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : file_(std::move(other.file_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
 
 MmapFile& MmapFile::operator=(MmapFile&& other) noexcept {
   std::swap(file_, other.file_);

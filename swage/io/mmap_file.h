@@ -26,8 +26,8 @@ class MmapFile {
   // Error(Io) if the file on disk is shorter than it was when mapped.
   void check_size() const;
 
-  // Copies bytes through the descriptor, not the map: into a buffer that is reused this is faster than faulting in pages,
-  // and they do not count as memory of this process.
+  // Copies bytes through the descriptor, not the map: into a buffer that is reused this is faster than faulting in
+  // pages, and they do not count as memory of this process.
   void read_at(char* to, uint64_t count, uint64_t offset) const { file_.read_at(to, count, offset); }
   // Starts reading the pages that hold [offset, offset + length) from disk; does not wait.
   void will_need(uint64_t offset, uint64_t length) const;

@@ -25,17 +25,18 @@ std::string_view json_part(std::string_view contents, std::string_view source) {
   SWAGE_CHECK(contents.size() >= kLengthBytes, CorruptData, source, ": a safetensors file has at least ", kLengthBytes,
               " bytes, this one has ", contents.size());
   const uint64_t length = read_length(contents);
-  SWAGE_CHECK(length <= kMaxJsonBytes, CorruptData, source, ": the header claims ", length, " bytes, more than the format's limit of ",
-              kMaxJsonBytes);
+  SWAGE_CHECK(length <= kMaxJsonBytes, CorruptData, source, ": the header claims ", length,
+              " bytes, more than the format's limit of ", kMaxJsonBytes);
   const uint64_t rest = contents.size() - kLengthBytes;
-  SWAGE_CHECK(length <= rest, CorruptData, source, ": the header claims ", length, " bytes, the file has only ", rest, " more");
+  SWAGE_CHECK(length <= rest, CorruptData, source, ": the header claims ", length, " bytes, the file has only ", rest,
+              " more");
   const std::string_view json = contents.substr(kLengthBytes, length);
   SWAGE_CHECK(json.starts_with('{'), CorruptData, source, ": the header does not start with '{'");
   // JSON has no zero byte; a parser that takes one for the end of the text would let hidden bytes through.
   SWAGE_CHECK(json.find('\0') == json.npos, CorruptData, source, ": the header holds a zero byte");
   const auto commas = std::count(json.begin(), json.end(), ',');
-  SWAGE_CHECK(commas < kMaxJsonValues, CorruptData, source, ": the header holds ", commas, " JSON values, expected less than ",
-              kMaxJsonValues);
+  SWAGE_CHECK(commas < kMaxJsonValues, CorruptData, source, ": the header holds ", commas,
+              " JSON values, expected less than ", kMaxJsonValues);
   return json;
 }
 
@@ -74,26 +75,28 @@ StoredTensor read_entry(const std::string& name, const Json& entry, uint64_t dat
   SWAGE_CHECK(begin <= end, CorruptData, "data_offsets [", begin, ", ", end, "] end before they begin");
   SWAGE_CHECK(end <= data_size, CorruptData, "data_offsets [", begin, ", ", end, "] exceed the file's ", data_size,
               " bytes of data: the file is truncated or the header wrong");
-  SWAGE_CHECK(end - begin == tensor.bytes, CorruptData, "data_offsets [", begin, ", ", end, "] span ", end - begin, " bytes, ",
-              name_of(*dtype), " ", shape_text(tensor.spec.shape), " has ", tensor.bytes);
+  SWAGE_CHECK(end - begin == tensor.bytes, CorruptData, "data_offsets [", begin, ", ", end, "] span ", end - begin,
+              " bytes, ", name_of(*dtype), " ", shape_text(tensor.spec.shape), " has ", tensor.bytes);
   tensor.offset = data_start + begin;
   return tensor;
 }
 
 // Sorts the tensors by their place and checks that they fill [data_start, file_size) exactly.
-void check_coverage(std::vector<StoredTensor>& tensors, uint64_t data_start, uint64_t file_size, std::string_view source) {
+void check_coverage(std::vector<StoredTensor>& tensors, uint64_t data_start, uint64_t file_size,
+                    std::string_view source) {
   std::stable_sort(tensors.begin(), tensors.end(), [](const StoredTensor& a, const StoredTensor& b) {
     return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes);
   });
   uint64_t expected = data_start;
   for (const StoredTensor& tensor : tensors) {
-    SWAGE_CHECK(tensor.offset >= expected, CorruptData, source, ": tensor ", quoted(tensor.spec.name), " overlaps the one before it by ",
-                expected - tensor.offset, " bytes");
+    SWAGE_CHECK(tensor.offset >= expected, CorruptData, source, ": tensor ", quoted(tensor.spec.name),
+                " overlaps the one before it by ", expected - tensor.offset, " bytes");
     SWAGE_CHECK(tensor.offset == expected, CorruptData, source, ": ", tensor.offset - expected, " bytes before tensor ",
                 quoted(tensor.spec.name), " belong to no tensor");
     expected += tensor.bytes;
   }
-  SWAGE_CHECK(expected == file_size, CorruptData, source, ": ", file_size - expected, " bytes after the last tensor belong to no tensor");
+  SWAGE_CHECK(expected == file_size, CorruptData, source, ": ", file_size - expected,
+              " bytes after the last tensor belong to no tensor");
 }
 
 }  // namespace
@@ -143,12 +146,13 @@ std::string safetensors_header(const std::vector<TensorSpec>& tensors, const Saf
   }
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
-  SWAGE_CHECK(twice == names.end(), InvalidArgument, "safetensors: the name ", quoted(*twice), " is reserved or given twice");
+  SWAGE_CHECK(twice == names.end(), InvalidArgument, "safetensors: the name ", quoted(*twice),
+              " is reserved or given twice");
 
   std::string text = Json(std::move(json)).dump();
   text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');
-  SWAGE_CHECK(text.size() <= kMaxJsonBytes, InvalidArgument, "safetensors: ", tensors.size(), " tensors make a header of ", text.size(),
-              " bytes, the format allows ", kMaxJsonBytes);
+  SWAGE_CHECK(text.size() <= kMaxJsonBytes, InvalidArgument, "safetensors: ", tensors.size(),
+              " tensors make a header of ", text.size(), " bytes, the format allows ", kMaxJsonBytes);
   std::string out;
   for (size_t i = 0; i < kLengthBytes; ++i) out += char(uint8_t(uint64_t{text.size()} >> (8 * i)));
   return out + text;

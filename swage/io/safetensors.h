@@ -1,4 +1,5 @@
-// The safetensors header: 8 bytes little-endian length n, n bytes of JSON in UTF-8, then the tensors' data without gaps.
+// The safetensors header: 8 bytes little-endian length n, n bytes of JSON in UTF-8, then the tensors' data without
+// gaps.
 //   {"__metadata__": {"format": "pt"}, "NAME": {"dtype": "BF16", "shape": [64, 128], "data_offsets": [0, 16384]}, ...}
 // Offsets count from the end of the JSON. The JSON may be padded with trailing spaces.
 // Source: https://github.com/huggingface/safetensors (README and src/tensor.rs, 0.8).
@@ -28,9 +29,10 @@ struct SafetensorsHeader {
 };
 
 // Reads and checks the header of a whole file's `contents` (a map: the data is not touched). `source` names the file in
-// errors. Error(CorruptData) unless every rule of the format holds: the length fits the file and 100 MB, the JSON starts
-// with '{', is strict and has no duplicate key (but in __metadata__, where the last one counts), every entry has exactly dtype, shape and data_offsets, each tensor's
-// bytes are those of its shape, and the tensors fill the rest of the file without gap or overlap.
+// errors. Error(CorruptData) unless every rule of the format holds: the length fits the file and 100 MB, the JSON
+// starts with '{', is strict and has no duplicate key (but in __metadata__, where the last one counts), every entry has
+// exactly dtype, shape and data_offsets, each tensor's bytes are those of its shape, and the tensors fill the rest of
+// the file without gap or overlap.
 SafetensorsHeader parse_safetensors_header(std::string_view contents, std::string_view source);
 
 // The header (length field and JSON, a multiple of 8 bytes long) of a file with these tensors' data in this order. Same

@@ -28,8 +28,10 @@ std::string raw_length(uint64_t length, std::string_view rest) {
 
 void expect_broken(const Broken& broken) {
   SCOPED_TRACE(broken.words);
-  test::expect_error(ErrorKind::CorruptData, "bad.safetensors", [&] { parse_safetensors_header(broken.file, "bad.safetensors"); });
-  test::expect_error(ErrorKind::CorruptData, broken.words, [&] { parse_safetensors_header(broken.file, "bad.safetensors"); });
+  test::expect_error(ErrorKind::CorruptData, "bad.safetensors",
+                     [&] { parse_safetensors_header(broken.file, "bad.safetensors"); });
+  test::expect_error(ErrorKind::CorruptData, broken.words,
+                     [&] { parse_safetensors_header(broken.file, "bad.safetensors"); });
 }
 
 TEST(Safetensors, RefusesABrokenFrame) {
@@ -64,13 +66,16 @@ TEST(Safetensors, RefusesBrokenEntries) {
   expect_broken({"expected an array", entry(R"({"dtype":"U8","shape":8,"data_offsets":[0,8]})")});
   expect_broken({"expected a size, found ", entry(R"({"dtype":"U8","shape":[-8],"data_offsets":[0,8]})")});
   expect_broken({"expected an integer", entry(R"({"dtype":"U8","shape":[8.0],"data_offsets":[0,8]})")});
-  expect_broken({"does not fit in 64 bits", entry(R"({"dtype":"U8","shape":[18446744073709551616],"data_offsets":[0,8]})")});
-  expect_broken({"does not fit in 64 bits", entry(R"({"dtype":"U8","shape":[8],"data_offsets":[0,18446744073709551615]})")});
+  expect_broken(
+      {"does not fit in 64 bits", entry(R"({"dtype":"U8","shape":[18446744073709551616],"data_offsets":[0,8]})")});
+  expect_broken(
+      {"does not fit in 64 bits", entry(R"({"dtype":"U8","shape":[8],"data_offsets":[0,18446744073709551615]})")});
 }
 
 TEST(Safetensors, RefusesShapesAndRangesThatDisagree) {
   expect_broken({"overflows 64 bits", entry(R"({"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,8]})")});
-  expect_broken({"overflows 64 bits", entry(R"({"dtype":"U8","shape":[0,4294967296,4294967296],"data_offsets":[0,0]})")});
+  expect_broken(
+      {"overflows 64 bits", entry(R"({"dtype":"U8","shape":[0,4294967296,4294967296],"data_offsets":[0,0]})")});
   expect_broken({"does not fill whole bytes", entry(R"({"dtype":"F4","shape":[3],"data_offsets":[0,2]})")});
   expect_broken({"does not fill whole bytes", entry(R"({"dtype":"F6_E2M3","shape":[2],"data_offsets":[0,2]})")});
   expect_broken({"numbers, expected 2", entry(R"({"dtype":"U8","shape":[8],"data_offsets":[0,8,8]})")});
@@ -80,7 +85,9 @@ TEST(Safetensors, RefusesShapesAndRangesThatDisagree) {
 }
 
 std::string two(std::string_view a, std::string_view b, std::string_view data) {
-  const auto one = [](std::string_view name, std::string_view rest) { return cat("\"", name, "\":{\"dtype\":\"U8\",", rest, "}"); };
+  const auto one = [](std::string_view name, std::string_view rest) {
+    return cat("\"", name, "\":{\"dtype\":\"U8\",", rest, "}");
+  };
   return safetensors_bytes(cat("{", one("a", a), ",", one("b", b), "}"), data);
 }
 
@@ -90,7 +97,8 @@ TEST(Safetensors, RefusesOverlapsAndHoles) {
   expect_broken({"overlaps the one before it", two(first, R"("shape":[0],"data_offsets":[2,2])", "1234")});
   expect_broken({"overlaps the one before it", two(first, first, "1234")});
   expect_broken({" bytes before tensor ", two(first, R"("shape":[3],"data_offsets":[5,8])", "12345678")});
-  expect_broken({" bytes before tensor ", two(R"("shape":[3],"data_offsets":[1,4])", R"("shape":[3],"data_offsets":[4,7])", "1234567")});
+  expect_broken({" bytes before tensor ",
+                 two(R"("shape":[3],"data_offsets":[1,4])", R"("shape":[3],"data_offsets":[4,7])", "1234567")});
   expect_broken({" bytes after the last tensor", two(first, R"("shape":[4],"data_offsets":[4,8])", "123456789")});
   expect_broken({" bytes after the last tensor", safetensors_bytes("{}", "x")});
 }
@@ -141,14 +149,17 @@ TEST(Safetensors, WrittenHeadersReadBackAligned) {
     for (size_t i = 0; i < specs.size(); ++i) EXPECT_EQ(header.tensors[i].spec, specs[i]);
   }
   EXPECT_EQ(safetensors_header({{"w", Dtype::BF16, {2, 3}}}).substr(8),
-            R"({"__metadata__":{"format":"pt"},"w":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]}})" + std::string(7, ' '));
+            R"({"__metadata__":{"format":"pt"},"w":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]}})" +
+                std::string(7, ' '));
 }
 
 TEST(Safetensors, RefusesToWriteWhatNobodyCouldRead) {
   const TensorSpec w{"w", Dtype::U8, {1}};
   test::expect_error(ErrorKind::InvalidArgument, "reserved or given twice", [&] { safetensors_header({w, w}); });
-  test::expect_error(ErrorKind::InvalidArgument, "reserved or given twice", [] { safetensors_header({{"__metadata__", Dtype::U8, {1}}}); });
-  test::expect_error(ErrorKind::CorruptData, "negative dimension", [] { safetensors_header({{"w", Dtype::U8, {-1}}}); });
+  test::expect_error(ErrorKind::InvalidArgument, "reserved or given twice",
+                     [] { safetensors_header({{"__metadata__", Dtype::U8, {1}}}); });
+  test::expect_error(ErrorKind::CorruptData, "negative dimension",
+                     [] { safetensors_header({{"w", Dtype::U8, {-1}}}); });
 }
 
 // What fuzzing kept, and the seeds it began with: none may do worse than throw.
@@ -172,7 +183,8 @@ TEST(Safetensors, ReadsForeignFiles) {
   const bool full = std::filesystem::is_directory(SWAGE_FULL_DATA "/parity");
   std::cout << "foreign files: " << (full ? "the full set" : "the small selection") << "\n";
   size_t files = 0;
-  for (const auto& file : std::filesystem::recursive_directory_iterator(full ? SWAGE_FULL_DATA "/parity" : SWAGE_TEST_DATA "/io")) {
+  for (const auto& file :
+       std::filesystem::recursive_directory_iterator(full ? SWAGE_FULL_DATA "/parity" : SWAGE_TEST_DATA "/io")) {
     if (file.path().extension() != ".safetensors") continue;
     ++files;
     const MmapFile map(file.path());

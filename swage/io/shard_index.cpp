@@ -13,7 +13,8 @@ namespace {
 constexpr int kMaxDepth = 16;  // "metadata" may hold anything reasonable
 
 void check_shard_name(const std::string& tensor, const std::string& shard, std::string_view source) {
-  const bool steps_out = std::any_of(shard.begin(), shard.end(), [](char c) { return c == '/' || c == '\\' || c == '\0'; });
+  const bool steps_out =
+      std::any_of(shard.begin(), shard.end(), [](char c) { return c == '/' || c == '\\' || c == '\0'; });
   const bool plain = !steps_out && !shard.starts_with('.');
   SWAGE_CHECK(plain && shard.ends_with(".safetensors"), CorruptData, source, ": tensor ", quoted(tensor),
               " is said to be in ", quoted(shard), ", expected the name of a .safetensors file in the same folder");

@@ -15,9 +15,16 @@ namespace fs = std::filesystem;
 
 // Weights in any container, and files about the source's weights or about the run that made them.
 bool is_about_weights(const std::string& name) {
-  constexpr std::array<std::string_view, 9> kEndings = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"};
-  constexpr std::array<std::string_view, 8> kNames = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "recipe.yaml",
-                                                      "swage_report.html", "swage_report.json", "quantize_config.json", "quant_config.json"};
+  constexpr std::array<std::string_view, 9> kEndings = {".safetensors", ".bin", ".pt",      ".pth", ".ckpt",
+                                                        ".gguf",        ".h5",  ".msgpack", ".onnx"};
+  constexpr std::array<std::string_view, 8> kNames = {"model.safetensors.index.json",
+                                                      "pytorch_model.bin.index.json",
+                                                      "config.json",
+                                                      "recipe.yaml",
+                                                      "swage_report.html",
+                                                      "swage_report.json",
+                                                      "quantize_config.json",
+                                                      "quant_config.json"};
   return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view end) { return name.ends_with(end); }) ||
          name.find(".safetensors.") != std::string::npos ||  // of an unfinished download or copy
          std::find(kNames.begin(), kNames.end(), name) != kNames.end();
@@ -39,9 +46,12 @@ std::string objection(const fs::path& folder, const fs::path& entry) {
   std::error_code error;
   const fs::file_status status = fs::status(entry, error);
   if (!fs::is_regular_file(status)) return cat("is ", kind_of_file(entry));
-  if (!belongs_to_folder(folder, entry)) return cat("is a link to ", fs::read_symlink(entry, error).string(), ", which is no part of the model's folder; copy the file there if it is meant to be");
+  if (!belongs_to_folder(folder, entry))
+    return cat("is a link to ", fs::read_symlink(entry, error).string(),
+               ", which is no part of the model's folder; copy the file there if it is meant to be");
   const uint64_t bytes = fs::file_size(entry, error);
-  return error || bytes > kMaxSideFileBytes ? cat("has ", bytes, " bytes, expected at most ", kMaxSideFileBytes) : std::string();
+  return error || bytes > kMaxSideFileBytes ? cat("has ", bytes, " bytes, expected at most ", kMaxSideFileBytes)
+                                            : std::string();
 }
 
 }  // namespace
@@ -56,13 +66,15 @@ bool belongs_to_folder(const fs::path& folder, const fs::path& entry) {
 
 void check_belongs_to_folder(const fs::path& folder, const fs::path& entry) {
   SWAGE_CHECK(!is_there(entry) || belongs_to_folder(folder, entry), Io, entry.string(),
-              ": is a link to a file that is no part of the model's folder, and what it says would be written into the output; copy the file there if it is meant to be");
+              ": is a link to a file that is no part of the model's folder, and what it says would be written into the "
+              "output; copy the file there if it is meant to be");
 }
 
 SideFiles side_files(const fs::path& folder) {
   std::error_code error;
   std::vector<fs::path> entries;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) entries.push_back(entry->path());
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    entries.push_back(entry->path());
   SWAGE_CHECK(!error, Io, folder.string(), ": cannot list the folder: ", error.message());
   std::sort(entries.begin(), entries.end());
   SideFiles out;
@@ -71,8 +83,10 @@ SideFiles side_files(const fs::path& folder) {
     std::error_code ignored;
     if (name.starts_with('.') || is_about_weights(name) || fs::is_directory(entry, ignored)) continue;
     const std::string why = objection(folder, entry);
-    if (why.empty()) out.files.push_back(entry);
-    else out.left_out.push_back(cat(name, " is left out of the output: it ", why));
+    if (why.empty())
+      out.files.push_back(entry);
+    else
+      out.left_out.push_back(cat(name, " is left out of the output: it ", why));
   }
   return out;
 }

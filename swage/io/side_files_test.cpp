@@ -26,12 +26,15 @@ bool says(const SideFiles& found, std::string_view name, std::string_view words)
 
 TEST(SideFiles, AreWhatGoesWithAModel) {
   const TempFolder folder;
-  for (const char* name : {"tokenizer.json", "LICENSE", "modeling_x.py", "tokenizer.model", "chat_template.jinja", "config.json", "model.safetensors", "model.safetensors.index.json",
-                           "stray.safetensors", "pytorch_model.bin", "quantize_config.json", "swage_report.json", "recipe.yaml", ".gitattributes", ".nfs0001", "original/consolidated.pth"}) {
+  for (const char* name : {"tokenizer.json", "LICENSE", "modeling_x.py", "tokenizer.model", "chat_template.jinja",
+                           "config.json", "model.safetensors", "model.safetensors.index.json", "stray.safetensors",
+                           "pytorch_model.bin", "quantize_config.json", "swage_report.json", "recipe.yaml",
+                           ".gitattributes", ".nfs0001", "original/consolidated.pth"}) {
     folder.write(name, "x");
   }
   const SideFiles found = side_files(folder.path());
-  EXPECT_EQ(names(found), (std::vector<std::string>{"LICENSE", "chat_template.jinja", "modeling_x.py", "tokenizer.json", "tokenizer.model"}));
+  EXPECT_EQ(names(found), (std::vector<std::string>{"LICENSE", "chat_template.jinja", "modeling_x.py", "tokenizer.json",
+                                                    "tokenizer.model"}));
   EXPECT_TRUE(found.left_out.empty());
   test::expect_error(ErrorKind::Io, "cannot list the folder", [&] { side_files(folder / "none"); });
 }
@@ -53,7 +56,8 @@ TEST(SideFiles, LinksOutOfTheFolderAreLeftOutAndNamed) {
   root.write("m2.txt", "x");
   const SideFiles found = side_files(folder);
   EXPECT_EQ(names(found), (std::vector<std::string>{"inner.txt", "real.txt", "same.txt"}));
-  for (const char* name : {"NOTES.md", "relative.md", "twice.md", "through.md", "prefix.md"}) EXPECT_TRUE(says(found, name, "no part of the model's folder")) << name;
+  for (const char* name : {"NOTES.md", "relative.md", "twice.md", "through.md", "prefix.md"})
+    EXPECT_TRUE(says(found, name, "no part of the model's folder")) << name;
   EXPECT_EQ(found.left_out.size(), 5u);
   EXPECT_EQ(names(side_files(root / "m/")), names(found));
   fs::create_directory_symlink("m", root / "linked");
@@ -101,7 +105,8 @@ TEST(SideFiles, AConfigFromElsewhereIsRefused) {
   root.write("m/real.json", "{}");
   fs::create_symlink("../private.json", root / "m/config.json");
   fs::create_symlink("real.json", root / "m/quantize_config.json");
-  test::expect_error(ErrorKind::Io, "no part of the model's folder", [&] { check_belongs_to_folder(root / "m", root / "m/config.json"); });
+  test::expect_error(ErrorKind::Io, "no part of the model's folder",
+                     [&] { check_belongs_to_folder(root / "m", root / "m/config.json"); });
   EXPECT_NO_THROW(check_belongs_to_folder(root / "m", root / "m/quantize_config.json"));
   EXPECT_NO_THROW(check_belongs_to_folder(root / "m", root / "m/none.json"));
 }

@@ -11,7 +11,8 @@ uint64_t data_bytes(const TensorSpec& spec) {
   int64_t bits = bits_of(spec.dtype);  // signed: a size in bits that fits int64 makes every stride and offset fit
   bool empty = false;
   for (const int64_t dim : spec.shape) {
-    SWAGE_CHECK(dim >= 0, CorruptData, "tensor ", quoted(spec.name), ": negative dimension in shape ", shape_text(spec.shape));
+    SWAGE_CHECK(dim >= 0, CorruptData, "tensor ", quoted(spec.name), ": negative dimension in shape ",
+                shape_text(spec.shape));
     empty |= dim == 0;
     SWAGE_CHECK(!__builtin_mul_overflow(bits, std::max<int64_t>(dim, 1), &bits), CorruptData, "tensor ",
                 quoted(spec.name), ": shape ", shape_text(spec.shape), " overflows 64 bits");

@@ -1,8 +1,9 @@
-// What tests of file readers need: a folder of their own, files with chosen bytes, and errors checked by kind and words.
-// Included by tests only.
+// What tests of file readers need: a folder of their own, files with chosen bytes, and errors checked by kind and
+// words. Included by tests only.
 #pragma once
 #include <gtest/gtest.h>
 
+#include <unistd.h>
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
@@ -11,7 +12,6 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <unistd.h>
 
 #include "swage/base/error.h"
 

@@ -18,10 +18,10 @@
 namespace swage::pipeline {
 namespace {
 
-constexpr int64_t kTokens = 16;                          // of an answer
+constexpr int64_t kTokens = 16;  // of an answer
 constexpr int64_t kMostPromptTokens = 256;
-constexpr int64_t kManyTokens = 8192;                    // calibrating on them takes about 20 times as long
-constexpr uint64_t kSmallModel = uint64_t{64} << 20;     // takes no time at all
+constexpr int64_t kManyTokens = 8192;                 // calibrating on them takes about 20 times as long
+constexpr uint64_t kSmallModel = uint64_t{64} << 20;  // takes no time at all
 constexpr const char* kQuestion = "What is the capital of France, and what is it known for?";
 constexpr const char* kBeginning = "The capital of France is";  // for models that do not chat
 
@@ -35,7 +35,8 @@ std::vector<int64_t> prompt_ids(const data::Tokenizer& tokenizer) {
 }
 
 // Greedy, without a cache: each token is a pass over all blocks.
-std::vector<int64_t> answer(model::Model& model, const checkpoint::WeightSource& weights, std::vector<int64_t> ids, const std::vector<int64_t>& ends, const Context& context) {
+std::vector<int64_t> answer(model::Model& model, const checkpoint::WeightSource& weights, std::vector<int64_t> ids,
+                            const std::vector<int64_t>& ends, const Context& context) {
   const size_t prompt = ids.size();
   model.load_ends(weights);
   for (int64_t i = 0; i < kTokens; ++i) {
@@ -52,9 +53,12 @@ std::vector<int64_t> answer(model::Model& model, const checkpoint::WeightSource&
 
 }  // namespace
 
-bool answers_are_cheap(uint64_t source_bytes, int64_t calibration_tokens) { return source_bytes <= kSmallModel || calibration_tokens >= kManyTokens; }
+bool answers_are_cheap(uint64_t source_bytes, int64_t calibration_tokens) {
+  return source_bytes <= kSmallModel || calibration_tokens >= kManyTokens;
+}
 
-Json compare_answers(model::Model& source, const checkpoint::WeightSource& weights, const std::filesystem::path& source_folder, const std::filesystem::path& output_folder,
+Json compare_answers(model::Model& source, const checkpoint::WeightSource& weights,
+                     const std::filesystem::path& source_folder, const std::filesystem::path& output_folder,
                      const Context& context) {
   const data::Tokenizer tokenizer(source_folder);
   std::vector<int64_t> ids;

@@ -38,7 +38,8 @@ std::string digest_of(const at::Tensor& tensor) {
 
 std::string digest_of(const std::vector<io::TensorSpec>& tensors) {
   uint64_t sum = 0;
-  for (const io::TensorSpec& spec : tensors) sum = checksum(cat(spec.name, " ", io::name_of(spec.dtype), " ", io::shape_text(spec.shape)), sum);
+  for (const io::TensorSpec& spec : tensors)
+    sum = checksum(cat(spec.name, " ", io::name_of(spec.dtype), " ", io::shape_text(spec.shape)), sum);
   return hex64(sum);
 }
 

@@ -18,7 +18,8 @@ TEST(Identity, DifferencesAreNamed) {
   const std::string recipe(100, 'r');
   const Json before = object({{"seed", 42}, {"recipe", recipe}, {"source", object({{"a", "1"}, {"b", "2"}})}});
   EXPECT_EQ(difference(before, before), "");
-  EXPECT_EQ(difference(before, object({{"seed", 43}, {"recipe", recipe + "x"}, {"source", object({{"a", "1"}, {"c", "3"}})}})),
+  EXPECT_EQ(difference(before,
+                       object({{"seed", 43}, {"recipe", recipe + "x"}, {"source", object({{"a", "1"}, {"c", "3"}})}})),
             "seed (was 42, is 43); recipe; source: c (is new); b (is gone)");
 }
 

@@ -31,7 +31,8 @@ Journal::Journal(std::filesystem::path file) : path_(std::move(file)) {
 void Journal::read() {
   const std::string text = io::read_file(path_, kMaxBytes);
   for (size_t end; (end = text.find('\n', bytes_)) != std::string::npos; bytes_ = end + 1) {
-    const std::optional<std::string_view> json = payload(std::string_view(text).substr(bytes_, end - bytes_), checksum_);
+    const std::optional<std::string_view> json =
+        payload(std::string_view(text).substr(bytes_, end - bytes_), checksum_);
     if (!json) break;
     Json line = parse_json(*json, path_.string());
     if (begun()) {

@@ -1,6 +1,7 @@
 // What of a run is finished, on disk: lines that are appended one by one, each whole and durable or not there.
 //   CHECKSUM JSON\n          CHECKSUM: 16 hexadecimal digits of the JSON, seeded with the checksum of the line before
-// The first line says what the run is, the others what is done. A line that was cut off, and all after it, count as not written.
+// The first line says what the run is, the others what is done. A line that was cut off, and all after it, count as not
+// written.
 #pragma once
 #include <filesystem>
 #include <optional>

@@ -36,7 +36,8 @@ TEST(Journal, ReadsBackWhatWasAppended) {
   EXPECT_TRUE(Journal(folder / "journal").entries().empty());
 }
 
-// Whatever length a crash leaves of the file: the whole lines count, no more and no less, and the next entry follows them.
+// Whatever length a crash leaves of the file: the whole lines count, no more and no less, and the next entry follows
+// them.
 TEST(Journal, CountsWholeLinesOfAFileCutAnywhere) {
   const TempFolder folder;
   std::vector<size_t> ends;

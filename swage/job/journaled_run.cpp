@@ -36,19 +36,23 @@ checkpoint::OutputFolder JournaledRun::open_folder() const {
   std::error_code ignored;
   if (job_.restart) folder.clear();
   if (job_.restart && std::filesystem::remove(probes(folder), ignored)) folder.keep(false);
-  SWAGE_CHECK(job_.restart || job_.resume, InvalidArgument, job_.target.string(), ": an unfinished run with this output is kept in ",
-              folder.work().string(), "; the same command without --no-resume goes on with it, --restart throws it away");
+  SWAGE_CHECK(job_.restart || job_.resume, InvalidArgument, job_.target.string(),
+              ": an unfinished run with this output is kept in ", folder.work().string(),
+              "; the same command without --no-resume goes on with it, --restart throws it away");
   return folder;
 }
 
-void JournaledRun::check_same(const checkpoint::OutputFolder& folder, const Journal& journal, const Json& identity) const {
+void JournaledRun::check_same(const checkpoint::OutputFolder& folder, const Journal& journal,
+                              const Json& identity) const {
   if (!journal.begun()) return;
   Json kept = journal.header();
   kept.erase(kWeightFiles);
   std::string changed = difference(kept, identity);
   if (changed.empty()) changed = changed_weights(journal);
-  SWAGE_CHECK(changed.empty(), InvalidArgument, job_.target.string(), ": an unfinished run with this output is kept in ", folder.work().string(),
-              ", but it is not the same: ", changed, "; --restart throws it away, another output folder leaves it alone");
+  SWAGE_CHECK(changed.empty(), InvalidArgument, job_.target.string(),
+              ": an unfinished run with this output is kept in ", folder.work().string(),
+              ", but it is not the same: ", changed,
+              "; --restart throws it away, another output folder leaves it alone");
 }
 
 // What the earlier run read is compared with what lies there now, unless the files tell that nobody wrote to them.
@@ -62,15 +66,23 @@ std::string JournaledRun::changed_weights(const Journal& journal) const {
   return changed.empty() ? changed : cat("source: ", changed);
 }
 
-Json JournaledRun::run(checkpoint::OutputFolder folder, const Json& identity, const std::vector<io::TensorSpec>& tensors, const Work& work, std::vector<ModuleReport>& modules) const {
+Json JournaledRun::run(checkpoint::OutputFolder folder, const Json& identity,
+                       const std::vector<io::TensorSpec>& tensors, const Work& work,
+                       std::vector<ModuleReport>& modules) const {
   Journal journal(folder.journal());
   check_same(folder, journal, identity);
-  checkpoint::Writer writer(std::move(folder), tensors, {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite, .resume = journal.begun(), .trace = context_.trace});
+  checkpoint::Writer writer(std::move(folder), tensors,
+                            {.shard_bytes = job_.shard_bytes,
+                             .overwrite = job_.overwrite,
+                             .resume = journal.begun(),
+                             .trace = context_.trace});
   try {
     Json header = identity;
     header.set(kWeightFiles, source_.state());
     Steps steps(job_.resume ? &journal : nullptr, std::move(header), writer, source_.log(), modules);
-    if (steps.resumed()) context_.log(Severity::Info, cat("an interrupted run is gone on with: ", journal.entries().size(), " steps are finished"));
+    if (steps.resumed())
+      context_.log(Severity::Info,
+                   cat("an interrupted run is gone on with: ", journal.entries().size(), " steps are finished"));
     return work(writer, steps);
   } catch (const Error& e) {
     if (!may_be_overcome(e.kind())) writer.keep(false);

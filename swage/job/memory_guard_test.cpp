@@ -49,8 +49,10 @@ TEST_F(Guard, EndsARunThatHoldsATenthMore) {
     FAIL() << "was let through";
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::InvalidArgument);
-    EXPECT_STREQ(e.what(), "the run has held 1.18 GiB of memory, more than its budget of 1000 MiB; what is finished is kept, the same command with "
-                           "--max-memory \"cpu=1.29 GiB\" goes on from there");
+    EXPECT_STREQ(e.what(),
+                 "the run has held 1.18 GiB of memory, more than its budget of 1000 MiB; what is finished is kept, the "
+                 "same command with "
+                 "--max-memory \"cpu=1.29 GiB\" goes on from there");
   }
 }
 

@@ -26,7 +26,9 @@ std::string now_text() {
 
 // As a shell reads it.
 std::string quoted(const std::string& word) {
-  const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,+@%") == std::string::npos;
+  const bool plain = !word.empty() && word.find_first_not_of(
+                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,+@%") ==
+                                          std::string::npos;
   if (plain) return word;
   std::string out = "'";
   for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -46,9 +48,11 @@ std::string data_name(const std::string& data) {
 }  // namespace
 
 std::string command_again(const CompressJob& job, uint64_t seed) {
-  std::string out = cat("swage compress ", quoted(job.source_id.empty() ? source_name(job.source) : job.source_id), " -o OUT --recipe recipe.yaml");
+  std::string out = cat("swage compress ", quoted(job.source_id.empty() ? source_name(job.source) : job.source_id),
+                        " -o OUT --recipe recipe.yaml");
   if (!job.data_file.empty()) {
-    out += cat(" -d ", quoted(data_name(job.data_file)), " --num-calibration-samples ", job.num_calibration_samples, " --max-seq-length ", job.max_seq_length);
+    out += cat(" -d ", quoted(data_name(job.data_file)), " --num-calibration-samples ", job.num_calibration_samples,
+               " --max-seq-length ", job.max_seq_length);
     if (!job.text_column.empty()) out += " --text-column " + quoted(job.text_column);
     if (!job.pack) out += " --no-pack";
     if (job.shuffle) out += " --shuffle";

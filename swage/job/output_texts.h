@@ -6,12 +6,13 @@
 #include "swage/base/json.h"
 #include "swage/checkpoint/writer.h"
 #include "swage/io/tensor_spec.h"
-#include "swage/resolve/assignment.h"
 #include "swage/job/compress_job.h"
+#include "swage/resolve/assignment.h"
 
 namespace swage::pipeline {
 
-// Adds to a report when it was made, the command that makes the same again, the sizes of the output's parts, and its data file.
+// Adds to a report when it was made, the command that makes the same again, the sizes of the output's parts, and its
+// data file.
 void add_provenance(const CompressJob& job, uint64_t seed, const std::vector<io::TensorSpec>& tensors, Json& report);
 // The command that makes the same output again, in the output's own recipe.
 std::string command_again(const CompressJob& job, uint64_t seed);

@@ -6,7 +6,8 @@ namespace swage::pipeline {
 
 ProgressEvent RunProgress::of_run(ProgressEvent event, const std::string& stage, double began, double stage_eta) const {
   event.eta_seconds = stage_eta;
-  const auto current = std::find_if(stages_.begin(), stages_.end(), [&](const StageShare& one) { return one.name == stage; });
+  const auto current =
+      std::find_if(stages_.begin(), stages_.end(), [&](const StageShare& one) { return one.name == stage; });
   if (current == stages_.end()) return event;
   const bool timed = std::any_of(stages_.begin(), stages_.end(), [](const StageShare& one) { return one.seconds > 0; });
   const auto weight_of = [&](const StageShare& one) { return timed ? one.seconds : one.flops; };
@@ -16,7 +17,8 @@ ProgressEvent RunProgress::of_run(ProgressEvent event, const std::string& stage,
   if (stage_eta < 0) {
     event.eta_seconds = timed ? std::max(0.0, here - spent) + after : -1;
   } else if (here > 0) {
-    event.eta_seconds = stage_eta + (spent + stage_eta) * after / here;  // the later ones are as much slower than planned as this one
+    event.eta_seconds =
+        stage_eta + (spent + stage_eta) * after / here;  // the later ones are as much slower than planned as this one
   }
   return event;
 }

@@ -19,8 +19,9 @@ class RunProgress {
  public:
   // The stages in order. All have seconds or none.
   void plan(std::vector<StageShare> stages) { stages_ = std::move(stages); }
-  // The event with the time until the run ends. `began` is when the stage of that name in the plan did, `stage_eta` what it still takes, -1: unknown;
-  // both in seconds, since the run began and from now on. Without the latter the plan's own estimate counts, where it has one.
+  // The event with the time until the run ends. `began` is when the stage of that name in the plan did, `stage_eta`
+  // what it still takes, -1: unknown; both in seconds, since the run began and from now on. Without the latter the
+  // plan's own estimate counts, where it has one.
   ProgressEvent of_run(ProgressEvent event, const std::string& stage, double began, double stage_eta) const;
 
  private:

@@ -26,10 +26,13 @@ TEST(RunProgress, StagesThatFollowAreCounted) {
 TEST(RunProgress, BeforeAnythingIsMeasuredThePlanCounts) {
   EXPECT_LT(of_three().of_run(at(1), "calibrate", 1, -1).eta_seconds, 0);  // it has no times
   EXPECT_DOUBLE_EQ(of_three(8, 2).of_run(at(4), "calibrate", 2, -1).eta_seconds, 8 - 2 + 2);
-  EXPECT_DOUBLE_EQ(of_three(8, 2).of_run(at(40), "calibrate", 2, -1).eta_seconds, 2);  // longer than planned: what follows is still to come
+  EXPECT_DOUBLE_EQ(of_three(8, 2).of_run(at(40), "calibrate", 2, -1).eta_seconds,
+                   2);  // longer than planned: what follows is still to come
 }
 
-TEST(RunProgress, AStageThatIsNotPlannedSpeaksForItself) { EXPECT_DOUBLE_EQ(of_three().of_run(at(4), "owl", 2, 7).eta_seconds, 7); }
+TEST(RunProgress, AStageThatIsNotPlannedSpeaksForItself) {
+  EXPECT_DOUBLE_EQ(of_three().of_run(at(4), "owl", 2, 7).eta_seconds, 7);
+}
 
 }  // namespace
 }  // namespace swage::pipeline

@@ -15,11 +15,13 @@ namespace swage::pipeline {
 
 namespace {
 
-// Gives back the pages of everything that is stored of a module: what was read once would else stay, up to the size of the output.
+// Gives back the pages of everything that is stored of a module: what was read once would else stay, up to the size of
+// the output.
 void drop_module(const checkpoint::Reader& reader, const std::string& module) {
   const std::string prefix = module + ".";
   const std::vector<io::TensorSpec>& tensors = reader.tensors();  // sorted by name
-  auto spec = std::lower_bound(tensors.begin(), tensors.end(), prefix, [](const io::TensorSpec& a, const std::string& name) { return a.name < name; });
+  auto spec = std::lower_bound(tensors.begin(), tensors.end(), prefix,
+                               [](const io::TensorSpec& a, const std::string& name) { return a.name < name; });
   for (; spec != tensors.end() && spec->name.starts_with(prefix); ++spec) reader.drop(spec->name);
 }
 
@@ -30,8 +32,10 @@ void check_files(const std::filesystem::path& folder, const std::vector<ModuleRe
   const format::CheckpointWeights weights(reader);
   eval::for_each_parallel(int64_t(modules.size()), [&](int64_t i) {
     const ModuleReport& module = modules[size_t(i)];
-    const uint64_t found = module.dense ? fingerprint(reader.view(module.name + ".weight")) : fingerprint(weights.quantized(module.name).weight);
-    SWAGE_CHECK(found == module.fingerprint, Internal, "self-check: ", module.name, " reads back other than it was solved");
+    const uint64_t found = module.dense ? fingerprint(reader.view(module.name + ".weight"))
+                                        : fingerprint(weights.quantized(module.name).weight);
+    SWAGE_CHECK(found == module.fingerprint, Internal, "self-check: ", module.name,
+                " reads back other than it was solved");
     drop_module(reader, module.name);
   });
 }
@@ -60,8 +64,9 @@ Json check_perplexity(model::Model& model, const checkpoint::WeightSource& sourc
   // As a user opens it: tensor names may differ from the source's, where fused experts became single ones.
   const std::unique_ptr<model::Model> compressed = model::make_model(reader.config(), output, device);
   const eval::Perplexity after = eval::perplexity(*compressed, output, windows_NL, context);
-  SWAGE_CHECK(after.nll() - before.nll() < most_nats, Numerical, "self-check: perplexity went from ", before.perplexity(), " to ",
-              after.perplexity(), " on ", windows_NL.size(0), " windows: the output is corrupt or the scheme too coarse for this model");
+  SWAGE_CHECK(after.nll() - before.nll() < most_nats, Numerical, "self-check: perplexity went from ",
+              before.perplexity(), " to ", after.perplexity(), " on ", windows_NL.size(0),
+              " windows: the output is corrupt or the scheme too coarse for this model");
   Json out = Json::object();
   out.set("windows", windows_NL.size(0));
   out.set("window", windows_NL.size(1));

@@ -8,8 +8,8 @@
 #include "swage/base/context.h"
 #include "swage/base/json.h"
 #include "swage/checkpoint/weight_source.h"
-#include "swage/model/model.h"
 #include "swage/job/run_progress.h"
+#include "swage/model/model.h"
 #include "swage/report/report.h"
 
 namespace swage::pipeline {
@@ -18,15 +18,15 @@ namespace swage::pipeline {
 // Error(Internal) naming the first module that differs.
 void check_files(const std::filesystem::path& folder, const std::vector<ModuleReport>& modules);
 
-// Perplexity of source and output on windows_NL (int64), as JSON for the report. Error(Numerical) if the output's mean log
-// likelihood is worse by more than `most_nats`. kCorruptionNats: no rounding of weights does that, a corrupted file does; pruning
-// without calibration can make a model as bad as a corrupted one.
+// Perplexity of source and output on windows_NL (int64), as JSON for the report. Error(Numerical) if the output's mean
+// log likelihood is worse by more than `most_nats`. kCorruptionNats: no rounding of weights does that, a corrupted file
+// does; pruning without calibration can make a model as bad as a corrupted one.
 inline constexpr double kCorruptionNats = 2.5;
 Json check_perplexity(model::Model& model, const checkpoint::WeightSource& source, const std::filesystem::path& folder,
                       const at::Tensor& windows_NL, const Context& context, double most_nats = kCorruptionNats);
 
-// `context` with progress of check_perplexity() told as that of the run: its two passes, over the source and the output, are the stage "check".
-// Must not outlive its arguments.
+// `context` with progress of check_perplexity() told as that of the run: its two passes, over the source and the
+// output, are the stage "check". Must not outlive its arguments.
 Context told_of_checking(const Context& context, const RunProgress& progress, const StageClock& clock);
 
 }  // namespace swage::pipeline

@@ -37,8 +37,10 @@ class SelfCheck : public testing::Test {
         spec.name = module + "." + spec.name;
         layout.push_back(spec);
       }
-      for (auto& [suffix, tensor] : format.pack(*scheme.weights, weight)) tensors.emplace_back(module + "." + suffix, tensor);
-      modules_.push_back({.name = module, .scheme = {}, .warnings = {}, .target = {}, .fingerprint = fingerprint(weight)});
+      for (auto& [suffix, tensor] : format.pack(*scheme.weights, weight))
+        tensors.emplace_back(module + "." + suffix, tensor);
+      modules_.push_back(
+          {.name = module, .scheme = {}, .warnings = {}, .target = {}, .fingerprint = fingerprint(weight)});
     }
     checkpoint::Writer writer(folder_ / "model", layout);
     for (const auto& [name, tensor] : tensors) writer.put(name, tensor);

@@ -6,8 +6,13 @@
 
 namespace swage::pipeline {
 
-Steps::Steps(Journal* journal, Json header, checkpoint::Writer& writer, checkpoint::ReadLog& log, std::vector<ModuleReport>& modules)
-    : journal_(journal), header_(std::move(header)), writer_(writer), log_(log), modules_(modules) {
+Steps::Steps(Journal* journal, Json header, checkpoint::Writer& writer, checkpoint::ReadLog& log,
+             std::vector<ModuleReport>& modules)
+    : journal_(journal),
+      header_(std::move(header)),
+      writer_(writer),
+      log_(log),
+      modules_(modules) {
   if (journal_ == nullptr || !journal_->begun()) return;
   for (const Json& entry : journal_->entries()) {
     resumed_ = true;

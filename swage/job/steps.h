@@ -14,15 +14,17 @@ namespace swage::pipeline {
 // For one thread.
 class Steps {
  public:
-  // With a journal that is begun: takes up what it says is done, into `writer` and `modules`. Otherwise the first step to be
-  // finished begins it with `header`. What was read of the source until a step was finished is noted with it. Without one (nullptr) nothing is kept. All must outlive this.
-  Steps(Journal* journal, Json header, checkpoint::Writer& writer, checkpoint::ReadLog& log, std::vector<ModuleReport>& modules);
+  // With a journal that is begun: takes up what it says is done, into `writer` and `modules`. Otherwise the first step
+  // to be finished begins it with `header`. What was read of the source until a step was finished is noted with it.
+  // Without one (nullptr) nothing is kept. All must outlive this.
+  Steps(Journal* journal, Json header, checkpoint::Writer& writer, checkpoint::ReadLog& log,
+        std::vector<ModuleReport>& modules);
 
   bool finished(const std::string& step) const { return finished_.contains(step); }
   // Whether an earlier run finished any.
   bool resumed() const { return resumed_; }
-  // Everything that was written, and every module that was reported, since the last call belongs to `step`. Returns when it is on
-  // the disk.
+  // Everything that was written, and every module that was reported, since the last call belongs to `step`. Returns
+  // when it is on the disk.
   void finish(const std::string& step);
   // The same for work that keeps its own account: `account` is all that is noted, and comes back in accounts().
   void finish_part(const std::string& step, Json account);

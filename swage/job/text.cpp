@@ -8,9 +8,10 @@
 namespace swage::pipeline {
 namespace {
 
-constexpr int64_t kCheckWindows = 4, kCheckWindow = 128;  // 508 predictions: enough to see corruption, little beside the run
-constexpr size_t kFewDocuments = 20;                      // a smaller set is used whole
-constexpr size_t kCharactersPerToken = 6;                 // more than any tokenizer averages on prose
+constexpr int64_t kCheckWindows = 4,
+                  kCheckWindow = 128;      // 508 predictions: enough to see corruption, little beside the run
+constexpr size_t kFewDocuments = 20;       // a smaller set is used whole
+constexpr size_t kCharactersPerToken = 6;  // more than any tokenizer averages on prose
 
 // Takes documents off the end until they hold enough text for the check windows, at most a tenth of all.
 data::Documents split_off_tail(data::Documents& documents) {
@@ -39,8 +40,9 @@ at::Tensor check_windows(const data::Documents& documents, const data::Tokenizer
   return {};
 }
 
-// Of a data set by name: so much that the rows are filled and a tenth is left for the check, with tokens of up to 6 bytes on average, which is more
-// than texts have that any tokenizer was made for. Rows that are too short with --no-pack are why that is 4 times more than rows need.
+// Of a data set by name: so much that the rows are filled and a tenth is left for the check, with tokens of up to 6
+// bytes on average, which is more than texts have that any tokenizer was made for. Rows that are too short with
+// --no-pack are why that is 4 times more than rows need.
 uint64_t enough_bytes(const CompressJob& job) {
   constexpr double kBytesPerToken = 6, kMargin = 1.25, kShortRows = 4;
   const double tokens = double(job.num_calibration_samples) * double(job.max_seq_length);
@@ -80,8 +82,9 @@ Json Text::to_json() const {
 std::string Text::summary() const {
   if (!ids_NL.defined()) return "";
   const int64_t rows = ids_NL.size(0);
-  std::string out = cat(rows, rows == 1 ? " row of " : " rows of ", ids_NL.size(1), " tokens (", tokens(), " tokens) from ", documents_used,
-                        documents_used == 1 ? " document of " : " documents of ", std::filesystem::path(data).filename().string());
+  std::string out = cat(rows, rows == 1 ? " row of " : " rows of ", ids_NL.size(1), " tokens (", tokens(),
+                        " tokens) from ", documents_used, documents_used == 1 ? " document of " : " documents of ",
+                        std::filesystem::path(data).filename().string());
   if (rows < rows_wanted) out += cat("; ", rows_wanted, " rows were asked for, the text holds no more");
   return out;
 }
@@ -91,20 +94,26 @@ std::vector<std::string> calibration_warnings(const Text& text, int64_t widest) 
   if (text.tokens() >= widest || text.tokens() == 0) return out;
   const int64_t length = text.ids_NL.size(1), rows = (widest + length - 1) / length;
   const bool more_asked = text.ids_NL.size(0) >= text.rows_wanted;
-  out.push_back(cat("little calibration: ", text.tokens(), " tokens for inputs of up to ", widest, " columns, whose statistics they cannot fill; the result may be worse than "
-                    "without calibration. ", more_asked ? cat("Use --num-calibration-samples ", rows, " or more, or longer rows (--max-seq-length)")
-                                                        : cat("Give more text: ", rows, " rows of ", length, " tokens at least")));
+  out.push_back(cat("little calibration: ", text.tokens(), " tokens for inputs of up to ", widest,
+                    " columns, whose statistics they cannot fill; the result may be worse than "
+                    "without calibration. ",
+                    more_asked
+                        ? cat("Use --num-calibration-samples ", rows, " or more, or longer rows (--max-seq-length)")
+                        : cat("Give more text: ", rows, " rows of ", length, " tokens at least")));
   return out;
 }
 
 Text read_text(const CompressJob& job, bool calibrate, const Context& context) {
   const modifiers::Modifier* calibrating = job.chain.calibrating();
-  SWAGE_CHECK(!calibrate || !job.data_file.empty(), InvalidArgument, calibrating ? calibrating->name() : "scales of activations",
-              calibrating ? " needs" : " need", " calibration text: give a data file (-d FILE)");
+  SWAGE_CHECK(!calibrate || !job.data_file.empty(), InvalidArgument,
+              calibrating ? calibrating->name() : "scales of activations", calibrating ? " needs" : " need",
+              " calibration text: give a data file (-d FILE)");
   Text out;
   if (job.data_file.empty()) return out;
   const data::Tokenizer tokenizer(job.source);
-  data::Documents documents = data::load_documents({.name = job.data_file, .text_column = job.text_column, .enough_bytes = enough_bytes(job)}, tokenizer, job.hub, context);
+  data::Documents documents =
+      data::load_documents({.name = job.data_file, .text_column = job.text_column, .enough_bytes = enough_bytes(job)},
+                           tokenizer, job.hub, context);
   out.data = job.data_file;
   out.form = documents.form;
   out.commit = documents.commit;

@@ -14,21 +14,23 @@ struct Text {
   bool held_out = false;  // the windows come from documents that calibration did not see
   int64_t documents_used = 0, documents_skipped = 0, documents_read = 0;
   int64_t rows_wanted = 0;
-  std::string data;                   // as the user named it
-  std::string form, commit;           // see data::Documents
+  std::string data;          // as the user named it
+  std::string form, commit;  // see data::Documents
   std::vector<data::DataFile> files;
 
   int64_t tokens() const { return ids_NL.defined() ? ids_NL.numel() : 0; }
   Json to_json() const;
-  // "12 rows of 64 tokens (768 tokens) from 20 documents of calib.jsonl; 512 rows were asked for, the text holds no more"; empty without calibration.
+  // "12 rows of 64 tokens (768 tokens) from 20 documents of calib.jsonl; 512 rows were asked for, the text holds no
+  // more"; empty without calibration.
   std::string summary() const;
 };
 
-// What is doubtful about so little text, and what to do. `widest`: columns of the largest Gram matrix, 0: there is none.
+// What is doubtful about so little text, and what to do. `widest`: columns of the largest Gram matrix, 0: there is
+// none.
 std::vector<std::string> calibration_warnings(const Text& text, int64_t widest);
 
-// Reads the job's text, fetched if need be, with the source's tokenizer; reads neither if there is none. Error(InvalidArgument) if the run has to
-// `calibrate` and none is given.
+// Reads the job's text, fetched if need be, with the source's tokenizer; reads neither if there is none.
+// Error(InvalidArgument) if the run has to `calibrate` and none is given.
 Text read_text(const CompressJob& job, bool calibrate, const Context& context);
 
 }  // namespace swage::pipeline

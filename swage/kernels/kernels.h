@@ -1,6 +1,6 @@
-// The CPU kernels of swage: raw pointers and dimensions in, no allocation, no threads. Each stands twice in this folder:
-// as SIMD code for several instruction sets (cpu/, chosen at run time) and as plain scalar code (plain.cpp), which says
-// what is computed and is what the SIMD code is tested against. One table lists them; a test walks it.
+// The CPU kernels of swage: raw pointers and dimensions in, no allocation, no threads. Each stands twice in this
+// folder: as SIMD code for several instruction sets (cpu/, chosen at run time) and as plain scalar code (plain.cpp),
+// which says what is computed and is what the SIMD code is tested against. One table lists them; a test walks it.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -22,27 +22,27 @@ inline constexpr int64_t kSearchLanes = 16;
 
 // Copies tokens of X into the layout of GramTile: columns in panels of kPanel, zeros beyond the last column.
 struct GramPack {
-  const float* x;    // [tokens, columns]
+  const float* x;  // [tokens, columns]
   int64_t columns;
-  int64_t tokens;    // all in one chunk
-  float* packed;     // place of the first token in the first panel; a panel holds kGramChunk tokens
+  int64_t tokens;  // all in one chunk
+  float* packed;   // place of the first token in the first panel; a panel holds kGramChunk tokens
 };
 
 // One tile of X^T X. `packed` holds X as [chunk][panel][kGramChunk][kPanel]; the last chunk may be partly filled.
 struct GramTile {
   const float* packed;
-  int64_t panels;                  // panels of all columns of X
-  int64_t tokens;                  // in all chunks together
-  int64_t row_panel, row_panels;   // rows of the result
+  int64_t panels;                 // panels of all columns of X
+  int64_t tokens;                 // in all chunks together
+  int64_t row_panel, row_panels;  // rows of the result
   int64_t column_panel, column_panels;
-  double* sum;                     // [row_panels * kPanel, column_panels * kPanel], 64-byte aligned; added to.
-};                                 // Elements left of the diagonal may or may not be computed.
+  double* sum;  // [row_panels * kPanel, column_panels * kPanel], 64-byte aligned; added to.
+};  // Elements left of the diagonal may or may not be computed.
 
-// One tile [kPanel, kPanel] of an upper Cholesky factor H = U^T U, left-looking: tile -= a^T b, and then, unless `diagonal`
-// is null, tile = diagonal^-T tile. All pointers are aligned to 64 bytes.
+// One tile [kPanel, kPanel] of an upper Cholesky factor H = U^T U, left-looking: tile -= a^T b, and then, unless
+// `diagonal` is null, tile = diagonal^-T tile. All pointers are aligned to 64 bytes.
 struct CholeskyTile {
-  const double* a;         // [depth, kPanel]: rows of U above the tile, in the columns of the tile's rows
-  const double* b;         // [depth, kPanel]: the same rows in the tile's own columns
+  const double* a;  // [depth, kPanel]: rows of U above the tile, in the columns of the tile's rows
+  const double* b;  // [depth, kPanel]: the same rows in the tile's own columns
   int64_t depth;
   const double* diagonal;  // [kPanel, kPanel]: finished upper triangular tile on the diagonal of the tile's rows
   double* tile;
@@ -57,19 +57,20 @@ struct CodeRange {
 // GPTQ for kPanel rows of the weight, one column after the other (LDL form):
 //   v_i = w_i + sum_{k<i} e_k M_ki,  code_i = round(v_i / scale + zero),  e_i = w_i - (code_i - zero) * scale.
 struct GptqPanel {
-  int64_t columns;           // multiple of kColumnGroup; padding columns have w = 0, M = 0, d = 0
-  float* weight_error;       // [columns, kPanel], 64-byte aligned: w on entry, e on return
-  const float* m;            // unit upper triangular M: group g of kColumnGroup columns starts at gptq_m_offset(g) and
-                             // holds rows 0 .. kColumnGroup*(g+1)-1, each [kColumnGroup]
-  const float* d;            // [columns]
-  const int32_t* group;      // [columns]: group of each column
-  const float* scale;        // [groups, kPanel]
+  int64_t columns;       // multiple of kColumnGroup; padding columns have w = 0, M = 0, d = 0
+  float* weight_error;   // [columns, kPanel], 64-byte aligned: w on entry, e on return
+  const float* m;        // unit upper triangular M: group g of kColumnGroup columns starts at gptq_m_offset(g) and
+                         // holds rows 0 .. kColumnGroup*(g+1)-1, each [kColumnGroup]
+  const float* d;        // [columns]
+  const int32_t* group;  // [columns]: group of each column
+  const float* scale;    // [groups, kPanel]
   const float* inverse_scale;
-  const float* zero;         // [groups, kPanel], integers; zeros if symmetric
+  const float* zero;  // [groups, kPanel], integers; zeros if symmetric
   CodeRange range;
-  uint8_t* codes;            // [columns, kPanel]: code bytes
-  double* loss;              // [kPanel]: sum_i d_i (v_i - (code_i - zero) * scale)^2
-  const float* keep = nullptr;  // [columns, kPanel], 64-byte aligned, or null: where it is 0 the code is `zero`, whatever v is
+  uint8_t* codes;  // [columns, kPanel]: code bytes
+  double* loss;    // [kPanel]: sum_i d_i (v_i - (code_i - zero) * scale)^2
+  const float* keep =
+      nullptr;  // [columns, kPanel], 64-byte aligned, or null: where it is 0 the code is `zero`, whatever v is
 };
 inline constexpr int64_t gptq_m_offset(int64_t column_group) {
   return kColumnGroup * kColumnGroup * column_group * (column_group + 1) / 2;
@@ -78,19 +79,19 @@ inline constexpr int64_t gptq_m_offset(int64_t column_group) {
 // Best scale of kSearchLanes groups out of `steps` candidates: the range [low, high] times each factor. The first
 // candidate with the smallest sum |(code - zero) * scale - w|^norm wins.
 struct ScaleSearchPanel {
-  const float* weight;       // [count, kSearchLanes], 64-byte aligned
-  int64_t count;             // weights per group
-  const float* low;          // [kSearchLanes], <= 0
-  const float* high;         // [kSearchLanes], >= 0
-  const float* factors;      // [steps]
+  const float* weight;   // [count, kSearchLanes], 64-byte aligned
+  int64_t count;         // weights per group
+  const float* low;      // [kSearchLanes], <= 0
+  const float* high;     // [kSearchLanes], >= 0
+  const float* factors;  // [steps]
   int64_t steps;
   float norm;
   CodeRange range;
-  bool symmetric;            // scale = max(-low, high) * factor / divisor, else (high - low) * factor / divisor
+  bool symmetric;  // scale = max(-low, high) * factor / divisor, else (high - low) * factor / divisor
   float divisor;
-  ScaleRule rule;            // how candidates are rounded
-  float* scale;              // [kSearchLanes] out
-  float* zero;               // [kSearchLanes] out
+  ScaleRule rule;  // how candidates are rounded
+  float* scale;    // [kSearchLanes] out
+  float* zero;     // [kSearchLanes] out
   // Not null: all lanes are pieces of one group, with its range. Nothing is chosen; `scale` and `zero` are [steps], the
   // candidates, and `error` is [steps] out: each one's sum over the lanes, in units that depend on the range alone.
   double* error = nullptr;
@@ -107,18 +108,18 @@ struct QuantizeRow {
   const float* scale;
   const float* zero;
   CodeRange range;
-  uint8_t* codes;            // code bytes
+  uint8_t* codes;  // code bytes
 };
 
-// How far the codes of one row are from it: sums of (w - q)^2 and of w^2 with q = (code - zero) * scale. `scale` and `zero` hold one value
-// per column. Summed in f32 over at most kErrorRun values of a lane, then in f64.
+// How far the codes of one row are from it: sums of (w - q)^2 and of w^2 with q = (code - zero) * scale. `scale` and
+// `zero` hold one value per column. Summed in f32 over at most kErrorRun values of a lane, then in f64.
 inline constexpr int64_t kErrorRun = 16;
 struct RowError {
   const void* weight;
   NumberFormat format;
   int64_t count;
-  const uint8_t* codes;   // code bytes
-  const float* values;    // [256]: of each code byte
+  const uint8_t* codes;  // code bytes
+  const float* values;   // [256]: of each code byte
   const float* scale;
   const float* zero;
   double difference, whole;  // out
@@ -129,38 +130,39 @@ struct ValueRange {
   const void* values;
   NumberFormat format;
   int64_t count;
-  float low, high;           // out
+  float low, high;  // out
 };
 
-// Blocks of a row as int16 with one scale each: code = round(x / scale), scale = max|x| / 32767. The scale of a block with a
-// value that is not finite is NaN.
+// Blocks of a row as int16 with one scale each: code = round(x / scale), scale = max|x| / 32767. The scale of a block
+// with a value that is not finite is NaN.
 struct QuantizeBlocks {
-  const float* x;            // [count]
-  int64_t count;             // multiple of block
+  const float* x;  // [count]
+  int64_t count;   // multiple of block
   int64_t block;
-  int16_t* codes;            // [count]
-  float* scale;              // [count / block]; 0 for a block of zeros
+  int16_t* codes;  // [count]
+  float* scale;    // [count / block]; 0 for a block of zeros
 };
 
-// out = x W^T for up to kPanel rows of the weight: per block of columns an exact sum in int32, times both scales, summed in
-// f32. |code| <= 255 and block <= kLongestBlock keep the sums below 2^31.
+// out = x W^T for up to kPanel rows of the weight: per block of columns an exact sum in int32, times both scales,
+// summed in f32. |code| <= 255 and block <= kLongestBlock keep the sums below 2^31.
 inline constexpr int64_t kLongestBlock = 256;
 struct IntegerProduct {
-  int64_t rows;              // of x
-  int64_t columns;           // multiple of block
-  int64_t block;             // columns that share a scale, even
-  const int16_t* x;          // [rows, columns]
-  const float* x_scale;      // [rows, columns / block]
-  const int16_t* weight;     // [columns / 2, kPanel, 2]: codes less zero points, zeros beyond `outputs`; 64-byte aligned
-  const float* weight_scale; // [columns / block, kPanel], 64-byte aligned
-  float* out;                // [rows, outputs], rows out_stride apart
+  int64_t rows;           // of x
+  int64_t columns;        // multiple of block
+  int64_t block;          // columns that share a scale, even
+  const int16_t* x;       // [rows, columns]
+  const float* x_scale;   // [rows, columns / block]
+  const int16_t* weight;  // [columns / 2, kPanel, 2]: codes less zero points, zeros beyond `outputs`; 64-byte aligned
+  const float* weight_scale;  // [columns / block, kPanel], 64-byte aligned
+  float* out;                 // [rows, outputs], rows out_stride apart
   int64_t out_stride;
-  int64_t outputs;           // 1 .. kPanel
-  bool add;                  // out += x W^T
+  int64_t outputs;  // 1 .. kPanel
+  bool add;         // out += x W^T
 };
 
-// One group of columns of a solved weight, kPanel rows side by side: first (if `refit`) the scale that fits the codes best, then
-// each code to its best value given all others (coordinate descent). H is the Gram matrix, P = (W - Q) H the gradient:
+// One group of columns of a solved weight, kPanel rows side by side: first (if `refit`) the scale that fits the codes
+// best, then each code to its best value given all others (coordinate descent). H is the Gram matrix, P = (W - Q) H the
+// gradient:
 //   scale += sum_j P_j u_j / sum_ij u_i H_ij u_j  with u = code - zero, rounded by `rule`, kept if the loss falls;
 //   code_j = round(code_j + P_j / (H_jj scale)).
 inline constexpr int64_t kLongestRefit = 128;
@@ -175,8 +177,8 @@ struct RefinePanel {
   bool refit;
   ScaleRule rule;
   CodeRange range;
-  float* change;                  // [count, kPanel], 64-byte aligned, out: new value less old value
-  const float* keep = nullptr;    // [count, kPanel], 64-byte aligned, or null: where it is 0 the code stays
+  float* change;                // [count, kPanel], 64-byte aligned, out: new value less old value
+  const float* keep = nullptr;  // [count, kPanel], 64-byte aligned, or null: where it is 0 the code stays
 };
 // The refitted scale as it is stored; `scale` if that would not lower the loss.
 SWAGE_HOST_DEVICE inline float refitted_scale(const ScaleRule& rule, float scale, float slope, float curvature) {
@@ -199,9 +201,11 @@ struct PrunePanel {
   const float* d;       // [columns]
   float* value;         // [end - begin, kPanel], 64-byte aligned: q on return of prune_panel()
   float* keep;          // [end - begin, kPanel], 64-byte aligned: 1 for what is kept, 0 for what is dropped
-  int64_t group;        // M <= kLongestPruneGroup: of every M columns from `begin` on, the N with the least v^2 d, with the v that follow if
-  int64_t dropped;      // N  all M are kept, are dropped in `keep`, those that it drops already first. M = 0: as `keep` says.
-  float* loss;          // [kPanel], 64-byte aligned: sum_i d_i (v_i - q_i)^2 is added
+  int64_t group;  // M <= kLongestPruneGroup: of every M columns from `begin` on, the N with the least v^2 d, with the v
+                  // that follow if
+  int64_t
+      dropped;  // N  all M are kept, are dropped in `keep`, those that it drops already first. M = 0: as `keep` says.
+  float* loss;  // [kPanel], 64-byte aligned: sum_i d_i (v_i - q_i)^2 is added
 };
 // Columns of which prune_panel() finishes the values together: whole groups, whole packed columns.
 inline constexpr int64_t prune_run(int64_t group) {
@@ -210,17 +214,18 @@ inline constexpr int64_t prune_run(int64_t group) {
   return (kLeast + together - 1) / together * together;
 }
 
-// One piece of a pruned weight, kPanel rows side by side, with `gradient` P = (W - Q) H. Without groups every value that is not
-// 0 takes its best given all others, q_j + P_j / H_jj. With groups of M columns each takes the best of its supports S of K columns,
-// q_S = H_SS^-1 b_S with b = P + q H over the group and the largest b_S q_S, the first of equals.
+// One piece of a pruned weight, kPanel rows side by side, with `gradient` P = (W - Q) H. Without groups every value
+// that is not 0 takes its best given all others, q_j + P_j / H_jj. With groups of M columns each takes the best of its
+// supports S of K columns, q_S = H_SS^-1 b_S with b = P + q H over the group and the largest b_S q_S, the first of
+// equals.
 inline constexpr int64_t kLongestSwapGroup = 8, kLongestSupport = 8;
 struct SparsePanel {
-  int64_t count;                  // columns; a multiple of M
-  const float* gram;              // [count, count]
-  const float* inverse_diagonal;  // [count]: 1 / H_jj
-  float* gradient;                // [count, kPanel], 64-byte aligned; used up
-  float* value;                   // [count, kPanel], 64-byte aligned; changed
-  float* change;                  // [count, kPanel], 64-byte aligned, out: new value less old value
+  int64_t count;                              // columns; a multiple of M
+  const float* gram;                          // [count, count]
+  const float* inverse_diagonal;              // [count]: 1 / H_jj
+  float* gradient;                            // [count, kPanel], 64-byte aligned; used up
+  float* value;                               // [count, kPanel], 64-byte aligned; changed
+  float* change;                              // [count, kPanel], 64-byte aligned, out: new value less old value
   int64_t group = 0, kept = 0, supports = 0;  // M, K and the number of supports; M = 0: zeros stay zeros
   const uint8_t* members = nullptr;           // [supports, K]: columns of the group
   const float* inverse = nullptr;             // [count / M, supports, K, K]: H_SS^-1

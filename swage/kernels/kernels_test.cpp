@@ -45,7 +45,8 @@ void gram_tile_parity() {
     run(plain_kernels(), plain.data());
     for (int64_t r = 0; r < kRows; ++r) {
       for (int64_t c = r; c < kColumns; ++c) {
-        // 256 products of size ~1 summed in f32: error below 256 * 2^-24 * sum |products| in the worst case, ~sqrt of it here.
+        // 256 products of size ~1 summed in f32: error below 256 * 2^-24 * sum |products| in the worst case, ~sqrt of
+        // it here.
         ASSERT_NEAR(fast[r * kColumns + c], plain[r * kColumns + c], 2e-3) << r << " " << c;
       }
     }
@@ -94,7 +95,8 @@ struct GptqData {
     for (int64_t i = 0; i < kColumns * kPanel; ++i) keep[i] = i % 5 == 2 ? 0.0f : 1.0f;
   }
   void run(const KernelTable& table, CodeRange range) {
-    table.gptq_panel({kColumns, weight.data(), m.data(), d.data(), group.data(), scale.data(), inverse.data(), zero.data(), range, codes.data(), loss, masked ? keep.data() : nullptr});
+    table.gptq_panel({kColumns, weight.data(), m.data(), d.data(), group.data(), scale.data(), inverse.data(),
+                      zero.data(), range, codes.data(), loss, masked ? keep.data() : nullptr});
   }
 };
 
@@ -111,7 +113,8 @@ void gptq_panel_parity() {
       plain.run(plain_kernels(), range);
       int64_t different = 0;
       for (int64_t i = 0; i < GptqData::kColumns * kPanel; ++i) different += fast.codes[i] != plain.codes[i];
-      // Fused multiply-add in the same order on both sides: equal, except that a CPU without it may round a tie otherwise.
+      // Fused multiply-add in the same order on both sides: equal, except that a CPU without it may round a tie
+      // otherwise.
       EXPECT_LE(different, 4) << "kind " << int(range.kind);
       if (different != 0) continue;
       for (int64_t i = 0; i < GptqData::kColumns * kPanel; ++i) ASSERT_NEAR(fast.weight[i], plain.weight[i], 1e-5f);
@@ -124,7 +127,8 @@ void gptq_panel_parity() {
 double search_error(const ScaleSearchPanel& p, int64_t lane) {
   double sum = 0;
   for (int64_t i = 0; i < p.count; ++i) {
-    const float w = p.weight[i * kSearchLanes + lane], importance = p.importance == nullptr ? 1.0f : p.importance[i * kSearchLanes + lane];
+    const float w = p.weight[i * kSearchLanes + lane],
+                importance = p.importance == nullptr ? 1.0f : p.importance[i * kSearchLanes + lane];
     float code = std::clamp(w / p.scale[lane] + p.zero[lane], p.range.min, p.range.max);
     code = round_to_code_value(p.range.kind, code);
     sum += double{importance} * std::pow(std::fabs(double{(code - p.zero[lane]) * p.scale[lane] - w}), double{p.norm});
@@ -156,8 +160,13 @@ struct SearchData {
   }
   ScaleSearchPanel panel(CodeRange range, bool symmetric, float norm, const ScaleRule& rule) {
     const float span = range.max - range.min;
-    return {weight.data(), kCount, low.data(), high.data(), factors.data(), static_cast<int64_t>(factors.size()), norm, range, symmetric,
-            symmetric ? span / 2 : span, rule, scale.data(), zero.data()};
+    return {weight.data(),  kCount,
+            low.data(),     high.data(),
+            factors.data(), static_cast<int64_t>(factors.size()),
+            norm,           range,
+            symmetric,      symmetric ? span / 2 : span,
+            rule,           scale.data(),
+            zero.data()};
   }
 };
 
@@ -174,8 +183,10 @@ void search_parity_for(CodeRange range, bool symmetric, float norm, const ScaleR
   plain_kernels().search_scales(plain);
   for (int64_t lane = 0; lane < kSearchLanes; ++lane) {
     // log2 and exp2 are good to 1e-5 together, so the winner may be another candidate whose error is this close.
-    EXPECT_LE(search_error(fast, lane), search_error(plain, lane) * (1 + 5e-5) + 1e-30) << "lane " << lane << " norm " << norm;
-    if (data.scale[lane] == data.plain_scale[lane] && data.zero[lane] == data.plain_zero[lane] && rule.format == ScaleFormat::F32) {
+    EXPECT_LE(search_error(fast, lane), search_error(plain, lane) * (1 + 5e-5) + 1e-30)
+        << "lane " << lane << " norm " << norm;
+    if (data.scale[lane] == data.plain_scale[lane] && data.zero[lane] == data.plain_zero[lane] &&
+        rule.format == ScaleFormat::F32) {
       EXPECT_EQ(data.step[static_cast<size_t>(lane)], data.plain_step[static_cast<size_t>(lane)]);
     }
     EXPECT_EQ(data.improved[static_cast<size_t>(data.step[static_cast<size_t>(lane)])], 1);
@@ -200,11 +211,13 @@ void search_one_group_for(CodeRange range, bool symmetric, float norm, const Sca
   plain_kernels().search_scales(plain);
   EXPECT_EQ(scale, plain_scale);
   EXPECT_EQ(zero, plain_zero);
-  for (size_t i = 0; i < steps; ++i) EXPECT_NEAR(error[i] / error[0], plain_error[i] / plain_error[0], 1e-4 * plain_error[i] / plain_error[0]);
+  for (size_t i = 0; i < steps; ++i)
+    EXPECT_NEAR(error[i] / error[0], plain_error[i] / plain_error[0], 1e-4 * plain_error[i] / plain_error[0]);
 }
 
 void search_scales_parity() {
-  const CodeRange int4{CodeKind::Int, -8, 7}, fp8{CodeKind::E4M3, -448, 448}, fp6{CodeKind::E2M3, -7.5f, 7.5f}, fp4{CodeKind::E2M1, -6, 6};
+  const CodeRange int4{CodeKind::Int, -8, 7}, fp8{CodeKind::E4M3, -448, 448}, fp6{CodeKind::E2M3, -7.5f, 7.5f},
+      fp4{CodeKind::E2M1, -6, 6};
   const ScaleRule nvfp4{ScaleFormat::E4M3, CodeKind::E2M1, 0.125f, 3000.0f};
   for (const auto& run : {search_parity_for, search_one_group_for}) {
     for (const float norm : {2.4f, 2.0f, 1.0f, 3.5f}) {
@@ -219,7 +232,8 @@ void search_scales_parity() {
 
 // 77 values, among them ties, the edges of FP8's subnormals, -0 and values beyond the range, in each format.
 std::vector<float> awkward_values() {
-  std::vector<float> values{0.0f, -0.0f, 0.5f, 1.5f, -2.5f, 1e-4f, -1e-4f, 0.0009765625f, 0.0146484375f, 0.015625f, 463.0f, -1e4f, 7.49f};
+  std::vector<float> values{0.0f,          -0.0f,         0.5f,      1.5f,   -2.5f, 1e-4f, -1e-4f,
+                            0.0009765625f, 0.0146484375f, 0.015625f, 463.0f, -1e4f, 7.49f};
   std::mt19937 random(6);
   std::normal_distribution<float> noise(0.0f, 30.0f);
   while (values.size() < 77) values.push_back(noise(random));
@@ -236,7 +250,9 @@ std::vector<uint16_t> halves(const std::vector<float>& values, NumberFormat form
     int exponent = 0;
     const float f16 = round_to_f16(x);
     const float mantissa = std::frexp(std::fabs(f16), &exponent);  // f16 = mantissa * 2^exponent, mantissa in [1/2, 1)
-    const int bits = f16 == 0 ? 0 : exponent < -13 ? static_cast<int>(std::ldexp(std::fabs(f16), 24)) : (exponent + 14) * 1024 + static_cast<int>(mantissa * 2048) - 1024;
+    const int bits = f16 == 0         ? 0
+                     : exponent < -13 ? static_cast<int>(std::ldexp(std::fabs(f16), 24))
+                                      : (exponent + 14) * 1024 + static_cast<int>(mantissa * 2048) - 1024;
     out.push_back(static_cast<uint16_t>(bits | (std::signbit(f16) ? 0x8000 : 0)));
   }
   return out;
@@ -246,17 +262,20 @@ void for_each_format(const std::function<void(const void*, NumberFormat, int64_t
   const std::vector<float> values = awkward_values();
   for (const NumberFormat format : {NumberFormat::F32, NumberFormat::BF16, NumberFormat::F16}) {
     const std::vector<uint16_t> half = halves(values, format);
-    for (const int64_t count : {1, 15, 16, 33, 77}) run(format == NumberFormat::F32 ? static_cast<const void*>(values.data()) : half.data(), format, count);
+    for (const int64_t count : {1, 15, 16, 33, 77})
+      run(format == NumberFormat::F32 ? static_cast<const void*>(values.data()) : half.data(), format, count);
   }
 }
 
 void quantize_row_parity() {
   for_each_format([](const void* data, NumberFormat format, int64_t count) {
-    for (const CodeRange range : {CodeRange{CodeKind::Int, -8, 7}, CodeRange{CodeKind::Int, -128, 127}, CodeRange{CodeKind::E4M3, -448, 448},
-                                  CodeRange{CodeKind::E2M3, -7.5f, 7.5f}, CodeRange{CodeKind::E2M1, -6, 6}}) {
+    for (const CodeRange range :
+         {CodeRange{CodeKind::Int, -8, 7}, CodeRange{CodeKind::Int, -128, 127}, CodeRange{CodeKind::E4M3, -448, 448},
+          CodeRange{CodeKind::E2M3, -7.5f, 7.5f}, CodeRange{CodeKind::E2M1, -6, 6}}) {
       std::vector<float> scale, zero;
       for (int64_t i = 0; i < count; ++i) scale.push_back(i < 13 ? 1.0f : 0.3f + 0.01f * static_cast<float>(i % 5));
-      for (int64_t i = 0; i < count; ++i) zero.push_back(range.kind != CodeKind::Int ? 0.0f : static_cast<float>(i % 3 - 1));
+      for (int64_t i = 0; i < count; ++i)
+        zero.push_back(range.kind != CodeKind::Int ? 0.0f : static_cast<float>(i % 3 - 1));
       std::vector<uint8_t> fast(static_cast<size_t>(count)), plain(static_cast<size_t>(count));
       fast_kernels().quantize_row({data, format, count, scale.data(), zero.data(), range, fast.data()});
       plain_kernels().quantize_row({data, format, count, scale.data(), zero.data(), range, plain.data()});
@@ -299,7 +318,8 @@ void row_error_parity() {
     RowError fast{data, format, count, codes.data(), values.data(), scale.data(), zero.data(), 0, 0}, plain = fast;
     fast_kernels().row_error(fast);
     plain_kernels().row_error(plain);
-    // All terms are positive: at most kErrorRun of a lane, then 16 lanes, each sum rounded by 2^-24, beside what rounds a term.
+    // All terms are positive: at most kErrorRun of a lane, then 16 lanes, each sum rounded by 2^-24, beside what rounds
+    // a term.
     EXPECT_NEAR(fast.difference, plain.difference, 3e-6 * plain.difference) << count;
     EXPECT_NEAR(fast.whole, plain.whole, 3e-6 * plain.whole) << count;
   });
@@ -311,7 +331,7 @@ void quantize_blocks_parity() {
     std::vector<float> x(static_cast<size_t>(count));
     fill_noise(x.data(), count, 3);
     for (int64_t i = 0; i < block; ++i) x[static_cast<size_t>(2 * block + i)] = 0;
-    x[static_cast<size_t>(block)] = 1e4f;   // an outlier
+    x[static_cast<size_t>(block)] = 1e4f;  // an outlier
     x[static_cast<size_t>(3 * block + 1)] = NAN;
     x[static_cast<size_t>(4 * block)] = INFINITY;
     std::vector<int16_t> fast(x.size()), plain(x.size());
@@ -332,24 +352,30 @@ void quantize_blocks_parity() {
 // The sums are exact up to the largest codes and the longest blocks, so both round the same products in the same order.
 void integer_product_parity() {
   std::mt19937 random(5);
-  for (const auto& [rows, columns, block, outputs] : {std::array<int64_t, 4>{19, 256, 64, 48}, {1, 512, 256, 48}, {8, 96, 32, 7}, {9, 36, 18, 33}}) {
+  for (const auto& [rows, columns, block, outputs] :
+       {std::array<int64_t, 4>{19, 256, 64, 48}, {1, 512, 256, 48}, {8, 96, 32, 7}, {9, 36, 18, 33}}) {
     const int64_t blocks = columns / block, stride = outputs + 3;
     Aligned<int16_t> x(rows * columns), weight(columns * kPanel);
     Aligned<float> x_scale(rows * blocks), weight_scale(blocks * kPanel), fast(rows * stride), plain(rows * stride);
-    for (int64_t i = 0; i < rows * columns; ++i) x[i] = i % 3 == 0 ? 32767 : static_cast<int16_t>(random() % 65535 - 32767);
+    for (int64_t i = 0; i < rows * columns; ++i)
+      x[i] = i % 3 == 0 ? 32767 : static_cast<int16_t>(random() % 65535 - 32767);
     for (int64_t i = 0; i < columns; ++i) {
-      for (int64_t o = 0; o < outputs; ++o) weight[i / 2 * 2 * kPanel + 2 * o + i % 2] = o == 0 ? 255 : static_cast<int16_t>(random() % 511 - 255);
+      for (int64_t o = 0; o < outputs; ++o)
+        weight[i / 2 * 2 * kPanel + 2 * o + i % 2] = o == 0 ? 255 : static_cast<int16_t>(random() % 511 - 255);
     }
     fill_noise(x_scale.data(), rows * blocks, 1);
     fill_noise(weight_scale.data(), blocks * kPanel, 2);
     for (const bool add : {false, true}) {
       const auto run = [&](const KernelTable& table, float* out) {
-        table.integer_product({rows, columns, block, x.data(), x_scale.data(), weight.data(), weight_scale.data(), out, stride, outputs, add});
+        table.integer_product({rows, columns, block, x.data(), x_scale.data(), weight.data(), weight_scale.data(), out,
+                               stride, outputs, add});
       };
       run(fast_kernels(), fast.data());
       run(plain_kernels(), plain.data());
-      // Without a fused multiply-add (the baseline) every product is rounded once more: 2^-24 of sums up to 2^31, twice.
-      for (int64_t i = 0; i < rows * stride; ++i) ASSERT_NEAR(fast[i], plain[i], 1e3 + 1e-6 * std::fabs(plain[i])) << rows << " " << i;
+      // Without a fused multiply-add (the baseline) every product is rounded once more: 2^-24 of sums up to 2^31,
+      // twice.
+      for (int64_t i = 0; i < rows * stride; ++i)
+        ASSERT_NEAR(fast[i], plain[i], 1e3 + 1e-6 * std::fabs(plain[i])) << rows << " " << i;
     }
   }
 }
@@ -358,7 +384,8 @@ void integer_product_parity() {
 void refine_panel_parity() {
   constexpr int64_t kCount = 24;
   for (const CodeKind kind : {CodeKind::Int, CodeKind::E2M1}) {
-    Aligned<float> gram(kCount * kCount), inverse(kCount), error(kCount * kPanel), start(kCount * kPanel), scale(kPanel), zero(kPanel);
+    Aligned<float> gram(kCount * kCount), inverse(kCount), error(kCount * kPanel), start(kCount * kPanel),
+        scale(kPanel), zero(kPanel);
     Aligned<float> noise(kCount * 40);
     fill_noise(noise.data(), kCount * 40, 1);
     for (int64_t i = 0; i < kCount; ++i) {
@@ -386,18 +413,31 @@ void refine_panel_parity() {
         for (int64_t lane = 0; lane < kPanel; ++lane) {
           r.scale[lane] = scale[lane];
           for (int64_t j = 0; j < kCount; ++j) {
-            for (int64_t i = 0; i < kCount; ++i) r.gradient[j * kPanel + lane] += error[i * kPanel + lane] * gram[i * kCount + j];
+            for (int64_t i = 0; i < kCount; ++i)
+              r.gradient[j * kPanel + lane] += error[i * kPanel + lane] * gram[i * kCount + j];
           }
         }
-        table.refine_panel({kCount, gram.data(), inverse.data(), r.gradient.data(), r.code.data(), r.scale.data(), zero.data(), refit, rule,
-                            {kind, -largest, largest}, r.change.data(), refit ? nullptr : keep.data()});
+        table.refine_panel({kCount,
+                            gram.data(),
+                            inverse.data(),
+                            r.gradient.data(),
+                            r.code.data(),
+                            r.scale.data(),
+                            zero.data(),
+                            refit,
+                            rule,
+                            {kind, -largest, largest},
+                            r.change.data(),
+                            refit ? nullptr : keep.data()});
       };
       Result fast, plain;
       run(fast_kernels(), fast);
       run(plain_kernels(), plain);
       const auto loss = [&](Result* r, int64_t lane) {
         double sum = 0;
-        const auto left = [&](int64_t i) { return double(error[i * kPanel + lane]) - (r == nullptr ? 0.0 : double(r->change[i * kPanel + lane])); };
+        const auto left = [&](int64_t i) {
+          return double(error[i * kPanel + lane]) - (r == nullptr ? 0.0 : double(r->change[i * kPanel + lane]));
+        };
         for (int64_t i = 0; i < kCount; ++i) {
           for (int64_t j = 0; j < kCount; ++j) sum += left(i) * double(gram[i * kCount + j]) * left(j);
         }
@@ -410,7 +450,8 @@ void refine_panel_parity() {
         EXPECT_LE(loss(&plain, lane), loss(nullptr, lane) * 1.0001) << lane;
         EXPECT_NEAR(fast.scale[lane], plain.scale[lane], 0.004f * plain.scale[lane]);  // one step of bf16
         bool same = fast.scale[lane] == plain.scale[lane];
-        for (int64_t i = 0; i < kCount; ++i) same = same && fast.code[i * kPanel + lane] == plain.code[i * kPanel + lane];
+        for (int64_t i = 0; i < kCount; ++i)
+          same = same && fast.code[i * kPanel + lane] == plain.code[i * kPanel + lane];
         equal += same ? 1 : 0;
       }
       EXPECT_GE(equal, kPanel - 2);
@@ -445,8 +486,8 @@ std::vector<int64_t> instruction_sets() {
   return sets;
 }
 
-// The table is complete: each kernel has a fast and a plain version, which differ, and a parity test, which passes for every
-// instruction set.
+// The table is complete: each kernel has a fast and a plain version, which differ, and a parity test, which passes for
+// every instruction set.
 TEST(Kernels, EachHasATwinAndMeetsIt) {
   size_t kernels = 0;
   KernelTable::visit([&](const char* name, auto member) {

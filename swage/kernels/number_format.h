@@ -35,7 +35,8 @@ SWAGE_HOST_DEVICE constexpr float largest_of(CodeKind kind) {
   return kind == CodeKind::E4M3 ? 448.0f : 127.0f;
 }
 
-// What a scale is rounded to: a number format; E4M3 with all scales multiplied by one global scale (NVFP4); a power of two (MX).
+// What a scale is rounded to: a number format; E4M3 with all scales multiplied by one global scale (NVFP4); a power of
+// two (MX).
 enum class ScaleFormat { F32, BF16, F16, E4M3, PowerOfTwo };
 
 SWAGE_HOST_DEVICE inline float round_to_bf16(float x) {
@@ -47,7 +48,8 @@ SWAGE_HOST_DEVICE inline float round_to_bf16(float x) {
 // Nearest-even to a float with `mantissa_bits` stored bits, subnormal below 2^min_exponent. No saturation.
 // The spacing of the format at x is a power of two, so scaling by it is exact.
 SWAGE_HOST_DEVICE inline float round_mantissa(float x, int mantissa_bits, int min_exponent) {
-  const uint32_t exponent = std::max((std::bit_cast<uint32_t>(x) >> 23) & 0xFFu, static_cast<uint32_t>(min_exponent + 127));
+  const uint32_t exponent =
+      std::max((std::bit_cast<uint32_t>(x) >> 23) & 0xFFu, static_cast<uint32_t>(min_exponent + 127));
   const uint32_t step = exponent - static_cast<uint32_t>(mantissa_bits);
   return std::nearbyint(x * std::bit_cast<float>((254u - step) << 23)) * std::bit_cast<float>(step << 23);
 }
@@ -59,9 +61,12 @@ SWAGE_HOST_DEVICE inline float round_to_f16(float x) {
 
 SWAGE_HOST_DEVICE inline float round_to(NumberFormat format, float x) {
   switch (format) {
-    case NumberFormat::BF16: return round_to_bf16(x);
-    case NumberFormat::F16: return round_to_f16(x);
-    case NumberFormat::F32: break;
+    case NumberFormat::BF16:
+      return round_to_bf16(x);
+    case NumberFormat::F16:
+      return round_to_f16(x);
+    case NumberFormat::F32:
+      break;
   }
   return x;
 }
@@ -79,7 +84,8 @@ SWAGE_HOST_DEVICE inline uint8_t encode_code(CodeKind kind, float x) {
   const SmallFloat f = small_float(kind);
   const uint32_t bits = std::bit_cast<uint32_t>(x), sign = (bits & 0x80000000u) >> f.sign_shift;
   const float magnitude = std::fabs(x), smallest_normal = std::ldexp(1.0f, f.min_exponent);
-  if (magnitude < smallest_normal) return static_cast<uint8_t>(sign | static_cast<uint32_t>(std::ldexp(magnitude, f.mantissa_bits - f.min_exponent)));
+  if (magnitude < smallest_normal)
+    return static_cast<uint8_t>(sign | static_cast<uint32_t>(std::ldexp(magnitude, f.mantissa_bits - f.min_exponent)));
   const auto least = static_cast<uint32_t>(f.min_exponent + 126) << f.mantissa_bits;
   return static_cast<uint8_t>(sign | (((bits & 0x7FFFFFFFu) >> (23 - f.mantissa_bits)) - least));
 }
@@ -90,8 +96,9 @@ SWAGE_HOST_DEVICE inline float decode_code(CodeKind kind, uint8_t byte) {
   const SmallFloat f = small_float(kind);
   const int sign_bit = 1 << (31 - f.sign_shift), magnitude = byte & (sign_bit - 1), bits = 1 << f.mantissa_bits;
   const int exponent = magnitude / bits, mantissa = magnitude % bits;
-  const float value = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), f.min_exponent - f.mantissa_bits)
-                                    : std::ldexp(static_cast<float>(bits + mantissa), exponent - 1 + f.min_exponent - f.mantissa_bits);
+  const float value =
+      exponent == 0 ? std::ldexp(static_cast<float>(mantissa), f.min_exponent - f.mantissa_bits)
+                    : std::ldexp(static_cast<float>(bits + mantissa), exponent - 1 + f.min_exponent - f.mantissa_bits);
   return (byte & sign_bit) != 0 ? -value : value;
 }
 
@@ -99,16 +106,19 @@ SWAGE_HOST_DEVICE inline float decode_code(CodeKind kind, uint8_t byte) {
 SWAGE_HOST_DEVICE inline float round_to_e4m3(float x) { return round_to_code_value(CodeKind::E4M3, x); }
 SWAGE_HOST_DEVICE inline uint8_t encode_e4m3(float x) { return encode_code(CodeKind::E4M3, x); }
 
-// Exponent byte of the power of two 2^(byte - 127) that scales a group of largest magnitude `largest` to the codes of `kind`
-// (compressed-tensors 0.15 and later): the exponent of `largest`, one more if it lies less than half a step of the code below
-// the next power of two, less the exponent of the largest code.
+// Exponent byte of the power of two 2^(byte - 127) that scales a group of largest magnitude `largest` to the codes of
+// `kind` (compressed-tensors 0.15 and later): the exponent of `largest`, one more if it lies less than half a step of
+// the code below the next power of two, less the exponent of the largest code.
 SWAGE_HOST_DEVICE inline int mx_exponent(float largest, CodeKind kind) {
   const uint32_t half_step = 1u << (kind == CodeKind::E2M3 ? 19 : 21);
-  const int exponent = static_cast<int>((std::bit_cast<uint32_t>(std::fabs(largest)) + half_step) >> 23) - (kind == CodeKind::E4M3 ? 8 : 2);
+  const int exponent = static_cast<int>((std::bit_cast<uint32_t>(std::fabs(largest)) + half_step) >> 23) -
+                       (kind == CodeKind::E4M3 ? 8 : 2);
   return std::clamp(exponent, 0, 254);
 }
 // 2^(byte - 127); a byte of 0 gives the subnormal 2^-127.
-SWAGE_HOST_DEVICE inline float value_of_exponent(int byte) { return byte == 0 ? 0x1p-127f : std::bit_cast<float>(static_cast<uint32_t>(byte) << 23); }
+SWAGE_HOST_DEVICE inline float value_of_exponent(int byte) {
+  return byte == 0 ? 0x1p-127f : std::bit_cast<float>(static_cast<uint32_t>(byte) << 23);
+}
 
 // How scales are stored: `raw` is the scale wanted, `largest` the magnitude that it maps to the largest code.
 struct ScaleRule {
@@ -120,11 +130,15 @@ struct ScaleRule {
 // `raw` in the rule's format; not for powers of two. May be 0.
 SWAGE_HOST_DEVICE inline float rounded_scale(const ScaleRule& rule, float raw) {
   switch (rule.format) {
-    case ScaleFormat::E4M3: return round_to_e4m3(std::min(raw * rule.global, 448.0f)) / rule.global;
-    case ScaleFormat::BF16: return round_to_bf16(raw);
-    case ScaleFormat::F16: return round_to_f16(raw);
+    case ScaleFormat::E4M3:
+      return round_to_e4m3(std::min(raw * rule.global, 448.0f)) / rule.global;
+    case ScaleFormat::BF16:
+      return round_to_bf16(raw);
+    case ScaleFormat::F16:
+      return round_to_f16(raw);
     case ScaleFormat::F32:
-    case ScaleFormat::PowerOfTwo: break;
+    case ScaleFormat::PowerOfTwo:
+      break;
   }
   return raw;
 }
@@ -135,7 +149,9 @@ SWAGE_HOST_DEVICE inline float stored_scale(const ScaleRule& rule, float raw, fl
   return rule.format == ScaleFormat::E4M3 ? rule.zero_scale / rule.global : rule.zero_scale;
 }
 
-SWAGE_HOST_DEVICE inline float widen_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+SWAGE_HOST_DEVICE inline float widen_bf16(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
 
 SWAGE_HOST_DEVICE inline float widen_f16(uint16_t bits) {
   const float sign = (bits & 0x8000u) ? -1.0f : 1.0f;
@@ -149,17 +165,23 @@ SWAGE_HOST_DEVICE inline float widen_f16(uint16_t bits) {
 // Element `i` of an array stored in `format`.
 SWAGE_HOST_DEVICE inline float load_as_float(const void* data, NumberFormat format, int64_t i) {
   switch (format) {
-    case NumberFormat::BF16: return widen_bf16(static_cast<const uint16_t*>(data)[i]);
-    case NumberFormat::F16: return widen_f16(static_cast<const uint16_t*>(data)[i]);
-    case NumberFormat::F32: break;
+    case NumberFormat::BF16:
+      return widen_bf16(static_cast<const uint16_t*>(data)[i]);
+    case NumberFormat::F16:
+      return widen_f16(static_cast<const uint16_t*>(data)[i]);
+    case NumberFormat::F32:
+      break;
   }
   return static_cast<const float*>(data)[i];
 }
 
 SWAGE_HOST_DEVICE inline int64_t bytes_of(NumberFormat format) { return format == NumberFormat::F32 ? 4 : 2; }
 
-// Scale that maps values up to `largest` to int16: 2^-16 of it is kept. So small a block that 1 / scale would overflow is 0.
+// Scale that maps values up to `largest` to int16: 2^-16 of it is kept. So small a block that 1 / scale would overflow
+// is 0.
 SWAGE_HOST_DEVICE inline float block_scale(float largest) { return largest < 1e-30f ? 0.0f : largest / 32767.0f; }
-SWAGE_HOST_DEVICE inline int16_t block_code(float x, float inverse_scale) { return static_cast<int16_t>(std::nearbyint(x * inverse_scale)); }
+SWAGE_HOST_DEVICE inline int16_t block_code(float x, float inverse_scale) {
+  return static_cast<int16_t>(std::nearbyint(x * inverse_scale));
+}
 
 }  // namespace swage::kernels

@@ -13,7 +13,8 @@ TEST(NumberFormat, E4M3RoundsToNearestEven) {
   float previous = 0;
   for (int code = 1; code < 127; ++code) {
     const int exponent = code >> 3, mantissa = code & 7;
-    const float value = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9) : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+    const float value = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                      : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
     EXPECT_EQ(round_to_e4m3(value), value);
     EXPECT_EQ(encode_e4m3(value), code);
     EXPECT_EQ(encode_e4m3(-value), code | 0x80);
@@ -31,7 +32,9 @@ TEST(NumberFormat, SmallFloatsRoundToNearestEven) {
     for (int code = 0; code < codes; ++code) {
       const auto byte = static_cast<uint8_t>(code);
       const float value = decode_code(kind, byte);
-      if (kind == CodeKind::E2M1) { EXPECT_EQ(value, e2m1[static_cast<size_t>(code)]); }
+      if (kind == CodeKind::E2M1) {
+        EXPECT_EQ(value, e2m1[static_cast<size_t>(code)]);
+      }
       EXPECT_EQ(round_to_code_value(kind, value), value);
       EXPECT_EQ(encode_code(kind, value), code);
       EXPECT_EQ(encode_code(kind, -value), code + codes);
@@ -46,9 +49,19 @@ TEST(NumberFormat, SmallFloatsRoundToNearestEven) {
 
 // The table of the specification: largest magnitude of a group to exponent byte, for 4, 6 and 8 bits.
 TEST(NumberFormat, MxExponents) {
-  const std::vector<std::array<float, 4>> table{{1.0f, 125, 125, 119},  {1.5f, 125, 125, 119},    {1.74f, 125, 125, 119}, {1.75f, 126, 125, 120}, {1.93f, 126, 125, 120},
-                                                {1.9375f, 126, 126, 120}, {6, 127, 127, 121},     {6.5f, 127, 127, 121},  {7, 128, 127, 122},     {7.5f, 128, 127, 122},
-                                                {448, 134, 133, 128},   {447, 133, 133, 127},     {0, 0, 0, 0}};
+  const std::vector<std::array<float, 4>> table{{1.0f, 125, 125, 119},
+                                                {1.5f, 125, 125, 119},
+                                                {1.74f, 125, 125, 119},
+                                                {1.75f, 126, 125, 120},
+                                                {1.93f, 126, 125, 120},
+                                                {1.9375f, 126, 126, 120},
+                                                {6, 127, 127, 121},
+                                                {6.5f, 127, 127, 121},
+                                                {7, 128, 127, 122},
+                                                {7.5f, 128, 127, 122},
+                                                {448, 134, 133, 128},
+                                                {447, 133, 133, 127},
+                                                {0, 0, 0, 0}};
   for (const auto& [largest, e2m1, e2m3, e4m3] : table) {
     EXPECT_EQ(mx_exponent(largest, CodeKind::E2M1), int(e2m1)) << largest;
     EXPECT_EQ(mx_exponent(largest, CodeKind::E2M3), int(e2m3)) << largest;

@@ -25,11 +25,13 @@ void gram_tile(const GramTile& tile) {
     const int64_t chunk = token / kGramChunk, panel = column / kPanel;
     return tile.packed[((chunk * tile.panels + panel) * kGramChunk + token % kGramChunk) * kPanel + column % kPanel];
   };
-  const int64_t row0 = tile.row_panel * kPanel, column0 = tile.column_panel * kPanel, stride = tile.column_panels * kPanel;
+  const int64_t row0 = tile.row_panel * kPanel, column0 = tile.column_panel * kPanel,
+                stride = tile.column_panels * kPanel;
   for (int64_t r = 0; r < tile.row_panels * kPanel; ++r) {
     for (int64_t c = 0; c < stride; ++c) {
       double sum = 0;
-      for (int64_t t = 0; t < tile.tokens; ++t) sum += static_cast<double>(at(t, row0 + r)) * static_cast<double>(at(t, column0 + c));
+      for (int64_t t = 0; t < tile.tokens; ++t)
+        sum += static_cast<double>(at(t, row0 + r)) * static_cast<double>(at(t, column0 + c));
       if (row0 + r <= column0 + c) tile.sum[r * stride + c] += sum;
     }
   }
@@ -49,7 +51,8 @@ void cholesky_tile(const CholeskyTile& t) {
 void row_error(RowError& row) {
   row.difference = row.whole = 0;
   for (int64_t i = 0; i < row.count; ++i) {
-    const double w = double{load_as_float(row.weight, row.format, i)}, q = double{(row.values[row.codes[i]] - row.zero[i]) * row.scale[i]};
+    const double w = double{load_as_float(row.weight, row.format, i)},
+                 q = double{(row.values[row.codes[i]] - row.zero[i]) * row.scale[i]};
     row.difference += (w - q) * (w - q);
     row.whole += w * w;
   }
@@ -82,8 +85,10 @@ double error_of(const ScaleSearchPanel& p, int64_t lane, float scale, float zero
   for (int64_t i = 0; i < p.count; ++i) {
     const float w = p.weight[i * kSearchLanes + lane];
     const float code = round_to_code(w / scale + zero, p.range);
-    const double importance = p.importance == nullptr ? 1.0 : static_cast<double>(p.importance[i * kSearchLanes + lane]);
-    sum += importance * std::pow(std::fabs(static_cast<double>((code - zero) * scale - w)), static_cast<double>(p.norm));
+    const double importance =
+        p.importance == nullptr ? 1.0 : static_cast<double>(p.importance[i * kSearchLanes + lane]);
+    sum +=
+        importance * std::pow(std::fabs(static_cast<double>((code - zero) * scale - w)), static_cast<double>(p.norm));
   }
   return sum;
 }
@@ -91,7 +96,8 @@ double error_of(const ScaleSearchPanel& p, int64_t lane, float scale, float zero
 void search_lane(const ScaleSearchPanel& p, int64_t lane) {
   double best = INFINITY;
   for (int64_t i = 0; i < p.steps; ++i) {
-    const Candidate c = scale_candidate(p.low[lane], p.high[lane], p.factors[i], p.symmetric, p.divisor, p.rule, p.range);
+    const Candidate c =
+        scale_candidate(p.low[lane], p.high[lane], p.factors[i], p.symmetric, p.divisor, p.rule, p.range);
     const double error = error_of(p, lane, c.scale, c.zero);
     if (!(error < best) && i > 0) continue;
     best = error;
@@ -158,10 +164,12 @@ void refine_row(const RefinePanel& p, int64_t lane) {
   for (int64_t j = 0; j < p.count; ++j) {
     const float old_code = at(p.code, j);
     const bool kept = p.keep == nullptr || p.keep[j * kPanel + lane] != 0;
-    const float new_code = kept ? round_to_code(old_code + at(p.gradient, j) * p.inverse_diagonal[j] / scale, p.range) : old_code;
+    const float new_code =
+        kept ? round_to_code(old_code + at(p.gradient, j) * p.inverse_diagonal[j] / scale, p.range) : old_code;
     at(p.code, j) = new_code;
     at(p.change, j) = (new_code - zero) * scale - (old_code - zero) * old_scale;
-    for (int64_t k = j + 1; k < p.count; ++k) at(p.gradient, k) -= (new_code - old_code) * scale * p.gram[j * p.count + k];
+    for (int64_t k = j + 1; k < p.count; ++k)
+      at(p.gradient, k) -= (new_code - old_code) * scale * p.gram[j * p.count + k];
   }
 }
 
@@ -205,9 +213,9 @@ void integer_product(const IntegerProduct& p) {
 }  // namespace
 
 const KernelTable& plain_kernels() {
-  static const KernelTable table{gram_pack,    gram_tile,   cholesky_tile,   gptq_panel,     search_scales,
-                                 quantize_row, value_range, row_error,       refine_panel,    quantize_blocks, integer_product,
-                                 prune_gather,  prune_panel, sparse_refit_panel};
+  static const KernelTable table{gram_pack,       gram_tile,    cholesky_tile, gptq_panel,        search_scales,
+                                 quantize_row,    value_range,  row_error,     refine_panel,      quantize_blocks,
+                                 integer_product, prune_gather, prune_panel,   sparse_refit_panel};
   return table;
 }
 

@@ -6,7 +6,9 @@
 namespace swage::kernels {
 namespace {
 
-float element_of_m(const float* m, int64_t k, int64_t column) { return m[gptq_m_offset(column / kColumnGroup) + k * kColumnGroup + column % kColumnGroup]; }
+float element_of_m(const float* m, int64_t k, int64_t column) {
+  return m[gptq_m_offset(column / kColumnGroup) + k * kColumnGroup + column % kColumnGroup];
+}
 
 // Whether column j of a group is among the `dropped` that cost least.
 bool is_dropped(const std::vector<float>& cost, size_t j, int64_t dropped) {
@@ -20,7 +22,8 @@ std::vector<float> costs_of_group(const PrunePanel& p, int64_t first, int64_t la
   std::vector<float> cost, error;
   for (int64_t j = first; j < first + p.group; ++j) {
     float v = p.value[j * kPanel + lane];
-    for (int64_t k = first; k < j; ++k) v = std::fma(element_of_m(p.m, p.begin + k, p.begin + j), error[static_cast<size_t>(k - first)], v);
+    for (int64_t k = first; k < j; ++k)
+      v = std::fma(element_of_m(p.m, p.begin + k, p.begin + j), error[static_cast<size_t>(k - first)], v);
     error.push_back(p.weight_error[(p.begin + j) * kPanel + lane] - v);
     cost.push_back(p.keep[j * kPanel + lane] == 0 ? -1.0f : v * v * p.d[p.begin + j]);
   }
@@ -32,7 +35,8 @@ std::vector<float> pull_of(const SparsePanel& p, int64_t first, int64_t lane) {
   std::vector<float> pull;
   for (int64_t j = first; j < first + p.group; ++j) {
     float sum = p.gradient[j * kPanel + lane];
-    for (int64_t k = first; k < first + p.group; ++k) sum = std::fma(p.gram[k * p.count + j], p.value[k * kPanel + lane], sum);
+    for (int64_t k = first; k < first + p.group; ++k)
+      sum = std::fma(p.gram[k * p.count + j], p.value[k * kPanel + lane], sum);
     pull.push_back(sum);
   }
   return pull;
@@ -73,7 +77,8 @@ void refit_row(const SparsePanel& p, int64_t lane) {
       const float now = fresh[static_cast<size_t>(j - first)], change = now - p.value[j * kPanel + lane];
       p.value[j * kPanel + lane] = now;
       p.change[j * kPanel + lane] = change;
-      for (int64_t k = first + step; k < p.count; ++k) p.gradient[k * kPanel + lane] -= change * p.gram[j * p.count + k];
+      for (int64_t k = first + step; k < p.count; ++k)
+        p.gradient[k * kPanel + lane] -= change * p.gram[j * p.count + k];
     }
   }
 }
@@ -96,7 +101,8 @@ void prune_panel(const PrunePanel& p) {
     for (int64_t i = 0; i < count; ++i) {
       if (p.group > 0 && i % p.group == 0 && i + p.group <= count) {
         const std::vector<float> cost = costs_of_group(p, i, lane);
-        for (int64_t j = 0; j < p.group; ++j) p.keep[(i + j) * kPanel + lane] = is_dropped(cost, static_cast<size_t>(j), p.dropped) ? 0.0f : 1.0f;
+        for (int64_t j = 0; j < p.group; ++j)
+          p.keep[(i + j) * kPanel + lane] = is_dropped(cost, static_cast<size_t>(j), p.dropped) ? 0.0f : 1.0f;
       }
       float& error = p.weight_error[(p.begin + i) * kPanel + lane];
       const float v = p.value[i * kPanel + lane], pruned = v * p.keep[i * kPanel + lane];

@@ -12,13 +12,16 @@ SWAGE_HOST_DEVICE inline float round_to_code(float t, const CodeRange& range) {
 struct Candidate {
   float scale, zero;
 };
-SWAGE_HOST_DEVICE inline Candidate scale_candidate(float low, float high, float factor, bool symmetric, float divisor, const ScaleRule& rule, const CodeRange& range) {
+SWAGE_HOST_DEVICE inline Candidate scale_candidate(float low, float high, float factor, bool symmetric, float divisor,
+                                                   const ScaleRule& rule, const CodeRange& range) {
   const float width = (symmetric ? std::max(-low, high) : high - low) * factor;
   const float scale = stored_scale(rule, width / divisor, width);
   if (symmetric) return {scale, 0};
   return {scale, std::nearbyint(std::min(std::max(range.min - low * factor / scale, range.min), range.max))};
 }
 
-SWAGE_HOST_DEVICE inline uint16_t bf16_bits(float x) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(round_to_bf16(x)) >> 16); }
+SWAGE_HOST_DEVICE inline uint16_t bf16_bits(float x) {
+  return static_cast<uint16_t>(std::bit_cast<uint32_t>(round_to_bf16(x)) >> 16);
+}
 
 }  // namespace swage::kernels

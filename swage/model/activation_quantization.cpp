@@ -20,7 +20,9 @@ using scheme::Dynamic, scheme::NumberType, scheme::QuantizationArgs, scheme::Str
 constexpr float kScaleForZeros = 0x1p-23f;  // float32's epsilon
 constexpr float kLocalScaleForZeros = 0.125f;
 
-bool power_of_two_scales(const QuantizationArgs& args) { return args.scale_dtype && args.scale_dtype->ends_with("uint8"); }
+bool power_of_two_scales(const QuantizationArgs& args) {
+  return args.scale_dtype && args.scale_dtype->ends_with("uint8");
+}
 
 struct Grid {
   float low, high;   // smallest and largest code
@@ -52,7 +54,8 @@ struct ScaleAndZero {
   float scale, zero_point;
 };
 
-ScaleAndZero dynamic_scale(float minimum, float maximum, const QuantizationArgs& args, const Grid& grid, float global_scale) {
+ScaleAndZero dynamic_scale(float minimum, float maximum, const QuantizationArgs& args, const Grid& grid,
+                           float global_scale) {
   const float absmax = std::max(-minimum, maximum);
   if (args.dynamic == Dynamic::Local) return {local_scale(absmax, global_scale), 0};
   if (power_of_two_scales(args)) return {power_of_two_scale(absmax, args.num_bits), 0};
@@ -62,13 +65,16 @@ ScaleAndZero dynamic_scale(float minimum, float maximum, const QuantizationArgs&
   return {used, std::nearbyint(std::clamp(grid.low - minimum / used, grid.low, grid.high))};
 }
 
-void round_to_grid(const float* x, int64_t count, const QuantizationArgs& args, const Grid& grid, ScaleAndZero s, float* out) {
-  if (args.type == NumberType::Int) return rows::round_to_integers(x, count, s.scale, s.zero_point, grid.low, grid.high, out);
+void round_to_grid(const float* x, int64_t count, const QuantizationArgs& args, const Grid& grid, ScaleAndZero s,
+                   float* out) {
+  if (args.type == NumberType::Int)
+    return rows::round_to_integers(x, count, s.scale, s.zero_point, grid.low, grid.high, out);
   if (args.num_bits == 8) return rows::round_to_e4m3(x, count, s.scale, out);
   rows::round_to_e2m1(x, count, s.scale, out);
 }
 
-ScaleAndZero dynamic_scale_of(const float* x, int64_t count, const QuantizationArgs& args, const Grid& grid, float global_scale) {
+ScaleAndZero dynamic_scale_of(const float* x, int64_t count, const QuantizationArgs& args, const Grid& grid,
+                              float global_scale) {
   if (args.symmetric) {
     const float absmax = rows::absmax(x, count);
     return dynamic_scale(-absmax, absmax, args, grid, global_scale);
@@ -91,7 +97,8 @@ void quantize_rows(const float* x, int64_t tokens, int64_t columns, const Activa
     const float* zero_point = q.zero_point.defined() ? q.zero_point.const_data_ptr<float>() : nullptr;
     for (int64_t t = 0; t < tokens; ++t) {
       const int64_t i = t % q.scale.numel();
-      round_to_grid(x + t * columns, columns, args, grid, {scale[i], zero_point ? zero_point[i] : 0}, out + t * columns);
+      round_to_grid(x + t * columns, columns, args, grid, {scale[i], zero_point ? zero_point[i] : 0},
+                    out + t * columns);
     }
     return;
   }
@@ -119,7 +126,8 @@ at::Tensor quantize_tokens_with_tensors(const at::Tensor& x_TI, const Quantizati
   const Grid grid = grid_of(args);
   auto [minimum_T1, maximum_T1] = at::aminmax(x_TI, -1, true);
   minimum_T1 = minimum_T1.clamp_max(0), maximum_T1 = maximum_T1.clamp_min(0);
-  at::Tensor scale_T1 = args.symmetric ? maximum_T1.maximum(-minimum_T1).div(grid.half_range) : (maximum_T1 - minimum_T1).div(grid.high - grid.low);
+  at::Tensor scale_T1 = args.symmetric ? maximum_T1.maximum(-minimum_T1).div(grid.half_range)
+                                       : (maximum_T1 - minimum_T1).div(grid.high - grid.low);
   scale_T1 = at::where(scale_T1 > 0, scale_T1, kScaleForZeros);
   if (args.type == NumberType::Float) {
     return (x_TI / scale_T1).clamp_(grid.low, grid.high).to(at::kFloat8_e4m3fn).to(at::kFloat).mul_(scale_T1);
@@ -140,17 +148,20 @@ at::Tensor load_scalar(const std::string& name, const checkpoint::WeightSource& 
 void check_activation_quantization(const QuantizationArgs& args, const std::string& module) {
   const bool integers = args.type == NumberType::Int && args.num_bits >= 2 && args.num_bits <= 8;
   const bool floats = args.type == NumberType::Float && args.symmetric && (args.num_bits == 8 || args.num_bits == 4);
-  SWAGE_CHECK(integers || floats, Unsupported, module, ": activations of ", args.num_bits, "-bit ", args.symmetric ? "symmetric " : "asymmetric ",
-              name_of(args.type), " type cannot be run");
+  SWAGE_CHECK(integers || floats, Unsupported, module, ": activations of ", args.num_bits, "-bit ",
+              args.symmetric ? "symmetric " : "asymmetric ", name_of(args.type), " type cannot be run");
   bool runs = false;
-  if (args.dynamic == Dynamic::Yes) runs = args.strategy == Strategy::Token || args.strategy == Strategy::Tensor || args.strategy == Strategy::Group;
+  if (args.dynamic == Dynamic::Yes)
+    runs = args.strategy == Strategy::Token || args.strategy == Strategy::Tensor || args.strategy == Strategy::Group;
   if (args.dynamic == Dynamic::No) runs = args.strategy == Strategy::Tensor || args.strategy == Strategy::AttnHead;
-  if (args.dynamic == Dynamic::Local) runs = args.strategy == Strategy::TensorGroup && args.type == NumberType::Float && args.num_bits == 4;
-  SWAGE_CHECK(runs, Unsupported, module, ": ", args.dynamic == Dynamic::No ? "static" : "dynamic", " activations with strategy ", name_of(args.strategy),
-              " cannot be run");
+  if (args.dynamic == Dynamic::Local)
+    runs = args.strategy == Strategy::TensorGroup && args.type == NumberType::Float && args.num_bits == 4;
+  SWAGE_CHECK(runs, Unsupported, module, ": ", args.dynamic == Dynamic::No ? "static" : "dynamic",
+              " activations with strategy ", name_of(args.strategy), " cannot be run");
 }
 
-std::optional<ActivationQuantization> load_input_quantization(const std::string& module, const checkpoint::WeightSource& weights) {
+std::optional<ActivationQuantization> load_input_quantization(const std::string& module,
+                                                              const checkpoint::WeightSource& weights) {
   const std::optional<QuantizationArgs> args = weights.input_quantization(module);
   if (!args) return {};
   check_activation_quantization(*args, module);
@@ -163,7 +174,8 @@ std::optional<ActivationQuantization> load_input_quantization(const std::string&
   return out;
 }
 
-std::optional<ActivationQuantization> load_head_quantization(const std::optional<QuantizationArgs>& args, const std::string& scale, int64_t heads,
+std::optional<ActivationQuantization> load_head_quantization(const std::optional<QuantizationArgs>& args,
+                                                             const std::string& scale, int64_t heads,
                                                              const checkpoint::WeightSource& weights) {
   if (!args) return {};
   check_activation_quantization(*args, scale);
@@ -171,17 +183,22 @@ std::optional<ActivationQuantization> load_head_quantization(const std::optional
   if (args->dynamic != Dynamic::No) return out;
   out.scale = weights.load(scale).cpu().reshape({-1}).contiguous();
   const int64_t expected = args->strategy == Strategy::AttnHead ? heads : 1;
-  SWAGE_CHECK(out.scale.numel() == expected, CorruptData, scale, ": expected ", expected, " values, found ", out.scale.numel());
+  SWAGE_CHECK(out.scale.numel() == expected, CorruptData, scale, ": expected ", expected, " values, found ",
+              out.scale.numel());
   return out;
 }
 
 at::Tensor fake_quantize(const at::Tensor& x_TI, const ActivationQuantization& q) {
   const int64_t tokens = x_TI.size(0), columns = x_TI.size(1), unit = unit_columns(q.args, columns);
-  SWAGE_CHECK(unit > 0 && columns % unit == 0, InvalidArgument, "activations of ", columns, " columns do not split into groups of ", unit);
+  SWAGE_CHECK(unit > 0 && columns % unit == 0, InvalidArgument, "activations of ", columns,
+              " columns do not split into groups of ", unit);
   if (!x_TI.is_cpu()) {
     if (x_TI.scalar_type() != at::kFloat) return fake_quantize(x_TI.to(at::kFloat), q);
-    const bool by_token = q.args.strategy == Strategy::Token && q.args.dynamic == Dynamic::Yes && !power_of_two_scales(q.args);
-    return by_token && (q.args.type == NumberType::Int || q.args.num_bits == 8) ? quantize_tokens_with_tensors(x_TI, q.args) : quantize_through_host(x_TI, q);
+    const bool by_token =
+        q.args.strategy == Strategy::Token && q.args.dynamic == Dynamic::Yes && !power_of_two_scales(q.args);
+    return by_token && (q.args.type == NumberType::Int || q.args.num_bits == 8)
+               ? quantize_tokens_with_tensors(x_TI, q.args)
+               : quantize_through_host(x_TI, q);
   }
   const at::Tensor x = x_TI.contiguous();
   at::Tensor out_TI = at::empty_like(x);

@@ -16,7 +16,8 @@ struct Case {
   QuantizationArgs args;
 };
 
-QuantizationArgs args_of(int bits, scheme::NumberType type, bool symmetric, scheme::Strategy strategy = scheme::Strategy::Token,
+QuantizationArgs args_of(int bits, scheme::NumberType type, bool symmetric,
+                         scheme::Strategy strategy = scheme::Strategy::Token,
                          scheme::Dynamic dynamic = scheme::Dynamic::Yes) {
   QuantizationArgs args;
   args.num_bits = bits;
@@ -56,7 +57,9 @@ const std::vector<Case>& cases() {
 // With the stored scales of the vectors, if the case has such.
 ActivationQuantization with_stored(const TensorMap& golden, const Case& c, const std::string& dtype) {
   ActivationQuantization out{.args = c.args};
-  const auto stored = [&](const char* suffix) { return golden.at(c.name + "." + dtype + suffix).to(at::kFloat).reshape({-1}); };
+  const auto stored = [&](const char* suffix) {
+    return golden.at(c.name + "." + dtype + suffix).to(at::kFloat).reshape({-1});
+  };
   if (c.args.dynamic == scheme::Dynamic::No) {
     out.scale = stored(".scale");
     if (!c.args.symmetric) out.zero_point = stored(".zero_point");
@@ -92,7 +95,8 @@ TEST(FakeQuantize, IsOneStepFromTheBfloat16Form) {
     if (scale.dim() == 3) scale = scale[0].repeat_interleave(x_TI.size(1) / scale.size(2), 1);
     // e4m3 keeps 4 significant bits: neighbours are at most 2^-3 of the value apart, 2^-9 scales near zero; e2m1 2 bits
     at::Tensor step_TI = scale.expand_as(x_TI);
-    if (c.args.type == scheme::NumberType::Float && c.args.num_bits == 8) step_TI = at::maximum(x_TI.abs() / 8, step_TI / 512);
+    if (c.args.type == scheme::NumberType::Float && c.args.num_bits == 8)
+      step_TI = at::maximum(x_TI.abs() / 8, step_TI / 512);
     if (c.args.num_bits == 4) step_TI = at::maximum(x_TI.abs() / 2, step_TI / 2);
     const at::Tensor bound_TI = step_TI * 1.01 + x_TI.abs() * 3 / 256;
     EXPECT_TRUE(((out_TI - expected_TI).abs() <= bound_TI).all().item<bool>()) << c.name;
@@ -120,7 +124,8 @@ TEST(FakeQuantize, RowsOfZerosStayZero) {
 
 // One scale a head: rows are [token, head].
 TEST(FakeQuantize, HeadsTakeTheirScalesInTurn) {
-  ActivationQuantization q{.args = args_of(8, scheme::NumberType::Float, true, scheme::Strategy::AttnHead, scheme::Dynamic::No)};
+  ActivationQuantization q{
+      .args = args_of(8, scheme::NumberType::Float, true, scheme::Strategy::AttnHead, scheme::Dynamic::No)};
   q.scale = at::tensor({1.0f, 0.01f});
   const at::Tensor x_TI = at::tensor({500.0f, 5.0f, 1.0f, 1.0f}).view({4, 1});
   const at::Tensor expected_TI = at::tensor({448.0f, 448 * 0.01f, 1.0f, 96 * 0.01f}).view({4, 1});
@@ -134,7 +139,8 @@ TEST(FakeQuantize, LinearQuantizesItsInput) {
   linear.bias_O = at::randn({4});
   const at::Tensor x_TI = at::randn({3, 8});
   linear.input_quantization = ActivationQuantization{.args = cases()[0].args};
-  const at::Tensor expected_TO = at::linear(fake_quantize(x_TI, *linear.input_quantization), linear.weight_OI, linear.bias_O);
+  const at::Tensor expected_TO =
+      at::linear(fake_quantize(x_TI, *linear.input_quantization), linear.weight_OI, linear.bias_O);
   EXPECT_TRUE(at::equal(linear(x_TI), expected_TO));
   at::Tensor sum_TO = at::ones({3, 4});
   linear.add_to(sum_TO, x_TI);
@@ -168,7 +174,8 @@ TEST(CheckActivationQuantization, RefusesWhatCannotBeRun) {
   for (const Case& c : cases()) EXPECT_NO_THROW(check_activation_quantization(c.args, "m")) << c.name;
   constexpr auto kFloat = scheme::NumberType::Float;
   try {
-    check_activation_quantization(args_of(8, kFloat, true, scheme::Strategy::Channel, scheme::Dynamic::No), "model.layers.0.mlp.up_proj");
+    check_activation_quantization(args_of(8, kFloat, true, scheme::Strategy::Channel, scheme::Dynamic::No),
+                                  "model.layers.0.mlp.up_proj");
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::Unsupported);

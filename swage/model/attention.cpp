@@ -1,5 +1,6 @@
 #include "swage/model/attention.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -7,7 +8,6 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
-#include <ATen/TensorOperators.h>
 
 #include <algorithm>
 #include <bit>
@@ -24,14 +24,15 @@ namespace {
 constexpr int64_t kBlockRows = 256;  // rows of a block's scores: wide enough for GEMM, small enough for the cache
 constexpr int64_t kChunk = 512;      // queries that share one mask; bounds the mask's memory
 
-// Each key-value head with its query heads makes a batch, keys repeated with stride 0: GPU kernels of float32 do not know
-// grouped heads.
-at::Tensor batches_of_groups(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV, const std::optional<at::Tensor>& mask,
-                             bool causal, double scale) {
+// Each key-value head with its query heads makes a batch, keys repeated with stride 0: GPU kernels of float32 do not
+// know grouped heads.
+at::Tensor batches_of_groups(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV,
+                             const std::optional<at::Tensor>& mask, bool causal, double scale) {
   const int64_t groups = k_GSE.size(0), keys = k_GSE.size(1), size = k_GSE.size(2), repeats = q_THE.size(1) / groups;
   const at::Tensor q_GRTE = q_THE.view({q_THE.size(0), groups, repeats, size}).permute({1, 2, 0, 3});
-  const at::Tensor out_GRTV = at::scaled_dot_product_attention(q_GRTE, k_GSE.unsqueeze(1).expand({groups, repeats, keys, size}),
-                                                               v_GSV.unsqueeze(1).expand({groups, repeats, keys, v_GSV.size(2)}), mask, 0.0, causal, scale);
+  const at::Tensor out_GRTV = at::scaled_dot_product_attention(
+      q_GRTE, k_GSE.unsqueeze(1).expand({groups, repeats, keys, size}),
+      v_GSV.unsqueeze(1).expand({groups, repeats, keys, v_GSV.size(2)}), mask, 0.0, causal, scale);
   return out_GRTV.permute({2, 0, 1, 3}).reshape({q_THE.size(0), -1});
 }
 
@@ -43,7 +44,8 @@ at::Tensor visible(int64_t queries, int64_t keys, int64_t offset, int64_t window
 }
 
 // Chunks of queries, each against the keys that it can see.
-at::Tensor chunked_attention(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV, const AttentionForm& form) {
+at::Tensor chunked_attention(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV,
+                             const AttentionForm& form) {
   const int64_t queries = q_THE.size(0), before = k_GSE.size(1) - queries;
   at::Tensor out_TC = at::empty({queries, q_THE.size(1) * v_GSV.size(2)}, q_THE.options());
   for (int64_t first = 0; first < queries; first += kChunk) {
@@ -51,20 +53,24 @@ at::Tensor chunked_attention(const at::Tensor& q_THE, const at::Tensor& k_GSE, c
     const int64_t start = form.window > 0 ? std::max<int64_t>(0, before + first - form.window + 1) : 0;
     const at::Tensor mask = visible(count, end - start, before + first - start, form.window, q_THE.options());
     out_TC.narrow(0, first, count)
-        .copy_(batches_of_groups(q_THE.narrow(0, first, count), k_GSE.narrow(1, start, end - start), v_GSV.narrow(1, start, end - start), mask, false,
-                                 form.scale));
+        .copy_(batches_of_groups(q_THE.narrow(0, first, count), k_GSE.narrow(1, start, end - start),
+                                 v_GSV.narrow(1, start, end - start), mask, false, form.scale));
   }
   return out_TC;
 }
 
-// Scores of the rows of one group, [count * repeats, keys], become weights by ATen's operations. `head`: the group's first.
-at::Tensor weights_of(const at::Tensor& scores_RS, const AttentionForm& form, const rows::VisibleKeys& visible_keys, int64_t head) {
+// Scores of the rows of one group, [count * repeats, keys], become weights by ATen's operations. `head`: the group's
+// first.
+at::Tensor weights_of(const at::Tensor& scores_RS, const AttentionForm& form, const rows::VisibleKeys& visible_keys,
+                      int64_t head) {
   const int64_t repeats = visible_keys.repeats, count = scores_RS.size(0) / repeats, keys = scores_RS.size(1);
   at::Tensor scores_CRS = scores_RS.mul(form.scale).view({count, repeats, keys});
   if (form.softcap > 0) scores_CRS.div_(form.softcap).tanh_().mul_(form.softcap);
   if (form.slopes_H.defined()) {
-    const at::Tensor behind_CS = at::arange(keys, scores_RS.options()).sub(at::arange(count, scores_RS.options()).add(visible_keys.offset).unsqueeze(1));
-    scores_CRS.add_(behind_CS.unsqueeze(1) * form.slopes_H.narrow(0, head, repeats).to(scores_RS.device()).view({1, repeats, 1}));
+    const at::Tensor behind_CS = at::arange(keys, scores_RS.options())
+                                     .sub(at::arange(count, scores_RS.options()).add(visible_keys.offset).unsqueeze(1));
+    scores_CRS.add_(behind_CS.unsqueeze(1) *
+                    form.slopes_H.narrow(0, head, repeats).to(scores_RS.device()).view({1, repeats, 1}));
   }
   const at::Tensor mask_CS = visible(count, keys, visible_keys.offset, visible_keys.window, scores_RS.options());
   scores_CRS.masked_fill_(mask_CS.logical_not().unsqueeze(1), -std::numeric_limits<float>::infinity());
@@ -73,11 +79,15 @@ at::Tensor weights_of(const at::Tensor& scores_RS, const AttentionForm& form, co
   return at::softmax(at::cat({scores_CRS, sinks_CR1}, -1), -1).narrow(-1, 0, keys).reshape(scores_RS.sizes());
 }
 
-// Blocks of queries of one key-value head, all its query heads together, as two large GEMMs: 4.0 ms where libtorch's flash
-// attention takes 5.6 (512 tokens, 9 heads of 64, one thread), whose tiles are smaller. Keys that no query of the block sees are left out.
-at::Tensor attend_in_blocks(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV, const AttentionForm& form) {
-  const int64_t queries = q_THE.size(0), heads = q_THE.size(1), size = q_THE.size(2), groups = k_GSE.size(0), value_size = v_GSV.size(2);
-  const int64_t before = k_GSE.size(1) - queries, repeats = heads / groups, block = std::max<int64_t>(1, kBlockRows / repeats), window = form.window;
+// Blocks of queries of one key-value head, all its query heads together, as two large GEMMs: 4.0 ms where libtorch's
+// flash attention takes 5.6 (512 tokens, 9 heads of 64, one thread), whose tiles are smaller. Keys that no query of the
+// block sees are left out.
+at::Tensor attend_in_blocks(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV,
+                            const AttentionForm& form) {
+  const int64_t queries = q_THE.size(0), heads = q_THE.size(1), size = q_THE.size(2), groups = k_GSE.size(0),
+                value_size = v_GSV.size(2);
+  const int64_t before = k_GSE.size(1) - queries, repeats = heads / groups,
+                block = std::max<int64_t>(1, kBlockRows / repeats), window = form.window;
   const bool plain = q_THE.is_cpu() && form.softcap == 0 && !form.slopes_H.defined() && !form.sinks_H.defined();
   at::Tensor out_THV = at::empty({queries, heads, value_size}, q_THE.options());
   const at::Tensor buffer = at::empty({std::min(block, queries) * repeats * k_GSE.size(1)}, q_THE.options());
@@ -90,10 +100,13 @@ at::Tensor attend_in_blocks(const at::Tensor& q_THE, const at::Tensor& k_GSE, co
       const at::Tensor q_RE = q_THE.narrow(0, first, count).narrow(1, group * repeats, repeats).reshape({rows, size});
       at::mm_out(scores_RS, q_RE, k_GSE[group].narrow(0, start, keys).t());
       const rows::VisibleKeys visible{before + first - start, window, repeats};
-      if (plain) rows::softmax(scores_RS.mutable_data_ptr<float>(), rows, keys, static_cast<float>(form.scale), visible);
+      if (plain)
+        rows::softmax(scores_RS.mutable_data_ptr<float>(), rows, keys, static_cast<float>(form.scale), visible);
       const at::Tensor weights_RS = plain ? scores_RS : weights_of(scores_RS, form, visible, group * repeats);
       const at::Tensor mixed_RV = at::mm(weights_RS, v_GSV[group].narrow(0, start, keys));
-      out_THV.narrow(0, first, count).narrow(1, group * repeats, repeats).copy_(mixed_RV.view({count, repeats, value_size}));
+      out_THV.narrow(0, first, count)
+          .narrow(1, group * repeats, repeats)
+          .copy_(mixed_RV.view({count, repeats, value_size}));
     }
   }
   return out_THV.view({queries, heads * value_size});
@@ -101,16 +114,19 @@ at::Tensor attend_in_blocks(const at::Tensor& q_THE, const at::Tensor& k_GSE, co
 
 }  // namespace
 
-at::Tensor attend(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV, const AttentionForm& form) {
+at::Tensor attend(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV,
+                  const AttentionForm& form) {
   const bool special = form.softcap > 0 || form.slopes_H.defined() || form.sinks_H.defined();
   if (special || (q_THE.is_cpu() && q_THE.is_contiguous())) return attend_in_blocks(q_THE, k_GSE, v_GSV, form);
-  const at::ScalarType type = ops::product_type(q_THE.device());  // flash attention knows bf16 alone: without it a matrix of scores lies in memory
+  const at::ScalarType type = ops::product_type(
+      q_THE.device());  // flash attention knows bf16 alone: without it a matrix of scores lies in memory
   if (q_THE.scalar_type() != type) return attend(q_THE.to(type), k_GSE.to(type), v_GSV.to(type), form);
   const int64_t queries = q_THE.size(0), keys = k_GSE.size(1), window = form.window;
   const bool all_visible = window == 0 || keys <= window;
   if (queries == 1) {
     const int64_t start = all_visible ? 0 : keys - window;
-    return batches_of_groups(q_THE, k_GSE.narrow(1, start, keys - start), v_GSV.narrow(1, start, keys - start), {}, false, form.scale);
+    return batches_of_groups(q_THE, k_GSE.narrow(1, start, keys - start), v_GSV.narrow(1, start, keys - start), {},
+                             false, form.scale);
   }
   if (queries == keys && all_visible) return batches_of_groups(q_THE, k_GSE, v_GSV, {}, true, form.scale);
   return chunked_attention(q_THE, k_GSE, v_GSV, form);
@@ -120,7 +136,8 @@ at::Tensor alibi_slopes(int64_t heads) {
   at::Tensor out_H = at::empty({heads}, at::kFloat);
   const int64_t power = int64_t(std::bit_floor(uint64_t(heads)));
   for (int64_t head = 0; head < heads; ++head) {
-    const double exponent = head < power ? double(head + 1) / double(power) : double(2 * (head - power) + 1) / double(2 * power);
+    const double exponent =
+        head < power ? double(head + 1) / double(power) : double(2 * (head - power) + 1) / double(2 * power);
     out_H[head] = std::pow(2.0, -8 * exponent);
   }
   return out_H;

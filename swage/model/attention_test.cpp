@@ -11,7 +11,9 @@
 namespace swage::model {
 namespace {
 
-AttentionForm form(const at::Tensor& q_THE, int64_t window) { return {.scale = 1 / std::sqrt(double(q_THE.size(2))), .window = window}; }
+AttentionForm form(const at::Tensor& q_THE, int64_t window) {
+  return {.scale = 1 / std::sqrt(double(q_THE.size(2))), .window = window};
+}
 
 // The definition: every head by itself, scores outside the visible range removed, in float64.
 at::Tensor plain_attention(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSE, int64_t window) {
@@ -51,16 +53,18 @@ TEST_P(Attend, ThroughLibtorchIsTheSame) {
   at::manual_seed(13);
   const at::Tensor q_THE = at::randn({queries, heads, 2 * size}).narrow(2, 0, size);
   const at::Tensor k_GSE = at::randn({groups, keys, size}), v_GSE = at::randn({keys, groups, size}).transpose(0, 1);
-  EXPECT_LE(relative_error(attend(q_THE, k_GSE, v_GSE, form(q_THE, window)), attend(q_THE.contiguous(), k_GSE, v_GSE, form(q_THE, window))), 1e-5);
+  EXPECT_LE(relative_error(attend(q_THE, k_GSE, v_GSE, form(q_THE, window)),
+                           attend(q_THE.contiguous(), k_GSE, v_GSE, form(q_THE, window))),
+            1e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Attend,
-                         testing::Values(Sizes{12, 12, 6, 2, 16, 0},                                  // grouped
-                                         Sizes{12, 12, 4, 4, 8, 5},                                   // window shorter than the sequence
-                                         Sizes{12, 12, 4, 4, 8, 12},                                  // window that holds all of it
-                                         Sizes{1, 30, 6, 3, 16, 0},                                   // decoding
-                                         Sizes{1, 30, 6, 3, 16, 7},                                   // decoding in a window
-                                         Sizes{5, 30, 6, 3, 16, 0},                                   // a piece after a prefix
+                         testing::Values(Sizes{12, 12, 6, 2, 16, 0},  // grouped
+                                         Sizes{12, 12, 4, 4, 8, 5},   // window shorter than the sequence
+                                         Sizes{12, 12, 4, 4, 8, 12},  // window that holds all of it
+                                         Sizes{1, 30, 6, 3, 16, 0},   // decoding
+                                         Sizes{1, 30, 6, 3, 16, 7},   // decoding in a window
+                                         Sizes{5, 30, 6, 3, 16, 0},   // a piece after a prefix
                                          Sizes{5, 30, 6, 3, 16, 4}, Sizes{1100, 1100, 2, 1, 8, 100},  // several chunks
                                          Sizes{600, 1100, 2, 1, 8, 700}));
 

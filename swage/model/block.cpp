@@ -11,7 +11,8 @@ namespace {
 
 // The input as the linear's weight meets it, but for its quantization.
 at::Tensor transformed_input(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared) {
-  if (shared != nullptr && shared->transform != linear.input_transform.get()) *shared = {.transform = linear.input_transform.get()};
+  if (shared != nullptr && shared->transform != linear.input_transform.get())
+    *shared = {.transform = linear.input_transform.get()};
   if (!linear.input_transform) return x_TI;
   if (shared == nullptr) return linear.input_transform->columns(x_TI);
   if (!shared->seen_TI.defined()) shared->seen_TI = linear.input_transform->columns(x_TI);
@@ -38,7 +39,8 @@ void multiply(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared,
   const ops::IntegerLinear& weight = *linear.integer_weight;
   std::optional<ops::IntegerInput> own;
   std::optional<ops::IntegerInput>& input = shared == nullptr || linear.input_quantization ? own : shared->integers;
-  if (!input || input->block != weight.block()) input = ops::IntegerLinear::quantize(quantized_input(linear, x_TI).contiguous(), weight.block());
+  if (!input || input->block != weight.block())
+    input = ops::IntegerLinear::quantize(quantized_input(linear, x_TI).contiguous(), weight.block());
   weight.multiply(*input, out_TO, add);
 }
 
@@ -82,8 +84,8 @@ at::Tensor Flow::rows_of_expert(int expert) const {
 }
 
 at::Tensor Flow::routed_rows_of(int expert) const {
-  SWAGE_CHECK(expert >= 0 && expert + 1 < static_cast<int>(routed_offsets.size()), Internal, "expert ", expert, " of a flow that was routed to ",
-              routed_offsets.size(), " offsets");
+  SWAGE_CHECK(expert >= 0 && expert + 1 < static_cast<int>(routed_offsets.size()), Internal, "expert ", expert,
+              " of a flow that was routed to ", routed_offsets.size(), " offsets");
   const int64_t first = routed_offsets[expert], end = routed_offsets[expert + 1];
   return routed_rows.narrow(0, first, end - first);
 }

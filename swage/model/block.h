@@ -20,23 +20,24 @@ namespace swage::model {
 
 // What several linears make of one input that they read, made by the first one that needs it. For one tensor only.
 struct SharedInput {
-  const ops::Transform* transform = nullptr;           // that they multiply it with; null: none
-  at::Tensor seen_TI = {};                             // the product, if there is one
-  std::optional<ops::IntegerInput> integers = {};      // of that
+  const ops::Transform* transform = nullptr;       // that they multiply it with; null: none
+  at::Tensor seen_TI = {};                         // the product, if there is one
+  std::optional<ops::IntegerInput> integers = {};  // of that
 };
 
-// One linear layer of the model. The weight is float32 on the model's device, or, where `integer_weight` is set, its codes.
+// One linear layer of the model. The weight is float32 on the model's device, or, where `integer_weight` is set, its
+// codes.
 struct Linear {
-  std::string name;     // module path in the checkpoint: "model.layers.0.self_attn.q_proj"
-  int64_t rows = 0;     // O
-  int64_t columns = 0;  // I
-  at::Tensor weight_OI = {};                                        // undefined where integer_weight is set
+  std::string name;           // module path in the checkpoint: "model.layers.0.self_attn.q_proj"
+  int64_t rows = 0;           // O
+  int64_t columns = 0;        // I
+  at::Tensor weight_OI = {};  // undefined where integer_weight is set
   std::optional<ops::IntegerLinear> integer_weight = {};
-  at::Tensor bias_O = {};                                           // undefined if there is none
+  at::Tensor bias_O = {};                                         // undefined if there is none
   std::shared_ptr<const ops::Transform> input_transform = {};     // the input is multiplied with it first; null: none
   std::optional<ActivationQuantization> input_quantization = {};  // applied to the input
-  std::shared_ptr<const ops::Transform> output_transform = {};    // what comes out, with the bias, is multiplied with it
-  mutable ops::Narrow narrow = {};                                // of weight_OI, on a GPU; made by the one thread that computes there
+  std::shared_ptr<const ops::Transform> output_transform = {};  // what comes out, with the bias, is multiplied with it
+  mutable ops::Narrow narrow = {};  // of weight_OI, on a GPU; made by the one thread that computes there
   // x [T, I] -> [T, O], f32. x may be of the type that products are made in, too.
   at::Tensor operator()(const at::Tensor& x_TI, SharedInput* shared = nullptr) const;
   // out [T, O] += (*this)(x), without a tensor in between.
@@ -58,9 +59,9 @@ struct Flow {
   at::Tensor hidden_TD = {};  // the residual stream: in at begin(), out after the last step(); changed in place
   at::Tensor input_TI = {};   // what the linears of the current stage read
   int input_value = 0;        // which value of the block's program that is
-  std::vector<at::Tensor> values = {};  // of the block's program, those that later operations read
-  int64_t position = 0;       // of the first token
-  KvCache* cache = nullptr;   // decoding only
+  std::vector<at::Tensor> values = {};          // of the block's program, those that later operations read
+  int64_t position = 0;                         // of the first token
+  KvCache* cache = nullptr;                     // decoding only
   AttentionStates* attention_states = nullptr;  // if set, takes up those of the next step that makes such
   // Mixture of experts, set by the block: the MLP's input, chosen experts and their weights. Tokens of an expert.
   at::Tensor mlp_input_TD = {}, expert_ids_TK = {}, expert_weights_TK = {}, accumulated_TD = {};
@@ -69,7 +70,7 @@ struct Flow {
   // The routing once more, sorted by expert, so that each expert's part is a slice: rows [R] and weights [R, 1].
   at::Tensor routed_rows = {}, routed_weights = {};
   std::vector<int64_t> routed_offsets = {};  // expert e: [routed_offsets[e], routed_offsets[e + 1])
-  int input_expert = -1;                     // the one expert whose rows alone input_TI holds; -1: input_TI holds all rows
+  int input_expert = -1;  // the one expert whose rows alone input_TI holds; -1: input_TI holds all rows
   // Rows of input_TI that count for `expert`, int64, ascending; undefined: all of them (always so with
   // all_tokens_to_experts, and in an "expert e output" stage, where input_TI holds that expert's rows alone).
   at::Tensor rows_of_expert(int expert) const;
@@ -96,7 +97,8 @@ class Block {
   // Of a block with a mixture of experts, else Error(Internal).
   // What expert `expert` makes of x [T, D], before it is weighted: [T, D].
   virtual at::Tensor expert_output(int expert, const at::Tensor& x_TD) const = 0;
-  // Leaves the experts with these numbers, ascending, and renumbers them 0, 1, ...: in linears with their names, stages and router.
+  // Leaves the experts with these numbers, ascending, and renumbers them 0, 1, ...: in linears with their names, stages
+  // and router.
   virtual void keep_experts(const std::vector<int64_t>& kept) = 0;
   // Routes a flow that is at the MLP's input once more: after keep_experts().
   virtual void route_again(Flow& flow) const = 0;

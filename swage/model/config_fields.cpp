@@ -25,24 +25,23 @@ const Json* scaling_of(const Json& config) {
 }
 
 RopeKind rope_kind(const std::string& name) {
-  const std::pair<const char*, RopeKind> kinds[] = {{"default", RopeKind::Default},
-                                                    {"linear", RopeKind::Linear},
-                                                    {"dynamic", RopeKind::Dynamic},
-                                                    {"llama3", RopeKind::Llama3},
-                                                    {"yarn", RopeKind::Yarn},
-                                                    {"longrope", RopeKind::LongRope},
+  const std::pair<const char*, RopeKind> kinds[] = {{"default", RopeKind::Default}, {"linear", RopeKind::Linear},
+                                                    {"dynamic", RopeKind::Dynamic}, {"llama3", RopeKind::Llama3},
+                                                    {"yarn", RopeKind::Yarn},       {"longrope", RopeKind::LongRope},
                                                     {"su", RopeKind::LongRope}};  // as Phi-3's first configs call it
   for (const auto& [known, kind] : kinds) {
     if (name == known) return kind;
   }
-  throw Error(ErrorKind::Unsupported, cat("config.json: rope type \"", name, "\" is not supported; known: default, linear, dynamic, llama3, yarn, longrope"));
+  throw Error(ErrorKind::Unsupported,
+              cat("config.json: rope type \"", name,
+                  "\" is not supported; known: default, linear, dynamic, llama3, yarn, longrope"));
 }
 
 void read_llama3(const ConfigFields& scaling, RopeSpec& rope) {
   rope.low_freq_factor = scaling.positive_or("low_freq_factor", 1);
   rope.high_freq_factor = scaling.positive_or("high_freq_factor", 4);
-  SWAGE_CHECK(rope.high_freq_factor > rope.low_freq_factor, CorruptData, "config.json: rope high_freq_factor ", rope.high_freq_factor,
-              " is not above low_freq_factor ", rope.low_freq_factor);
+  SWAGE_CHECK(rope.high_freq_factor > rope.low_freq_factor, CorruptData, "config.json: rope high_freq_factor ",
+              rope.high_freq_factor, " is not above low_freq_factor ", rope.low_freq_factor);
 }
 
 void read_yarn(const ConfigFields& scaling, RopeSpec& rope) {
@@ -50,7 +49,8 @@ void read_yarn(const ConfigFields& scaling, RopeSpec& rope) {
   rope.beta_slow = scaling.positive_or("beta_slow", 1);
   rope.truncate = scaling.flag_or("truncate", true);
   const Json& json = scaling.json();
-  const double implied = yarn_attention_factor(rope.factor, json.get_double("mscale", 0), json.get_double("mscale_all_dim", 0));
+  const double implied =
+      yarn_attention_factor(rope.factor, json.get_double("mscale", 0), json.get_double("mscale_all_dim", 0));
   rope.attention_factor = scaling.positive_or("attention_factor", implied);
 }
 
@@ -58,8 +58,10 @@ void read_yarn(const ConfigFields& scaling, RopeSpec& rope) {
 void read_longrope(const ConfigFields& scaling, RopeSpec& rope) {
   rope.short_factors = scaling.positives("short_factor", rope.size / 2);
   rope.long_factors = scaling.positives("long_factor", rope.size / 2);
-  const double extended = rope.max_positions > 0 ? double(rope.max_positions) / double(rope.original_positions) : scaling.positive_or("factor", 1);
-  const double implied = extended <= 1 ? 1 : std::sqrt(1 + std::log(extended) / std::log(double(rope.original_positions)));
+  const double extended = rope.max_positions > 0 ? double(rope.max_positions) / double(rope.original_positions)
+                                                 : scaling.positive_or("factor", 1);
+  const double implied =
+      extended <= 1 ? 1 : std::sqrt(1 + std::log(extended) / std::log(double(rope.original_positions)));
   const double both = scaling.positive_or("attention_factor", implied);
   rope.attention_factor = scaling.positive_or("short_mscale", both);
   rope.long_attention_factor = scaling.positive_or("long_mscale", both);
@@ -75,7 +77,8 @@ void read_scaling(const ConfigFields& config, const ConfigFields& scaling, RopeS
   rope.max_positions = config.size_or("max_position_embeddings", 0, most);
   rope.original_positions = scaling.size_or("original_max_position_embeddings", rope.max_positions, most);
   rope.original_positions = config.size_or("original_max_position_embeddings", rope.original_positions, most);
-  SWAGE_CHECK(rope.original_positions > 0, CorruptData, "config.json: rope type \"", type, "\" needs max_position_embeddings");
+  SWAGE_CHECK(rope.original_positions > 0, CorruptData, "config.json: rope type \"", type,
+              "\" needs max_position_embeddings");
   if (rope.kind == RopeKind::Llama3) read_llama3(scaling, rope);
   if (rope.kind == RopeKind::Yarn) read_yarn(scaling, rope);
   if (rope.kind == RopeKind::LongRope) read_longrope(scaling, rope);
@@ -83,7 +86,9 @@ void read_scaling(const ConfigFields& config, const ConfigFields& scaling, RopeS
 
 }  // namespace
 
-ConfigFields::ConfigFields(const Json& config) : config_(config) { SWAGE_CHECK(config.is_object(), CorruptData, "config.json: not an object"); }
+ConfigFields::ConfigFields(const Json& config) : config_(config) {
+  SWAGE_CHECK(config.is_object(), CorruptData, "config.json: not an object");
+}
 
 int64_t ConfigFields::size(std::string_view key, int64_t most) const {
   const Json* found = config_.find(key);
@@ -100,7 +105,8 @@ int64_t ConfigFields::size_or(std::string_view key, int64_t fallback, int64_t mo
 
 namespace {
 
-// NaN for numbers that no double holds (Python's json writes Infinity and 1e999), which as_double refuses without the field's name.
+// NaN for numbers that no double holds (Python's json writes Infinity and 1e999), which as_double refuses without the
+// field's name.
 double number_of(const Json& value) {
   try {
     return value.as_double();
@@ -109,15 +115,17 @@ double number_of(const Json& value) {
   }
 }
 
-bool is_positive(const Json& value) { return value.is_number() && std::isfinite(number_of(value)) && number_of(value) > 0; }
+bool is_positive(const Json& value) {
+  return value.is_number() && std::isfinite(number_of(value)) && number_of(value) > 0;
+}
 
 }  // namespace
 
 double ConfigFields::positive_or(std::string_view key, double fallback) const {
   const Json* found = config_.find(key);
   if (!found || found->is_null()) return fallback;
-  SWAGE_CHECK(is_positive(*found), CorruptData, "config.json: ", key,
-              " must be a number above zero, not ", found->dump());
+  SWAGE_CHECK(is_positive(*found), CorruptData, "config.json: ", key, " must be a number above zero, not ",
+              found->dump());
   return found->as_double();
 }
 
@@ -138,8 +146,8 @@ std::string ConfigFields::text_or(std::string_view key, std::string_view fallbac
 std::vector<std::string> ConfigFields::texts(std::string_view key, int64_t count) const {
   const Json* found = config_.find(key);
   if (!found || found->is_null()) return {};
-  SWAGE_CHECK(found->is_array() && static_cast<int64_t>(found->as_array().size()) == count, CorruptData, "config.json: ", key, " must be a list of ",
-              count, " strings");
+  SWAGE_CHECK(found->is_array() && static_cast<int64_t>(found->as_array().size()) == count, CorruptData,
+              "config.json: ", key, " must be a list of ", count, " strings");
   std::vector<std::string> out;
   for (const Json& item : found->as_array()) {
     SWAGE_CHECK(item.is_string(), CorruptData, "config.json: ", key, " holds ", item.dump(), ", not a string");
@@ -150,8 +158,8 @@ std::vector<std::string> ConfigFields::texts(std::string_view key, int64_t count
 
 std::vector<double> ConfigFields::positives(std::string_view key, int64_t count) const {
   const Json* found = config_.find(key);
-  SWAGE_CHECK(found && found->is_array() && static_cast<int64_t>(found->as_array().size()) == count, CorruptData, "config.json: ", key, " must be a list of ",
-              count, " numbers");
+  SWAGE_CHECK(found && found->is_array() && static_cast<int64_t>(found->as_array().size()) == count, CorruptData,
+              "config.json: ", key, " must be a list of ", count, " numbers");
   std::vector<double> out;
   for (const Json& item : found->as_array()) {
     SWAGE_CHECK(is_positive(item), CorruptData, "config.json: ", key, " holds ", item.dump(),
@@ -163,14 +171,11 @@ std::vector<double> ConfigFields::positives(std::string_view key, int64_t count)
 
 Activation ConfigFields::activation(std::string_view key, std::string_view fallback) const {
   const std::string name = text_or(key, fallback);
-  const std::pair<const char*, Activation> known[] = {{"relu", Activation::Relu},
-                                                      {"relu2", Activation::Relu2},
-                                                      {"silu", Activation::Silu},
-                                                      {"swish", Activation::Silu},
-                                                      {"gelu", Activation::Gelu},
-                                                      {"gelu_new", Activation::GeluTanh},
-                                                      {"gelu_fast", Activation::GeluTanh},
-                                                      {"gelu_pytorch_tanh", Activation::GeluTanh}};
+  const std::pair<const char*, Activation> known[] = {
+      {"relu", Activation::Relu},          {"relu2", Activation::Relu2},
+      {"silu", Activation::Silu},          {"swish", Activation::Silu},
+      {"gelu", Activation::Gelu},          {"gelu_new", Activation::GeluTanh},
+      {"gelu_fast", Activation::GeluTanh}, {"gelu_pytorch_tanh", Activation::GeluTanh}};
   for (const auto& [text, activation] : known) {
     if (name == text) return activation;
   }
@@ -179,8 +184,8 @@ Activation ConfigFields::activation(std::string_view key, std::string_view fallb
 
 void ConfigFields::require_number(std::string_view key, double only) const {
   const Json* found = config_.find(key);
-  SWAGE_CHECK(!found || found->is_null() || (found->is_number() && number_of(*found) == only), Unsupported, "config.json: ", key, " ", found->dump(),
-              " is not supported, only ", only);
+  SWAGE_CHECK(!found || found->is_null() || (found->is_number() && number_of(*found) == only), Unsupported,
+              "config.json: ", key, " ", found->dump(), " is not supported, only ", only);
 }
 
 namespace {
@@ -195,7 +200,8 @@ int64_t turning(const ConfigFields& config, const ConfigFields* scaling, int64_t
   double share = config.positive_or(form.partial_key, *form.partial);
   if (scaling != nullptr) share = scaling->positive_or("partial_rotary_factor", share);
   const int64_t size = static_cast<int64_t>(share * static_cast<double>(head_size));
-  SWAGE_CHECK(share <= 1 && size > 0, CorruptData, "config.json: ", form.partial_key, " ", share, " of ", head_size, " elements (head_dim) leaves nothing to rotate, or too much");
+  SWAGE_CHECK(share <= 1 && size > 0, CorruptData, "config.json: ", form.partial_key, " ", share, " of ", head_size,
+              " elements (head_dim) leaves nothing to rotate, or too much");
   return size;
 }
 
@@ -206,14 +212,17 @@ RopeSpec rope_of(const ConfigFields& config, int64_t head_size, double default_t
   std::optional<ConfigFields> scaling;
   if (found != nullptr) scaling.emplace(*found);
   const int64_t size = turning(config, scaling ? &*scaling : nullptr, head_size, form);
-  SWAGE_CHECK(size % 2 == 0, CorruptData, "config.json: heads of ", size, " elements (head_dim) cannot be rotated in pairs");
-  RopeSpec rope{.size = size, .theta = config.positive_or(form.theta_key, default_theta), .interleaved = form.interleaved};
+  SWAGE_CHECK(size % 2 == 0, CorruptData, "config.json: heads of ", size,
+              " elements (head_dim) cannot be rotated in pairs");
+  RopeSpec rope{
+      .size = size, .theta = config.positive_or(form.theta_key, default_theta), .interleaved = form.interleaved};
   if (scaling) {
     rope.theta = scaling->positive_or("rope_theta", rope.theta);
     read_scaling(config, *scaling, rope);
   }
   SWAGE_CHECK(rope.theta > 1, CorruptData, "config.json: ", form.theta_key, " ", rope.theta, " is not above 1");
-  SWAGE_CHECK(rope.kind != RopeKind::Dynamic || size > 2, CorruptData, "config.json: dynamic rope needs head_dim above 2");
+  SWAGE_CHECK(rope.kind != RopeKind::Dynamic || size > 2, CorruptData,
+              "config.json: dynamic rope needs head_dim above 2");
   return rope;
 }
 

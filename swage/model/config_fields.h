@@ -45,7 +45,8 @@ class ConfigFields {
 
 // What a family says of its rotary embedding beside the config.
 struct RopeForm {
-  std::optional<double> partial = {};  // share of a head that turns, where the config gives none; nothing: the family turns all of it
+  std::optional<double> partial =
+      {};  // share of a head that turns, where the config gives none; nothing: the family turns all of it
   bool interleaved = false;
   const char* theta_key = "rope_theta";
   const char* partial_key = "partial_rotary_factor";

@@ -9,21 +9,26 @@ namespace {
 
 void check_no_transforms(const graph::EmbeddingSpec& embedding, const checkpoint::WeightSource& weights) {
   for (const auto location : {scheme::TransformLocation::Input, scheme::TransformLocation::Output}) {
-    SWAGE_CHECK(!weights.transform({embedding.name, "Embedding"}, location, embedding.columns), Unsupported, "transform_config: ", embedding.name,
+    SWAGE_CHECK(!weights.transform({embedding.name, "Embedding"}, location, embedding.columns), Unsupported,
+                "transform_config: ", embedding.name,
                 ": transforms of embeddings while the model runs are not supported");
   }
 }
 
 }  // namespace
 
-DecoderModel::DecoderModel(graph::ModelProgram program, at::Device device) : program_(std::move(program)), device_(device) {
+DecoderModel::DecoderModel(graph::ModelProgram program, at::Device device)
+    : program_(std::move(program)),
+      device_(device) {
   for (const graph::RopeSpec& rope : program_.ropes) ropes_.push_back(std::make_shared<const Rope>(rope, device_));
   for (const graph::BlockProgram& block : program_.blocks) mixtures_.push_back(graph::mixture_of(block));
 }
 
 std::vector<io::TensorSpec> DecoderModel::required_tensors() const {
   std::vector<io::TensorSpec> out;
-  const auto add = [&out](const std::string& name, const std::vector<int64_t>& shape) { out.push_back({name, io::Dtype::F32, shape}); };
+  const auto add = [&out](const std::string& name, const std::vector<int64_t>& shape) {
+    out.push_back({name, io::Dtype::F32, shape});
+  };
   graph::visit_tensors_before(program_, add);
   for (const graph::BlockProgram& block : program_.blocks) graph::visit_tensors(block, add);
   graph::visit_tensors_after(program_, add);
@@ -47,7 +52,9 @@ std::vector<std::string> DecoderModel::tensors_of_block(int64_t index) const {
   return names;
 }
 
-std::vector<SmoothingPair> DecoderModel::smoothing_pairs(int64_t index) const { return graph::smoothing_pairs(block_at(index)); }
+std::vector<SmoothingPair> DecoderModel::smoothing_pairs(int64_t index) const {
+  return graph::smoothing_pairs(block_at(index));
+}
 
 std::unique_ptr<Block> DecoderModel::load_block(int64_t index, const checkpoint::WeightSource& weights) const {
   return std::make_unique<ProgramBlock>(block_at(index), weights, ropes_);
@@ -83,8 +90,8 @@ void DecoderModel::drop_ends() {
 
 at::Tensor DecoderModel::position_rows(int64_t position, int64_t count) const {
   const int64_t rows = positions_PD_.size(0) - program_.position_offset;
-  SWAGE_CHECK(position >= 0 && position + count <= rows, InvalidArgument, "positions ", position, " to ", position + count - 1, " of a model with ",
-              rows, " learned positions");
+  SWAGE_CHECK(position >= 0 && position + count <= rows, InvalidArgument, "positions ", position, " to ",
+              position + count - 1, " of a model with ", rows, " learned positions");
   return positions_PD_.narrow(0, position + program_.position_offset, count);
 }
 
@@ -93,8 +100,9 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const 
   SWAGE_CHECK(ids_T.dim() == 1 && ids_T.scalar_type() == at::kLong && ids_T.numel() > 0, InvalidArgument,
               "token ids must be a non-empty int64 vector");
   const int64_t least = ids_T.min().item<int64_t>(), most = ids_T.max().item<int64_t>();
-  SWAGE_CHECK(least >= 0 && most < vocabulary_size(), InvalidArgument, "token id ", least < 0 ? least : most, " is outside the model's vocabulary of ",
-              vocabulary_size(), ": does tokenizer.json belong to another model?");
+  SWAGE_CHECK(least >= 0 && most < vocabulary_size(), InvalidArgument, "token id ", least < 0 ? least : most,
+              " is outside the model's vocabulary of ", vocabulary_size(),
+              ": does tokenizer.json belong to another model?");
   at::Tensor hidden_TD = at::embedding(embedding_VD_, ids_T.to(device_));
   if (program_.embedding_scale != 1) hidden_TD.mul_(program_.embedding_scale);
   if (embedding_norm_) hidden_TD = (*embedding_norm_)(hidden_TD);

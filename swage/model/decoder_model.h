@@ -22,10 +22,14 @@ class DecoderModel : public Model {
   std::vector<io::TensorSpec> required_tensors() const override;
   std::vector<std::string> tensors_of_block(int64_t index) const override;
   const graph::Mixture* mixture(int64_t index) const override;
-  std::optional<graph::AttentionInfo> attention(int64_t index) const override { return graph::attention_of(block_at(index)); }
+  std::optional<graph::AttentionInfo> attention(int64_t index) const override {
+    return graph::attention_of(block_at(index));
+  }
   const graph::ModelProgram& program() const override { return program_; }
   std::vector<SmoothingPair> smoothing_pairs(int64_t index) const override;
-  RotatedTensors rotated_tensors(const RotatedSpaces& spaces) const override { return graph::rotated_tensors(program_, spaces); }
+  RotatedTensors rotated_tensors(const RotatedSpaces& spaces) const override {
+    return graph::rotated_tensors(program_, spaces);
+  }
   RotationSites rotation_sites() const override { return graph::rotation_sites(program_); }
   std::unique_ptr<Block> load_block(int64_t index, const checkpoint::WeightSource& weights) const override;
   void load_ends(const checkpoint::WeightSource& weights) override;

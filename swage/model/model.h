@@ -9,18 +9,19 @@
 
 #include "swage/base/json.h"
 #include "swage/checkpoint/weight_source.h"
-#include "swage/io/tensor_spec.h"
 #include "swage/graph/mixture.h"
 #include "swage/graph/program.h"
 #include "swage/graph/rotation.h"
 #include "swage/graph/shape.h"
 #include "swage/graph/smoothing.h"
+#include "swage/io/tensor_spec.h"
 #include "swage/model/block.h"
 #include "swage/model/kv_cache.h"
 
 namespace swage::model {
 
-using graph::Basis, graph::BlockShape, graph::ModelShape, graph::ModuleInfo, graph::RotatedSpaces, graph::RotatedTensor, graph::RotatedTensors, graph::RotationSites, graph::SmoothingPair;
+using graph::Basis, graph::BlockShape, graph::ModelShape, graph::ModuleInfo, graph::RotatedSpaces, graph::RotatedTensor,
+    graph::RotatedTensors, graph::RotationSites, graph::SmoothingPair;
 
 class Model {
  public:
@@ -67,12 +68,14 @@ class Model {
   virtual KvCache make_cache() const = 0;
 };
 
-// What an architecture makes of a config.json, whether a forward pass of it can be run or not (ModelProgram::not_run). Errors as make_model().
+// What an architecture makes of a config.json, whether a forward pass of it can be run or not (ModelProgram::not_run).
+// Errors as make_model().
 graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSource& weights);
 
 // From config.json. Error(Unsupported) naming model_type and listing the supported ones; Error(CorruptData) naming the
 // field for a config that makes no sense. `weights` tells storage variants apart (OPT's two layouts, fused experts).
-std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights, at::Device device = at::kCPU);
+std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights,
+                                  at::Device device = at::kCPU);
 
 // The model_type values that make_model accepts, sorted; and those that make_program does besides.
 std::vector<std::string> supported_model_types();

@@ -15,7 +15,9 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-Json config_of(const std::string& folder) { return parse_json(read_text(parity_folder(folder) / "config.hub.json"), "config.json"); }
+Json config_of(const std::string& folder) {
+  return parse_json(read_text(parity_folder(folder) / "config.hub.json"), "config.json");
+}
 
 Error error_of(const Json& config, const MapSource& weights = MapSource({})) {
   try {
@@ -39,7 +41,8 @@ TEST(MakeModel, UnknownModelTypeNamesItAndTheSupportedOnes) {
   const Error e = error_of(config);
   EXPECT_EQ(e.kind(), ErrorKind::Unsupported);
   EXPECT_THAT(e.what(), AllOf(HasSubstr("frobnicate"), HasSubstr("llama, ")));
-  for (const char* known : {"cohere", "deepseek_v3", "gpt_neox", "llama", "opt", "phi3", "qwen3_moe"}) EXPECT_THAT(supported_model_types(), testing::Contains(known));
+  for (const char* known : {"cohere", "deepseek_v3", "gpt_neox", "llama", "opt", "phi3", "qwen3_moe"})
+    EXPECT_THAT(supported_model_types(), testing::Contains(known));
   EXPECT_THAT(sized_model_types(), ElementsAre("qwen2_5_vl"));
 }
 
@@ -51,13 +54,15 @@ TEST(MakeModel, ConfigThatIsNoObjectOrHasNoModelType) {
 
 TEST(MakeModel, EverySizeIsChecked) {
   const Json config = config_of("llama32_tied");
-  for (const char* key : {"hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size", "num_hidden_layers",
-                          "head_dim", "max_position_embeddings"}) {
-    for (const Json& bad : std::vector<Json>{Json(0), Json(-4), Json(int64_t{1} << 62), Json("many"), Json(2.5), Json::array()}) {
+  for (const char* key : {"hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+                          "vocab_size", "num_hidden_layers", "head_dim", "max_position_embeddings"}) {
+    for (const Json& bad :
+         std::vector<Json>{Json(0), Json(-4), Json(int64_t{1} << 62), Json("many"), Json(2.5), Json::array()}) {
       expect_error(config, key, bad, ErrorKind::CorruptData, key);
     }
   }
-  for (const char* key : {"hidden_size", "vocab_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}) {
+  for (const char* key :
+       {"hidden_size", "vocab_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}) {
     expect_error(config, key, nullptr, ErrorKind::CorruptData, std::string(key) + " is missing");
   }
 }
@@ -83,7 +88,8 @@ TEST(MakeModel, OtherFieldsAreChecked) {
   const Json qwen = config_of("qwen3");
   expect_error(qwen, "layer_types", Json::Array{"full_attention"}, ErrorKind::CorruptData, "layer_types");
   expect_error(qwen, "layer_types", Json::Array{1, 2, 3}, ErrorKind::CorruptData, "layer_types");
-  expect_error(qwen, "layer_types", Json::Array{"full_attention", "full_attention", "chunked"}, ErrorKind::Unsupported, "chunked");
+  expect_error(qwen, "layer_types", Json::Array{"full_attention", "full_attention", "chunked"}, ErrorKind::Unsupported,
+               "chunked");
 }
 
 TEST(MakeModel, RopeScalingIsChecked) {
@@ -97,15 +103,19 @@ TEST(MakeModel, RopeScalingIsChecked) {
   EXPECT_THAT(scaling({{"type", "spiral"}}).what(), HasSubstr("spiral"));
   EXPECT_THAT(scaling({{"type", "linear"}}).what(), HasSubstr("factor"));
   EXPECT_THAT(scaling({{"type", "yarn"}, {"factor", 2.0}, {"beta_fast", -1}}).what(), HasSubstr("beta_fast"));
-  EXPECT_THAT(scaling({{"type", "llama3"}, {"factor", 2.0}, {"high_freq_factor", 0.5}}).what(), HasSubstr("high_freq_factor"));
-  EXPECT_THAT(scaling({{"type", "default"}, {"partial_rotary_factor", 0.5}}).what(), HasSubstr("partial_rotary_factor"));
+  EXPECT_THAT(scaling({{"type", "llama3"}, {"factor", 2.0}, {"high_freq_factor", 0.5}}).what(),
+              HasSubstr("high_freq_factor"));
+  EXPECT_THAT(scaling({{"type", "default"}, {"partial_rotary_factor", 0.5}}).what(),
+              HasSubstr("partial_rotary_factor"));
   expect_error(llama, "rope_scaling", "yarn", ErrorKind::CorruptData, "rope_scaling");
   Json endless = llama;
   endless.set("max_position_embeddings", nullptr);
-  expect_error(endless, "rope_scaling", Json(Json::Object{{"type", "dynamic"}, {"factor", 2.0}}), ErrorKind::CorruptData, "max_position_embeddings");
+  expect_error(endless, "rope_scaling", Json(Json::Object{{"type", "dynamic"}, {"factor", 2.0}}),
+               ErrorKind::CorruptData, "max_position_embeddings");
   Json tiny = llama;
   tiny.set("head_dim", 2);
-  expect_error(tiny, "rope_scaling", Json(Json::Object{{"type", "dynamic"}, {"factor", 2.0}}), ErrorKind::CorruptData, "head_dim");
+  expect_error(tiny, "rope_scaling", Json(Json::Object{{"type", "dynamic"}, {"factor", 2.0}}), ErrorKind::CorruptData,
+               "head_dim");
 }
 
 TEST(MakeModel, MixturesAreChecked) {
@@ -178,8 +188,8 @@ TEST_F(TinyModel, InputQuantizationReachesTheLinears) {
   EXPECT_THROW(model_->load_block(0, *weights_), Error);
 }
 
-// Scales from the observed range, one a head: keys and values move by an e4m3 rounding, 2^-4, and the output a little; with a
-// cache the same numbers come out.
+// Scales from the observed range, one a head: keys and values move by an e4m3 rounding, 2^-4, and the output a little;
+// with a cache the same numbers come out.
 TEST_F(TinyModel, CacheQuantizationRoundsKeysAndValues) {
   const auto block = model_->load_block(0, *weights_);
   at::manual_seed(3);
@@ -234,10 +244,12 @@ TEST_F(TinyModel, QueriesAreRoundedByTheirScales) {
   const at::Tensor rounded_TD = run(nullptr);
   EXPECT_GT(relative_error(rounded_TD, plain_TD), 1e-6);
   EXPECT_LT(relative_error(rounded_TD, plain_TD), 0.0625);  // an e4m3 number is within 2^-4 of what it stands for
-  weights_->tensors["model.layers.0.self_attn.q_scale"] = at::full({heads, 1, 1}, 1e9);  // all queries become 0, as with a projection of zeros
+  weights_->tensors["model.layers.0.self_attn.q_scale"] =
+      at::full({heads, 1, 1}, 1e9);  // all queries become 0, as with a projection of zeros
   const at::Tensor mean_TD = run(nullptr);
   weights_->inputs.clear();
-  weights_->tensors["model.layers.0.self_attn.q_proj.weight"] = at::zeros_like(weights_->tensors["model.layers.0.self_attn.q_proj.weight"]);
+  weights_->tensors["model.layers.0.self_attn.q_proj.weight"] =
+      at::zeros_like(weights_->tensors["model.layers.0.self_attn.q_proj.weight"]);
   EXPECT_LE(relative_error(mean_TD, run(nullptr)), 1e-6);
 }
 

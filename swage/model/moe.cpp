@@ -32,7 +32,8 @@ void route(Flow& flow, const Router& router) {
   const graph::ExpertsNode& rules = *router.rules;
   const int64_t top_k = rules.top_k;
   const at::Tensor logits_TE = at::linear(flow.mlp_input_TD, router.weight_ED, router.bias_E);
-  const at::Tensor shares_TE = rules.kind == graph::RouterKind::Softmax ? at::softmax(logits_TE, -1) : at::sigmoid(logits_TE);
+  const at::Tensor shares_TE =
+      rules.kind == graph::RouterKind::Softmax ? at::softmax(logits_TE, -1) : at::sigmoid(logits_TE);
   if (router.choice_E.defined() || rules.groups > 1) {
     const at::Tensor for_choice_TE = router.choice_E.defined() ? shares_TE.add(router.choice_E) : shares_TE;
     flow.expert_ids_TK = std::get<1>(at::topk(in_best_groups(for_choice_TE, rules), top_k, -1));
@@ -63,8 +64,8 @@ void accumulate_expert(Flow& flow, const Linear& down, int expert) {
 }
 
 void end_routing(Flow& flow) {
-  for (at::Tensor* tensor :
-       {&flow.mlp_input_TD, &flow.expert_ids_TK, &flow.expert_weights_TK, &flow.accumulated_TD, &flow.routed_rows, &flow.routed_weights}) {
+  for (at::Tensor* tensor : {&flow.mlp_input_TD, &flow.expert_ids_TK, &flow.expert_weights_TK, &flow.accumulated_TD,
+                             &flow.routed_rows, &flow.routed_weights}) {
     tensor->reset();
   }
   flow.routed_offsets.clear();

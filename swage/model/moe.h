@@ -1,5 +1,5 @@
-// Routing of a sparse mixture of experts (Shazeer et al. 2017, arXiv:1701.06538): scores of all experts by softmax or sigmoid, top k, perhaps out of the best
-// groups (DeepSeek-V3, arXiv:2412.19437).
+// Routing of a sparse mixture of experts (Shazeer et al. 2017, arXiv:1701.06538): scores of all experts by softmax or
+// sigmoid, top k, perhaps out of the best groups (DeepSeek-V3, arXiv:2412.19437).
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -19,8 +19,8 @@ struct Router {
 // Routes flow.mlp_input_TD: sets the expert_* and routed_* fields of the flow, starts accumulated_TD at zero.
 void route(Flow& flow, const Router& router);
 
-// accumulated[rows of the expert] += weight * down(input), where flow.input_TI is the expert's down projection input: of its
-// own rows, or with all_tokens_to_experts of all rows.
+// accumulated[rows of the expert] += weight * down(input), where flow.input_TI is the expert's down projection input:
+// of its own rows, or with all_tokens_to_experts of all rows.
 void accumulate_expert(Flow& flow, const Linear& down, int expert);
 
 // Lets go of what route() set.

@@ -23,6 +23,7 @@ class Norm {
 };
 
 // A tensor that must have `shape`; Error(CorruptData) naming it, both shapes, otherwise.
-at::Tensor load_shaped(const checkpoint::WeightSource& weights, const std::string& name, const std::vector<int64_t>& shape);
+at::Tensor load_shaped(const checkpoint::WeightSource& weights, const std::string& name,
+                       const std::vector<int64_t>& shape);
 
 }  // namespace swage::model

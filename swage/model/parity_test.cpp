@@ -56,7 +56,9 @@ at::Tensor cached_logits(const Loaded& loaded, const at::Tensor& ids_T, std::vec
   return loaded.model->logits(hidden_TD);
 }
 
-std::vector<KvCache> make_caches(const Loaded& loaded) { return std::vector<KvCache>(loaded.blocks.size(), loaded.model->make_cache()); }
+std::vector<KvCache> make_caches(const Loaded& loaded) {
+  return std::vector<KvCache>(loaded.blocks.size(), loaded.model->make_cache());
+}
 
 class Parity : public testing::TestWithParam<std::tuple<fs::path, std::string>> {
  protected:
@@ -122,7 +124,8 @@ TEST_P(Parity, GreedyThroughTheCache) {
 // A prompt given in pieces, as a long one would be, ends in the same logits.
 TEST_P(Parity, PrefillInPiecesIsTheSame) {
   for (const char* by_length : {"dynamic", "long_factor"}) {
-    if (loaded_.config.dump().find(by_length) != std::string::npos) GTEST_SKIP() << "the rotary embedding depends on the piece's end";
+    if (loaded_.config.dump().find(by_length) != std::string::npos)
+      GTEST_SKIP() << "the rotary embedding depends on the piece's end";
   }
   std::vector<KvCache> caches = make_caches(loaded_);
   const at::Tensor ids_T = golden("input_ids")[0], logits_TV = golden("logits")[0];
@@ -166,9 +169,12 @@ TEST_P(Parity, ModulesAgreeWithTheBlocks) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Parity, testing::Combine(testing::ValuesIn(parity_folders()), testing::Values("config.json", "config.hub.json")),
+INSTANTIATE_TEST_SUITE_P(All, Parity,
+                         testing::Combine(testing::ValuesIn(parity_folders()),
+                                          testing::Values("config.json", "config.hub.json")),
                          [](const auto& info) {
-                           return std::get<0>(info.param).filename().string() + (std::get<1>(info.param) == "config.json" ? "" : "_hub");
+                           return std::get<0>(info.param).filename().string() +
+                                  (std::get<1>(info.param) == "config.json" ? "" : "_hub");
                          });
 
 TEST(ParitySet, SaysWhichSetRan) {

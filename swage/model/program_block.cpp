@@ -183,7 +183,8 @@ class ProgramBlock::Pass {
     for (const Value value : node.in) {
       const at::Tensor x = read(value);
       const bool one = shares_last && value == node.in.back();
-      parts.push_back(one ? x.view({x.size(0), 1, -1}).expand({x.size(0), node.heads, x.size(1)}) : x.view({x.size(0), node.heads, -1}));
+      parts.push_back(one ? x.view({x.size(0), 1, -1}).expand({x.size(0), node.heads, x.size(1)})
+                          : x.view({x.size(0), node.heads, -1}));
     }
     make(node.out, at::cat(parts, 2).view({parts[0].size(0), -1}));
   }

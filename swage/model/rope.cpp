@@ -25,7 +25,8 @@ double llama3_frequency(const RopeSpec& rope, double frequency) {
 
 // The dimension whose angle makes `rotations` full turns over the original context.
 double correction_dimension(const RopeSpec& rope, double rotations) {
-  return static_cast<double>(rope.size) * std::log(static_cast<double>(rope.original_positions) / (rotations * 2 * std::numbers::pi)) /
+  return static_cast<double>(rope.size) *
+         std::log(static_cast<double>(rope.original_positions) / (rotations * 2 * std::numbers::pi)) /
          (2 * std::log(rope.theta));
 }
 
@@ -37,7 +38,8 @@ std::vector<double> yarn_ramp(const RopeSpec& rope) {
   high = std::min(high, static_cast<double>(rope.size - 1));
   if (low == high) high += 0.001;  // keeps the ramp finite
   std::vector<double> ramp(rope.size / 2);
-  for (size_t i = 0; i < ramp.size(); ++i) ramp[i] = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+  for (size_t i = 0; i < ramp.size(); ++i)
+    ramp[i] = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
   return ramp;
 }
 
@@ -75,7 +77,8 @@ std::vector<float> inverse_frequencies(const RopeSpec& rope, int64_t length) {
   std::vector<float> out(rope.size / 2);
   for (size_t i = 0; i < out.size(); ++i) {
     double frequency = std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(rope.size));
-    if (rope.kind == RopeKind::LongRope) frequency /= (length > rope.original_positions ? rope.long_factors : rope.short_factors)[i];
+    if (rope.kind == RopeKind::LongRope)
+      frequency /= (length > rope.original_positions ? rope.long_factors : rope.short_factors)[i];
     if (rope.kind == RopeKind::Linear) frequency /= rope.factor;
     if (rope.kind == RopeKind::Llama3) frequency = llama3_frequency(rope, frequency);
     if (rope.kind == RopeKind::Yarn) frequency = frequency * (1 - ramp[i]) + frequency / rope.factor * ramp[i];
@@ -111,21 +114,24 @@ RopeTable Rope::table(int64_t position, int64_t count) const {
 void Rope::rotate_(at::Tensor& x_THE, int64_t position, int64_t first) const {
   const RopeTable table = this->table(position, x_THE.size(0));
   at::Tensor x_THR = first == 0 && spec_.size == x_THE.size(2) ? x_THE : x_THE.narrow(2, first, spec_.size);
-  if (spec_.interleaved) rotate_pairs_(x_THR, table);
-  else model::rotate_(x_THR, table);
+  if (spec_.interleaved)
+    rotate_pairs_(x_THR, table);
+  else
+    model::rotate_(x_THR, table);
 }
 
 void rotate_(at::Tensor& x_THR, const RopeTable& table) {
   const int64_t tokens = x_THR.size(0), heads = x_THR.size(1), half = x_THR.size(2) / 2;
   if (x_THR.is_cpu() && x_THR.scalar_type() == at::kFloat && x_THR.is_contiguous()) {
-    return rows::rotate(x_THR.mutable_data_ptr<float>(), table.cos_TF.const_data_ptr<float>(), table.sin_TF.const_data_ptr<float>(), tokens, heads,
-                        half);
+    return rows::rotate(x_THR.mutable_data_ptr<float>(), table.cos_TF.const_data_ptr<float>(),
+                        table.sin_TF.const_data_ptr<float>(), tokens, heads, half);
   }
   if (!x_THR.is_cpu() && x_THR.scalar_type() == at::kFloat && x_THR.is_contiguous()) {
     const at::Device device = x_THR.device();
     const char* who = "rotate_heads";
     return ops::run(who, ops::device_kernels().rotate_heads,
-                    kernels::RotateHeads{ops::mutable_data_on<float>(device, x_THR, who), ops::data_on<float>(device, table.cos_TF, who),
+                    kernels::RotateHeads{ops::mutable_data_on<float>(device, x_THR, who),
+                                         ops::data_on<float>(device, table.cos_TF, who),
                                          ops::data_on<float>(device, table.sin_TF, who), tokens, heads, half},
                     device);
   }

@@ -1,5 +1,6 @@
-// Rotary position embedding (Su et al. 2021, arXiv:2104.09864): numbers i and i + R/2 of the R that turn, or with `interleaved` 2i and 2i + 1, turn
-// together. Scalings: linear, dynamic NTK, llama3, YaRN (arXiv:2309.00071), LongRoPE (arXiv:2402.13753).
+// Rotary position embedding (Su et al. 2021, arXiv:2104.09864): numbers i and i + R/2 of the R that turn, or with
+// `interleaved` 2i and 2i + 1, turn together. Scalings: linear, dynamic NTK, llama3, YaRN (arXiv:2309.00071), LongRoPE
+// (arXiv:2402.13753).
 //
 // T tokens, H heads, E head size, F = R/2 frequencies.
 #pragma once

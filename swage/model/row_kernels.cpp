@@ -2,10 +2,11 @@
 
 #include <cmath>
 
-// Plain loops compiled once per vector width and picked at load time. Sums keep 16 partial sums, so that every width adds
-// in the same order. Builtins instead of <cmath> and <bit>: functions of other settings are not inlined here.
+// Plain loops compiled once per vector width and picked at load time. Sums keep 16 partial sums, so that every width
+// adds in the same order. Builtins instead of <cmath> and <bit>: functions of other settings are not inlined here.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define SWAGE_ROWS __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "no-trapping-math", "fp-contract=off")))
+#define SWAGE_ROWS \
+  __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "no-trapping-math", "fp-contract=off")))
 #else
 #define SWAGE_ROWS
 #endif
@@ -45,7 +46,8 @@ inline __attribute__((always_inline)) float nearest_e4m3(float v) {
 
 }  // namespace
 
-SWAGE_ROWS void rms_norm(const float* x, const float* __restrict weight, int64_t rows, int64_t size, float epsilon, float* out) {
+SWAGE_ROWS void rms_norm(const float* x, const float* __restrict weight, int64_t rows, int64_t size, float epsilon,
+                         float* out) {
   for (int64_t row = 0; row < rows; ++row, x += size, out += size) {
     Lanes sums = {}, part;
     int64_t i = 0;
@@ -126,7 +128,8 @@ SWAGE_ROWS float absmax(const float* x, int64_t count) {
 }
 
 // A column with a NaN has NaN for both ends.
-SWAGE_ROWS void column_ranges(const float* x, int64_t rows, int64_t size, float* __restrict low, float* __restrict high, double* __restrict sum) {
+SWAGE_ROWS void column_ranges(const float* x, int64_t rows, int64_t size, float* __restrict low, float* __restrict high,
+                              double* __restrict sum) {
   for (int64_t row = 0; row < rows; ++row, x += size) {
 #pragma GCC ivdep
     for (int64_t i = 0; i < size; ++i) {
@@ -140,8 +143,8 @@ SWAGE_ROWS void column_ranges(const float* x, int64_t rows, int64_t size, float*
   }
 }
 
-SWAGE_ROWS void round_to_integers(const float* __restrict x, int64_t count, float scale, float zero_point, float low, float high,
-                                  float* __restrict out) {
+SWAGE_ROWS void round_to_integers(const float* __restrict x, int64_t count, float scale, float zero_point, float low,
+                                  float high, float* __restrict out) {
   for (int64_t i = 0; i < count; ++i) {
     float t = x[i] / scale + zero_point;
     t = t < low ? low : t;

@@ -21,7 +21,8 @@ TEST_P(RowKernels, RmsNormIsTheFormulaInDouble) {
   const int64_t size = GetParam();
   const at::Tensor x = at::randn({5, size}), weight = at::randn({size});
   at::Tensor out = at::empty_like(x);
-  rows::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), 5, size, 1e-5f, out.mutable_data_ptr<float>());
+  rows::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), 5, size, 1e-5f,
+                 out.mutable_data_ptr<float>());
   const at::Tensor wide = x.to(at::kDouble);
   const at::Tensor expected = wide / (wide.square().mean(-1, true) + 1e-5).sqrt() * weight.to(at::kDouble);
   // each partial sum rounds size / 16 times at most, the factor and the two products once
@@ -67,13 +68,16 @@ TEST_P(RowKernels, ColumnRangesGoOnFromWhatIsThere) {
   const at::Tensor x = at::randn({11, size});
   for (const bool wanted : {false, true}) {
     at::Tensor low = at::full({size}, 0.5f), high = at::full({size}, 0.25f), sum = at::full({size}, 2.0, at::kDouble);
-    rows::column_ranges(x.const_data_ptr<float>(), 11, size, low.mutable_data_ptr<float>(), high.mutable_data_ptr<float>(), wanted ? sum.mutable_data_ptr<double>() : nullptr);
+    rows::column_ranges(x.const_data_ptr<float>(), 11, size, low.mutable_data_ptr<float>(),
+                        high.mutable_data_ptr<float>(), wanted ? sum.mutable_data_ptr<double>() : nullptr);
     EXPECT_TRUE(low.equal(x.amin(0).clamp_max(0.5f)) && high.equal(x.amax(0).clamp_min(0.25f)));
     at::Tensor broken = x.clone();
     broken.select(0, 3).fill_(std::numeric_limits<float>::quiet_NaN());
-    rows::column_ranges(broken.const_data_ptr<float>(), 11, size, low.mutable_data_ptr<float>(), high.mutable_data_ptr<float>(), nullptr);
+    rows::column_ranges(broken.const_data_ptr<float>(), 11, size, low.mutable_data_ptr<float>(),
+                        high.mutable_data_ptr<float>(), nullptr);
     EXPECT_TRUE(low.isnan().all().item<bool>() && high.isnan().all().item<bool>());
-    EXPECT_TRUE(at::allclose(sum, wanted ? x.to(at::kDouble).abs().sum(0) + 2 : at::full({size}, 2.0, at::kDouble), 1e-14, 0));
+    EXPECT_TRUE(
+        at::allclose(sum, wanted ? x.to(at::kDouble).abs().sum(0) + 2 : at::full({size}, 2.0, at::kDouble), 1e-14, 0));
   }
 }
 
@@ -87,7 +91,8 @@ TEST_P(RowKernels, SoftmaxOverVisibleKeys) {
     if (width > 0) hidden = hidden.logical_or(key <= query - width);
     const at::Tensor expected = (scores.to(at::kDouble) * 0.5).masked_fill(hidden, -INFINITY).softmax(-1);
     rows::softmax(scores.mutable_data_ptr<float>(), 6, keys, 0.5f, {keys - 3, width, 2});
-    EXPECT_LE((scores - expected).abs().max().item<double>(), 4e-6);  // shares below 1, exponents rounded by at most 2e-6
+    EXPECT_LE((scores - expected).abs().max().item<double>(),
+              4e-6);  // shares below 1, exponents rounded by at most 2e-6
     EXPECT_TRUE((scores.masked_select(hidden) == 0).all().item<bool>());
   }
 }

@@ -45,14 +45,18 @@ TEST(ModelShape, HasTheModulesOfTheModel) {
   for (const char* name : {"llama32_tied", "opt_350m", "mixtral"}) {
     const auto model = make_model(config_of(std::string("model/") + name), checkpoint::NoWeights());
     std::set<std::string> wanted, found;
-    for (const ModuleInfo& module : model->modules()) wanted.insert(cat(module.name, " ", module.rows, " ", module.columns, " ", module.block, " ", module.quantizable));
-    for (const ModuleInfo& module : model->shape().modules()) found.insert(cat(module.name, " ", module.rows, " ", module.columns, " ", module.block, " ", module.quantizable));
+    for (const ModuleInfo& module : model->modules())
+      wanted.insert(
+          cat(module.name, " ", module.rows, " ", module.columns, " ", module.block, " ", module.quantizable));
+    for (const ModuleInfo& module : model->shape().modules())
+      found.insert(cat(module.name, " ", module.rows, " ", module.columns, " ", module.block, " ", module.quantizable));
     EXPECT_EQ(found, wanted) << name;
   }
 }
 
 TEST(ModelShape, EveryLinearIsInOneGroupOfLinearsThatReadAsManyColumns) {
-  for (const Json& config : {config_of("model/opt"), config_of("model/mixtral"), config_of("pipeline/deepseek_r1"), config_of("pipeline/qwen2_5_vl_7b")}) {
+  for (const Json& config : {config_of("model/opt"), config_of("model/mixtral"), config_of("pipeline/deepseek_r1"),
+                             config_of("pipeline/qwen2_5_vl_7b")}) {
     const ModelShape shape = sizes_of(config);
     for (const BlockShape& block : shape.blocks) {
       std::vector<int> seen(block.linears.size());
@@ -60,7 +64,8 @@ TEST(ModelShape, EveryLinearIsInOneGroupOfLinearsThatReadAsManyColumns) {
         for (const InputGroup& group : stage.groups) {
           for (const int index : group.linears) {
             ++seen[size_t(index)];
-            EXPECT_EQ(block.linears[size_t(index)].columns, block.linears[size_t(group.linears[0])].columns) << block.linears[size_t(index)].name;
+            EXPECT_EQ(block.linears[size_t(index)].columns, block.linears[size_t(group.linears[0])].columns)
+                << block.linears[size_t(index)].name;
           }
         }
       }
@@ -78,7 +83,9 @@ TEST(ModelShape, CountsPublishedModels) {
   EXPECT_NEAR(double(r1.parameters()), 684.49e9, 0.01e9);
 }
 
-TEST(ModelShape, SizesOfAnUnknownArchitectureAreNotMadeUp) { EXPECT_THROW(sizes_of(parse_json(R"({"model_type": "gizmo"})", "config")), Error); }
+TEST(ModelShape, SizesOfAnUnknownArchitectureAreNotMadeUp) {
+  EXPECT_THROW(sizes_of(parse_json(R"({"model_type": "gizmo"})", "config")), Error);
+}
 
 // Known by its sizes alone: a program, but no model.
 TEST(ModelShape, WhatCannotBeRunSaysSo) {

@@ -19,8 +19,8 @@ namespace {
 
 const solvers::ScaleSearch kAbsmax{.kind = solvers::ScaleSearch::Kind::Absmax};
 
-// Parts of the sampled rows. All candidates are tried on the first part, the best of them and s = 1 on the others too. A part is scaled, rounded and
-// multiplied at once: what that takes stays in a core's cache.
+// Parts of the sampled rows. All candidates are tried on the first part, the best of them and s = 1 on the others too.
+// A part is scaled, rounded and multiplied at once: what that takes stays in a core's cache.
 constexpr int64_t kParts = 4, kFinalists = 6;
 
 // Some rows of a consumer, and their grid.
@@ -50,14 +50,16 @@ at::Tensor rounded(const Sample& sample, const at::Tensor& s_I) {
 }
 
 // Adds tr((Q(W s) / s - W) H (...)^T) of these weights to the errors of these candidates.
-void add_errors(const std::vector<Sample>& samples, const at::Tensor& gram_II, const std::vector<at::Tensor>& tried, const std::vector<int64_t>& candidates,
-                std::vector<double>& error) {
-  ops::parallel_tasks(int64_t(candidates.size()), [] { return 0; }, [&](int64_t i, int) {
-    const size_t candidate = size_t(candidates[size_t(i)]);
-    for (const Sample& sample : samples) {
-      error[candidate] += quadratic_form(rounded(sample, tried[candidate]).sub_(sample.weight_OI), gram_II);
-    }
-  });
+void add_errors(const std::vector<Sample>& samples, const at::Tensor& gram_II, const std::vector<at::Tensor>& tried,
+                const std::vector<int64_t>& candidates, std::vector<double>& error) {
+  ops::parallel_tasks(
+      int64_t(candidates.size()), [] { return 0; },
+      [&](int64_t i, int) {
+        const size_t candidate = size_t(candidates[size_t(i)]);
+        for (const Sample& sample : samples) {
+          error[candidate] += quadratic_form(rounded(sample, tried[candidate]).sub_(sample.weight_OI), gram_II);
+        }
+      });
 }
 
 // The error of each candidate, summed over the consumers; infinite for those that the first part of the rows ruled out.
@@ -74,8 +76,10 @@ std::vector<double> errors_by_gram(const RescaleTask& task, const std::vector<at
   std::vector<int64_t> order(tried.size());
   std::iota(order.begin(), order.end(), 0);
   add_errors(first, gram_II, tried, order, error);
-  std::stable_sort(order.begin() + 1, order.end(), [&](int64_t a, int64_t b) { return error[size_t(a)] < error[size_t(b)]; });
-  for (size_t i = 1 + kFinalists; i < order.size(); ++i) error[size_t(order[i])] = std::numeric_limits<double>::infinity();
+  std::stable_sort(order.begin() + 1, order.end(),
+                   [&](int64_t a, int64_t b) { return error[size_t(a)] < error[size_t(b)]; });
+  for (size_t i = 1 + kFinalists; i < order.size(); ++i)
+    error[size_t(order[i])] = std::numeric_limits<double>::infinity();
   order.resize(std::min<size_t>(order.size(), 1 + kFinalists));
   add_errors(others, gram_II, tried, order, error);
   return error;
@@ -86,11 +90,15 @@ std::vector<double> errors_by_output(const RescaleTask& task, const std::vector<
   std::vector<double> error;
   for (const at::Tensor& s_I : tried) {
     std::vector<at::Tensor> weights(task.consumers.size());
-    ops::parallel_tasks(int64_t(weights.size()), [] { return 0; }, [&](int64_t i, int) {
-      const LinearTask& consumer = task.consumers[size_t(i)];
-      const at::Tensor w_OI = consumer.weight_OI.to(at::kCPU, at::kFloat);
-      weights[size_t(i)] = consumer.scheme == nullptr ? w_OI : rounded({w_OI, grid_spec(*consumer.scheme->weights, consumer.stored_dtype)}, s_I);
-    });
+    ops::parallel_tasks(
+        int64_t(weights.size()), [] { return 0; },
+        [&](int64_t i, int) {
+          const LinearTask& consumer = task.consumers[size_t(i)];
+          const at::Tensor w_OI = consumer.weight_OI.to(at::kCPU, at::kFloat);
+          weights[size_t(i)] = consumer.scheme == nullptr
+                                   ? w_OI
+                                   : rounded({w_OI, grid_spec(*consumer.scheme->weights, consumer.stored_dtype)}, s_I);
+        });
     error.push_back(task.output_error(weights));
   }
   return error;
@@ -103,7 +111,9 @@ at::Tensor mean_share(const std::vector<LinearTask>& consumers) {
   for (const LinearTask& task : consumers) {
     const at::Tensor w_OI = task.weight_OI.abs().to(at::kFloat);
     const int64_t columns = w_OI.size(1);
-    const int64_t group = task.scheme != nullptr && task.scheme->weights->group_size.value_or(0) > 0 ? *task.scheme->weights->group_size : columns;
+    const int64_t group = task.scheme != nullptr && task.scheme->weights->group_size.value_or(0) > 0
+                              ? *task.scheme->weights->group_size
+                              : columns;
     const at::Tensor w_OGK = columns % group == 0 ? w_OI.view({w_OI.size(0), -1, group}) : w_OI.unsqueeze(1);
     sum_I.add_(w_OGK.div(w_OGK.amax({2}, true).add_(1e-6)).view(w_OI.sizes()).sum(0, false, at::kDouble));
     rows += w_OI.size(0);
@@ -118,12 +128,16 @@ at::Tensor centred(const at::Tensor& s_I) {
 
 }  // namespace
 
-Awq::Awq(AwqConfig config, const std::string& source) : config_(std::move(config)), mappings_(parse_mappings(config_.mappings, source)) {
-  SWAGE_CHECK(config_.n_grid >= 1 && config_.n_grid <= 1000, InvalidArgument, source, ": n_grid ", config_.n_grid, ": expected a number from 1 to 1000");
+Awq::Awq(AwqConfig config, const std::string& source)
+    : config_(std::move(config)),
+      mappings_(parse_mappings(config_.mappings, source)) {
+  SWAGE_CHECK(config_.n_grid >= 1 && config_.n_grid <= 1000, InvalidArgument, source, ": n_grid ", config_.n_grid,
+              ": expected a number from 1 to 1000");
   const Json& duo = config_.duo_scaling;
-  SWAGE_CHECK(duo.is_bool() || (duo.is_string() && duo.as_string() == "both"), InvalidArgument, source, ": duo_scaling: expected true, false or both");
-  SWAGE_CHECK(config_.objective == "gram" || config_.objective == "parent", InvalidArgument, source, ": objective \"", config_.objective,
-              "\": expected gram or parent");
+  SWAGE_CHECK(duo.is_bool() || (duo.is_string() && duo.as_string() == "both"), InvalidArgument, source,
+              ": duo_scaling: expected true, false or both");
+  SWAGE_CHECK(config_.objective == "gram" || config_.objective == "parent", InvalidArgument, source, ": objective \"",
+              config_.objective, "\": expected gram or parent");
 }
 
 Json Awq::config() const { return write_fields(config_); }
@@ -163,8 +177,10 @@ Cost Awq::cost(std::span<const LinearShape> linears, const CostSetting& setting)
     part = std::max(part, weights / kParts);
   }
   Cost out;
-  // Shares of a consumer's weights; or the Gram matrix in f32 and, on each thread, a part scaled, rounded and multiplied.
-  const double shares = 12 * size.largest, trying = 4 * size.columns * size.columns + 4 * sampled + setting.threads * 16 * part;
+  // Shares of a consumer's weights; or the Gram matrix in f32 and, on each thread, a part scaled, rounded and
+  // multiplied.
+  const double shares = 12 * size.largest,
+               trying = 4 * size.columns * size.columns + 4 * sampled + setting.threads * 16 * part;
   out.scratch_bytes = uint64_t(std::max(shares, trying));
   if (4 * part < kKeptBelow) out.small_bytes = uint64_t(setting.threads * 24 * part);
   out.flops = times * 2 * sampled * size.columns;

@@ -1,4 +1,5 @@
-// A number of a recipe that may depend on the width of the weights: 2.4, or {"3": 2.4, "8": 2}: 2.4 for up to 3 bits, 2 for up to 8.
+// A number of a recipe that may depend on the width of the weights: 2.4, or {"3": 2.4, "8": 2}: 2.4 for up to 3 bits, 2
+// for up to 8.
 #pragma once
 #include <functional>
 #include <set>

@@ -25,18 +25,25 @@ std::string Chain::text() const {
 namespace {
 
 void check_no_experts_go_with_rotations(const Modifier* other) {
-  SWAGE_CHECK(other == nullptr, Unsupported, "rotations and pruned experts in one run are not supported: prune the experts first, then rotate the checkpoint that comes out");
+  SWAGE_CHECK(other == nullptr, Unsupported,
+              "rotations and pruned experts in one run are not supported: prune the experts first, then rotate the "
+              "checkpoint that comes out");
 }
 
 // Rescaling for its own sake leaves the model as it is, and AWQ judges by what rounding does.
 void check_something_follows(const Chain& chain) {
   for (size_t i = 0; i < chain.rescalers.size(); ++i) {
     const size_t before = chain.quantizers_before[i], count = chain.quantizers.size();
-    SWAGE_CHECK(chain.rescalers[i]->works_alone() || before < count || count == 0, InvalidArgument, chain.rescalers[i]->name(), " stands behind ",
-                chain.quantizers.empty() ? "" : chain.quantizers.back()->name(), ": weights are rescaled before they are quantized; put it first");
-    SWAGE_CHECK(chain.rescalers[i]->works_alone() || count > 0, InvalidArgument, chain.text(), ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
+    SWAGE_CHECK(chain.rescalers[i]->works_alone() || before < count || count == 0, InvalidArgument,
+                chain.rescalers[i]->name(), " stands behind ",
+                chain.quantizers.empty() ? "" : chain.quantizers.back()->name(),
+                ": weights are rescaled before they are quantized; put it first");
+    SWAGE_CHECK(chain.rescalers[i]->works_alone() || count > 0, InvalidArgument, chain.text(),
+                ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
   }
-  SWAGE_CHECK(!chain.quantizers.empty() || !chain.sparsifiers.empty() || !chain.rescalers.empty() || chain.expert_pruner != nullptr, InvalidArgument, chain.text(),
+  SWAGE_CHECK(!chain.quantizers.empty() || !chain.sparsifiers.empty() || !chain.rescalers.empty() ||
+                  chain.expert_pruner != nullptr,
+              InvalidArgument, chain.text(),
               ": the recipe quantizes nothing; add a QuantizationModifier or a GPTQModifier");
 }
 
@@ -48,20 +55,24 @@ Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers) {
     out.names.emplace_back(modifier->name());
     if (const auto* rotator = dynamic_cast<const Rotator*>(modifier.get())) {
       check_no_experts_go_with_rotations(out.expert_pruner);
-      SWAGE_CHECK(out.names.size() == 1, InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],
+      SWAGE_CHECK(out.names.size() == 1, InvalidArgument, modifier->name(), " stands behind ",
+                  out.names[out.names.size() - 2],
                   ": weights are rotated once, before anything else is done to them; put it first");
       out.rotator = rotator;
     }
     if (const auto* pruner = dynamic_cast<const ExpertPruner*>(modifier.get())) {
       check_no_experts_go_with_rotations(out.rotator);
-      SWAGE_CHECK(out.names.size() == 1, InvalidArgument, modifier->name(), " stands behind ", out.names[out.names.size() - 2],
+      SWAGE_CHECK(out.names.size() == 1, InvalidArgument, modifier->name(), " stands behind ",
+                  out.names[out.names.size() - 2],
                   ": experts go once, before anything is done to those that stay; put it first");
       out.expert_pruner = pruner;
     }
     const auto* sparsifier = dynamic_cast<const Sparsifier*>(modifier.get());
     if (sparsifier != nullptr) {
       if (!out.quantizers.empty()) {
-        out.warnings.push_back(cat(modifier->name(), " stands behind ", out.names[out.names.size() - 2], ": weights are pruned before they are rounded all the same, so that rounding makes up for it"));
+        out.warnings.push_back(
+            cat(modifier->name(), " stands behind ", out.names[out.names.size() - 2],
+                ": weights are pruned before they are rounded all the same, so that rounding makes up for it"));
       }
       out.sparsifiers.push_back(sparsifier);
     }

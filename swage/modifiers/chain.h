@@ -17,7 +17,8 @@ struct Chain {
   const Rotator* rotator = nullptr;
   const ExpertPruner* expert_pruner = nullptr;
   std::vector<const Rescaler*> rescalers;
-  std::vector<size_t> quantizers_before;  // of each rescaler: how many of `quantizers` stand before it, whose modules it leaves alone
+  std::vector<size_t>
+      quantizers_before;  // of each rescaler: how many of `quantizers` stand before it, whose modules it leaves alone
   std::vector<const Sparsifier*> sparsifiers;
   std::vector<const Quantizer*> quantizers;
   std::vector<std::string> names;  // of all, as in the recipe
@@ -29,8 +30,9 @@ struct Chain {
   std::string text() const;
 };
 
-// Error(InvalidArgument) for a recipe that changes nothing, that would rescale for rounding that does not follow, or rotate weights or take
-// experts out after it has done anything else to them. Error(Unsupported) for rotations and experts taken out in one run.
+// Error(InvalidArgument) for a recipe that changes nothing, that would rescale for rounding that does not follow, or
+// rotate weights or take experts out after it has done anything else to them. Error(Unsupported) for rotations and
+// experts taken out in one run.
 Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers);
 
 }  // namespace swage::modifiers

@@ -32,19 +32,27 @@ struct QuantizationFields {
   void visit(V& v) {
     v("targets", targets, "modules to quantize: a class (Linear), an exact name, or re: and a regular expression");
     v("ignore", ignore, "modules to leave as they are, written like targets");
-    v("scheme", scheme, "preset: W4A16, W4A16_ASYM, W8A8, FP8_DYNAMIC, FP8, FP8_BLOCK, NVFP4, MXFP4 and others of compressed-tensors; instead of config_groups");
+    v("scheme", scheme,
+      "preset: W4A16, W4A16_ASYM, W8A8, FP8_DYNAMIC, FP8, FP8_BLOCK, NVFP4, MXFP4 and others of compressed-tensors; "
+      "instead of config_groups");
     v("config_groups", config_groups, "schemes spelled out, as in quantization_config; instead of scheme");
     v("group_size", group_size, "columns that share a scale, in place of the scheme's; -1: one scale a row");
     v("symmetric", symmetric, "whether zero points are left out, in place of the scheme's choice");
     v("kv_cache_scheme", kv_cache_scheme, "quantization of keys and values, as in quantization_config");
-    v("weight_observer", weight_observer, "which range of the weights counts, in place of the scheme's choice: minmax, mse, imatrix_mse, percentile and others");
+    v("weight_observer", weight_observer,
+      "which range of the weights counts, in place of the scheme's choice: minmax, mse, imatrix_mse, percentile and "
+      "others");
     v("input_observer", input_observer, "the same for static ranges of inputs");
     v("output_observer", output_observer, "the same for static ranges of outputs");
     v("observer", observer, "these three in one: {weights: mse, input: minmax}");
-    v("bypass_divisibility_checks", bypass_divisibility_checks, "accepted for LLM Compressor's recipes; no format holds groups that do not divide the columns");
-    v("target_bits", target_bits, "mixed precision: bits a weight, scales included, that all quantized modules may take together; each gets one of candidates; instead of scheme");
+    v("bypass_divisibility_checks", bypass_divisibility_checks,
+      "accepted for LLM Compressor's recipes; no format holds groups that do not divide the columns");
+    v("target_bits", target_bits,
+      "mixed precision: bits a weight, scales included, that all quantized modules may take together; each gets one of "
+      "candidates; instead of scheme");
     v("target_size", target_size, "the same, as the size of all weight files of the output: 5.2GB, 900MiB");
-    v("candidates", candidates, "presets that a budget chooses among, weight-only ones [W3A16, W4A16, W5A16, W6A16, W8A16]");
+    v("candidates", candidates,
+      "presets that a budget chooses among, weight-only ones [W3A16, W4A16, W5A16, W6A16, W8A16]");
   }
 };
 
@@ -52,13 +60,17 @@ struct QuantizationFields {
 struct QuantizationConfig {
   QuantizationFields quantization;
   std::optional<std::string> scale_search;  // absmax
-  Json norm;  // number, or object: numbers by bits
+  Json norm;                                // number, or object: numbers by bits
 
   template <class V>
   void visit(V& v) {
     quantization.visit(v);
-    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
-    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2; in a recipe also by bits: {3: 2.4, 8: 2}");
+    v("scale_search", scale_search,
+      "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns "
+      "weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
+    v("norm", norm,
+      "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2; in a recipe "
+      "also by bits: {3: 2.4, 8: 2}");
   }
 };
 
@@ -66,9 +78,9 @@ struct QuantizationConfig {
 struct GptqConfig {
   QuantizationFields quantization;
   double dampening_frac = 0.01;
-  std::optional<std::string> actorder;  // static
+  std::optional<std::string> actorder;      // static
   std::optional<std::string> scale_search;  // imatrix
-  Json norm;  // number, or object: numbers by bits
+  Json norm;                                // number, or object: numbers by bits
   std::string quality = "balanced";
   Json sweeps;  // number, or object: numbers by bits
   bool refit_scales = true;
@@ -79,14 +91,27 @@ struct GptqConfig {
   void visit(V& v) {
     quantization.visit(v);
     v("dampening_frac", dampening_frac, "share of the mean of the Hessian's diagonal added to it");
-    v("actorder", actorder, "order of the columns: static (by activation, groups stay), none, group (needs g_idx); unset: the scheme's, else static");
-    v("scale_search", scale_search, "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
-    v("norm", norm, "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2; in a recipe also by bits: {3: 2.4, 8: 2}");
-    v("quality", quality, "fast: plain GPTQ; balanced: refined codes and scales; best: also a target that takes up the error of earlier layers, in two and a half to six times the time");
-    v("sweeps", sweeps, "passes of coordinate descent over the solved codes, in place of the quality's (0; 2 or, up to 3 bits, 3; 4); in a recipe also by bits: {3: 3, 8: 2}");
+    v("actorder", actorder,
+      "order of the columns: static (by activation, groups stay), none, group (needs g_idx); unset: the scheme's, else "
+      "static");
+    v("scale_search", scale_search,
+      "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns "
+      "weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
+    v("norm", norm,
+      "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2; in a recipe "
+      "also by bits: {3: 2.4, 8: 2}");
+    v("quality", quality,
+      "fast: plain GPTQ; balanced: refined codes and scales; best: also a target that takes up the error of earlier "
+      "layers, in two and a half to six times the time");
+    v("sweeps", sweeps,
+      "passes of coordinate descent over the solved codes, in place of the quality's (0; 2 or, up to 3 bits, 3; 4); in "
+      "a recipe also by bits: {3: 3, 8: 2}");
     v("refit_scales", refit_scales, "whether each sweep also refits the scales to the codes");
-    v("target", target, "weights: what they were; inputs: the float outputs on the quantized inputs; residual: those plus the residual stream's error; in place of the quality's");
-    v("block_size", block_size, "accepted for LLM Compressor's recipes; it changes speed only, and swage chooses its own");
+    v("target", target,
+      "weights: what they were; inputs: the float outputs on the quantized inputs; residual: those plus the residual "
+      "stream's error; in place of the quality's");
+    v("block_size", block_size,
+      "accepted for LLM Compressor's recipes; it changes speed only, and swage chooses its own");
   }
 };
 
@@ -99,8 +124,10 @@ struct SmoothQuantConfig {
 
   template <class V>
   void visit(V& v) {
-    v("smoothing_strength", smoothing_strength, "how much of the activations' magnitude moves into the weights, 0 to 1");
-    v("mappings", mappings, "pairs [balance_layers, smooth_layer] in place of the architecture's norms and the linears on them");
+    v("smoothing_strength", smoothing_strength,
+      "how much of the activations' magnitude moves into the weights, 0 to 1");
+    v("mappings", mappings,
+      "pairs [balance_layers, smooth_layer] in place of the architecture's norms and the linears on them");
     v("ignore", ignore, "smooth layers to leave as they are");
     v("algorithm", algorithm, "smoothquant, or log_equalization: scales from the activations alone");
   }
@@ -116,11 +143,15 @@ struct AwqConfig {
 
   template <class V>
   void visit(V& v) {
-    v("mappings", mappings, "objects {smooth_layer, balance_layers} in place of all pairs that the architecture allows");
+    v("mappings", mappings,
+      "objects {smooth_layer, balance_layers} in place of all pairs that the architecture allows");
     v("ignore", ignore, "smooth layers to leave as they are");
-    v("duo_scaling", duo_scaling, "true: scales from activations and weights; false: from activations; both: the better one");
+    v("duo_scaling", duo_scaling,
+      "true: scales from activations and weights; false: from activations; both: the better one");
     v("n_grid", n_grid, "scales that are tried for each pair");
-    v("objective", objective, "what judges them: gram: the error of the linears' own outputs; parent: that of the attention's or MLP's output, by running it, which takes much longer");
+    v("objective", objective,
+      "what judges them: gram: the error of the linears' own outputs; parent: that of the attention's or MLP's output, "
+      "by running it, which takes much longer");
   }
 };
 
@@ -137,12 +168,19 @@ struct SpinQuantConfig {
 
   template <class V>
   void visit(V& v) {
-    v("rotations", rotations, "folded into the weights: R1, the residual stream; R2, the values of each head; computed by the reader: R3, queries and keys; R4, the input of down_proj");
-    v("transform_type", transform_type, "hadamard; random-hadamard: with random signs; random-matrix: any orthogonal matrix, for sizes that have no Hadamard matrix");
+    v("rotations", rotations,
+      "folded into the weights: R1, the residual stream; R2, the values of each head; computed by the reader: R3, "
+      "queries and keys; R4, the input of down_proj");
+    v("transform_type", transform_type,
+      "hadamard; random-hadamard: with random signs; random-matrix: any orthogonal matrix, for sizes that have no "
+      "Hadamard matrix");
     v("randomize", randomize, "whether every layer gets an R2 of its own; of the random types");
     v("learnable", learnable, "trained rotations: not supported");
-    v("precision", precision, "float32 or float64: of R3 and R4 in the file and in the reader; here matrices are made in float64 and applied in float32");
-    v("transform_block_size", transform_block_size, "columns that are rotated together by R1, R2 and R4; unset: all of them, and a head");
+    v("precision", precision,
+      "float32 or float64: of R3 and R4 in the file and in the reader; here matrices are made in float64 and applied "
+      "in float32");
+    v("transform_block_size", transform_block_size,
+      "columns that are rotated together by R1, R2 and R4; unset: all of them, and a head");
     v("seed", seed, "of the random types; unset: the run's seed");
     v("mappings", mappings, "not supported: the architecture is known");
     v("norm_mappings", norm_mappings, "not supported: the architecture is known");
@@ -166,12 +204,14 @@ struct QuipConfig {
   template <class V>
   void visit(V& v) {
     v("rotations", rotations, "v: what a linear reads; u: what it makes");
-    v("transform_type", transform_type, "hadamard: powers of two only; random-hadamard: with random signs; random-matrix: any orthogonal matrix");
+    v("transform_type", transform_type,
+      "hadamard: powers of two only; random-hadamard: with random signs; random-matrix: any orthogonal matrix");
     v("targets", targets, "linears that are rotated: a class (Linear), an exact name, or re: and a regular expression");
     v("ignore", ignore, "linears that are not, written like targets");
     v("randomize", randomize, "matrices of its own for every linear: not supported");
     v("learnable", learnable, "trained rotations: not supported");
-    v("precision", precision, "float32 or float64: of the matrices in the file and in the reader; here they are applied in float32");
+    v("precision", precision,
+      "float32 or float64: of the matrices in the file and in the reader; here they are applied in float32");
     v("transform_block_size", transform_block_size, "columns that are rotated together; unset: all of them");
     v("seed", seed, "of the random types; unset: the run's seed");
     v("transform_config", transform_config, "not supported: the other fields say what it would say");
@@ -192,7 +232,8 @@ struct SparsityFields {
   void visit(V& v) {
     v("targets", targets, "modules to prune: a class (Linear), an exact name, or re: and a regular expression");
     v("ignore", ignore, "modules to leave as they are, written like targets");
-    v("sparsity", sparsity, "share of the weights that become zero, from 0 to 1; in a recipe also a list with one for each module");
+    v("sparsity", sparsity,
+      "share of the weights that become zero, from 0 to 1; in a recipe also a list with one for each module");
     v("sparsity_profile", sparsity_profile, "owl: shares by the outliers of each layer, around sparsity");
     v("owl_m", owl_m, "owl: how many times the mean of its layer an outlier exceeds; 0: no owl");
     v("owl_lmbda", owl_lmbda, "owl: how far a layer's share may lie from sparsity; 0: no owl");
@@ -229,7 +270,8 @@ struct WandaConfig {
   template <class V>
   void visit(V& v) {
     sparsity.visit(v);
-    v("sweeps", sweeps, "passes of coordinate descent over the weights that stay; 0: plain Wanda, they stay as they are");
+    v("sweeps", sweeps,
+      "passes of coordinate descent over the weights that stay; 0: plain Wanda, they stay as they are");
     v("swap_supports", swap_supports, "whether these passes also try the other masks of each group of N:M, M up to 8");
   }
 };
@@ -267,9 +309,12 @@ struct ReapConfig {
 
   template <class V>
   void visit(V& v) {
-    v("sparsity", sparsity, "share of the experts of each layer that go, between 0 and 1, rounded down to whole experts");
-    v("ignore", ignore, "regular expressions: layers whose experts all stay, which config.json can say of all layers with experts only");
-    v("report_path", report_path, "a JSON file for the scores of all experts and which of them stayed; swage_report.json has them too");
+    v("sparsity", sparsity,
+      "share of the experts of each layer that go, between 0 and 1, rounded down to whole experts");
+    v("ignore", ignore,
+      "regular expressions: layers whose experts all stay, which config.json can say of all layers with experts only");
+    v("report_path", report_path,
+      "a JSON file for the scores of all experts and which of them stayed; swage_report.json has them too");
   }
 };
 

@@ -33,7 +33,8 @@ Cost rounding_cost(std::span<const LinearShape> linears, bool search, const Cost
     const bool shared = weights != nullptr && weights->strategy == scheme::Strategy::TensorGroup;
     bytes += size + groups * 12;  // codes of a byte; scales as found and as stored, zero points
     if (setting.calibrated && (observed || shared)) copy += size * 2;  // the checkpoint's numbers once more
-    out.passes += size * (kRoundingPasses + (search ? kSearchPasses : 0) + (observed && *weights->observer != "minmax" ? kObserverPasses : 0));
+    out.passes += size * (kRoundingPasses + (search ? kSearchPasses : 0) +
+                          (observed && *weights->observer != "minmax" ? kObserverPasses : 0));
   }
   out.scratch_bytes = uint64_t(bytes + copy);
   return out;

@@ -8,7 +8,8 @@
 
 namespace swage::modifiers {
 
-// Bytes of a block below which the allocator keeps it when it is freed (M_MMAP_THRESHOLD of the program), until the layer is done.
+// Bytes of a block below which the allocator keeps it when it is freed (M_MMAP_THRESHOLD of the program), until the
+// layer is done.
 inline constexpr double kKeptBelow = 4 << 20;
 
 // A linear that is to be worked on. O rows, I columns.
@@ -22,7 +23,8 @@ struct Cost {
   double flops = 0;            // of products and factorizations, in the units of f32: f64 counts twice
   double passes = 0;           // over f32 weights, outside of products: each weight once is its rows times columns
   bool on_device = false;      // the scratch is on the GPU: the modifier computes there
-  uint64_t small_bytes = 0;    // of the scratch, in blocks that are small enough for the allocator to keep them, see kKeptBelow
+  uint64_t small_bytes =
+      0;  // of the scratch, in blocks that are small enough for the allocator to keep them, see kKeptBelow
 
   Cost& operator+=(const Cost& other) {
     scratch_bytes = scratch_bytes > other.scratch_bytes ? scratch_bytes : other.scratch_bytes;

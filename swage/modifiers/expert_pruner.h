@@ -1,6 +1,6 @@
-// Modifiers that take whole experts out of the mixtures of a model, before anything else is done to their weights. How many go follows from
-// the shapes, which ones from what the router and the experts do with calibration text. Which tensors that concerns is the architecture's
-// knowledge (model/description.h).
+// Modifiers that take whole experts out of the mixtures of a model, before anything else is done to their weights. How
+// many go follows from the shapes, which ones from what the router and the experts do with calibration text. Which
+// tensors that concerns is the architecture's knowledge (model/description.h).
 #pragma once
 #include <cstdint>
 #include <optional>

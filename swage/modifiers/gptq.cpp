@@ -24,15 +24,16 @@ solvers::ActOrder act_order_named(const std::string& name, const std::string& so
 Target target_named(const std::string& name, const std::string& source) {
   if (name == "weights") return Target::Weights;
   if (name == "inputs") return Target::Inputs;
-  SWAGE_CHECK(name == "residual", InvalidArgument, source, ": target \"", name, "\": expected weights, inputs or residual");
+  SWAGE_CHECK(name == "residual", InvalidArgument, source, ": target \"", name,
+              "\": expected weights, inputs or residual");
   return Target::Residual;
 }
 
 // What a quality means, where the config does not say otherwise.
 void apply_quality(GptqConfig& config, const std::string& source) {
   const std::string& quality = config.quality;
-  SWAGE_CHECK(quality == "fast" || quality == "balanced" || quality == "best", InvalidArgument, source, ": quality \"", quality,
-              "\": expected fast, balanced or best");
+  SWAGE_CHECK(quality == "fast" || quality == "balanced" || quality == "best", InvalidArgument, source, ": quality \"",
+              quality, "\": expected fast, balanced or best");
   if (!config.target) config.target = quality == "best" ? "residual" : "weights";
 }
 
@@ -54,7 +55,8 @@ Json Gptq::config() const {
   const std::vector<scheme::QuantizationArgs> weights = weights_of(out.quantization);
   const std::set<int> widths = widths_of(weights);
   spell_out(out.quantization);
-  const bool has_order = std::any_of(weights.begin(), weights.end(), [](const auto& args) { return args.actorder.has_value(); });
+  const bool has_order =
+      std::any_of(weights.begin(), weights.end(), [](const auto& args) { return args.actorder.has_value(); });
   if (!out.actorder && !has_order) out.actorder = "static";
   if (!out.scale_search && observed(out.quantization, weights) == Observed::None) {
     out.scale_search = name_of(scales_);
@@ -91,25 +93,33 @@ solvers::ActOrder Gptq::order_of(const LinearTask& task) const {
 std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const {
   const WeightGrids grids(tasks, scales_, statistics);
   std::vector<SolvedLinear> out;
-  if (!statistics.gram_II.defined()) {  // an embedding: its inputs are single ones, so that no error can make up for another
+  if (!statistics.gram_II
+           .defined()) {  // an embedding: its inputs are single ones, so that no error can make up for another
     for (size_t i = 0; i < tasks.size(); ++i) out.push_back(round_to_nearest(tasks[i], grids.grid(i)));
     return out;
   }
   std::map<solvers::ActOrder, solvers::GptqFactor> factors;  // mostly one
-  const bool on_device = !statistics.gram_II.is_cpu() && 
-                         std::all_of(tasks.begin(), tasks.end(), [&](const LinearTask& task) { return order_of(task) != solvers::ActOrder::Group && fits_device(task); });
+  const bool on_device =
+      !statistics.gram_II.is_cpu() && std::all_of(tasks.begin(), tasks.end(), [&](const LinearTask& task) {
+        return order_of(task) != solvers::ActOrder::Group && fits_device(task);
+      });
   const at::Device device = on_device ? statistics.gram_II.device() : at::Device(at::kCPU);
   const at::Tensor gram_II = statistics.gram_II.to(device, at::kFloat);
   for (size_t i = 0; i < tasks.size(); ++i) {
     try {
       solvers::GptqOptions options = options_;
       options.act_order = order_of(tasks[i]);
-      if (!factors.contains(options.act_order)) factors.emplace(options.act_order, 
-                          on_device ? solvers::DeviceSolver(ops::device_kernels()).gptq_factor(statistics.gram_II, options) : solvers::gptq_factor(statistics.gram_II, options));
+      if (!factors.contains(options.act_order))
+        factors.emplace(options.act_order,
+                        on_device
+                            ? solvers::DeviceSolver(ops::device_kernels()).gptq_factor(statistics.gram_II, options)
+                            : solvers::gptq_factor(statistics.gram_II, options));
       const solvers::GptqFactor& factor = factors.at(options.act_order);
-      SWAGE_CHECK(!on_device || options.act_order != solvers::ActOrder::Group, Internal, "groups of sorted columns were to be solved on a GPU");
+      SWAGE_CHECK(!on_device || options.act_order != solvers::ActOrder::Group, Internal,
+                  "groups of sorted columns were to be solved on a GPU");
       const bool ordered = options.act_order == solvers::ActOrder::Group;
-      const at::Tensor g_idx_I = ordered ? solvers::group_act_order_g_idx(factor, *tasks[i].scheme->weights->group_size) : at::Tensor();
+      const at::Tensor g_idx_I =
+          ordered ? solvers::group_act_order_g_idx(factor, *tasks[i].scheme->weights->group_size) : at::Tensor();
       const auto solve = on_device ? &Gptq::quantize_one_on_device : &Gptq::quantize_one;
       out.push_back((this->*solve)(tasks[i], factor, gram_II, grids.grid(i, g_idx_I), statistics.tokens));
     } catch (Error& e) {
@@ -120,8 +130,8 @@ std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, cons
   return out;
 }
 
-SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, solvers::Grid grid,
-                                int64_t tokens) const {
+SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II,
+                                solvers::Grid grid, int64_t tokens) const {
   const at::Tensor w_OI = task.weight_OI.to(at::kCPU, at::kFloat);
   solvers::GptqResult result = solvers::gptq_solve(w_OI, factor, grid, task.keep_zeros);
   double error;
@@ -149,8 +159,8 @@ double told_quadratic_form(const at::Tensor& w_OI, const at::Tensor& gram_II) {
 
 }  // namespace
 
-SolvedLinear Gptq::quantize_one_on_device(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, solvers::Grid grid,
-                                          int64_t tokens) const {
+SolvedLinear Gptq::quantize_one_on_device(const LinearTask& task, const solvers::GptqFactor& factor,
+                                          const at::Tensor& gram_II, solvers::Grid grid, int64_t tokens) const {
   const solvers::DeviceSolver solver(ops::device_kernels());
   grid = solvers::to_device(std::move(grid), gram_II.device());
   const at::Tensor w_OI = task.weight_OI.to(gram_II.device(), at::kFloat);
@@ -159,12 +169,15 @@ SolvedLinear Gptq::quantize_one_on_device(const LinearTask& task, const solvers:
   if (const int sweeps = sweeps_of(*task.scheme->weights); sweeps > 0) {
     error = solver.refine(w_OI, gram_II, {sweeps, config_.refit_scales, task.keep_zeros}, result.codes_OI, grid);
   } else {
-    error = result.loss - factor.dampening_added * w_OI.sub(solver.dequantize(result.codes_OI, grid)).square_().sum(at::kDouble).item<double>();
+    error =
+        result.loss - factor.dampening_added *
+                          w_OI.sub(solver.dequantize(result.codes_OI, grid)).square_().sum(at::kDouble).item<double>();
   }
   SolvedLinear out;
   out.weight = to_stored(result.codes_OI, grid);
   report_error(error, told_quadratic_form(w_OI, gram_II), tokens, out);
-  if (factor.retries > 0) out.warnings.push_back(cat("the Hessian was not positive definite: dampening raised to ", factor.dampening_used));
+  if (factor.retries > 0)
+    out.warnings.push_back(cat("the Hessian was not positive definite: dampening raised to ", factor.dampening_used));
   return out;
 }
 
@@ -174,22 +187,25 @@ Cost Gptq::cost(std::span<const LinearShape> linears, const CostSetting& setting
   Cost out = rounding_cost(linears, scales_.kind == solvers::ScaleSearch::Kind::PNorm, setting);
   if (!setting.calibrated) return out;
   int sweeps = 0;
-  for (const LinearShape& linear : linears) sweeps = std::max(sweeps, linear.weights != nullptr ? sweeps_of(*linear.weights) : 0);
+  for (const LinearShape& linear : linears)
+    sweeps = std::max(sweeps, linear.weights != nullptr ? sweeps_of(*linear.weights) : 0);
   out.flops = 2 * square * n / 3 + size.all * n * (1 + 2 + (sweeps > 0 ? 2 + 2 * sweeps : 0));
   out.passes += size.all * 2 * (1 + sweeps);
   const bool fits = std::all_of(linears.begin(), linears.end(), [](const LinearShape& linear) {
     return linear.weights == nullptr || solvers::fits_device(grid_spec(*linear.weights, at::kFloat), linear.columns);
   });
   if (setting.on_device && fits && options_.act_order != solvers::ActOrder::Group) {
-    // The Gram matrix in f32; with it two matrices in f64 while it is factored, or the factor and the weight five times: transposed, its values, its
-    // errors, its codes and what they are made into.
+    // The Gram matrix in f32; with it two matrices in f64 while it is factored, or the factor and the weight five
+    // times: transposed, its values, its errors, its codes and what they are made into.
     out.on_device = true;
-    out.scratch_bytes = uint64_t(4 * square + std::max(2 * 8 * square + 4 * square, 4 * square + 20 * size.largest) + 5 * size.all);
+    out.scratch_bytes =
+        uint64_t(4 * square + std::max(2 * 8 * square + 4 * square, 4 * square + 20 * size.largest) + 5 * size.all);
     return out;
   }
-  // The Gram matrix in f32. With it the triangle that is factored in f64 and what is unpacked from it; or that, packed; or that and, when codes
-  // are refined, a weight's errors twice. Codes are there with the last two.
-  const double factoring = 8.3 * square, solving = double(out.scratch_bytes) + std::max(6 * square, 4 * square + 8 * size.largest);
+  // The Gram matrix in f32. With it the triangle that is factored in f64 and what is unpacked from it; or that, packed;
+  // or that and, when codes are refined, a weight's errors twice. Codes are there with the last two.
+  const double factoring = 8.3 * square,
+               solving = double(out.scratch_bytes) + std::max(6 * square, 4 * square + 8 * size.largest);
   out.scratch_bytes = uint64_t(4 * square + std::max(factoring, solving));
   return out;
 }

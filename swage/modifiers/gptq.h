@@ -23,9 +23,11 @@ class Gptq : public Quantizer {
   std::vector<SolvedLinear> quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const override;
 
  private:
-  SolvedLinear quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, solvers::Grid grid, int64_t tokens) const;
+  SolvedLinear quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II,
+                            solvers::Grid grid, int64_t tokens) const;
   // The same where weights and statistics are on a GPU.
-  SolvedLinear quantize_one_on_device(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II, solvers::Grid grid, int64_t tokens) const;
+  SolvedLinear quantize_one_on_device(const LinearTask& task, const solvers::GptqFactor& factor,
+                                      const at::Tensor& gram_II, solvers::Grid grid, int64_t tokens) const;
   int sweeps_of(const scheme::QuantizationArgs& weights) const;
   // What the scheme says of it, else the config.
   solvers::ActOrder order_of(const LinearTask& task) const;

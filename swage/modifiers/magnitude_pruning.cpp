@@ -8,7 +8,8 @@ namespace swage::modifiers {
 namespace {
 
 SparsityRules rules_of(const MagnitudePruningConfig& config, const std::string& source) {
-  SWAGE_CHECK(!config.apply_globally, Unsupported, source, ": apply_globally: one threshold for all layers is not supported");
+  SWAGE_CHECK(!config.apply_globally, Unsupported, source,
+              ": apply_globally: one threshold for all layers is not supported");
   SparsityFields fields{config.targets, config.ignore, config.sparsity, {}, 0, 0, config.mask_structure};
   // One shot is the first step of LLM Compressor's schedule.
   if (fields.sparsity.is_null() && config.init_sparsity) fields.sparsity = *config.init_sparsity;
@@ -17,11 +18,14 @@ SparsityRules rules_of(const MagnitudePruningConfig& config, const std::string& 
 
 }  // namespace
 
-MagnitudePruning::MagnitudePruning(MagnitudePruningConfig config, const std::string& source) : config_(std::move(config)), rules_(rules_of(config_, source)) {}
+MagnitudePruning::MagnitudePruning(MagnitudePruningConfig config, const std::string& source)
+    : config_(std::move(config)),
+      rules_(rules_of(config_, source)) {}
 
 Json MagnitudePruning::config() const { return write_fields(config_); }
 
-std::vector<SparsifiedLinear> MagnitudePruning::sparsify(std::span<const LinearTask> tasks, const Statistics& statistics,
+std::vector<SparsifiedLinear> MagnitudePruning::sparsify(std::span<const LinearTask> tasks,
+                                                         const Statistics& statistics,
                                                          const solvers::SparsityPattern& pattern) const {
   std::vector<SparsifiedLinear> out;
   for (const LinearTask& task : tasks) {
@@ -40,7 +44,8 @@ ConstantPruning::ConstantPruning(ConstantPruningConfig config, const std::string
 
 Json ConstantPruning::config() const { return write_fields(config_); }
 
-std::vector<SparsifiedLinear> ConstantPruning::sparsify(std::span<const LinearTask> tasks, const Statistics&, const solvers::SparsityPattern&) const {
+std::vector<SparsifiedLinear> ConstantPruning::sparsify(std::span<const LinearTask> tasks, const Statistics&,
+                                                        const solvers::SparsityPattern&) const {
   std::vector<SparsifiedLinear> out;
   for (const LinearTask& task : tasks) {
     const at::Tensor w_OI = task.weight_OI.to(at::kCPU, at::kFloat);
@@ -51,7 +56,10 @@ std::vector<SparsifiedLinear> ConstantPruning::sparsify(std::span<const LinearTa
 
 Cost MagnitudePruning::cost(std::span<const LinearShape> linears, const CostSetting&) const {
   const GroupSize size = size_of(linears);
-  return {.scratch_bytes = uint64_t(5 * size.all + 12 * size.largest), .flops = 0, .passes = size.all * 20, .small_bytes = 0};  // results and masks, errors and their squares
+  return {.scratch_bytes = uint64_t(5 * size.all + 12 * size.largest),
+          .flops = 0,
+          .passes = size.all * 20,
+          .small_bytes = 0};  // results and masks, errors and their squares
 }
 
 Cost ConstantPruning::cost(std::span<const LinearShape> linears, const CostSetting&) const {

@@ -1,5 +1,5 @@
-// MagnitudePruningModifier: the least |w| go. ConstantPruningModifier: the zeros of the source stay zeros when it is quantized.
-// Neither needs calibration.
+// MagnitudePruningModifier: the least |w| go. ConstantPruningModifier: the zeros of the source stay zeros when it is
+// quantized. Neither needs calibration.
 #pragma once
 #include "swage/modifiers/sparsifier.h"
 

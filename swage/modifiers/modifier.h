@@ -1,6 +1,6 @@
 // A modifier is what a recipe names: it decides what is done to which linears. There are kinds of it, one class each: a
-// Quantizer rounds weights; more are in headers of their own. The pipeline asks a modifier what it needs and hands it the
-// linears that read one input together with that input's statistics; it never asks which modifier it is.
+// Quantizer rounds weights; more are in headers of their own. The pipeline asks a modifier what it needs and hands it
+// the linears that read one input together with that input's statistics; it never asks which modifier it is.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -26,9 +26,10 @@ struct LinearTask {
   at::Tensor weight_OI;         // in the checkpoint's dtype or float32
   at::ScalarType stored_dtype;  // the checkpoint's: the type of the scales
   const scheme::Scheme* scheme = nullptr;
-  at::Tensor global_scale = {}; // f32 [1]: the one shared with linears that are not in this call; undefined: found here, if needed
-  bool keep_zeros = false;      // zeros of the weight stay zeros
-  bool measure_error = true;    // false: `relative_error` and `loss` need not be filled where that costs time
+  at::Tensor global_scale =
+      {};  // f32 [1]: the one shared with linears that are not in this call; undefined: found here, if needed
+  bool keep_zeros = false;    // zeros of the weight stay zeros
+  bool measure_error = true;  // false: `relative_error` and `loss` need not be filled where that costs time
 };
 
 // What calibration saw at the input of those linears.
@@ -53,7 +54,7 @@ struct SolvedLinear {
   // Relative error of the outputs on the calibration tokens, sqrt(tr(dW H dW^T) / tr(W H W^T)); without calibration
   // that of the weight, ||dW|| / ||W||.
   double relative_error = 0;
-  double loss = 0;  // tr(dW H dW^T) / tokens, or ||dW||^2
+  double loss = 0;      // tr(dW H dW^T) / tokens, or ||dW||^2
   double sparsity = 0;  // share of zeros, of a weight that was pruned
   std::vector<std::string> warnings;
   std::optional<TargetReport> target = {};
@@ -70,8 +71,8 @@ class Modifier {
   virtual Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const = 0;
 };
 
-// What rounded weights should reproduce: the float weights; the float model's outputs on what the inputs have become; the same with the error
-// that the residual stream carries by then (solvers/target.h).
+// What rounded weights should reproduce: the float weights; the float model's outputs on what the inputs have become;
+// the same with the error that the residual stream carries by then (solvers/target.h).
 enum class Target { Weights, Inputs, Residual };
 
 // Rounds weights to the grids of their schemes.
@@ -89,8 +90,8 @@ class Quantizer : public Modifier {
 
 // A row of the table of modifiers: its recipe name, its short name on the command line, and how to make it.
 struct ModifierRow {
-  std::string_view name;         // "GPTQModifier"
-  std::string_view method;       // "gptq"
+  std::string_view name;    // "GPTQModifier"
+  std::string_view method;  // "gptq"
   std::unique_ptr<Modifier> (*make)(const Json& fields, const std::string& source);
   std::vector<std::string> (*fields)();  // their names
 };

@@ -19,12 +19,22 @@
 namespace swage::modifiers {
 namespace {
 
-// Fields of LLM Compressor's recipes that say how it runs (memory, batches, its training hooks, what its schedules keep), not what comes out.
-constexpr std::array<std::string_view, 14> kOnlyHowItRuns = {"batched_quantization", "calibration_function",      "end",
-                                                             "group",                "index",                     "num_calibration_steps",
-                                                             "offload_device",       "offload_hessians",          "requires_calibration_data",
-                                                             "scheduler_args",       "sequential_targets",        "sequential_update",
-                                                             "start",                "update"};
+// Fields of LLM Compressor's recipes that say how it runs (memory, batches, its training hooks, what its schedules
+// keep), not what comes out.
+constexpr std::array<std::string_view, 14> kOnlyHowItRuns = {"batched_quantization",
+                                                             "calibration_function",
+                                                             "end",
+                                                             "group",
+                                                             "index",
+                                                             "num_calibration_steps",
+                                                             "offload_device",
+                                                             "offload_hessians",
+                                                             "requires_calibration_data",
+                                                             "scheduler_args",
+                                                             "sequential_targets",
+                                                             "sequential_update",
+                                                             "start",
+                                                             "update"};
 
 // Its modifiers end the names of what they keep while they run in an underscore, and save them like fields.
 bool only_how_it_runs(const std::string& field) {
@@ -32,7 +42,9 @@ bool only_how_it_runs(const std::string& field) {
 }
 
 // A recipe saved after its run holds the matrices that its rotations came to.
-bool repeats_rotations(const Json& fields, const std::string& field) { return field == "transform_config" && fields.find("rotations") != nullptr; }
+bool repeats_rotations(const Json& fields, const std::string& field) {
+  return field == "transform_config" && fields.find("rotations") != nullptr;
+}
 
 // {preset: targets} as the config_groups that it stands for.
 Json groups_of(const Json& targets_of_preset) {
@@ -55,8 +67,8 @@ Json what_is_asked(const Json& fields, const std::string& source) {
     if (name == "actorder" && value.is_null()) {
       asked.set(name, "none");  // there, null is a value
     } else if (name == "scheme" && value.is_object()) {
-      SWAGE_CHECK(fields.find("config_groups") == nullptr || fields.at("config_groups").is_null(), InvalidArgument, source,
-                  ": give a scheme or config_groups, not both");
+      SWAGE_CHECK(fields.find("config_groups") == nullptr || fields.at("config_groups").is_null(), InvalidArgument,
+                  source, ": give a scheme or config_groups, not both");
       asked.set("config_groups", groups_of(value));
     } else if (!value.is_null() && !only_how_it_runs(name) && !repeats_rotations(fields, name)) {
       asked.set(name, value);
@@ -76,7 +88,9 @@ std::unique_ptr<Modifier> make(const Json& fields, const std::string& source) {
 struct NameCollector {
   std::vector<std::string> names;
   template <class T>
-  void operator()(std::string_view name, T&, std::string_view) { names.emplace_back(name); }
+  void operator()(std::string_view name, T&, std::string_view) {
+    names.emplace_back(name);
+  }
 };
 
 template <class Config>
@@ -96,14 +110,18 @@ std::unique_ptr<Modifier> make_log_equalization(const Json& fields, const std::s
 
 constexpr std::array kTable = {
     ModifierRow{"AWQModifier", "awq", make<Awq, AwqConfig>, names_of<AwqConfig>},
-    ModifierRow{"ConstantPruningModifier", "constant", make<ConstantPruning, ConstantPruningConfig>, names_of<ConstantPruningConfig>},
+    ModifierRow{"ConstantPruningModifier", "constant", make<ConstantPruning, ConstantPruningConfig>,
+                names_of<ConstantPruningConfig>},
     ModifierRow{"GPTQModifier", "gptq", make<Gptq, GptqConfig>, names_of<GptqConfig>},
-    ModifierRow{"LogarithmicEqualizationModifier", "logequalization", make_log_equalization, names_of<SmoothQuantConfig>},
-    ModifierRow{"MagnitudePruningModifier", "magnitude", make<MagnitudePruning, MagnitudePruningConfig>, names_of<MagnitudePruningConfig>},
+    ModifierRow{"LogarithmicEqualizationModifier", "logequalization", make_log_equalization,
+                names_of<SmoothQuantConfig>},
+    ModifierRow{"MagnitudePruningModifier", "magnitude", make<MagnitudePruning, MagnitudePruningConfig>,
+                names_of<MagnitudePruningConfig>},
     ModifierRow{"QuantizationModifier", "rtn", make<RoundToNearest, QuantizationConfig>, names_of<QuantizationConfig>},
     ModifierRow{"QuIPModifier", "quip", make<Quip, QuipConfig>, names_of<QuipConfig>},
     ModifierRow{"REAPPruningModifier", "reap", make<Reap, ReapConfig>, names_of<ReapConfig>},
-    ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>, names_of<SmoothQuantConfig>},
+    ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>,
+                names_of<SmoothQuantConfig>},
     ModifierRow{"SparseGPTModifier", "sparsegpt", make<SparseGpt, SparseGptConfig>, names_of<SparseGptConfig>},
     ModifierRow{"SpinQuantModifier", "spinquant", make<SpinQuant, SpinQuantConfig>, names_of<SpinQuantConfig>},
     ModifierRow{"WandaPruningModifier", "wanda", make<Wanda, WandaConfig>, names_of<WandaConfig>},
@@ -147,8 +165,8 @@ std::unique_ptr<Modifier> make_modifier(std::string_view name, const Json& field
     SWAGE_CHECK(row.name != name, Unsupported, source, ": swage has no ", name, "; ", row.instead);
   }
   const std::string near = nearest_name(name, names);
-  throw Error(ErrorKind::InvalidArgument,
-              cat(source, ": swage has no modifier or method \"", name, "\"", near.empty() ? "" : cat("; did you mean \"", near, "\"?")));
+  throw Error(ErrorKind::InvalidArgument, cat(source, ": swage has no modifier or method \"", name, "\"",
+                                              near.empty() ? "" : cat("; did you mean \"", near, "\"?")));
 }
 
 }  // namespace swage::modifiers

@@ -1,5 +1,5 @@
-// QuIPModifier: what linears read (v) and make (u) is rotated by the reader, and the inverse is in the weights (QuIP#, Tseng et al. 2024,
-// arXiv:2402.04396, without its lattice codes).
+// QuIPModifier: what linears read (v) and make (u) is rotated by the reader, and the inverse is in the weights (QuIP#,
+// Tseng et al. 2024, arXiv:2402.04396, without its lattice codes).
 #pragma once
 #include "swage/modifiers/config.h"
 #include "swage/modifiers/rotator.h"
@@ -8,8 +8,8 @@ namespace swage::modifiers {
 
 class Quip : public Rotator {
  public:
-  // Error(InvalidArgument) naming `source` and the field for values that make no sense; Error(Unsupported) for learned rotations and those of
-  // a linear's own.
+  // Error(InvalidArgument) naming `source` and the field for values that make no sense; Error(Unsupported) for learned
+  // rotations and those of a linear's own.
   Quip(QuipConfig config, const std::string& source);
 
   std::string_view name() const override { return "QuIPModifier"; }

@@ -11,7 +11,9 @@ namespace {
 
 using testing::HasSubstr;
 
-std::unique_ptr<Modifier> reap_of(const char* fields) { return make_modifier("REAPPruningModifier", parse_json(fields, "fields"), "test"); }
+std::unique_ptr<Modifier> reap_of(const char* fields) {
+  return make_modifier("REAPPruningModifier", parse_json(fields, "fields"), "test");
+}
 
 void expect_refused(const char* fields, const char* part) {
   try {
@@ -33,7 +35,8 @@ TEST(Reap, FieldsAreLlmCompressorsAndSharesRoundDown) {
   EXPECT_EQ(reap.report_path(), "r.json");
   EXPECT_TRUE(reap.needs_calibration());
   EXPECT_EQ(reap.scores({{6, 0}, {4, 0}}), (std::vector<double>{1.5, 0}));
-  EXPECT_EQ(modifier->config().dump(), parse_json(R"({"sparsity": 0.29, "ignore": ["layers.0"], "report_path": "r.json"})", "").dump());
+  EXPECT_EQ(modifier->config().dump(),
+            parse_json(R"({"sparsity": 0.29, "ignore": ["layers.0"], "report_path": "r.json"})", "").dump());
 }
 
 TEST(Reap, ValuesThatMakeNoSenseAreRefused) {
@@ -41,7 +44,8 @@ TEST(Reap, ValuesThatMakeNoSenseAreRefused) {
   expect_refused(R"({"sparsity": 0})", "sparsity 0: expected a share between 0 and 1");
   expect_refused(R"({"sparsity": 1})", "between 0 and 1");
   expect_refused(R"({"sparsity": -0.5})", "between 0 and 1");
-  expect_refused(R"({"sparsity": 0.5, "report_path": "report.txt"})", "report_path report.txt: expected a name that ends in .json");
+  expect_refused(R"({"sparsity": 0.5, "report_path": "report.txt"})",
+                 "report_path report.txt: expected a name that ends in .json");
   expect_refused(R"({"sparsity": 0.5, "report_pth": "report.json"})", "report_path");
 }
 

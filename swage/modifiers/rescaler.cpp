@@ -24,8 +24,10 @@ Mapping parse_mapping(const Json& mapping, const std::string& where) {
   if (mapping.is_object()) {
     smooth = mapping.find("smooth_layer");
     balance = mapping.find("balance_layers");
-    for (const auto& [name, value] : mapping.as_object()) {  // LLM Compressor's hook says where it measures, not what it does
-      SWAGE_CHECK(name == "smooth_layer" || name == "balance_layers" || name == "activation_hook_target", InvalidArgument, where, ": ", name,
+    for (const auto& [name, value] :
+         mapping.as_object()) {  // LLM Compressor's hook says where it measures, not what it does
+      SWAGE_CHECK(name == "smooth_layer" || name == "balance_layers" || name == "activation_hook_target",
+                  InvalidArgument, where, ": ", name,
                   ": expected smooth_layer, balance_layers or activation_hook_target");
     }
   } else if (mapping.is_array() && mapping.as_array().size() == 2) {
@@ -33,7 +35,8 @@ Mapping parse_mapping(const Json& mapping, const std::string& where) {
     smooth = &mapping.as_array()[1];
   }
   SWAGE_CHECK(smooth != nullptr && balance != nullptr, InvalidArgument, where,
-              ": expected [balance_layers, smooth_layer] or an object with smooth_layer and balance_layers, found ", mapping.dump());
+              ": expected [balance_layers, smooth_layer] or an object with smooth_layer and balance_layers, found ",
+              mapping.dump());
   const std::vector<std::string> one = texts_of(*smooth, where + ": smooth_layer");
   SWAGE_CHECK(one.size() == 1, InvalidArgument, where, ": smooth_layer: expected one pattern");
   return {one[0], texts_of(*balance, where + ": balance_layers")};

@@ -1,5 +1,6 @@
-// Modifiers that move magnitude from the activations into the weights before these are rounded: the outputs of a layer are divided by
-// s, the columns of the linears that read them multiplied. Which layers may do so is the architecture's knowledge (model/smoothing.h).
+// Modifiers that move magnitude from the activations into the weights before these are rounded: the outputs of a layer
+// are divided by s, the columns of the linears that read them multiplied. Which layers may do so is the architecture's
+// knowledge (model/smoothing.h).
 #pragma once
 #include <functional>
 #include <string>
@@ -15,16 +16,18 @@ struct Mapping {
   std::vector<std::string> balance;  // linears that read them
 };
 
-// Squared change of what the module above the consumers (attention, MLP) makes, if these weights, one for each consumer, took the place of theirs.
+// Squared change of what the module above the consumers (attention, MLP) makes, if these weights, one for each
+// consumer, took the place of theirs.
 using OutputError = std::function<double(const std::vector<at::Tensor>& weights_OI)>;
 
 // Linears that read one input, which is to be rescaled.
 struct RescaleTask {
   std::vector<LinearTask> consumers;  // scheme: null for one that stays float
   ColumnStatistics columns;
-  Statistics statistics;              // of the same input; empty unless needs_gram()
-  int64_t run = 1, repeats = 1;       // s must repeat: see model::SmoothingPair
-  OutputError output_error = {};      // empty unless outputs_tried(), and where there is one consumer, whose output the Gram matrix judges exactly
+  Statistics statistics;         // of the same input; empty unless needs_gram()
+  int64_t run = 1, repeats = 1;  // s must repeat: see model::SmoothingPair
+  OutputError output_error =
+      {};  // empty unless outputs_tried(), and where there is one consumer, whose output the Gram matrix judges exactly
 };
 
 class Rescaler : public Modifier {
@@ -44,7 +47,8 @@ class Rescaler : public Modifier {
   virtual at::Tensor scales(const RescaleTask& task) const = 0;
 };
 
-// `mappings` of a recipe: pairs [balance_layers, smooth_layer], or objects with these names. Error(InvalidArgument) naming `source`.
+// `mappings` of a recipe: pairs [balance_layers, smooth_layer], or objects with these names. Error(InvalidArgument)
+// naming `source`.
 std::vector<Mapping> parse_mappings(const Json& mappings, const std::string& source);
 // s with the geometric mean of its repeats in the place of each: columns that read the same output share one number.
 at::Tensor share_over_repeats(const at::Tensor& s_I, int64_t run, int64_t repeats);

@@ -1,5 +1,5 @@
-// Scales of SmoothQuant and AWQ against their formulas, written out column by column, and AWQ's choice against an error measured on the
-// inputs themselves.
+// Scales of SmoothQuant and AWQ against their formulas, written out column by column, and AWQ's choice against an error
+// measured on the inputs themselves.
 #include "swage/modifiers/rescaler.h"
 
 #include <ATen/ATen.h>
@@ -43,7 +43,8 @@ TEST(SmoothQuant, ScalesFollowTheFormula) {
       low = std::min(low, p.x_TI[t][i].item<double>());
       high = std::max(high, p.x_TI[t][i].item<double>());
     }
-    for (const at::Tensor& w_OI : {p.first_OI, p.second_OI}) weight = std::max(weight, w_OI.select(1, i).abs().max().item<double>());
+    for (const at::Tensor& w_OI : {p.first_OI, p.second_OI})
+      weight = std::max(weight, w_OI.select(1, i).abs().max().item<double>());
     const double want = std::pow(high - low, 0.7) / std::pow(2 * weight, 1 - 0.7);
     EXPECT_NEAR(s_I[i].item<double>(), want, 1e-5 * want);  // two powers and a division in f32
   }
@@ -88,10 +89,12 @@ TEST(Awq, PicksTheCandidateWithTheLeastOutputError) {
     const at::Tensor s_I = Awq(config, "test").scales(p.task);
     double least = output_error(p, at::ones({32}));
     const at::Tensor shares = at::cat({p.first_OI, p.second_OI}).abs().view({32, 2, 16});
-    const at::Tensor w_I = shares.div(shares.amax({2}, true) + 1e-6).view({32, 32}).to(at::kDouble).mean(0).to(at::kFloat);
+    const at::Tensor w_I =
+        shares.div(shares.amax({2}, true) + 1e-6).view({32, 32}).to(at::kDouble).mean(0).to(at::kFloat);
     for (int i = 0; i < 20; ++i) {
       const double r = i / 19.0;
-      at::Tensor tried_I = duo ? p.task.columns.mean_abs_I.pow(r) / (w_I.pow(1 - r) + 1e-4) : p.task.columns.mean_abs_I.pow(r);
+      at::Tensor tried_I =
+          duo ? p.task.columns.mean_abs_I.pow(r) / (w_I.pow(1 - r) + 1e-4) : p.task.columns.mean_abs_I.pow(r);
       tried_I = tried_I.clamp_min(1e-4);
       least = std::min(least, output_error(p, tried_I / (tried_I.max() * tried_I.min()).sqrt()));
     }
@@ -118,7 +121,8 @@ TEST(Awq, PicksByTheOutputOfTheModuleAbove) {
   const at::Tensor s_I = awq.scales(p.task);
   EXPECT_EQ(calls, awq.outputs_tried());
   EXPECT_LT(least, first) << "some scales must be better than none";
-  const double found = p.x_TI.mm((rounded(p.first_OI * s_I) / s_I).t()).square_().sub_(out_TO).square().sum(at::kDouble).item<double>();
+  const double found =
+      p.x_TI.mm((rounded(p.first_OI * s_I) / s_I).t()).square_().sub_(out_TO).square().sum(at::kDouble).item<double>();
   EXPECT_NEAR(found, least, 1e-3 * least);  // rounding in f32: a code on the edge of two
   p.task.output_error = {};
   EXPECT_FALSE(awq.scales(p.task).allclose(s_I)) << "the Gram matrix judges both consumers";
@@ -131,12 +135,16 @@ TEST(Rescaler, RepeatsShareOneNumber) {
 }
 
 TEST(Rescaler, MappingsComeAsPairsOrObjects) {
-  const std::vector<Mapping> mappings = parse_mappings(parse_json(R"([[["re:.*q_proj", "re:.*k_proj"], "re:.*norm"], {"smooth_layer": "v", "balance_layers": ["o"]}])", "test"), "test");
+  const std::vector<Mapping> mappings = parse_mappings(
+      parse_json(R"([[["re:.*q_proj", "re:.*k_proj"], "re:.*norm"], {"smooth_layer": "v", "balance_layers": ["o"]}])",
+                 "test"),
+      "test");
   ASSERT_EQ(mappings.size(), 2u);
   EXPECT_EQ(mappings[0].smooth, "re:.*norm");
   EXPECT_EQ(mappings[0].balance, (std::vector<std::string>{"re:.*q_proj", "re:.*k_proj"}));
   EXPECT_EQ(mappings[1].smooth, "v");
-  for (const char* bad : {"{}", "[]", "[1]", "[[\"a\"]]", "[[[\"a\"], [\"b\", \"c\"]]]", "[[[1], \"b\"]]", "[{\"smooth_layer\": \"a\"}]"}) {
+  for (const char* bad : {"{}", "[]", "[1]", "[[\"a\"]]", "[[[\"a\"], [\"b\", \"c\"]]]", "[[[1], \"b\"]]",
+                          "[{\"smooth_layer\": \"a\"}]"}) {
     EXPECT_THROW(parse_mappings(parse_json(bad, "test"), "test"), Error) << bad;
   }
 }

@@ -7,7 +7,8 @@
 namespace swage::modifiers {
 
 RoundToNearest::RoundToNearest(QuantizationConfig config, const std::string& source)
-    : config_(std::move(config)), scales_(scale_choice(config_.scale_search, "absmax", config_.norm, source)) {}
+    : config_(std::move(config)),
+      scales_(scale_choice(config_.scale_search, "absmax", config_.norm, source)) {}
 
 Json RoundToNearest::config() const {
   QuantizationConfig out = config_;
@@ -19,9 +20,12 @@ Json RoundToNearest::config() const {
   return write_fields(out);
 }
 
-bool RoundToNearest::needs_calibration() const { return scales_.by_inputs || (!scales_.asked && names_importance_observer(config_.quantization)); }
+bool RoundToNearest::needs_calibration() const {
+  return scales_.by_inputs || (!scales_.asked && names_importance_observer(config_.quantization));
+}
 
-std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const {
+std::vector<SolvedLinear> RoundToNearest::quantize(std::span<const LinearTask> tasks,
+                                                   const Statistics& statistics) const {
   const WeightGrids grids(tasks, scales_, statistics);
   std::vector<SolvedLinear> out;
   for (size_t i = 0; i < tasks.size(); ++i) out.push_back(round_to_nearest(tasks[i], grids.grid(i)));

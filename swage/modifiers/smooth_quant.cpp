@@ -11,11 +11,12 @@
 namespace swage::modifiers {
 
 SmoothQuant::SmoothQuant(SmoothQuantConfig config, const std::string& source)
-    : config_(std::move(config)), mappings_(parse_mappings(config_.mappings, source)) {
-  SWAGE_CHECK(config_.smoothing_strength >= 0 && config_.smoothing_strength <= 1, InvalidArgument, source, ": smoothing_strength ",
-              config_.smoothing_strength, ": expected a number from 0 to 1");
-  SWAGE_CHECK(config_.algorithm == "smoothquant" || config_.algorithm == "log_equalization", InvalidArgument, source, ": algorithm \"",
-              config_.algorithm, "\": expected smoothquant or log_equalization");
+    : config_(std::move(config)),
+      mappings_(parse_mappings(config_.mappings, source)) {
+  SWAGE_CHECK(config_.smoothing_strength >= 0 && config_.smoothing_strength <= 1, InvalidArgument, source,
+              ": smoothing_strength ", config_.smoothing_strength, ": expected a number from 0 to 1");
+  SWAGE_CHECK(config_.algorithm == "smoothquant" || config_.algorithm == "log_equalization", InvalidArgument, source,
+              ": algorithm \"", config_.algorithm, "\": expected smoothquant or log_equalization");
 }
 
 Json SmoothQuant::config() const { return write_fields(config_); }
@@ -40,7 +41,10 @@ at::Tensor SmoothQuant::scales(const RescaleTask& task) const {
 
 Cost SmoothQuant::cost(std::span<const LinearShape> linears, const CostSetting&) const {
   const GroupSize size = size_of(linears);
-  return {.scratch_bytes = uint64_t(8 * size.largest), .flops = 0, .passes = size.all * 6, .small_bytes = 0};  // magnitudes, and one weight beside the one that takes its place
+  return {.scratch_bytes = uint64_t(8 * size.largest),
+          .flops = 0,
+          .passes = size.all * 6,
+          .small_bytes = 0};  // magnitudes, and one weight beside the one that takes its place
 }
 
 }  // namespace swage::modifiers

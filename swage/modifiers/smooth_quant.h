@@ -1,12 +1,14 @@
-// SmoothQuantModifier: the magnitude of outlier activations moved into the weights (Xiao et al. 2023, arXiv:2211.10438, equation 4).
+// SmoothQuantModifier: the magnitude of outlier activations moved into the weights (Xiao et al. 2023, arXiv:2211.10438,
+// equation 4).
 #pragma once
 #include "swage/modifiers/config.h"
 #include "swage/modifiers/rescaler.h"
 
 namespace swage::modifiers {
 
-// As LLM Compressor has it: with a the range (largest minus smallest value) of an input column and w twice the largest |W| of that
-// column over all consumers, s = a^strength / w^(1 - strength), a where w is 0, at least 1e-5. Algorithm log_equalization: a / log2(2 + a).
+// As LLM Compressor has it: with a the range (largest minus smallest value) of an input column and w twice the largest
+// |W| of that column over all consumers, s = a^strength / w^(1 - strength), a where w is 0, at least 1e-5. Algorithm
+// log_equalization: a / log2(2 + a).
 class SmoothQuant : public Rescaler {
  public:
   // Error(InvalidArgument) naming `source` and the field for values that make no sense.

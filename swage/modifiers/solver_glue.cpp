@@ -1,8 +1,8 @@
 #include "swage/modifiers/solver_glue.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/log2.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/ones_like.h>
@@ -24,8 +24,8 @@ namespace swage::modifiers {
 
 solvers::GridSpec grid_spec(const scheme::QuantizationArgs& args, at::ScalarType stored_dtype) {
   using scheme::Strategy;
-  SWAGE_CHECK(args.strategy != Strategy::Token && args.strategy != Strategy::AttnHead, Unsupported, "weights: strategy ",
-              scheme::name_of(args.strategy), " is for activations");
+  SWAGE_CHECK(args.strategy != Strategy::Token && args.strategy != Strategy::AttnHead, Unsupported,
+              "weights: strategy ", scheme::name_of(args.strategy), " is for activations");
   return observers::grid_of(args, stored_dtype);
 }
 
@@ -45,24 +45,33 @@ at::Tensor six_bits_as_e4m3(const at::Tensor& codes_OI) {
 
 // The next smaller code of each, by the sign of its value.
 at::Tensor towards_zero(const at::Tensor& codes_OI, const at::Tensor& values_OI) {
-  if (codes_OI.scalar_type() == at::kFloat8_e4m3fn) return codes_OI.view(at::kByte).sub(1).view(at::kFloat8_e4m3fn);  // the sign is the highest bit
-  return codes_OI.sub(codes_OI.scalar_type() == at::kByte ? at::ones_like(codes_OI) : values_OI.sign().to(codes_OI.scalar_type()));
+  if (codes_OI.scalar_type() == at::kFloat8_e4m3fn)
+    return codes_OI.view(at::kByte).sub(1).view(at::kFloat8_e4m3fn);  // the sign is the highest bit
+  return codes_OI.sub(codes_OI.scalar_type() == at::kByte ? at::ones_like(codes_OI)
+                                                          : values_OI.sign().to(codes_OI.scalar_type()));
 }
 
-// A scale that is rounded up makes the largest codes of weights near the end of their type mean infinity to a reader: these become the next smaller.
+// A scale that is rounded up makes the largest codes of weights near the end of their type mean infinity to a reader:
+// these become the next smaller.
 void keep_finite(const solvers::Grid& grid, format::QuantizedWeight& weight) {
   const bool halves = grid.spec.scale_dtype == at::kHalf;
   const double most = halves ? 65504.0 : double(std::numeric_limits<c10::BFloat16>::max());
-  const double largest_code = grid.spec.symmetric ? std::max(grid.spec.code_max, -grid.spec.code_min) : grid.spec.code_max - grid.spec.code_min;
+  const double largest_code =
+      grid.spec.symmetric ? std::max(grid.spec.code_max, -grid.spec.code_min) : grid.spec.code_max - grid.spec.code_min;
   const double largest_scale = grid.scale_OG.numel() == 0 ? 0 : grid.scale_OG.max().item<double>();
-  SWAGE_CHECK(std::isfinite(largest_scale), Numerical, "the range of its values is more than their type holds, so that no scale covers it");
+  SWAGE_CHECK(std::isfinite(largest_scale), Numerical,
+              "the range of its values is more than their type holds, so that no scale covers it");
   if (weight.codes_OI.numel() == 0 || largest_scale * largest_code <= most) return;
-  for (int step = 0; step < 2; ++step) {  // the least of three bits is an eighth of the value, more than any rounding of a scale
+  for (int step = 0; step < 2;
+       ++step) {  // the least of three bits is an eighth of the value, more than any rounding of a scale
     const at::Tensor values_OI = format::dequantize(weight), beyond_OI = values_OI.abs().gt(most);
     if (!beyond_OI.any().item<bool>()) return;
     const at::Tensor smaller_OI = towards_zero(weight.codes_OI, values_OI);
-    if (smaller_OI.scalar_type() == at::kFloat8_e4m3fn) weight.codes_OI = at::where(beyond_OI, smaller_OI.view(at::kByte), weight.codes_OI.view(at::kByte)).view(at::kFloat8_e4m3fn);
-    else weight.codes_OI = at::where(beyond_OI, smaller_OI, weight.codes_OI);
+    if (smaller_OI.scalar_type() == at::kFloat8_e4m3fn)
+      weight.codes_OI =
+          at::where(beyond_OI, smaller_OI.view(at::kByte), weight.codes_OI.view(at::kByte)).view(at::kFloat8_e4m3fn);
+    else
+      weight.codes_OI = at::where(beyond_OI, smaller_OI, weight.codes_OI);
   }
 }
 
@@ -72,9 +81,12 @@ format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Gri
   const at::ScalarType dtype = grid.spec.scale_dtype;
   format::QuantizedWeight out;
   out.codes_OI = grid.spec.type == solvers::CodeType::Fp6E2M3 ? six_bits_as_e4m3(codes_OI) : codes_OI;
-  if (dtype == at::kByte) out.scale_OG = at::log2(grid.scale_OG).add_(127).round_().to(at::kByte);  // of powers of two from 2^-127: exact
-  else if (dtype == at::kFloat8_e4m3fn) out.scale_OG = grid.scale_OG.mul(grid.global_scale).to(dtype);  // within 2^-23 of an FP8 number
-  else out.scale_OG = grid.scale_OG.to(dtype);
+  if (dtype == at::kByte)
+    out.scale_OG = at::log2(grid.scale_OG).add_(127).round_().to(at::kByte);  // of powers of two from 2^-127: exact
+  else if (dtype == at::kFloat8_e4m3fn)
+    out.scale_OG = grid.scale_OG.mul(grid.global_scale).to(dtype);  // within 2^-23 of an FP8 number
+  else
+    out.scale_OG = grid.scale_OG.to(dtype);
   if (!grid.spec.symmetric) out.zero_point_OG = grid.zero_point_OG.to(at::kChar);
   if (grid.g_idx_I.defined()) out.g_idx_I = grid.g_idx_I.to(at::kInt);
   if (grid.global_scale.defined()) out.global_scale = grid.global_scale;
@@ -87,14 +99,16 @@ format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Gri
 }
 
 bool fits_device(const LinearTask& task) {
-  return !task.weight_OI.is_cpu() && solvers::fits_device(grid_spec(*task.scheme->weights, task.stored_dtype), task.weight_OI.size(1));
+  return !task.weight_OI.is_cpu() &&
+         solvers::fits_device(grid_spec(*task.scheme->weights, task.stored_dtype), task.weight_OI.size(1));
 }
 
 at::Tensor global_scale_of(std::span<const LinearTask> tasks) {
   std::vector<at::Tensor> weights;
   for (const LinearTask& task : tasks) {
     if (task.global_scale.defined()) return task.global_scale;
-    if (task.scheme->weights->strategy == scheme::Strategy::TensorGroup) weights.push_back(task.weight_OI.to(at::kCPU, task.stored_dtype));
+    if (task.scheme->weights->strategy == scheme::Strategy::TensorGroup)
+      weights.push_back(task.weight_OI.to(at::kCPU, task.stored_dtype));
   }
   return weights.empty() ? at::Tensor() : solvers::shared_global_scale(weights);
 }
@@ -112,14 +126,19 @@ SolvedLinear round_to_nearest(const LinearTask& task, const solvers::Grid& grid)
 
 namespace {
 
-// H is symmetric: the blocks above its diagonal, taken twice, and those on it. With eight blocks that is 9/16 of the products.
+// H is symmetric: the blocks above its diagonal, taken twice, and those on it. With eight blocks that is 9/16 of the
+// products.
 double quadratic_form_of_rows(const at::Tensor& a_RI, const at::Tensor& gram_II, at::Tensor& scratch) {
   constexpr int64_t kBlocks = 8, kLeastColumns = 128;  // thinner products are slower than what they save
-  const int64_t rows = a_RI.size(0), columns = gram_II.size(0), step = std::max(kLeastColumns, (columns + kBlocks - 1) / kBlocks);
+  const int64_t rows = a_RI.size(0), columns = gram_II.size(0),
+                step = std::max(kLeastColumns, (columns + kBlocks - 1) / kBlocks);
   const auto product = [&](const at::Tensor& rows_RB, int64_t row, int64_t first, int64_t end) {
     const at::Tensor part_BJ = gram_II.narrow(0, row, rows_RB.size(1)).narrow(1, first, end - first);
     at::Tensor out_RJ = scratch.narrow(0, 0, rows * (end - first)).view({rows, end - first});
-    return at::mm_out(out_RJ, rows_RB, part_BJ).mul_(a_RI.narrow(1, first, end - first)).sum(at::kDouble).item<double>();
+    return at::mm_out(out_RJ, rows_RB, part_BJ)
+        .mul_(a_RI.narrow(1, first, end - first))
+        .sum(at::kDouble)
+        .item<double>();
   };
   double sum = 0;
   for (int64_t row = 0; row < columns; row += step) {
@@ -135,13 +154,16 @@ double quadratic_form_of_rows(const at::Tensor& a_RI, const at::Tensor& gram_II,
 
 double quadratic_form(const at::Tensor& a_OI, const at::Tensor& gram_II) {
   return ops::sum_by_rows(a_OI.size(0), [&](int64_t first, int64_t rows) {
-    at::Tensor scratch = at::empty({rows * gram_II.size(0)}, a_OI.options());  // one size for all products: the allocator keeps what it gives
+    at::Tensor scratch = at::empty({rows * gram_II.size(0)},
+                                   a_OI.options());  // one size for all products: the allocator keeps what it gives
     return quadratic_form_of_rows(a_OI.narrow(0, first, rows), gram_II, scratch);
   });
 }
 
 double squared_sum(const at::Tensor& x_OI) {
-  return ops::sum_by_rows(x_OI.size(0), [&](int64_t first, int64_t rows) { return x_OI.narrow(0, first, rows).square().sum(at::kDouble).item<double>(); });
+  return ops::sum_by_rows(x_OI.size(0), [&](int64_t first, int64_t rows) {
+    return x_OI.narrow(0, first, rows).square().sum(at::kDouble).item<double>();
+  });
 }
 
 void report_error(double error, double whole, int64_t tokens, SolvedLinear& out) {

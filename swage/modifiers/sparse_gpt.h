@@ -1,9 +1,9 @@
-// SparseGPTModifier: pruning that makes up for each dropped weight with those that stay (solvers/sparsegpt.h), and then refits
-// these (solvers/sparse_refit.h).
+// SparseGPTModifier: pruning that makes up for each dropped weight with those that stay (solvers/sparsegpt.h), and then
+// refits these (solvers/sparse_refit.h).
 #pragma once
 #include "swage/modifiers/sparsifier.h"
-#include "swage/solvers/sparsegpt.h"
 #include "swage/solvers/sparse_refit.h"
+#include "swage/solvers/sparsegpt.h"
 
 namespace swage::modifiers {
 

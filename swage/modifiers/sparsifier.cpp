@@ -22,8 +22,8 @@ bool parse_two(const std::string& text, int64_t& n, int64_t& m) {
 }
 
 double share(const Json& value, const std::string& source) {
-  SWAGE_CHECK(value.is_number() && value.as_double() >= 0 && value.as_double() < 1, InvalidArgument, source, ": sparsity ", value.dump(),
-              ": expected a share from 0 to 1, or a list of such");
+  SWAGE_CHECK(value.is_number() && value.as_double() >= 0 && value.as_double() < 1, InvalidArgument, source,
+              ": sparsity ", value.dump(), ": expected a share from 0 to 1, or a list of such");
   return value.as_double();
 }
 
@@ -35,8 +35,8 @@ solvers::SparsityPattern parse_mask_structure(const std::string& text, double sp
   SWAGE_CHECK(parse_two(text, out.dropped, out.group), InvalidArgument, source, ": mask_structure \"", text,
               "\": expected N:M (N zeros in every M columns), or 0:0 or unstructured");
   if (out.dropped == 0 && out.group == 0) return out;
-  SWAGE_CHECK(out.dropped > 0 && out.group > out.dropped && out.group <= 32, InvalidArgument, source, ": mask_structure \"", text,
-              "\": expected 0 < N < M <= 32");
+  SWAGE_CHECK(out.dropped > 0 && out.group > out.dropped && out.group <= 32, InvalidArgument, source,
+              ": mask_structure \"", text, "\": expected 0 < N < M <= 32");
   out.sparsity = double(out.dropped) / double(out.group);
   return out;
 }
@@ -52,17 +52,19 @@ SparsityRules parse_rules(const SparsityFields& fields, const std::string& sourc
   const double wanted = given && !is_list ? share(fields.sparsity, source) : 0.5;
   out.pattern = parse_mask_structure(fields.mask_structure, wanted, source);
   if (out.pattern.grouped()) {
-    SWAGE_CHECK(!is_list && (!given || std::fabs(wanted - out.pattern.sparsity) < 1e-6), InvalidArgument, source, ": sparsity ", fields.sparsity.dump(),
-                " and mask_structure ", fields.mask_structure, " say different things: leave sparsity out");
+    SWAGE_CHECK(!is_list && (!given || std::fabs(wanted - out.pattern.sparsity) < 1e-6), InvalidArgument, source,
+                ": sparsity ", fields.sparsity.dump(), " and mask_structure ", fields.mask_structure,
+                " say different things: leave sparsity out");
   } else {
     SWAGE_CHECK(given, InvalidArgument, source, ": give a sparsity (the share of zeros), or a mask_structure like 2:4");
   }
   const bool owl = fields.sparsity_profile.has_value();
-  SWAGE_CHECK(!owl || *fields.sparsity_profile == "owl" || *fields.sparsity_profile == "OWL", InvalidArgument, source, ": sparsity_profile \"",
-              *fields.sparsity_profile, "\": expected owl");
+  SWAGE_CHECK(!owl || *fields.sparsity_profile == "owl" || *fields.sparsity_profile == "OWL", InvalidArgument, source,
+              ": sparsity_profile \"", *fields.sparsity_profile, "\": expected owl");
   SWAGE_CHECK(owl == (fields.owl_m > 0) && owl == (fields.owl_lmbda > 0), InvalidArgument, source,
               ": sparsity_profile owl, owl_m and owl_lmbda go together: give all of them or none");
-  SWAGE_CHECK(!owl || (!is_list && !out.pattern.grouped()), InvalidArgument, source, ": sparsity_profile owl finds the shares of layers: give one sparsity and no N:M");
+  SWAGE_CHECK(!owl || (!is_list && !out.pattern.grouped()), InvalidArgument, source,
+              ": sparsity_profile owl finds the shares of layers: give one sparsity and no N:M");
   out.owl_m = fields.owl_m;
   out.owl_lambda = fields.owl_lmbda;
   return out;
@@ -98,7 +100,8 @@ SparsifiedLinear masked(const at::Tensor& w_OI, const at::Tensor& keep_OI, const
     return with_error(w_OI, std::move(q_OI), squared_sum(error_OI), squared_sum(w_OI), 1);
   }
   const at::Tensor gram_II = statistics.gram_II.to(at::kCPU, at::kFloat);
-  return with_error(w_OI, std::move(q_OI), quadratic_form(error_OI, gram_II), quadratic_form(w_OI, gram_II), statistics.tokens);
+  return with_error(w_OI, std::move(q_OI), quadratic_form(error_OI, gram_II), quadratic_form(w_OI, gram_II),
+                    statistics.tokens);
 }
 
 }  // namespace swage::modifiers

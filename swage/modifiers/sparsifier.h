@@ -13,9 +13,10 @@ namespace swage::modifiers {
 struct SparsityRules {
   std::vector<std::string> targets, ignore;
   solvers::SparsityPattern pattern;
-  std::vector<double> of_modules;  // one share for each pruned module, in the model's order; empty: the pattern's for all
+  std::vector<double>
+      of_modules;  // one share for each pruned module, in the model's order; empty: the pattern's for all
   double owl_m = 0, owl_lambda = 0;  // outlier-weighed shares, arXiv:2310.05175; owl_m 0: none
-  bool keeps_weights = false;      // nothing is pruned that is not zero already
+  bool keeps_weights = false;        // nothing is pruned that is not zero already
 };
 
 // Error(InvalidArgument) naming `source` and the field for values that make no sense.
@@ -36,17 +37,19 @@ struct SparsifiedLinear {
 class Sparsifier : public Modifier {
  public:
   virtual const SparsityRules& rules() const = 0;
-  // Same order as `tasks`, which all read the input that `statistics` describes and may have no scheme. `pattern`: that of the
-  // rules, or the share that these tasks got in its place.
+  // Same order as `tasks`, which all read the input that `statistics` describes and may have no scheme. `pattern`: that
+  // of the rules, or the share that these tasks got in its place.
   virtual std::vector<SparsifiedLinear> sparsify(std::span<const LinearTask> tasks, const Statistics& statistics,
                                                  const solvers::SparsityPattern& pattern) const = 0;
 };
 
-// The weight with a mask (bool [O, I], true: kept) on it, and its error: that of the outputs with statistics, else that of the weight.
+// The weight with a mask (bool [O, I], true: kept) on it, and its error: that of the outputs with statistics, else that
+// of the weight.
 SparsifiedLinear masked(const at::Tensor& w_OI, const at::Tensor& keep_OI, const Statistics& statistics);
 // The pruned weight with the error tr(dW H dW^T) that is known.
 SparsifiedLinear with_error(const at::Tensor& w_OI, at::Tensor q_OI, double error, double whole, int64_t tokens);
-// The errors of pruning and of rounding what it left, together: nearly orthogonal, where the kept weights are fitted to the first.
+// The errors of pruning and of rounding what it left, together: nearly orthogonal, where the kept weights are fitted to
+// the first.
 void add_pruning(const SparsifiedLinear& pruned, SolvedLinear& solved);
 
 }  // namespace swage::modifiers

@@ -12,7 +12,9 @@
 namespace swage::modifiers {
 namespace {
 
-std::unique_ptr<Modifier> make(const std::string& name, const std::string& fields) { return make_modifier(name, parse_json(fields, "fields"), "recipe"); }
+std::unique_ptr<Modifier> make(const std::string& name, const std::string& fields) {
+  return make_modifier(name, parse_json(fields, "fields"), "recipe");
+}
 
 struct Problem {
   at::Tensor w_OI;
@@ -25,7 +27,8 @@ Problem problem() {
   return {at::randn({40, 48}), {at::mm(x_TI.t(), x_TI).to(at::kDouble), 200}};
 }
 
-SparsifiedLinear run(const std::string& name, const std::string& fields, const Problem& p, bool with_statistics = true) {
+SparsifiedLinear run(const std::string& name, const std::string& fields, const Problem& p,
+                     bool with_statistics = true) {
   const std::unique_ptr<Modifier> modifier = make(name, fields);
   const auto& sparsifier = dynamic_cast<const Sparsifier&>(*modifier);
   const LinearTask task{"linear", p.w_OI, at::kFloat};
@@ -33,7 +36,9 @@ SparsifiedLinear run(const std::string& name, const std::string& fields, const P
 }
 
 TEST(Sparsifier, ReadsLlmCompressorsFields) {
-  const auto modifier = make("SparseGPTModifier", R"({"sparsity": 0.5, "mask_structure": "2:4", "sequential_update": true, "targets": ["Linear"], "ignore": ["re:.*lm_head"],
+  const auto modifier = make(
+      "SparseGPTModifier",
+      R"({"sparsity": 0.5, "mask_structure": "2:4", "sequential_update": true, "targets": ["Linear"], "ignore": ["re:.*lm_head"],
     "block_size": 64, "dampening_frac": 0.001, "preserve_sparsity_mask": false, "sparsity_profile": null, "owl_m": null, "owl_lmbda": null})");
   const SparsityRules& rules = dynamic_cast<const Sparsifier&>(*modifier).rules();
   EXPECT_EQ(rules.pattern.dropped, 2);
@@ -41,7 +46,9 @@ TEST(Sparsifier, ReadsLlmCompressorsFields) {
   EXPECT_EQ(rules.ignore[0], "re:.*lm_head");
   EXPECT_EQ(describe(rules.pattern), "2:4");
   EXPECT_EQ(describe({0.625}), "62.5%");
-  const auto magnitude = make("MagnitudePruningModifier", R"({"targets": ["Linear"], "init_sparsity": 0.3, "final_sparsity": 0.8, "mask_structure": "unstructured"})");
+  const auto magnitude =
+      make("MagnitudePruningModifier",
+           R"({"targets": ["Linear"], "init_sparsity": 0.3, "final_sparsity": 0.8, "mask_structure": "unstructured"})");
   EXPECT_EQ(dynamic_cast<const Sparsifier&>(*magnitude).rules().pattern.sparsity, 0.3);
   const auto list = make("WandaPruningModifier", R"({"sparsity": [0.25, 0.75]})");
   EXPECT_EQ(dynamic_cast<const Sparsifier&>(*list).rules().of_modules, (std::vector<double>{0.25, 0.75}));
@@ -50,11 +57,14 @@ TEST(Sparsifier, ReadsLlmCompressorsFields) {
 }
 
 TEST(Sparsifier, RefusesWhatMakesNoSense) {
-  for (const char* fields : {"{}", R"({"sparsity": 1.0})", R"({"sparsity": "much"})", R"({"sparsity": 0.3, "mask_structure": "2:4"})", R"({"mask_structure": "4:4"})",
-                             R"({"mask_structure": "24"})", R"({"mask_structure": "24:48"})", R"({"sparsity": 0.5, "sparsity_profile": "owl"})",
-                             R"({"sparsity": 0.5, "owl_m": 5})", R"({"sparsity": 0.5, "sparsity_profile": "cat", "owl_m": 5, "owl_lmbda": 0.1})",
-                             R"({"mask_structure": "2:4", "sparsity_profile": "owl", "owl_m": 5, "owl_lmbda": 0.1})", R"({"sparsity": 0.5, "dampening_frac": 2})",
-                             R"({"sparsity": 0.5, "block_size": 12})", R"({"sparsity": 0.5, "sweeps": -1})"}) {
+  for (const char* fields :
+       {"{}", R"({"sparsity": 1.0})", R"({"sparsity": "much"})", R"({"sparsity": 0.3, "mask_structure": "2:4"})",
+        R"({"mask_structure": "4:4"})", R"({"mask_structure": "24"})", R"({"mask_structure": "24:48"})",
+        R"({"sparsity": 0.5, "sparsity_profile": "owl"})", R"({"sparsity": 0.5, "owl_m": 5})",
+        R"({"sparsity": 0.5, "sparsity_profile": "cat", "owl_m": 5, "owl_lmbda": 0.1})",
+        R"({"mask_structure": "2:4", "sparsity_profile": "owl", "owl_m": 5, "owl_lmbda": 0.1})",
+        R"({"sparsity": 0.5, "dampening_frac": 2})", R"({"sparsity": 0.5, "block_size": 12})",
+        R"({"sparsity": 0.5, "sweeps": -1})"}) {
     EXPECT_THROW(make("SparseGPTModifier", fields), Error) << fields;
   }
   EXPECT_THROW(make("WandaPruningModifier", R"({"sparsity": 0.5, "sweeps": 101})"), Error);
@@ -72,7 +82,8 @@ TEST(Sparsifier, RefusesWhatMakesNoSense) {
 TEST(Sparsifier, PrunesAsFarAsAskedAndReportsTheError) {
   const Problem p = problem();
   for (const char* name : {"sparsegpt", "wanda", "magnitude"}) {
-    for (const auto& [fields, share] : {std::pair{R"({"sparsity": 0.25})", 0.25}, {R"({"mask_structure": "2:4"})", 0.5}}) {
+    for (const auto& [fields, share] :
+         {std::pair{R"({"sparsity": 0.25})", 0.25}, {R"({"mask_structure": "2:4"})", 0.5}}) {
       const SparsifiedLinear out = run(name, fields, p);
       const double zeros = double(out.weight_OI.eq(0).sum().item<int64_t>()) / double(p.w_OI.numel());
       EXPECT_NEAR(zeros, share, 1e-3) << name;  // SparseGPT drops one more in a block, as LLM Compressor does
@@ -88,7 +99,8 @@ TEST(Sparsifier, PrunesAsFarAsAskedAndReportsTheError) {
 // Each of the steps that SparseGPT has beyond Wanda pays.
 TEST(Sparsifier, EachStepLowersTheError) {
   const Problem p = problem();
-  const double magnitude = run("magnitude", R"({"mask_structure": "2:4"})", p).loss, wanda = run("wanda", R"({"mask_structure": "2:4"})", p).loss;
+  const double magnitude = run("magnitude", R"({"mask_structure": "2:4"})", p).loss,
+               wanda = run("wanda", R"({"mask_structure": "2:4"})", p).loss;
   const double plain = run("sparsegpt", R"({"mask_structure": "2:4", "sweeps": 0})", p).loss;
   const double refitted = run("sparsegpt", R"({"mask_structure": "2:4", "swap_supports": false})", p).loss;
   const double swapped = run("sparsegpt", R"({"mask_structure": "2:4"})", p).loss;

@@ -1,4 +1,5 @@
-// What a quantizer's fields mean, spelled out for recipe.yaml: a file that leaves nothing to defaults makes the same weights when they change.
+// What a quantizer's fields mean, spelled out for recipe.yaml: a file that leaves nothing to defaults makes the same
+// weights when they change.
 #pragma once
 #include <set>
 #include <string>

@@ -30,7 +30,8 @@ TEST(SpinQuant, FieldsAndDefaultsAreLlmCompressors) {
   const RotationRequest plain = request_of("{}");
   EXPECT_TRUE(plain.stream && plain.heads && !plain.each_layer && !plain.block_size && !plain.seed);
   EXPECT_EQ(plain.kind, solvers::RotationKind::Hadamard);
-  const RotationRequest other = request_of(R"({"rotations": ["r2"], "transform_type": "random-matrix", "randomize": true, "transform_block_size": 32,
+  const RotationRequest other = request_of(
+      R"({"rotations": ["r2"], "transform_type": "random-matrix", "randomize": true, "transform_block_size": 32,
       "precision": "torch.float32", "seed": 3})");
   EXPECT_TRUE(!other.stream && other.heads && other.each_layer);
   EXPECT_EQ(other.kind, solvers::RotationKind::RandomMatrix);
@@ -40,9 +41,12 @@ TEST(SpinQuant, FieldsAndDefaultsAreLlmCompressors) {
 
 TEST(SpinQuant, WhatCannotBeIsRefused) {
   const char* const name = "SpinQuantModifier";
-  expect_refused(name, R"({"rotations": ["R1", "R5"]})", ErrorKind::InvalidArgument, "rotations: \"R5\": expected R1, R2, R3 or R4");
-  expect_refused(name, R"({"rotations": []})", ErrorKind::InvalidArgument, "rotations: expected some of R1, R2, R3 and R4");
-  expect_refused(name, R"({"transform_type": "fourier"})", ErrorKind::InvalidArgument, "transform_type \"fourier\": expected hadamard, random-hadamard or random-matrix");
+  expect_refused(name, R"({"rotations": ["R1", "R5"]})", ErrorKind::InvalidArgument,
+                 "rotations: \"R5\": expected R1, R2, R3 or R4");
+  expect_refused(name, R"({"rotations": []})", ErrorKind::InvalidArgument,
+                 "rotations: expected some of R1, R2, R3 and R4");
+  expect_refused(name, R"({"transform_type": "fourier"})", ErrorKind::InvalidArgument,
+                 "transform_type \"fourier\": expected hadamard, random-hadamard or random-matrix");
   expect_refused(name, R"({"randomize": true})", ErrorKind::InvalidArgument, "use transform_type random-hadamard");
   expect_refused(name, R"({"learnable": true})", ErrorKind::Unsupported, "learnable");
   expect_refused(name, R"({"transform_block_size": 0})", ErrorKind::InvalidArgument, "transform_block_size 0");
@@ -50,7 +54,8 @@ TEST(SpinQuant, WhatCannotBeIsRefused) {
   expect_refused(name, R"({"seed": -1})", ErrorKind::InvalidArgument, "seed -1");
   expect_refused(name, R"({"mappings": {"embedding": "x"}})", ErrorKind::Unsupported, "mappings");
   expect_refused(name, R"({"norm_mappings": []})", ErrorKind::Unsupported, "norm_mappings");
-  expect_refused(name, R"({"transform_config": {"config_groups": {}}})", ErrorKind::Unsupported, "transform_config: matrices at places of one's own choice are not written");
+  expect_refused(name, R"({"transform_config": {"config_groups": {}}})", ErrorKind::Unsupported,
+                 "transform_config: matrices at places of one's own choice are not written");
   expect_refused(name, R"({"rotation": ["R1"]})", ErrorKind::InvalidArgument, "rotations");
 }
 
@@ -62,9 +67,15 @@ TEST(SpinQuant, OnlineRotationsAreAskedFor) {
 }
 
 TEST(Quip, FieldsAndDefaultsAreLlmCompressors) {
-  const auto make = [](const char* fields) { return make_modifier("QuIPModifier", parse_json(fields, "fields"), "test"); };
-  const auto plain = make("{}"), both = make(R"({"rotations": ["V", "u"], "targets": "re:.*q_proj$", "ignore": [], "transform_type": "hadamard", "transform_block_size": 64, "seed": 9})");
-  const RotationRequest &v = dynamic_cast<const Rotator&>(*plain).request(), &vu = dynamic_cast<const Rotator&>(*both).request();
+  const auto make = [](const char* fields) {
+    return make_modifier("QuIPModifier", parse_json(fields, "fields"), "test");
+  };
+  const auto
+      plain = make("{}"),
+      both = make(
+          R"({"rotations": ["V", "u"], "targets": "re:.*q_proj$", "ignore": [], "transform_type": "hadamard", "transform_block_size": 64, "seed": 9})");
+  const RotationRequest &v = dynamic_cast<const Rotator&>(*plain).request(),
+                        &vu = dynamic_cast<const Rotator&>(*both).request();
   EXPECT_TRUE(v.inputs && !v.outputs && !v.stream && !v.heads && !v.keys && !v.inner && v.is_online());
   EXPECT_EQ(v.kind, solvers::RotationKind::RandomHadamard);
   EXPECT_EQ(v.targets, std::vector<std::string>{"Linear"});
@@ -85,20 +96,25 @@ TEST(Quip, WhatCannotBeIsRefused) {
   expect_refused(name, R"({"targets": []})", ErrorKind::InvalidArgument, "targets: expected linears");
   expect_refused(name, R"({"transform_type": "x"})", ErrorKind::InvalidArgument, "transform_type \"x\"");
   expect_refused(name, R"({"learnable": true})", ErrorKind::Unsupported, "learnable");
-  expect_refused(name, R"({"randomize": true})", ErrorKind::Unsupported, "randomize: matrices of its own for every linear are not made");
+  expect_refused(name, R"({"randomize": true})", ErrorKind::Unsupported,
+                 "randomize: matrices of its own for every linear are not made");
   expect_refused(name, R"({"transform_config": {"config_groups": {}}})", ErrorKind::Unsupported, "transform_config");
 }
 
 TEST(Chain, RotationsComeFirstAndOnce) {
   const auto chain_of = [](std::initializer_list<const char*> names) {
     std::vector<std::unique_ptr<Modifier>> modifiers;
-    for (const char* name : names) modifiers.push_back(make_modifier(name, parse_json(name[0] == 'r' ? R"({"scheme": "W8A16"})" : "{}", "fields"), "test"));
+    for (const char* name : names)
+      modifiers.push_back(
+          make_modifier(name, parse_json(name[0] == 'r' ? R"({"scheme": "W8A16"})" : "{}", "fields"), "test"));
     return make_chain(modifiers);
   };
   const Chain rotated = chain_of({"spinquant", "smoothquant", "rtn"});
   EXPECT_NE(rotated.rotator, nullptr);
   EXPECT_EQ(rotated.text(), "SpinQuantModifier, SmoothQuantModifier, QuantizationModifier");
-  for (const auto& names : {std::initializer_list<const char*>{"smoothquant", "spinquant", "rtn"}, {"rtn", "spinquant"}, {"spinquant", "spinquant", "rtn"}}) {
+  for (const auto& names : {std::initializer_list<const char*>{"smoothquant", "spinquant", "rtn"},
+                            {"rtn", "spinquant"},
+                            {"spinquant", "spinquant", "rtn"}}) {
     try {
       chain_of(names);
       ADD_FAILURE();

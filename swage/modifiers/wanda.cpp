@@ -13,8 +13,11 @@ constexpr double kDampening = 0.01;  // of the refit: share of the mean diagonal
 
 }  // namespace
 
-Wanda::Wanda(WandaConfig config, const std::string& source) : config_(std::move(config)), rules_(parse_rules(config_.sparsity, source)) {
-  SWAGE_CHECK(config_.sweeps >= 0 && config_.sweeps <= 100, InvalidArgument, source, ": sweeps ", config_.sweeps, ": expected a number from 0 to 100");
+Wanda::Wanda(WandaConfig config, const std::string& source)
+    : config_(std::move(config)),
+      rules_(parse_rules(config_.sparsity, source)) {
+  SWAGE_CHECK(config_.sweeps >= 0 && config_.sweeps <= 100, InvalidArgument, source, ": sweeps ", config_.sweeps,
+              ": expected a number from 0 to 100");
 }
 
 Json Wanda::config() const { return write_fields(config_); }
@@ -47,7 +50,8 @@ Cost Wanda::cost(std::span<const LinearShape> linears, const CostSetting&) const
   const GroupSize size = size_of(linears);
   const double n = size.columns, square = n * n;
   Cost out;
-  out.scratch_bytes = uint64_t(5 * size.all + 16 * size.largest + (config_.sweeps > 0 ? 8 : 4) * square);  // results and masks; errors; the Gram matrix
+  out.scratch_bytes = uint64_t(5 * size.all + 16 * size.largest +
+                               (config_.sweeps > 0 ? 8 : 4) * square);  // results and masks; errors; the Gram matrix
   out.flops = size.all * n * (4 + 2 * double(config_.sweeps) * (config_.swap_supports ? 2 : 1));
   out.passes = size.all * (20 + 10 * double(config_.sweeps));
   return out;

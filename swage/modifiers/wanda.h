@@ -1,5 +1,5 @@
-// WandaPruningModifier: the least |w| sqrt(E[x^2]) of each row go (solvers/prune_masks.h). The others stay as they are, or are
-// refitted where `sweeps` asks for it.
+// WandaPruningModifier: the least |w| sqrt(E[x^2]) of each row go (solvers/prune_masks.h). The others stay as they are,
+// or are refitted where `sweeps` asks for it.
 #pragma once
 #include "swage/modifiers/sparsifier.h"
 

@@ -23,14 +23,16 @@ std::unique_ptr<observers::Observer> observed(const LinearTask& task, const Stat
   const QuantizationArgs& args = *task.scheme->weights;
   auto observer = observers::make_observer("", args, observers::Role::Weight);
   if (observers::needs_importance(*args.observer)) {
-    SWAGE_CHECK(statistics.gram_II.defined(), InvalidArgument, task.name, ": observer ", *args.observer, " weighs columns by their inputs, which are not known here");
+    SWAGE_CHECK(statistics.gram_II.defined(), InvalidArgument, task.name, ": observer ", *args.observer,
+                " weighs columns by their inputs, which are not known here");
     observer->set_importance(statistics.gram_II.diagonal().contiguous(), statistics.tokens);
   }
   observer->observe(task.weight_OI.to(at::kCPU, task.stored_dtype));  // the reference looks at the checkpoint's numbers
   return observer;
 }
 
-// Of each column: the mean square of its input, in units of all columns' mean, and a hundredth of that: what calibration did not see may come.
+// Of each column: the mean square of its input, in units of all columns' mean, and a hundredth of that: what
+// calibration did not see may come.
 at::Tensor importance(const at::Tensor& gram_II) {
   const at::Tensor diagonal_I = gram_II.diagonal().to(at::kCPU, at::kDouble);
   const double mean = diagonal_I.mean().item<double>();
@@ -38,7 +40,8 @@ at::Tensor importance(const at::Tensor& gram_II) {
 }
 
 // Of the linears that share one: from the ranges that observers found, for the others from that of the weight.
-at::Tensor shared_scale(std::span<const LinearTask> tasks, const std::vector<std::unique_ptr<observers::Observer>>& observers) {
+at::Tensor shared_scale(std::span<const LinearTask> tasks,
+                        const std::vector<std::unique_ptr<observers::Observer>>& observers) {
   double absmax = 0;
   const LinearTask* first = nullptr;
   for (size_t i = 0; i < tasks.size(); ++i) {
@@ -64,11 +67,12 @@ solvers::ScaleSearch ScaleChoice::search_for(const QuantizationArgs& args) const
   return out;
 }
 
-ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, const Json& norm, const std::string& source) {
+ScaleChoice scale_choice(const std::optional<std::string>& name, const std::string& otherwise, const Json& norm,
+                         const std::string& source) {
   using Kind = solvers::ScaleSearch::Kind;
   const std::string wanted = name.value_or(otherwise);
-  SWAGE_CHECK(wanted == "absmax" || wanted == "pnorm" || wanted == "imatrix", InvalidArgument, source, ": scale_search \"", wanted,
-              "\": expected absmax, pnorm or imatrix");
+  SWAGE_CHECK(wanted == "absmax" || wanted == "pnorm" || wanted == "imatrix", InvalidArgument, source,
+              ": scale_search \"", wanted, "\": expected absmax, pnorm or imatrix");
   ScaleChoice out;
   out.kind = wanted == "absmax" ? Kind::Absmax : Kind::PNorm;
   out.norm = ByBits(norm, source + ": norm", 1, 8);
@@ -95,27 +99,33 @@ bool names_importance_observer(const QuantizationFields& fields) {
   std::vector<std::string> names;
   if (fields.weight_observer) {
     names.push_back(*fields.weight_observer);
-  } else if (const Json* name = fields.observer.is_object() ? fields.observer.find("weights") : nullptr; name != nullptr && name->is_string()) {
+  } else if (const Json* name = fields.observer.is_object() ? fields.observer.find("weights") : nullptr;
+             name != nullptr && name->is_string()) {
     names.push_back(name->as_string());
   } else if (fields.config_groups.is_object()) {
     for (const auto& [group, value] : fields.config_groups.as_object()) names.push_back(observer_of(value));
   }
-  return std::any_of(names.begin(), names.end(), [](const std::string& name) { return !name.empty() && observers::needs_importance(name); });
+  return std::any_of(names.begin(), names.end(),
+                     [](const std::string& name) { return !name.empty() && observers::needs_importance(name); });
 }
 
-WeightGrids::WeightGrids(std::span<const LinearTask> tasks, const ScaleChoice& choice, const Statistics& statistics) : tasks_(tasks) {
-  const at::Tensor importance_I = choice.by_inputs && statistics.gram_II.defined() ? importance(statistics.gram_II) : at::Tensor();
+WeightGrids::WeightGrids(std::span<const LinearTask> tasks, const ScaleChoice& choice, const Statistics& statistics)
+    : tasks_(tasks) {
+  const at::Tensor importance_I =
+      choice.by_inputs && statistics.gram_II.defined() ? importance(statistics.gram_II) : at::Tensor();
   bool any = false;
   for (const LinearTask& task : tasks) {
     const QuantizationArgs& args = *task.scheme->weights;
-    const bool by_scheme = args.observer && !choice.asked, by_range = by_scheme && observers::is_min_max(args, observers::Role::Weight);
+    const bool by_scheme = args.observer && !choice.asked,
+               by_range = by_scheme && observers::is_min_max(args, observers::Role::Weight);
     searches_.push_back(choice.search_for(args));
     searches_.back().importance_I = importance_I;
     if (by_range) searches_.back().kind = solvers::ScaleSearch::Kind::Absmax;  // the same formulas
     observers_.push_back(by_scheme && !by_range ? observed(task, statistics) : nullptr);
     any = any || (observers_.back() != nullptr && args.strategy == Strategy::TensorGroup);
   }
-  const bool given = std::any_of(tasks.begin(), tasks.end(), [](const LinearTask& task) { return task.global_scale.defined(); });
+  const bool given =
+      std::any_of(tasks.begin(), tasks.end(), [](const LinearTask& task) { return task.global_scale.defined(); });
   global_scale_ = any && !given ? shared_scale(tasks, observers_) : global_scale_of(tasks);
 }
 
@@ -127,9 +137,12 @@ solvers::Grid WeightGrids::grid(size_t index, const at::Tensor& g_idx_I) const {
   if (searched && !g_idx_I.defined() && !global_scale.defined() && fits_device(task)) {
     return solvers::DeviceSolver(ops::device_kernels()).find_grid(task.weight_OI, spec, searches_[index]);
   }
-  if (observers_[index] == nullptr) return solvers::find_grid(task.weight_OI.to(at::kCPU), spec, searches_[index], g_idx_I, global_scale);
-  SWAGE_CHECK(!g_idx_I.defined(), Unsupported, task.name, ": observer ", *task.scheme->weights->observer, " with actorder group");
-  const observers::QuantizationParameters found = observers_[index]->scale_and_zero_point(task.stored_dtype, global_scale);
+  if (observers_[index] == nullptr)
+    return solvers::find_grid(task.weight_OI.to(at::kCPU), spec, searches_[index], g_idx_I, global_scale);
+  SWAGE_CHECK(!g_idx_I.defined(), Unsupported, task.name, ": observer ", *task.scheme->weights->observer,
+              " with actorder group");
+  const observers::QuantizationParameters found =
+      observers_[index]->scale_and_zero_point(task.stored_dtype, global_scale);
   return {spec, found.scale, found.zero_point, {}, global_scale};
 }
 

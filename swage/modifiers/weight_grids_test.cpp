@@ -22,7 +22,8 @@ scheme::Scheme observed_by(const char* preset, const char* observer) {
 
 LinearTask task_of(const at::Tensor& w_OI, const scheme::Scheme& scheme) { return {"w", w_OI, at::kBFloat16, &scheme}; }
 
-at::Tensor scale_of(const scheme::Scheme& scheme, const ScaleChoice& choice, const at::Tensor& w_OI, const Statistics& statistics = {}) {
+at::Tensor scale_of(const scheme::Scheme& scheme, const ScaleChoice& choice, const at::Tensor& w_OI,
+                    const Statistics& statistics = {}) {
   const std::array tasks{task_of(w_OI, scheme)};
   return WeightGrids(tasks, choice, statistics).grid(0).scale_OG;
 }
@@ -32,8 +33,10 @@ Statistics statistics_of(const at::Tensor& x_NI) { return {at::mm(x_NI.t(), x_NI
 TEST(WeightGrids, TheSchemesObserverDecidesUnlessASearchWasAskedFor) {
   at::manual_seed(41);
   const at::Tensor w_OI = at::randn({6, 64});
-  const ScaleChoice unset = scale_choice({}, "pnorm", 2.4, "test"), asked = scale_choice("absmax", "pnorm", 2.4, "test");
-  const scheme::Scheme plain = observed_by("W4A16", nullptr), mse = observed_by("W4A16", "mse"), range = observed_by("W4A16", "minmax");
+  const ScaleChoice unset = scale_choice({}, "pnorm", 2.4, "test"),
+                    asked = scale_choice("absmax", "pnorm", 2.4, "test");
+  const scheme::Scheme plain = observed_by("W4A16", nullptr), mse = observed_by("W4A16", "mse"),
+                       range = observed_by("W4A16", "minmax");
   const auto observer = observers::make_observer("memoryless_mse", *plain.weights, observers::Role::Weight);
   observer->observe(w_OI.to(at::kBFloat16));
   EXPECT_TRUE(scale_of(mse, unset, w_OI).equal(observer->scale_and_zero_point(at::kBFloat16).scale));
@@ -65,7 +68,8 @@ TEST(WeightGrids, TheSearchWeighsColumnsByTheirInputs) {
   w_OI.select(1, 3).fill_(3);
   x_NI.select(1, 3).zero_();
   const scheme::Scheme scheme = observed_by("W4A16", nullptr);
-  const ScaleChoice pnorm = scale_choice("pnorm", "absmax", 2.4, "test"), imatrix = scale_choice("imatrix", "absmax", 2.4, "test");
+  const ScaleChoice pnorm = scale_choice("pnorm", "absmax", 2.4, "test"),
+                    imatrix = scale_choice("imatrix", "absmax", 2.4, "test");
   const at::Tensor plain = scale_of(scheme, pnorm, w_OI, statistics_of(x_NI));
   EXPECT_TRUE((scale_of(scheme, imatrix, w_OI, statistics_of(x_NI)) < plain).all().item<bool>());
   EXPECT_TRUE(scale_of(scheme, imatrix, w_OI).equal(plain));
@@ -95,17 +99,21 @@ TEST(WeightGrids, TheUnsetNormGoesByTheSearchAndTheBits) {
 
 TEST(WeightGrids, LinearsOfOneGlobalScaleTakeItFromTheLargestObservedRange) {
   at::manual_seed(43);
-  const scheme::Scheme expanded = observed_by("NVFP4A16", "nvfp4_expanded_mse"), plain = observed_by("NVFP4A16", nullptr);
+  const scheme::Scheme expanded = observed_by("NVFP4A16", "nvfp4_expanded_mse"),
+                       plain = observed_by("NVFP4A16", nullptr);
   const at::Tensor small = at::randn({4, 32}), large = at::randn({4, 32}) * 3;
   const std::array tasks{task_of(small, expanded), task_of(large, plain)};
   const ScaleChoice unset = scale_choice({}, "absmax", 2.4, "test");
   const WeightGrids grids(tasks, unset, {});
-  EXPECT_TRUE(grids.grid(0).global_scale.equal(solvers::global_scale_of(large.abs().max().item<double>(), at::kBFloat16)));
+  EXPECT_TRUE(
+      grids.grid(0).global_scale.equal(solvers::global_scale_of(large.abs().max().item<double>(), at::kBFloat16)));
   EXPECT_TRUE(grids.grid(1).global_scale.equal(grids.grid(0).global_scale));
   const std::array alone{task_of(small, expanded)};
   const auto observer = observers::make_observer("", *expanded.weights, observers::Role::Weight);
   observer->observe(small.to(at::kBFloat16));
-  EXPECT_TRUE(WeightGrids(alone, unset, {}).grid(0).global_scale.equal(solvers::global_scale_of(observer->absmax(), at::kBFloat16)));
+  EXPECT_TRUE(WeightGrids(alone, unset, {})
+                  .grid(0)
+                  .global_scale.equal(solvers::global_scale_of(observer->absmax(), at::kBFloat16)));
 }
 
 TEST(WeightGrids, ScaleChoicesAreNamedOrRefused) {
@@ -118,7 +126,8 @@ TEST(WeightGrids, ScaleChoicesAreNamedOrRefused) {
 TEST(WeightGrids, FieldsThatNeedInputs) {
   QuantizationFields fields;
   EXPECT_FALSE(names_importance_observer(fields));
-  fields.config_groups = parse_json(R"({"group_0": {"targets": ["Linear"], "weights": {"observer": "imatrix_mse"}}})", "test");
+  fields.config_groups =
+      parse_json(R"({"group_0": {"targets": ["Linear"], "weights": {"observer": "imatrix_mse"}}})", "test");
   EXPECT_TRUE(names_importance_observer(fields));
   fields.weight_observer = "mse";
   EXPECT_FALSE(names_importance_observer(fields));

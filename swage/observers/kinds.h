@@ -17,7 +17,8 @@ struct RangeFactors {
 
 std::unique_ptr<Observer> make_min_max(const scheme::QuantizationArgs& args, Role role, Memory memory);
 // `defaults` are overridden by args.observer_kwargs.
-std::unique_ptr<Observer> make_mse(const scheme::QuantizationArgs& args, Role role, Memory memory, const RangeFactors& defaults);
+std::unique_ptr<Observer> make_mse(const scheme::QuantizationArgs& args, Role role, Memory memory,
+                                   const RangeFactors& defaults);
 std::unique_ptr<Observer> make_percentile(const scheme::QuantizationArgs& args, Role role);
 
 // Joins the ranges of batches, in the dtype of the values.

@@ -18,7 +18,8 @@ namespace {
 class MinMax final : public Observer {
  public:
   MinMax(const scheme::QuantizationArgs& args, Role role, Memory memory)
-      : Observer(args, role), memory_(memory, args.observer_kwargs.get_double("averaging_constant", 0.01)) {}
+      : Observer(args, role),
+        memory_(memory, args.observer_kwargs.get_double("averaging_constant", 0.01)) {}
 
  protected:
   BatchRange measure(const at::Tensor& x, const solvers::GridSpec& spec) const override {

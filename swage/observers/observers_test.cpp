@@ -1,4 +1,5 @@
-// Observers against stored outputs of LLM Compressor, and the quantization parameters of activations against compressed-tensors.
+// Observers against stored outputs of LLM Compressor, and the quantization parameters of activations against
+// compressed-tensors.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -28,17 +29,21 @@ scheme::QuantizationArgs args_of(const Json& json, const Json& settings) {
   args.symmetric = json.at("symmetric").as_bool();
   const Json *group = json.find("group_size"), *block = json.find("block_structure"), *scale = json.find("scale_dtype");
   if (group != nullptr && !group->is_null()) args.group_size = group->as_int();
-  if (block != nullptr && !block->is_null()) args.block_structure = {block->as_array()[0].as_int(), block->as_array()[1].as_int()};
+  if (block != nullptr && !block->is_null())
+    args.block_structure = {block->as_array()[0].as_int(), block->as_array()[1].as_int()};
   if (scale != nullptr && !scale->is_null()) args.scale_dtype = scale->as_string();
   args.observer_kwargs = settings;
   return args;
 }
 
-Role role_named(const std::string& name) { return name == "weight" ? Role::Weight : name == "attention" ? Role::Attention : Role::Activation; }
+Role role_named(const std::string& name) {
+  return name == "weight" ? Role::Weight : name == "attention" ? Role::Attention : Role::Activation;
+}
 
 std::unique_ptr<Observer> run_case(const Json& json, const Tensors& tensors) {
   const Role role = role_named(json.at("role").as_string());
-  auto observer = make_observer(json.at("observer").as_string(), args_of(json.at("args"), json.at("observer_kwargs")), role);
+  auto observer =
+      make_observer(json.at("observer").as_string(), args_of(json.at("args"), json.at("observer_kwargs")), role);
   if (json.at("importance").as_bool()) observer->set_importance(tensors.at("importance"), 50);
   for (const Json& input : json.at("inputs").as_array()) {
     const at::Tensor x = tensors.at(input.as_string());
@@ -52,14 +57,20 @@ double share_equal(const at::Tensor& a, const at::Tensor& b) {
 }
 
 // |values of the grid - w|^norm summed over the whole weight, by scales of this shape.
-double error_with(const at::Tensor& w_OI, const solvers::GridSpec& spec, const QuantizationParameters& found, double norm) {
+double error_with(const at::Tensor& w_OI, const solvers::GridSpec& spec, const QuantizationParameters& found,
+                  double norm) {
   solvers::Grid grid;
   grid.spec = spec;
   grid.scale_OG = found.scale.contiguous();
   if (!spec.symmetric) grid.zero_point_OG = found.zero_point.contiguous();
   grid.global_scale = found.global_scale;
   const at::Tensor x_OI = w_OI.to(at::kFloat);
-  return (solvers::dequantize_from_grid(solvers::quantize_to_grid(x_OI, grid), grid) - x_OI).to(at::kDouble).abs().pow(norm).sum().item<double>();
+  return (solvers::dequantize_from_grid(solvers::quantize_to_grid(x_OI, grid), grid) - x_OI)
+      .to(at::kDouble)
+      .abs()
+      .pow(norm)
+      .sum()
+      .item<double>();
 }
 
 // Scales as the reference has them, but under a global scale effective ones.
@@ -77,14 +88,18 @@ QuantizationParameters golden(const std::string& name, const Tensors& tensors) {
 void expect_equal(const QuantizationParameters& found, const QuantizationParameters& want, double share) {
   EXPECT_GE(share_equal(found.scale, want.scale), share);
   ASSERT_EQ(found.zero_point.defined(), want.zero_point.defined());
-  if (want.zero_point.defined()) { EXPECT_GE(share_equal(found.zero_point, want.zero_point), share); }
+  if (want.zero_point.defined()) {
+    EXPECT_GE(share_equal(found.zero_point, want.zero_point), share);
+  }
   ASSERT_EQ(found.global_scale.defined(), want.global_scale.defined());
-  if (want.global_scale.defined()) { EXPECT_TRUE(found.global_scale.equal(want.global_scale)); }
+  if (want.global_scale.defined()) {
+    EXPECT_TRUE(found.global_scale.equal(want.global_scale));
+  }
 }
 
-// Ranges without a search are equal bit for bit, from f32 and bf16. With a search from f32: nearly all are equal, because the kernel's
-// power is good to 1e-5 and sums run in another order; from bf16 the reference rounds every error to 8 bits and sums those, so
-// its choice is compared by what it is for: ours errs no more.
+// Ranges without a search are equal bit for bit, from f32 and bf16. With a search from f32: nearly all are equal,
+// because the kernel's power is good to 1e-5 and sums run in another order; from bf16 the reference rounds every error
+// to 8 bits and sums those, so its choice is compared by what it is for: ours errs no more.
 TEST(Observers, EqualLlmCompressor) {
   const Tensors tensors = load_tensors(kData + "observers.safetensors");
   const Json file = parse_json(read_text(kData + "observers.json"), "observers.json");
@@ -92,17 +107,21 @@ TEST(Observers, EqualLlmCompressor) {
   for (const Json& json : file.at("cases").as_array()) {
     const std::string name = json.at("name").as_string(), kind = json.at("observer").as_string();
     SCOPED_TRACE(name);
-    const bool search = kind.find("m") != std::string::npos && (kind.find("mse") != std::string::npos || kind.find("imatrix") != std::string::npos);
+    const bool search = kind.find("m") != std::string::npos &&
+                        (kind.find("mse") != std::string::npos || kind.find("imatrix") != std::string::npos);
     const bool f32 = json.at("dtype").as_string() == "f32";
     const auto observer = run_case(json, tensors);
-    const QuantizationParameters found = observer->scale_and_zero_point(f32 ? at::kFloat : at::kBFloat16), want = golden(name, tensors);
+    const QuantizationParameters found = observer->scale_and_zero_point(f32 ? at::kFloat : at::kBFloat16),
+                                 want = golden(name, tensors);
     ++cases;
     if (!search) {
       EXPECT_EQ(share_equal(observer->low(), tensors.at(name + ".low")), 1);
       EXPECT_EQ(share_equal(observer->high(), tensors.at(name + ".high")), 1);
     }
     if (!search || f32) expect_equal(found, want, search ? 0.98 : 1);
-    if (!search || f32 || json.at("role").as_string() != "weight" || json.at("importance").as_bool() || found.global_scale.defined()) continue;
+    if (!search || f32 || json.at("role").as_string() != "weight" || json.at("importance").as_bool() ||
+        found.global_scale.defined())
+      continue;
     const scheme::QuantizationArgs args = args_of(json.at("args"), json.at("observer_kwargs"));
     const at::Tensor w_OI = tensors.at(json.at("inputs").as_array()[0].as_string());
     const solvers::GridSpec spec = grid_of(args, at::kBFloat16);
@@ -129,12 +148,15 @@ TEST(Observers, DynamicActivationsEqualCompressedTensors) {
       const at::Tensor x_TI = tensors.at("x." + dtype).squeeze(0);
       const scheme::QuantizationArgs args = args_of(json, Json::object());
       const solvers::GridSpec spec = grid_of(args, x_TI.scalar_type());
-      const at::Tensor global = tensors.contains(key + ".global_scale") ? tensors.at(key + ".global_scale") : at::Tensor();
+      const at::Tensor global =
+          tensors.contains(key + ".global_scale") ? tensors.at(key + ".global_scale") : at::Tensor();
       const solvers::Grid grid = solvers::find_grid(x_TI, spec, absmax, {}, global);
       at::Tensor want = tensors.at(key + ".scale").to(at::kFloat);
       if (global.defined()) want = want / global;
       EXPECT_EQ(share_equal(grid.scale_OG, want), 1);
-      if (!spec.symmetric) { EXPECT_EQ(share_equal(grid.zero_point_OG, tensors.at(key + ".zero_point")), 1); }
+      if (!spec.symmetric) {
+        EXPECT_EQ(share_equal(grid.zero_point_OG, tensors.at(key + ".zero_point")), 1);
+      }
       if (dtype != "f32") continue;
       const at::Tensor values_TI = solvers::dequantize_from_grid(solvers::quantize_to_grid(x_TI, grid), grid);
       EXPECT_TRUE(values_TI.equal(tensors.at(key + ".fake_quant").squeeze(0)));
@@ -146,12 +168,14 @@ TEST(Observers, DynamicActivationsEqualCompressedTensors) {
 TEST(Observers, StaticActivationsEqualCompressedTensors) {
   const Tensors tensors = load_tensors(kData + "activations.safetensors");
   const Json file = parse_json(read_text(kData + "activations.json"), "activations.json");
-  for (const std::string name : {"int8_tensor_static_sym", "int8_tensor_static_asym", "fp8_tensor_static", "nvfp4_local"}) {
+  for (const std::string name :
+       {"int8_tensor_static_sym", "int8_tensor_static_asym", "fp8_tensor_static", "nvfp4_local"}) {
     for (const std::string dtype : {"f32", "bf16"}) {
       SCOPED_TRACE(name + "." + dtype);
       const std::string key = name + "." + dtype;
       const at::Tensor x = tensors.at("x." + dtype);
-      const auto observer = make_observer("static_minmax", args_of(file.at("args").at(name), Json::object()), Role::Activation);
+      const auto observer =
+          make_observer("static_minmax", args_of(file.at("args").at(name), Json::object()), Role::Activation);
       observer->observe(x.narrow(1, 0, 4));
       observer->observe(x.narrow(1, 4, 2));
       const QuantizationParameters found = observer->scale_and_zero_point(x.scalar_type());
@@ -160,7 +184,9 @@ TEST(Observers, StaticActivationsEqualCompressedTensors) {
         continue;
       }
       EXPECT_EQ(share_equal(found.scale, tensors.at(key + ".scale")), 1);
-      if (tensors.contains(key + ".zero_point")) { EXPECT_EQ(share_equal(found.zero_point, tensors.at(key + ".zero_point")), 1); }
+      if (tensors.contains(key + ".zero_point")) {
+        EXPECT_EQ(share_equal(found.zero_point, tensors.at(key + ".zero_point")), 1);
+      }
     }
   }
 }
@@ -175,9 +201,12 @@ scheme::QuantizationArgs int8_tensor(Json settings = Json::object()) {
 TEST(Observers, PercentileOfEachBatch) {
   at::manual_seed(31);
   const at::Tensor first = at::randn({20, 50}), second = at::randn({5, 50}) * 3;
-  const auto observer = make_observer("percentile", int8_tensor(parse_json(R"({"percentile": 97.5})", "test")), Role::Activation);
+  const auto observer =
+      make_observer("percentile", int8_tensor(parse_json(R"({"percentile": 97.5})", "test")), Role::Activation);
   observer->observe(first);
-  const auto quantile = [](const at::Tensor& x, double share) { return at::quantile(x.flatten().to(at::kDouble), share).item<double>(); };
+  const auto quantile = [](const at::Tensor& x, double share) {
+    return at::quantile(x.flatten().to(at::kDouble), share).item<double>();
+  };
   EXPECT_NEAR(observer->high().item<float>(), quantile(first, 0.975), 1e-6);
   EXPECT_NEAR(observer->low().item<float>(), quantile(first, 0.025), 1e-6);
   observer->observe(second);
@@ -245,7 +274,8 @@ TEST(Observers, RefuseWhatMakesNoSense) {
   EXPECT_THROW(make_observer("minmax", int8_tensor(parse_json(R"({"norm": 2})", "test")), Role::Weight), Error);
   EXPECT_THROW(make_observer("mse", int8_tensor(parse_json(R"({"expand": 0.5})", "test")), Role::Weight), Error);
   EXPECT_THROW(make_observer("imatrix_mse", int8_tensor(), Role::Activation), Error);
-  EXPECT_THROW(make_observer("percentile", int8_tensor(parse_json(R"({"percentile": 20})", "test")), Role::Weight), Error);
+  EXPECT_THROW(make_observer("percentile", int8_tensor(parse_json(R"({"percentile": 20})", "test")), Role::Weight),
+               Error);
   scheme::QuantizationArgs token = int8_tensor();
   token.strategy = scheme::Strategy::Token;
   EXPECT_THROW(make_observer("minmax", token, Role::Activation), Error);

@@ -23,34 +23,40 @@ float quantile(std::vector<float>& values, double share) {
 class Percentile final : public Observer {
  public:
   Percentile(const scheme::QuantizationArgs& args, Role role)
-      : Observer(args, role), share_(args.observer_kwargs.get_double("percentile", 99.99) / 100) {
-    SWAGE_CHECK(share_ > 0.5 && share_ <= 1, InvalidArgument, "percentile observer: percentile ", share_ * 100, ": expected above 50, up to 100");
+      : Observer(args, role),
+        share_(args.observer_kwargs.get_double("percentile", 99.99) / 100) {
+    SWAGE_CHECK(share_ > 0.5 && share_ <= 1, InvalidArgument, "percentile observer: percentile ", share_ * 100,
+                ": expected above 50, up to 100");
   }
 
  protected:
   BatchRange measure(const at::Tensor& x, const solvers::GridSpec& spec) const override {
     const int64_t rows = x.size(0), columns = x.size(1);
-    const int64_t height = spec.group_rows == 0 ? rows : spec.group_rows, width = spec.group_size == 0 ? columns : spec.group_size;
+    const int64_t height = spec.group_rows == 0 ? rows : spec.group_rows,
+                  width = spec.group_size == 0 ? columns : spec.group_size;
     const int64_t across = solvers::groups_of(spec, columns), down = (rows + height - 1) / height;
     at::Tensor low = at::empty({down, across}), high = at::empty({down, across});
     const at::Tensor values = x.to(at::kFloat).contiguous();
-    ops::parallel_tasks(down * across, [] { return std::vector<float>(); }, [&](int64_t tile, std::vector<float>& scratch) {
-      const int64_t row0 = tile / across * height, column0 = tile % across * width;
-      scratch.clear();
-      for (int64_t r = row0; r < std::min(rows, row0 + height); ++r) {
-        const float* from = values.const_data_ptr<float>() + r * columns;
-        scratch.insert(scratch.end(), from + column0, from + std::min(columns, column0 + width));
-      }
-      low.mutable_data_ptr<float>()[tile] = quantile(scratch, 1 - share_);
-      high.mutable_data_ptr<float>()[tile] = quantile(scratch, share_);
-    });
+    ops::parallel_tasks(
+        down * across, [] { return std::vector<float>(); },
+        [&](int64_t tile, std::vector<float>& scratch) {
+          const int64_t row0 = tile / across * height, column0 = tile % across * width;
+          scratch.clear();
+          for (int64_t r = row0; r < std::min(rows, row0 + height); ++r) {
+            const float* from = values.const_data_ptr<float>() + r * columns;
+            scratch.insert(scratch.end(), from + column0, from + std::min(columns, column0 + width));
+          }
+          low.mutable_data_ptr<float>()[tile] = quantile(scratch, 1 - share_);
+          high.mutable_data_ptr<float>()[tile] = quantile(scratch, share_);
+        });
     if (spec.group_rows == 0 && spec.group_size == 0) low = low.view({1}), high = high.view({1});
     return {low.to(x.scalar_type()), high.to(x.scalar_type())};
   }
 
   // The mean over all batches, each as often as it has values.
   void join(const BatchRange& batch) override {
-    const at::Tensor lows = batch.low.to(at::kDouble).mul(batch.values), highs = batch.high.to(at::kDouble).mul(batch.values);
+    const at::Tensor lows = batch.low.to(at::kDouble).mul(batch.values),
+                     highs = batch.high.to(at::kDouble).mul(batch.values);
     low_sum_ = low_sum_.defined() ? low_sum_.add(lows) : lows;
     high_sum_ = high_sum_.defined() ? high_sum_.add(highs) : highs;
     values_ += batch.values;
@@ -64,6 +70,8 @@ class Percentile final : public Observer {
 
 }  // namespace
 
-std::unique_ptr<Observer> make_percentile(const scheme::QuantizationArgs& args, Role role) { return std::make_unique<Percentile>(args, role); }
+std::unique_ptr<Observer> make_percentile(const scheme::QuantizationArgs& args, Role role) {
+  return std::make_unique<Percentile>(args, role);
+}
 
 }  // namespace swage::observers

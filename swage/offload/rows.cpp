@@ -30,8 +30,11 @@ io::FileDescriptor unnamed_file(const fs::path& folder) {
 
 }  // namespace
 
-Rows::Rows(int64_t rows, int64_t numbers, const at::TensorOptions& options, const Tiers& tiers) : rows_(rows), numbers_(numbers) {
-  if (!tiers.folder.empty() && options.device().is_cpu() && numbers > 0) in_file_ = std::max<int64_t>(0, rows - tiers.rows_in_memory);
+Rows::Rows(int64_t rows, int64_t numbers, const at::TensorOptions& options, const Tiers& tiers)
+    : rows_(rows),
+      numbers_(numbers) {
+  if (!tiers.folder.empty() && options.device().is_cpu() && numbers > 0)
+    in_file_ = std::max<int64_t>(0, rows - tiers.rows_in_memory);
   data_MF_ = at::empty({rows - in_file_, numbers}, options);
   if (in_file_ == 0) return;
   const uint64_t page = uint64_t(::sysconf(_SC_PAGESIZE));
@@ -80,7 +83,8 @@ void check_folder(const fs::path& folder) {
   SWAGE_CHECK(fs::is_directory(folder, ignored), InvalidArgument, folder.string(), ": no such folder");
   SWAGE_CHECK(::access(folder.c_str(), W_OK | X_OK) == 0, InvalidArgument, folder.string(), ": cannot be written to");
   struct statfs info = {};
-  const bool in_memory = ::statfs(folder.c_str(), &info) == 0 && (info.f_type == TMPFS_MAGIC || info.f_type == RAMFS_MAGIC);
+  const bool in_memory =
+      ::statfs(folder.c_str(), &info) == 0 && (info.f_type == TMPFS_MAGIC || info.f_type == RAMFS_MAGIC);
   SWAGE_CHECK(!in_memory, InvalidArgument, folder.string(), ": lies in memory itself (tmpfs); give a folder on a disk");
 }
 

@@ -1,4 +1,5 @@
-// Rows of numbers, some in memory and the others in a file: what a run keeps of every calibration row between two layers.
+// Rows of numbers, some in memory and the others in a file: what a run keeps of every calibration row between two
+// layers.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -10,16 +11,19 @@
 namespace swage::offload {
 
 struct Tiers {
-  std::filesystem::path folder = {};  // where an unnamed file for rows is made, which goes with them or with the process; empty: all stay in memory
+  std::filesystem::path folder = {};  // where an unnamed file for rows is made, which goes with them or with the
+                                      // process; empty: all stay in memory
   int64_t rows_in_memory = 0;         // at most so many; the others lie in the file
 };
 
-// N rows of F numbers, f32. Those of the file are mapped: a row is read when it is touched and takes memory until release(). They lie evenly between those in memory, so
-// that a pass over all rows reads and writes all the time that it computes.
+// N rows of F numbers, f32. Those of the file are mapped: a row is read when it is touched and takes memory until
+// release(). They lie evenly between those in memory, so that a pass over all rows reads and writes all the time that
+// it computes.
 class Rows {
  public:
   Rows() = default;
-  // `options`: f32, and the device; on another one than the CPU all rows are in its memory. Error(Io) if the disk has no room for those of the file.
+  // `options`: f32, and the device; on another one than the CPU all rows are in its memory. Error(Io) if the disk has
+  // no room for those of the file.
   Rows(int64_t rows, int64_t numbers, const at::TensorOptions& options, const Tiers& tiers);
   ~Rows();
   Rows(Rows&& other) noexcept;
@@ -48,7 +52,8 @@ class Rows {
   char* mapped_ = nullptr;
 };
 
-// Error(InvalidArgument) unless `folder` is one that data can be spilled to: it exists, can be written, and is not itself in memory (tmpfs).
+// Error(InvalidArgument) unless `folder` is one that data can be spilled to: it exists, can be written, and is not
+// itself in memory (tmpfs).
 void check_folder(const std::filesystem::path& folder);
 
 }  // namespace swage::offload

@@ -68,7 +68,8 @@ TEST(Rows, InAFileTakeMemoryForTheRowInUseAlone) {
   for (int64_t r = 0; r < kRows; ++r) EXPECT_EQ(rows.row(r)[kNumbers - 1].item<float>(), float(r));
 }
 
-// Of rows that are partly in memory, those of the file are spread evenly: what is resident grows with the share of the rows so far, but for a few MiB that the process needs on the way.
+// Of rows that are partly in memory, those of the file are spread evenly: what is resident grows with the share of the
+// rows so far, but for a few MiB that the process needs on the way.
 TEST(Rows, OfTheFileLieEvenlyBetweenTheOthers) {
   const Folder folder;
   constexpr int64_t kRows = 48, kNumbers = 256 << 10;

@@ -73,9 +73,10 @@ std::string first_line_of(const char* command) {
 
 // torch/lib of python3's torch, which is not imported for that: it would take seconds.
 fs::path folder_of_python_torch() {
-  const std::string command = cat("python3 -c \"import importlib.util as u, pathlib as p; f = p.Path(u.find_spec('torch').origin).parent; "
-                                  "v = {}; exec((f / 'version.py').read_text(), v); print(f / 'lib' if v['__version__'].split('+')[0] == '", TORCH_VERSION,
-                                  "' else '')\" 2>/dev/null");
+  const std::string command =
+      cat("python3 -c \"import importlib.util as u, pathlib as p; f = p.Path(u.find_spec('torch').origin).parent; "
+          "v = {}; exec((f / 'version.py').read_text(), v); print(f / 'lib' if v['__version__'].split('+')[0] == '",
+          TORCH_VERSION, "' else '')\" 2>/dev/null");
   return first_line_of(command.c_str());
 }
 
@@ -92,14 +93,16 @@ CudaLibrary find_gpus() {
   const int state = driver.init(0);
   if (state == 0) driver.device_count(&found);
   if (found == 0) {
-    out.refusal = cat("the NVIDIA driver finds no GPU", state != 0 ? cat(" (cuInit says ", state, ")") : "", ": is one visible (CUDA_VISIBLE_DEVICES)?");
+    out.refusal = cat("the NVIDIA driver finds no GPU", state != 0 ? cat(" (cuInit says ", state, ")") : "",
+                      ": is one visible (CUDA_VISIBLE_DEVICES)?");
     return out;
   }
   for (int device = 0; device < found; ++device) {
     const int capability = capability_of(driver, device);
     if (capability >= kLeastCapability) continue;
-    out.refusal = cat("GPU ", device, " has compute capability ", capability / 10, ".", capability % 10, ", and swage needs ", kLeastCapability / 10, ".",
-                      kLeastCapability % 10, " or newer (Ampere); CUDA_VISIBLE_DEVICES leaves a card out");
+    out.refusal = cat("GPU ", device, " has compute capability ", capability / 10, ".", capability % 10,
+                      ", and swage needs ", kLeastCapability / 10, ".", kLeastCapability % 10,
+                      " or newer (Ampere); CUDA_VISIBLE_DEVICES leaves a card out");
     return out;
   }
   out.gpus = found;
@@ -120,8 +123,10 @@ std::vector<fs::path> folders_of_cuda_half(const std::string& torch_folder) {
 
 std::string open_cuda_half(const std::vector<fs::path>& folders) {
   if (has_cuda_half()) return {};
-  std::string refusal = cat("libtorch's CUDA half (libtorch_cuda.so of torch ", TORCH_VERSION, ") is not found: `make deps CUDA=run` fetches it, or name the folder "
-                            "torch/lib of a Python environment with torch ", TORCH_VERSION, " in SWAGE_TORCH");
+  std::string refusal = cat("libtorch's CUDA half (libtorch_cuda.so of torch ", TORCH_VERSION,
+                            ") is not found: `make deps CUDA=run` fetches it, or name the folder "
+                            "torch/lib of a Python environment with torch ",
+                            TORCH_VERSION, " in SWAGE_TORCH");
   for (const fs::path& folder : folders) {
     if (dlopen((folder / "libtorch_cuda.so").c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
       refusal = cat("libtorch's CUDA half does not load: ", dlerror());
@@ -138,7 +143,8 @@ std::string open_cuda_half(const std::vector<fs::path>& folders) {
 const kernels::DeviceKernels* open_plugin(const fs::path& file, std::string& refusal) {
   void* handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
-    refusal = cat("swage's GPU kernels do not load (", dlerror(), "): `make deps && make build` makes them where nvcc can be fetched");
+    refusal = cat("swage's GPU kernels do not load (", dlerror(),
+                  "): `make deps && make build` makes them where nvcc can be fetched");
     return nullptr;
   }
   kernels::DeviceKernelsEntry entry = nullptr;
@@ -161,8 +167,11 @@ const CudaLibrary& cuda_library(const std::string& torch_folder) {
     const fs::path beside = folder_of(reinterpret_cast<const void*>(&cuda_library));
     out.kernels = open_plugin(beside / "libswage_cuda.so", out.refusal);
     if (out.kernels == nullptr) return out;
-    out.gpus = at::detail::getCUDAHooks().deviceCount();  // not asked before: libtorch keeps the answer of a process without its CUDA half
-    if (out.gpus == 0) out.refusal = cat("the driver finds ", found, " GPUs, but libtorch none: is the driver older than CUDA 13 needs (580)?");
+    out.gpus = at::detail::getCUDAHooks()
+                   .deviceCount();  // not asked before: libtorch keeps the answer of a process without its CUDA half
+    if (out.gpus == 0)
+      out.refusal =
+          cat("the driver finds ", found, " GPUs, but libtorch none: is the driver older than CUDA 13 needs (580)?");
     return out;
   }();
   return library;

@@ -1,5 +1,5 @@
-// The half of libtorch that computes on GPUs and swage's own kernels for them: opened when a GPU is asked for, since both together are gigabytes
-// that most machines do not have.
+// The half of libtorch that computes on GPUs and swage's own kernels for them: opened when a GPU is asked for, since
+// both together are gigabytes that most machines do not have.
 #pragma once
 #include <filesystem>
 #include <string>
@@ -16,12 +16,13 @@ struct CudaLibrary {
   const kernels::DeviceKernels* kernels = nullptr;
 };
 
-// The driver alone, without loading anything large: how many GPUs it finds. `refusal` says which of these is the reason for none: there is no driver,
-// it finds no GPU, or they are too old (compute capability below 8.0).
+// The driver alone, without loading anything large: how many GPUs it finds. `refusal` says which of these is the reason
+// for none: there is no driver, it finds no GPU, or they are too old (compute capability below 8.0).
 CudaLibrary find_gpus();
 
-// Opens both, once; later calls give the same. Folders that are looked through for the CUDA half, in order: `torch_folder`, the one of the libtorch that
-// runs, that of the environment's python3 if its torch is of the same version.
+// Opens both, once; later calls give the same. Folders that are looked through for the CUDA half, in order:
+// `torch_folder`, the one of the libtorch that runs, that of the environment's python3 if its torch is of the same
+// version.
 const CudaLibrary& cuda_library(const std::string& torch_folder = {});
 
 // The parts of that, for tests.

@@ -20,7 +20,8 @@ TEST(CudaLibrary, SaysWhyThereIsNoGpu) {
     EXPECT_EQ(found.refusal, "");
     return;
   }
-  EXPECT_THAT(found.refusal, AnyOf(HasSubstr("no NVIDIA driver"), HasSubstr("finds no GPU"), HasSubstr("compute capability")));
+  EXPECT_THAT(found.refusal,
+              AnyOf(HasSubstr("no NVIDIA driver"), HasSubstr("finds no GPU"), HasSubstr("compute capability")));
 }
 
 TEST(CudaLibrary, SaysHowToGetTheCudaHalf) {

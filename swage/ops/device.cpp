@@ -23,13 +23,12 @@ at::Device to_torch(Device device) {
   f32_products = device.f32_products;
   if (device.kind == Device::Kind::Auto) return library.gpus > 0 ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   SWAGE_CHECK(library.gpus > 0, Io, "device ", to_string(device), ": ", library.refusal);
-  SWAGE_CHECK(device.index < library.gpus, Io, "device ", to_string(device), ": there are ", library.gpus, " GPUs here");
+  SWAGE_CHECK(device.index < library.gpus, Io, "device ", to_string(device), ": there are ", library.gpus,
+              " GPUs here");
   return at::Device(at::kCUDA, c10::DeviceIndex(device.index));
 }
 
-at::ScalarType product_type(at::Device device) {
-  return device.is_cpu() || f32_products ? at::kFloat : at::kBFloat16;
-}
+at::ScalarType product_type(at::Device device) { return device.is_cpu() || f32_products ? at::kFloat : at::kBFloat16; }
 
 std::string describe(at::Device device) {
   if (device.is_cpu()) return "cpu";
@@ -41,7 +40,8 @@ std::string describe(at::Device device) {
 
 const kernels::DeviceKernels& device_kernels() {
   const CudaLibrary& library = cuda_library();
-  SWAGE_CHECK(library.kernels != nullptr, Internal, "a kernel for the GPU was asked for where there is none: ", library.refusal);
+  SWAGE_CHECK(library.kernels != nullptr, Internal,
+              "a kernel for the GPU was asked for where there is none: ", library.refusal);
   return *library.kernels;
 }
 
@@ -74,8 +74,9 @@ void Queue::check(const char* error, const char* kernel) {
 }
 
 void check_place(const at::Tensor& tensor, at::Device device, at::ScalarType type, const char* who) {
-  SWAGE_CHECK(tensor.device() == device && tensor.scalar_type() == type && tensor.is_contiguous(), Internal, who, ": expected a contiguous tensor of ", type,
-              " on ", device.str(), ", got ", tensor.scalar_type(), " on ", tensor.device().str(), tensor.is_contiguous() ? "" : ", not contiguous");
+  SWAGE_CHECK(tensor.device() == device && tensor.scalar_type() == type && tensor.is_contiguous(), Internal, who,
+              ": expected a contiguous tensor of ", type, " on ", device.str(), ", got ", tensor.scalar_type(), " on ",
+              tensor.device().str(), tensor.is_contiguous() ? "" : ", not contiguous");
 }
 
 }  // namespace detail

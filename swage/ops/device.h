@@ -13,12 +13,12 @@ struct DeviceKernels;
 
 namespace swage::ops {
 
-// Auto becomes the first GPU that can be used, else the CPU. Opens libtorch's CUDA half and swage's kernels (ops/cuda_library.h) where a GPU is found.
-// Error(Io) for a GPU that cannot be used, saying why and what to do.
+// Auto becomes the first GPU that can be used, else the CPU. Opens libtorch's CUDA half and swage's kernels
+// (ops/cuda_library.h) where a GPU is found. Error(Io) for a GPU that cannot be used, saying why and what to do.
 at::Device to_torch(Device device);
 
-// What the matrix products of a model are made in: f32 on the CPU; on a GPU bf16 with f32 sums, or f32 if the device that
-// to_torch() was given last says so.
+// What the matrix products of a model are made in: f32 on the CPU; on a GPU bf16 with f32 sums, or f32 if the device
+// that to_torch() was given last says so.
 at::ScalarType product_type(at::Device device);
 
 // "NVIDIA H100 80GB HBM3, compute capability 9.0, driver for CUDA 13.0"; "cpu".
@@ -51,8 +51,8 @@ void check_place(const at::Tensor& tensor, at::Device device, at::ScalarType typ
 
 }  // namespace detail
 
-// Pointers for kernels, checked: a device's memory never reaches a kernel of the CPU, nor the other way round. Error(Internal) for a tensor of another
-// device or type, and for one that is not contiguous.
+// Pointers for kernels, checked: a device's memory never reaches a kernel of the CPU, nor the other way round.
+// Error(Internal) for a tensor of another device or type, and for one that is not contiguous.
 template <class T>
 const T* data_on(at::Device device, const at::Tensor& tensor, const char* who) {
   detail::check_place(tensor, device, c10::CppTypeToScalarType<T>::value, who);
@@ -66,7 +66,8 @@ T* mutable_data_on(at::Device device, const at::Tensor& tensor, const char* who)
 
 // Queues a kernel of the table: run("gptq_block", kernels.gptq_block, arguments, device).
 template <class Arguments>
-void run(const char* name, const char* (*kernel)(const Arguments&, void*), const Arguments& arguments, at::Device device) {
+void run(const char* name, const char* (*kernel)(const Arguments&, void*), const Arguments& arguments,
+         at::Device device) {
   const detail::Queue queue(device);
   detail::Queue::check(kernel(arguments, queue.stream()), name);
 }

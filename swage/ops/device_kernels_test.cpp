@@ -29,7 +29,8 @@ double relative_error(const at::Tensor& out, const at::Tensor& expected) {
   return (got - wanted).norm().item<double>() / wanted.norm().item<double>();
 }
 
-// bf16 inputs lose nothing in their products; f32 sums of so few tokens err less than 1e-6 (2^-24 times the square root of their number).
+// bf16 inputs lose nothing in their products; f32 sums of so few tokens err less than 1e-6 (2^-24 times the square root
+// of their number).
 TEST_P(DeviceKernels, GramOfNarrowInputsIsThatOfTheirValues) {
   at::manual_seed(1);
   const int64_t columns = larger(300, 1100), tokens = larger(200, 3000);
@@ -47,13 +48,17 @@ TEST_P(DeviceKernels, DequantizedValuesAreCodeLessZeroTimesScale) {
   at::manual_seed(2);
   const int64_t rows = 5, columns = 96, group = 32;
   const at::Tensor codes_OI = at::randint(0, 256, {rows, columns}).to(at::kByte);
-  const at::Tensor scale_OG = at::randn({rows, columns / group}).abs_().add_(0.1), zero_OG = at::randint(-8, 8, {rows, columns / group}).to(at::kFloat);
-  const at::Tensor expected_OI = codes_OI.view(at::kChar).to(at::kFloat).sub(zero_OG.repeat_interleave(group, 1)).mul(scale_OG.repeat_interleave(group, 1));
+  const at::Tensor scale_OG = at::randn({rows, columns / group}).abs_().add_(0.1),
+                   zero_OG = at::randint(-8, 8, {rows, columns / group}).to(at::kFloat);
+  const at::Tensor expected_OI = codes_OI.view(at::kChar)
+                                     .to(at::kFloat)
+                                     .sub(zero_OG.repeat_interleave(group, 1))
+                                     .mul(scale_OG.repeat_interleave(group, 1));
   const at::Tensor codes = codes_OI.to(device()), scale = scale_OG.to(device()), zero = zero_OG.to(device());
   const at::Tensor out_OI = at::empty({rows, columns}, at::device(device()).dtype(at::kFloat)).fill_(NAN);
   run("dequantize", table().dequantize,
-      kernels::DequantizeRows{codes.const_data_ptr<uint8_t>(), rows, columns, group, scale.const_data_ptr<float>(), zero.const_data_ptr<float>(),
-                              kernels::CodeKind::Int, out_OI.mutable_data_ptr<float>()},
+      kernels::DequantizeRows{codes.const_data_ptr<uint8_t>(), rows, columns, group, scale.const_data_ptr<float>(),
+                              zero.const_data_ptr<float>(), kernels::CodeKind::Int, out_OI.mutable_data_ptr<float>()},
       device());
   EXPECT_TRUE(out_OI.cpu().equal(expected_OI));
 }
@@ -65,10 +70,18 @@ TEST_P(DeviceKernels, RmsNorm) {
   at::manual_seed(3);
   const int64_t rows = 3, size = larger(300, 4096);
   const at::Tensor x = at::randn({rows, size}), weight = at::randn({size});
-  const at::Tensor exact = x.to(at::kDouble), expected = exact * at::rsqrt(exact.mul(exact).mean(-1, true).add_(1e-5)) * weight.to(at::kDouble);
-  const at::Tensor x_there = x.to(device()), weight_there = weight.to(device()), out = at::empty_like(x_there).fill_(NAN);
+  const at::Tensor exact = x.to(at::kDouble),
+                   expected = exact * at::rsqrt(exact.mul(exact).mean(-1, true).add_(1e-5)) * weight.to(at::kDouble);
+  const at::Tensor x_there = x.to(device()), weight_there = weight.to(device()),
+                   out = at::empty_like(x_there).fill_(NAN);
   const at::Tensor narrow = at::empty({rows, size}, at::device(device()).dtype(at::kBFloat16)).fill_(NAN);
-  kernels::RmsNormRows p{x_there.const_data_ptr<float>(), weight_there.const_data_ptr<float>(), rows, size, 1e-5f, out.mutable_data_ptr<float>(), nullptr};
+  kernels::RmsNormRows p{x_there.const_data_ptr<float>(),
+                         weight_there.const_data_ptr<float>(),
+                         rows,
+                         size,
+                         1e-5f,
+                         out.mutable_data_ptr<float>(),
+                         nullptr};
   run("rms_norm", table().rms_norm, p, device());
   EXPECT_LT(relative_error(out, expected), kRounding);
   p.out_bf16 = static_cast<uint16_t*>(narrow.mutable_data_ptr());
@@ -82,21 +95,26 @@ TEST_P(DeviceKernels, SiluMultiply) {
   const at::Tensor gate = at::randn({count}).mul_(4), up = at::randn({count});
   const at::Tensor expected = gate.to(at::kDouble) * at::sigmoid(gate.to(at::kDouble)) * up.to(at::kDouble);
   const at::Tensor out = gate.to(device(), gate.scalar_type(), false, true), up_there = up.to(device());
-  run("silu_multiply", table().silu_multiply, kernels::SiluMultiply{out.mutable_data_ptr<float>(), up_there.const_data_ptr<float>(), count}, device());
+  run("silu_multiply", table().silu_multiply,
+      kernels::SiluMultiply{out.mutable_data_ptr<float>(), up_there.const_data_ptr<float>(), count}, device());
   EXPECT_LT(relative_error(out, expected), kRounding);
 }
 
 TEST_P(DeviceKernels, RotatedHeads) {
   at::manual_seed(5);
   const int64_t tokens = larger(7, 513), heads = 3, half = 32;
-  const at::Tensor x = at::randn({tokens, heads, 2 * half}), angle = at::randn({tokens, half}), c = angle.cos().unsqueeze(1), s = angle.sin().unsqueeze(1);
+  const at::Tensor x = at::randn({tokens, heads, 2 * half}), angle = at::randn({tokens, half}),
+                   c = angle.cos().unsqueeze(1), s = angle.sin().unsqueeze(1);
   const at::Tensor first = x.narrow(2, 0, half), second = x.narrow(2, half, half);
   at::Tensor expected = at::empty_like(x);
   expected.narrow(2, 0, half).copy_(first * c - second * s);
   expected.narrow(2, half, half).copy_(second * c + first * s);
-  const at::Tensor out = x.to(device(), x.scalar_type(), false, true), cosine = angle.cos().to(device()), sine = angle.sin().to(device());
+  const at::Tensor out = x.to(device(), x.scalar_type(), false, true), cosine = angle.cos().to(device()),
+                   sine = angle.sin().to(device());
   run("rotate_heads", table().rotate_heads,
-      kernels::RotateHeads{out.mutable_data_ptr<float>(), cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(), tokens, heads, half}, device());
+      kernels::RotateHeads{out.mutable_data_ptr<float>(), cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(),
+                           tokens, heads, half},
+      device());
   EXPECT_LT(relative_error(out, expected), kRounding);
 }
 
@@ -119,7 +137,8 @@ TEST(DeviceData, PointersOfAnotherDeviceOrTypeAreRefused) {
       data_on<float>(at::kCPU, tensor, "test");
       return false;
     } catch (const Error& e) {
-      return e.kind() == ErrorKind::Internal && std::string(e.what()).find("test: expected a contiguous tensor") != std::string::npos;
+      return e.kind() == ErrorKind::Internal &&
+             std::string(e.what()).find("test: expected a contiguous tensor") != std::string::npos;
     }
   };
   EXPECT_TRUE(is_refused(elsewhere));

@@ -32,18 +32,21 @@ void check(const char* who, const at::Tensor& x_TI, const at::Tensor& gram_II) {
   SWAGE_CHECK(x_TI.dim() == 2 && fits && x_TI.is_contiguous(), InvalidArgument, who,
               ": x must be a contiguous f32 matrix, got ", x_TI.scalar_type(), " ", x_TI.sizes());
   const int64_t width = x_TI.size(1);
-  SWAGE_CHECK(gram_II.dim() == 2 && gram_II.size(0) == width && gram_II.size(1) == width && gram_II.scalar_type() == at::kDouble &&
-                  gram_II.is_contiguous(),
+  SWAGE_CHECK(gram_II.dim() == 2 && gram_II.size(0) == width && gram_II.size(1) == width &&
+                  gram_II.scalar_type() == at::kDouble && gram_II.is_contiguous(),
               InvalidArgument, who, ": the Gram matrix must be contiguous f64 [", width, ", ", width, "], got ",
               gram_II.scalar_type(), " ", gram_II.sizes());
-  SWAGE_CHECK(x_TI.device() == gram_II.device(), InvalidArgument, who, ": x is on ", x_TI.device(), ", the Gram matrix on ", gram_II.device());
+  SWAGE_CHECK(x_TI.device() == gram_II.device(), InvalidArgument, who, ": x is on ", x_TI.device(),
+              ", the Gram matrix on ", gram_II.device());
 }
 
-// On a GPU: tokens of one product, whose sums in f32 still err less than bf16 inputs; panels of columns, five eighths of the products with four.
+// On a GPU: tokens of one product, whose sums in f32 still err less than bf16 inputs; panels of columns, five eighths
+// of the products with four.
 constexpr int64_t kDeviceTokens = 1 << 14, kDevicePanels = 4, kLeastPanel = 128;
 constexpr int64_t kReferenceRun = 512;  // tokens of one product in gram_add_reference()
 
-// Copies x into [chunk][panel][kGramChunk][kPanel], as tokens `start` and following. `panels` lie in a chunk, x's first at `packed`.
+// Copies x into [chunk][panel][kGramChunk][kPanel], as tokens `start` and following. `panels` lie in a chunk, x's first
+// at `packed`.
 void pack(const float* x, int64_t tokens, int64_t columns, int64_t start, int64_t panels, float* packed) {
   constexpr int64_t kTokens = 64;  // of one step; divides a chunk
   static_assert(kGramChunk % kTokens == 0);
@@ -75,7 +78,8 @@ std::vector<Tile> upper_tiles(int64_t panels) {
 }
 
 void add_tile_to(double* gram, int64_t columns, const kernels::GramTile& tile) {
-  const int64_t row0 = tile.row_panel * kPanel, column0 = tile.column_panel * kPanel, stride = tile.column_panels * kPanel;
+  const int64_t row0 = tile.row_panel * kPanel, column0 = tile.column_panel * kPanel,
+                stride = tile.column_panels * kPanel;
   const int64_t rows = std::min(tile.row_panels * kPanel, columns - row0), end = std::min(column0 + stride, columns);
   constexpr int64_t kAhead = 6, kLineDoubles = 8;  // rows lie far apart: the processor does not foresee the next one
   for (int64_t r = 0; r < rows; ++r) {
@@ -96,8 +100,9 @@ void add_packed(const float* packed, int64_t tokens, int64_t columns, double* gr
     const auto [row, column] = tiles[static_cast<size_t>(task)];
     double* sum = sums.mutable_data_ptr<double>();
     std::fill(sum, sum + sums.numel(), 0.0);
-    const kernels::GramTile tile{packed, panels, tokens, row, std::min(kTileRows, panels - row),
-                                 column, std::min(kTileColumns, panels - column), sum};
+    const kernels::GramTile tile{
+        packed, panels, tokens, row, std::min(kTileRows, panels - row), column, std::min(kTileColumns, panels - column),
+        sum};
     kernels::fast_kernels().gram_tile(tile);
     add_tile_to(gram, columns, tile);
   });
@@ -106,21 +111,27 @@ void add_packed(const float* packed, int64_t tokens, int64_t columns, double* gr
 }  // namespace
 
 GramSum::GramSum(at::Tensor& gram_II, int64_t tokens, at::Tensor& scratch)
-    : gram_II_(gram_II), scratch_(scratch), panels_((gram_II.size(0) + kPanel - 1) / kPanel), most_(0) {
+    : gram_II_(gram_II),
+      scratch_(scratch),
+      panels_((gram_II.size(0) + kPanel - 1) / kPanel),
+      most_(0) {
   const int64_t columns = gram_II.size(0);
   if (columns == 0) return;
   if (!gram_II.is_cpu()) {
     const at::TensorOptions options = gram_II.options().dtype(product_type(gram_II.device()));
     most_ = std::clamp<int64_t>(tokens, 1, kDeviceTokens);
-    if (!scratch_.defined() || scratch_.numel() < most_ * columns || scratch_.scalar_type() != options.dtype() || scratch_.device() != gram_II.device()) {
+    if (!scratch_.defined() || scratch_.numel() < most_ * columns || scratch_.scalar_type() != options.dtype() ||
+        scratch_.device() != gram_II.device()) {
       scratch_ = at::Tensor();
       scratch_ = at::empty({most_ * columns}, options);
     }
     return;
   }
   const int64_t room = std::max(kPackedFloats, columns * columns) / (panels_ * kPanel) / kGramChunk * kGramChunk;
-  most_ = std::clamp<int64_t>(room, kGramChunk, std::max<int64_t>(1, (tokens + kGramChunk - 1) / kGramChunk) * kGramChunk);
-  if (!scratch_.defined() || scratch_.numel() < most_ * panels_ * kPanel) scratch_ = at::empty({most_ * panels_ * kPanel}, at::kFloat);
+  most_ =
+      std::clamp<int64_t>(room, kGramChunk, std::max<int64_t>(1, (tokens + kGramChunk - 1) / kGramChunk) * kGramChunk);
+  if (!scratch_.defined() || scratch_.numel() < most_ * panels_ * kPanel)
+    scratch_ = at::empty({most_ * panels_ * kPanel}, at::kFloat);
 }
 
 void GramSum::add(const at::Tensor& x_TI) {
@@ -153,7 +164,8 @@ void GramSum::flush() {
   if (filled_ > 0 && !gram_II_.is_cpu()) {
     const int64_t columns = gram_II_.size(0);
     gram_add_panels(scratch_.narrow(0, 0, filled_ * columns).view({filled_, columns}), gram_II_, device_kernels());
-  } else if (filled_ > 0) add_packed(scratch_.const_data_ptr<float>(), filled_, gram_II_.size(0), gram_II_.mutable_data_ptr<double>());
+  } else if (filled_ > 0)
+    add_packed(scratch_.const_data_ptr<float>(), filled_, gram_II_.size(0), gram_II_.mutable_data_ptr<double>());
   filled_ = 0;
 }
 
@@ -175,26 +187,38 @@ namespace {
 
 void check_cross(const at::Tensor& a_TM, const at::Tensor& b_TN, const at::Tensor& sum_MN) {
   for (const at::Tensor* x : {&a_TM, &b_TN}) {
-    SWAGE_CHECK(x->dim() == 2 && x->scalar_type() == at::kFloat && x->is_contiguous() && x->is_cpu() && x->size(0) == a_TM.size(0), InvalidArgument,
-                "cross_add: expected contiguous f32 matrices of one length on the CPU, got ", x->scalar_type(), " ", x->sizes(), " beside ", a_TM.sizes());
+    SWAGE_CHECK(x->dim() == 2 && x->scalar_type() == at::kFloat && x->is_contiguous() && x->is_cpu() &&
+                    x->size(0) == a_TM.size(0),
+                InvalidArgument, "cross_add: expected contiguous f32 matrices of one length on the CPU, got ",
+                x->scalar_type(), " ", x->sizes(), " beside ", a_TM.sizes());
   }
-  SWAGE_CHECK(sum_MN.dim() == 2 && sum_MN.size(0) == a_TM.size(1) && sum_MN.size(1) == b_TN.size(1) && sum_MN.scalar_type() == at::kDouble &&
-                  sum_MN.is_contiguous() && sum_MN.is_cpu(),
-              InvalidArgument, "cross_add: expected a contiguous f64 sum [", a_TM.size(1), ", ", b_TN.size(1), "], got ", sum_MN.scalar_type(), " ", sum_MN.sizes());
+  SWAGE_CHECK(sum_MN.dim() == 2 && sum_MN.size(0) == a_TM.size(1) && sum_MN.size(1) == b_TN.size(1) &&
+                  sum_MN.scalar_type() == at::kDouble && sum_MN.is_contiguous() && sum_MN.is_cpu(),
+              InvalidArgument, "cross_add: expected a contiguous f64 sum [", a_TM.size(1), ", ", b_TN.size(1),
+              "], got ", sum_MN.scalar_type(), " ", sum_MN.sizes());
 }
 
 // A chunk holds the panels of a before those of b, so that all tiles of the product lie right of the diagonal.
 void add_packed_cross(const float* packed, int64_t tokens, at::Tensor& sum_MN) {
-  const int64_t m = sum_MN.size(0), n = sum_MN.size(1), down = panels_of(m), across = panels_of(n), steps = (across + kTileColumns - 1) / kTileColumns;
+  const int64_t m = sum_MN.size(0), n = sum_MN.size(1), down = panels_of(m), across = panels_of(n),
+                steps = (across + kTileColumns - 1) / kTileColumns;
   double* to = sum_MN.mutable_data_ptr<double>();
   const auto make_sums = [] { return at::empty({kTileRows * kPanel * kTileColumns * kPanel}, at::kDouble); };
   parallel_tasks((down + kTileRows - 1) / kTileRows * steps, make_sums, [&](int64_t task, at::Tensor& sums) {
     const int64_t row = task / steps * kTileRows, column = task % steps * kTileColumns;
     double* sum = sums.mutable_data_ptr<double>();
     std::fill(sum, sum + sums.numel(), 0.0);
-    const kernels::GramTile tile{packed, down + across, tokens, row, std::min(kTileRows, down - row), down + column, std::min(kTileColumns, across - column), sum};
+    const kernels::GramTile tile{packed,
+                                 down + across,
+                                 tokens,
+                                 row,
+                                 std::min(kTileRows, down - row),
+                                 down + column,
+                                 std::min(kTileColumns, across - column),
+                                 sum};
     kernels::fast_kernels().gram_tile(tile);
-    const int64_t stride = tile.column_panels * kPanel, rows = std::min(tile.row_panels * kPanel, m - row * kPanel), columns = std::min(stride, n - column * kPanel);
+    const int64_t stride = tile.column_panels * kPanel, rows = std::min(tile.row_panels * kPanel, m - row * kPanel),
+                  columns = std::min(stride, n - column * kPanel);
     for (int64_t r = 0; r < rows; ++r) {
       double* line = to + (row * kPanel + r) * n + column * kPanel;
       for (int64_t c = 0; c < columns; ++c) line[c] += sum[r * stride + c];
@@ -241,14 +265,17 @@ void gram_add_panels(const at::Tensor& x_TI, at::Tensor& gram_II, const kernels:
     const int64_t count = std::min(step, columns - first);
     const at::Tensor tile = product(x_TI.narrow(1, first, count).t(), x_TI.narrow(1, first, columns - first));
     run("gram_add", kernels.gram_add,
-        kernels::GramAdd{data_on<float>(device, tile, "gram_add"), count, columns - first, first, first, mutable_data_on<double>(device, gram_II, "gram_add"), columns},
+        kernels::GramAdd{data_on<float>(device, tile, "gram_add"), count, columns - first, first, first,
+                         mutable_data_on<double>(device, gram_II, "gram_add"), columns},
         device);
   }
 }
 
 void gram_finish(at::Tensor& gram_II) {
-  SWAGE_CHECK(gram_II.dim() == 2 && gram_II.size(0) == gram_II.size(1) && gram_II.scalar_type() == at::kDouble && gram_II.is_contiguous(),
-              InvalidArgument, "gram_finish: expected a contiguous square f64 matrix, got ", gram_II.scalar_type(), " ", gram_II.sizes());
+  SWAGE_CHECK(gram_II.dim() == 2 && gram_II.size(0) == gram_II.size(1) && gram_II.scalar_type() == at::kDouble &&
+                  gram_II.is_contiguous(),
+              InvalidArgument, "gram_finish: expected a contiguous square f64 matrix, got ", gram_II.scalar_type(), " ",
+              gram_II.sizes());
   if (!gram_II.is_cpu()) {
     gram_II.triu_();
     gram_II.add_(gram_II.triu(1).t());
@@ -257,13 +284,15 @@ void gram_finish(at::Tensor& gram_II) {
   constexpr int64_t kBlock = 32;  // both sides of a block's copy stay in the L1 cache
   const int64_t n = gram_II.size(0), blocks = (n + kBlock - 1) / kBlock;
   double* gram = gram_II.mutable_data_ptr<double>();
-  parallel_tasks(blocks, [] { return 0; }, [&](int64_t block, int) {
-    for (int64_t column0 = 0; column0 <= block * kBlock; column0 += kBlock) {
-      for (int64_t r = block * kBlock; r < std::min(n, (block + 1) * kBlock); ++r) {
-        for (int64_t c = column0; c < std::min(r, column0 + kBlock); ++c) gram[r * n + c] = gram[c * n + r];
-      }
-    }
-  });
+  parallel_tasks(
+      blocks, [] { return 0; },
+      [&](int64_t block, int) {
+        for (int64_t column0 = 0; column0 <= block * kBlock; column0 += kBlock) {
+          for (int64_t r = block * kBlock; r < std::min(n, (block + 1) * kBlock); ++r) {
+            for (int64_t c = column0; c < std::min(r, column0 + kBlock); ++c) gram[r * n + c] = gram[c * n + r];
+          }
+        }
+      });
 }
 
 }  // namespace swage::ops

@@ -25,14 +25,16 @@ TEST(Gram, EqualsTheProductInDouble) {
     for (const int64_t tokens : {1, 3, 511, 512, 513, 1100}) {
       const at::Tensor x_TI = at::randn({tokens, columns});
       const at::Tensor exact_II = x_TI.to(at::kDouble).t().mm(x_TI.to(at::kDouble));
-      // A run of 512 products of size 1 is summed in f32: each partial sum, at most ~100, is rounded by 2^-24 of itself.
+      // A run of 512 products of size 1 is summed in f32: each partial sum, at most ~100, is rounded by 2^-24 of
+      // itself.
       const double tolerance = 512 * 100 * std::pow(2.0, -24) * std::sqrt(double(tokens) / 512 + 1);
       EXPECT_LT((gram_of(x_TI) - exact_II).abs().max().item<double>(), tolerance) << tokens << "x" << columns;
     }
   }
 }
 
-// Long runs go through f64: the error is that of summing 512 values in f32, at most 512 * 2^-24, for any number of tokens.
+// Long runs go through f64: the error is that of summing 512 values in f32, at most 512 * 2^-24, for any number of
+// tokens.
 TEST(Gram, KeepsPrecisionOverManyTokens) {
   const at::Tensor x_TI = at::full({400000, 2}, 1.0001f);
   const double exact = 400000 * double{1.0001f} * double{1.0001f};
@@ -63,7 +65,8 @@ TEST(Gram, IsSymmetricAfterFinish) {
   EXPECT_TRUE(gram_II.equal(gram_II.t()));
 }
 
-// Same bytes for one thread, two, and inside a parallel region; and for one call or the equal pieces a call is cut into.
+// Same bytes for one thread, two, and inside a parallel region; and for one call or the equal pieces a call is cut
+// into.
 TEST(Gram, DoesNotDependOnThreads) {
   const at::Tensor x_TI = at::randn({1500, 205});
   const int threads = at::get_num_threads();
@@ -117,12 +120,15 @@ TEST(Gram, PartsAddUpAsOneTensor) {
   EXPECT_TRUE(at::equal(whole_II, parts_II));
 }
 
-// For widths and lengths that fit no tile, and the same bits for any number of threads; more than one packing of tokens.
+// For widths and lengths that fit no tile, and the same bits for any number of threads; more than one packing of
+// tokens.
 TEST(CrossProduct, EqualsTheProductInDouble) {
   at::manual_seed(3);
   const int before = at::get_num_threads();
-  for (const auto& [tokens, rows, columns] : {std::array<int64_t, 3>{1, 1, 1}, {300, 47, 97}, {128, 200, 48}, {9000, 250, 333}}) {
-    const at::Tensor a_TM = at::randn({tokens, rows}), b_TN = at::randn({tokens, columns}), start_MN = at::randn({rows, columns}, at::kDouble);
+  for (const auto& [tokens, rows, columns] :
+       {std::array<int64_t, 3>{1, 1, 1}, {300, 47, 97}, {128, 200, 48}, {9000, 250, 333}}) {
+    const at::Tensor a_TM = at::randn({tokens, rows}), b_TN = at::randn({tokens, columns}),
+                     start_MN = at::randn({rows, columns}, at::kDouble);
     const at::Tensor exact_MN = start_MN + a_TM.to(at::kDouble).t().mm(b_TN.to(at::kDouble));
     at::Tensor first_MN;
     for (const int threads : {1, 2, 5}) {
@@ -130,7 +136,8 @@ TEST(CrossProduct, EqualsTheProductInDouble) {
       at::Tensor sum_MN = start_MN.clone();
       cross_add(a_TM, b_TN, sum_MN);
       // As above, with runs of 128 products: partial sums of at most 50.
-      EXPECT_LT((sum_MN - exact_MN).abs().max().item<double>(), 128 * 50 * std::pow(2.0, -24) * std::sqrt(double(tokens) / 128 + 1));
+      EXPECT_LT((sum_MN - exact_MN).abs().max().item<double>(),
+                128 * 50 * std::pow(2.0, -24) * std::sqrt(double(tokens) / 128 + 1));
       if (first_MN.defined()) EXPECT_TRUE(sum_MN.equal(first_MN)) << tokens << " tokens on " << threads << " threads";
       first_MN = sum_MN;
     }

@@ -15,9 +15,10 @@ namespace {
 
 using kernels::kPanel;
 
-constexpr int64_t kWantedBlock = 128;  // longest block: a finer one keeps more of the small activations beside an outlier
+constexpr int64_t kWantedBlock =
+    128;  // longest block: a finer one keeps more of the small activations beside an outlier
 
-constexpr int64_t kRun = 128;  // tokens whose codes stay in the L2 cache beside a panel of the weight
+constexpr int64_t kRun = 128;               // tokens whose codes stay in the L2 cache beside a panel of the weight
 constexpr int64_t kWorthAThread = 1 << 22;  // multiplications: some 50 microseconds
 
 // The longest even divisor of a group that is at most kWantedBlock; 0 if there is none.
@@ -30,7 +31,8 @@ int64_t block_of(int64_t group) {
 }
 
 template <class Code>
-void lay_out(const Code* codes, const Code* zero, int64_t groups, int64_t columns, int64_t first, int64_t rows, int16_t* to) {
+void lay_out(const Code* codes, const Code* zero, int64_t groups, int64_t columns, int64_t first, int64_t rows,
+             int16_t* to) {
   const int64_t group = columns / groups;
   for (int64_t o = 0; o < rows; ++o) {
     const Code* row = codes + (first + o) * columns;
@@ -44,18 +46,24 @@ void lay_out(const Code* codes, const Code* zero, int64_t groups, int64_t column
 }
 
 template <class Code>
-const Code* data_or_null(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr<Code>() : nullptr; }
+const Code* data_or_null(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr<Code>() : nullptr;
+}
 
 }  // namespace
 
-std::optional<IntegerLinear> IntegerLinear::make(const at::Tensor& codes_OI, const at::Tensor& scale_OG, const at::Tensor& zero_point_OG) {
+std::optional<IntegerLinear> IntegerLinear::make(const at::Tensor& codes_OI, const at::Tensor& scale_OG,
+                                                 const at::Tensor& zero_point_OG) {
   const at::ScalarType type = codes_OI.scalar_type();
   if (!codes_OI.is_cpu() || (type != at::kChar && type != at::kByte)) return {};
   const int64_t rows = codes_OI.size(0), columns = codes_OI.size(1);
-  SWAGE_CHECK(scale_OG.dim() == 2 && scale_OG.size(0) == rows && scale_OG.size(1) > 0 && columns % scale_OG.size(1) == 0, InvalidArgument,
-              "integer linear: codes ", codes_OI.sizes(), " with scales ", scale_OG.sizes());
-  SWAGE_CHECK(!zero_point_OG.defined() || (zero_point_OG.sizes() == scale_OG.sizes() && zero_point_OG.scalar_type() == type), InvalidArgument,
-              "integer linear: scales ", scale_OG.sizes(), ", but zero points ", zero_point_OG.sizes(), " of ", zero_point_OG.scalar_type());
+  SWAGE_CHECK(
+      scale_OG.dim() == 2 && scale_OG.size(0) == rows && scale_OG.size(1) > 0 && columns % scale_OG.size(1) == 0,
+      InvalidArgument, "integer linear: codes ", codes_OI.sizes(), " with scales ", scale_OG.sizes());
+  SWAGE_CHECK(
+      !zero_point_OG.defined() || (zero_point_OG.sizes() == scale_OG.sizes() && zero_point_OG.scalar_type() == type),
+      InvalidArgument, "integer linear: scales ", scale_OG.sizes(), ", but zero points ", zero_point_OG.sizes(), " of ",
+      zero_point_OG.scalar_type());
   const int64_t groups = scale_OG.size(1), block = block_of(columns / groups);
   if (block == 0) return {};
   IntegerLinear out;
@@ -65,18 +73,22 @@ std::optional<IntegerLinear> IntegerLinear::make(const at::Tensor& codes_OI, con
   const int64_t panels = (rows + kPanel - 1) / kPanel, blocks = columns / block;
   out.weight_ = at::empty({panels, columns / 2, kPanel, 2}, at::kShort);
   out.scale_ = at::zeros({panels, blocks, kPanel}, at::kFloat);
-  const at::Tensor codes = codes_OI.contiguous(), zero = zero_point_OG.defined() ? zero_point_OG.contiguous() : zero_point_OG;
+  const at::Tensor codes = codes_OI.contiguous(),
+                   zero = zero_point_OG.defined() ? zero_point_OG.contiguous() : zero_point_OG;
   const at::Tensor scale = scale_OG.to(at::kFloat).contiguous();
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel) {
       const int64_t first = panel * kPanel, count = std::min(kPanel, rows - first);
       int16_t* weight = out.weight_.mutable_data_ptr<int16_t>() + panel * columns * kPanel;
       if (count < kPanel) std::fill(weight, weight + columns * kPanel, int16_t{0});
-      if (type == at::kChar) lay_out(codes.const_data_ptr<int8_t>(), data_or_null<int8_t>(zero), groups, columns, first, count, weight);
-      if (type == at::kByte) lay_out(codes.const_data_ptr<uint8_t>(), data_or_null<uint8_t>(zero), groups, columns, first, count, weight);
+      if (type == at::kChar)
+        lay_out(codes.const_data_ptr<int8_t>(), data_or_null<int8_t>(zero), groups, columns, first, count, weight);
+      if (type == at::kByte)
+        lay_out(codes.const_data_ptr<uint8_t>(), data_or_null<uint8_t>(zero), groups, columns, first, count, weight);
       float* scales = out.scale_.mutable_data_ptr<float>() + panel * blocks * kPanel;
       for (int64_t b = 0; b < blocks; ++b) {
-        for (int64_t o = 0; o < count; ++o) scales[b * kPanel + o] = scale.const_data_ptr<float>()[(first + o) * groups + b * groups / blocks];
+        for (int64_t o = 0; o < count; ++o)
+          scales[b * kPanel + o] = scale.const_data_ptr<float>()[(first + o) * groups + b * groups / blocks];
       }
     }
   });
@@ -84,20 +96,25 @@ std::optional<IntegerLinear> IntegerLinear::make(const at::Tensor& codes_OI, con
 }
 
 IntegerInput IntegerLinear::quantize(const at::Tensor& x_TI, int64_t block) {
-  SWAGE_CHECK(x_TI.dim() == 2 && x_TI.is_contiguous() && x_TI.scalar_type() == at::kFloat && x_TI.size(1) % block == 0, InvalidArgument,
-              "integer input: expected a contiguous f32 matrix of whole blocks of ", block, " columns, got ", x_TI.scalar_type(), " ", x_TI.sizes());
-  IntegerInput out{at::empty(x_TI.sizes(), at::kShort), at::empty({x_TI.size(0), x_TI.size(1) / block}, at::kFloat), block};
-  kernels::fast_kernels().quantize_blocks({x_TI.const_data_ptr<float>(), x_TI.numel(), block, out.codes_TI.mutable_data_ptr<int16_t>(),
+  SWAGE_CHECK(x_TI.dim() == 2 && x_TI.is_contiguous() && x_TI.scalar_type() == at::kFloat && x_TI.size(1) % block == 0,
+              InvalidArgument, "integer input: expected a contiguous f32 matrix of whole blocks of ", block,
+              " columns, got ", x_TI.scalar_type(), " ", x_TI.sizes());
+  IntegerInput out{at::empty(x_TI.sizes(), at::kShort), at::empty({x_TI.size(0), x_TI.size(1) / block}, at::kFloat),
+                   block};
+  kernels::fast_kernels().quantize_blocks({x_TI.const_data_ptr<float>(), x_TI.numel(), block,
+                                           out.codes_TI.mutable_data_ptr<int16_t>(),
                                            out.scale_TB.mutable_data_ptr<float>()});
   return out;
 }
 
 void IntegerLinear::multiply(const IntegerInput& x, at::Tensor& out_TO, bool add) const {
   const int64_t tokens = x.codes_TI.size(0), blocks = columns_ / block_;
-  SWAGE_CHECK(x.block == block_ && x.codes_TI.size(1) == columns_, InvalidArgument, "integer linear [", rows_, ", ", columns_, "] in blocks of ",
-              block_, ": the input is ", x.codes_TI.sizes(), " in blocks of ", x.block);
-  SWAGE_CHECK(out_TO.dim() == 2 && out_TO.size(0) == tokens && out_TO.size(1) == rows_ && out_TO.stride(1) == 1 && out_TO.scalar_type() == at::kFloat,
-              InvalidArgument, "integer linear [", rows_, ", ", columns_, "]: ", tokens, " tokens do not go into ", out_TO.sizes());
+  SWAGE_CHECK(x.block == block_ && x.codes_TI.size(1) == columns_, InvalidArgument, "integer linear [", rows_, ", ",
+              columns_, "] in blocks of ", block_, ": the input is ", x.codes_TI.sizes(), " in blocks of ", x.block);
+  SWAGE_CHECK(out_TO.dim() == 2 && out_TO.size(0) == tokens && out_TO.size(1) == rows_ && out_TO.stride(1) == 1 &&
+                  out_TO.scalar_type() == at::kFloat,
+              InvalidArgument, "integer linear [", rows_, ", ", columns_, "]: ", tokens, " tokens do not go into ",
+              out_TO.sizes());
   RECORD_FUNCTION("swage::integer_linear", {});
   const int16_t* codes = x.codes_TI.const_data_ptr<int16_t>();
   const float* scale = x.scale_TB.const_data_ptr<float>();
@@ -106,8 +123,9 @@ void IntegerLinear::multiply(const IntegerInput& x, at::Tensor& out_TO, bool add
   const auto run_panel = [&](int64_t o, int64_t first) {
     const int64_t count = std::min(kRun, tokens - first);
     kernels::fast_kernels().integer_product({count, columns_, block_, codes + first * columns_, scale + first * blocks,
-                                             weight_.const_data_ptr<int16_t>() + o * columns_, scale_.const_data_ptr<float>() + o * blocks,
-                                             out + first * stride + o, stride, std::min(kPanel, rows_ - o), add});
+                                             weight_.const_data_ptr<int16_t>() + o * columns_,
+                                             scale_.const_data_ptr<float>() + o * blocks, out + first * stride + o,
+                                             stride, std::min(kPanel, rows_ - o), add});
   };
   const int64_t panels = (rows_ + kPanel - 1) / kPanel;
   const int64_t grain = std::max<int64_t>(1, kWorthAThread / std::max<int64_t>(1, tokens * columns_ * kPanel));

@@ -1,5 +1,6 @@
-// A linear layer on its integer weight codes: activations in 16-bit blocks, exact integer sums, f32 results. On processors
-// with dot-product instructions twice as fast as the f32 product of the dequantized weight, from a quarter of the memory traffic.
+// A linear layer on its integer weight codes: activations in 16-bit blocks, exact integer sums, f32 results. On
+// processors with dot-product instructions twice as fast as the f32 product of the dequantized weight, from a quarter
+// of the memory traffic.
 //
 // T tokens, O output rows, I input columns, G groups of columns.
 #pragma once
@@ -9,7 +10,8 @@
 
 namespace swage::ops {
 
-// Activations [T, I] as int16 with one scale per token and block of columns: |error| <= 2^-16 of the block's largest value.
+// Activations [T, I] as int16 with one scale per token and block of columns: |error| <= 2^-16 of the block's largest
+// value.
 struct IntegerInput {
   at::Tensor codes_TI;  // int16
   at::Tensor scale_TB;  // f32
@@ -18,9 +20,11 @@ struct IntegerInput {
 
 class IntegerLinear {
  public:
-  // Codes int8 or uint8 [O, I]; scales [O, G] of any float type; zero points int8 or uint8 [O, G], or undefined. Groups are I/G
-  // consecutive columns. Nothing if this form does not serve: not on the CPU, or a group without an even divisor.
-  static std::optional<IntegerLinear> make(const at::Tensor& codes_OI, const at::Tensor& scale_OG, const at::Tensor& zero_point_OG);
+  // Codes int8 or uint8 [O, I]; scales [O, G] of any float type; zero points int8 or uint8 [O, G], or undefined. Groups
+  // are I/G consecutive columns. Nothing if this form does not serve: not on the CPU, or a group without an even
+  // divisor.
+  static std::optional<IntegerLinear> make(const at::Tensor& codes_OI, const at::Tensor& scale_OG,
+                                           const at::Tensor& zero_point_OG);
 
   // x: contiguous f32 [T, I] -> its blocks. Linears of the same block() share them.
   static IntegerInput quantize(const at::Tensor& x_TI, int64_t block);

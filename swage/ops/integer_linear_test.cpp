@@ -38,8 +38,9 @@ Weight random_weight(const Case& c) {
 // Rows that fill panels and rows that do not, groups longer and shorter than a block, one token and many.
 TEST(IntegerLinear, EqualsTheProductOfTheDequantizedWeight) {
   at::manual_seed(1);
-  for (const Case& c : {Case{9, 48, 128, 2, at::kChar, false}, Case{1, 50, 192, 3, at::kChar, true}, Case{130, 97, 1536, 1, at::kByte, true},
-                        Case{17, 1, 36, 2, at::kByte, false}, Case{8, 5, 34, 1, at::kChar, false}}) {
+  for (const Case& c : {Case{9, 48, 128, 2, at::kChar, false}, Case{1, 50, 192, 3, at::kChar, true},
+                        Case{130, 97, 1536, 1, at::kByte, true}, Case{17, 1, 36, 2, at::kByte, false},
+                        Case{8, 5, 34, 1, at::kChar, false}}) {
     const Weight w = random_weight(c);
     const auto linear = IntegerLinear::make(w.codes_OI, w.scale_OG, w.zero_OG);
     ASSERT_TRUE(linear.has_value());
@@ -53,7 +54,8 @@ TEST(IntegerLinear, EqualsTheProductOfTheDequantizedWeight) {
     at::Tensor out_TO = at::full({c.tokens, c.rows}, std::numeric_limits<float>::quiet_NaN());
     const IntegerInput input = IntegerLinear::quantize(x_TI, linear->block());
     linear->multiply(input, out_TO, false);
-    EXPECT_TRUE((out_TO.to(at::kDouble) - exact_TO).abs().le(bound_TO).all().item<bool>()) << c.rows << " x " << c.columns;
+    EXPECT_TRUE((out_TO.to(at::kDouble) - exact_TO).abs().le(bound_TO).all().item<bool>())
+        << c.rows << " x " << c.columns;
     // A second product, added, into rows that lie apart.
     at::Tensor wide = at::zeros({c.tokens, c.rows + 3});
     at::Tensor part_TO = wide.narrow(1, 0, c.rows);
@@ -71,9 +73,9 @@ TEST(IntegerLinear, BlocksFollowTheGroups) {
   };
   EXPECT_EQ(block(256, 4), 64);
   EXPECT_EQ(block(256, 2), 128);
-  EXPECT_EQ(block(576, 1), 96);   // the longest even divisor up to 128
+  EXPECT_EQ(block(576, 1), 96);  // the longest even divisor up to 128
   EXPECT_EQ(block(4096, 1), 128);
-  EXPECT_EQ(block(21, 1), 0);     // odd: no pairs
+  EXPECT_EQ(block(21, 1), 0);  // odd: no pairs
   EXPECT_EQ(block(34, 17), 2);
 }
 

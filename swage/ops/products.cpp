@@ -13,16 +13,20 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
 }
 
 void add_product(const at::Tensor& a, const at::Tensor& b, at::Tensor& sum) {
-  if (a.scalar_type() == at::kFloat) sum.addmm_(a, b);
-  else if (a.is_cpu()) sum.add_(product(a, b));
-  else at::addmm_out(sum, sum, a, b, at::kFloat);
+  if (a.scalar_type() == at::kFloat)
+    sum.addmm_(a, b);
+  else if (a.is_cpu())
+    sum.add_(product(a, b));
+  else
+    at::addmm_out(sum, sum, a, b, at::kFloat);
 }
 
 const at::Tensor& Narrow::of(const at::Tensor& weight_OI) {
   const at::ScalarType type = product_type(weight_OI.device());
   if (weight_OI.scalar_type() == type) return weight_OI;
   const uint32_t version = weight_OI.is_inference() ? 0 : uint32_t(weight_OI._version());
-  const bool same = narrow_OI_.defined() && source_._unsafe_get_target() == weight_OI.unsafeGetTensorImpl() && !source_.expired() && version_ == version;
+  const bool same = narrow_OI_.defined() && source_._unsafe_get_target() == weight_OI.unsafeGetTensorImpl() &&
+                    !source_.expired() && version_ == version;
   if (same) return narrow_OI_;
   narrow_OI_ = weight_OI.to(type);
   source_ = c10::weak_intrusive_ptr<c10::TensorImpl>(weight_OI.getIntrusivePtr());

@@ -7,6 +7,8 @@
 namespace swage::ops {
 
 // Of a contiguous tensor on the CPU; valid while it lives.
-inline std::string_view bytes_of(const at::Tensor& tensor) { return {static_cast<const char*>(tensor.const_data_ptr()), size_t(tensor.nbytes())}; }
+inline std::string_view bytes_of(const at::Tensor& tensor) {
+  return {static_cast<const char*>(tensor.const_data_ptr()), size_t(tensor.nbytes())};
+}
 
 }  // namespace swage::ops

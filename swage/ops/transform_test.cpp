@@ -29,14 +29,16 @@ double largest(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().
 // Any product of signs, rows and columns changed or not, of a matrix of ones with Sylvester's: as readers find them.
 TEST(Transform, FactorsOfSignedMatricesAreFound) {
   at::manual_seed(5);
-  for (const auto& [outer, inner] : std::vector<std::pair<int64_t, int64_t>>{{1, 2}, {4, 4}, {12, 2}, {5, 8}, {3, 32}}) {
+  for (const auto& [outer, inner] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 2}, {4, 4}, {12, 2}, {5, 8}, {3, 32}}) {
     const int64_t n = outer * inner;
     const at::Tensor core = signs(outer * outer).view({outer, outer});
     const at::Tensor h = at::kron(core, sylvester(inner)).mul(signs(n).unsqueeze(1));
     for (const at::ScalarType type : {at::kFloat, at::kDouble, at::kBFloat16}) {
       const Transform found = Transform::of_matrix(h.to(type), 0.5);
       EXPECT_TRUE(found.is_factored()) << n;
-      EXPECT_LE(largest(found.matrix(), h * 0.5), 0x1p-22) << n;  // two roundings of numbers below 1 to f32, times one another
+      EXPECT_LE(largest(found.matrix(), h * 0.5), 0x1p-22)
+          << n;  // two roundings of numbers below 1 to f32, times one another
     }
   }
 }
@@ -98,9 +100,12 @@ void expect_refused(ErrorKind kind, const char* part, Call call) {
 }
 
 TEST(Transform, WhatIsNoSquareMatrixIsRefused) {
-  expect_refused(ErrorKind::InvalidArgument, "expected a square matrix of floats", [] { Transform::of_matrix(at::ones({2, 3}), 1); });
-  expect_refused(ErrorKind::InvalidArgument, "expected a square matrix of floats", [] { Transform::of_matrix(at::ones({2, 2}, at::kInt), 1); });
-  expect_refused(ErrorKind::InvalidArgument, "6 columns are not runs of 4", [] { Transform::of_matrix(at::ones({4, 4}), 1).columns(at::ones({2, 6})); });
+  expect_refused(ErrorKind::InvalidArgument, "expected a square matrix of floats",
+                 [] { Transform::of_matrix(at::ones({2, 3}), 1); });
+  expect_refused(ErrorKind::InvalidArgument, "expected a square matrix of floats",
+                 [] { Transform::of_matrix(at::ones({2, 2}, at::kInt), 1); });
+  expect_refused(ErrorKind::InvalidArgument, "6 columns are not runs of 4",
+                 [] { Transform::of_matrix(at::ones({4, 4}), 1).columns(at::ones({2, 6})); });
   at::Tensor broken = at::ones({4, 4});
   broken[2][1].fill_(std::numeric_limits<float>::quiet_NaN());
   expect_refused(ErrorKind::Numerical, "NaN or infinity", [&] { Transform::of_matrix(broken, 1); });

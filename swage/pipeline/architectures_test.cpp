@@ -129,8 +129,10 @@ void smooth(const model::Model& model, TensorMap& tensors) {
       const at::Tensor s_R = at::rand({columns / pair.repeats / pair.run, 1, pair.run}) + 0.5;
       const at::Tensor s_I = s_R.expand({-1, pair.repeats, -1}).reshape({-1}), s_O = scales_of_producer(s_I, pair);
       at::Tensor made = weight(pair.producer);
-      if (pair.norm) made.add_(pair.offset).div_(s_O).sub_(pair.offset);
-      else made.div_(s_O.unsqueeze(1));
+      if (pair.norm)
+        made.add_(pair.offset).div_(s_O).sub_(pair.offset);
+      else
+        made.div_(s_O.unsqueeze(1));
       if (pair.bias) tensors.at(pair.producer + ".bias").div_(s_O);
       for (const std::string& consumer : pair.consumers) weight(consumer).mul_(s_I);
     }

@@ -9,37 +9,37 @@
 
 #include "swage/base/checksum.h"
 #include "swage/base/error.h"
-#include "swage/base/version.h"
 #include "swage/base/memory.h"
-#include "swage/ops/device.h"
+#include "swage/base/version.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/shard_layout.h"
 #include "swage/format/weight_source.h"
+#include "swage/job/answers.h"
+#include "swage/job/identity.h"
+#include "swage/job/journaled_run.h"
+#include "swage/job/output_place.h"
+#include "swage/job/output_texts.h"
+#include "swage/job/self_check.h"
+#include "swage/job/text.h"
 #include "swage/model/model.h"
 #include "swage/model/unread_tensors.h"
 #include "swage/offload/rows.h"
-#include "swage/job/answers.h"
+#include "swage/ops/device.h"
+#include "swage/pipeline/compress_checks.h"
+#include "swage/plan/make_plan.h"
+#include "swage/plan/placement.h"
+#include "swage/plan/plan_time.h"
 #include "swage/resolve/bit_budget.h"
+#include "swage/resolve/output.h"
+#include "swage/resolve/quantized_source.h"
 #include "swage/schedule/bit_sensitivity.h"
 #include "swage/schedule/data_free.h"
-#include "swage/views/expert_report.h"
-#include "swage/job/identity.h"
-#include "swage/job/journaled_run.h"
-#include "swage/plan/make_plan.h"
-#include "swage/shards/model_free.h"
-#include "swage/resolve/output.h"
-#include "swage/job/output_place.h"
-#include "swage/job/output_texts.h"
 #include "swage/schedule/owl.h"
-#include "swage/plan/placement.h"
-#include "swage/views/pruned_experts.h"
-#include "swage/resolve/quantized_source.h"
-#include "swage/views/rotated_weights.h"
-#include "swage/job/self_check.h"
-#include "swage/pipeline/compress_checks.h"
-#include "swage/plan/plan_time.h"
 #include "swage/schedule/sequential.h"
-#include "swage/job/text.h"
+#include "swage/shards/model_free.h"
+#include "swage/views/expert_report.h"
+#include "swage/views/pruned_experts.h"
+#include "swage/views/rotated_weights.h"
 
 namespace swage::pipeline {
 namespace {
@@ -67,11 +67,13 @@ class Compression {
     assignment_ = assign_schemes_of(job, *model_, reader_.config());
     check_requantization(weights_, assignment_, context);
     const int64_t positions = model_->max_positions();
-    SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument, "max-seq-length ", job.max_seq_length,
-                ": the model takes ", positions, " tokens");
-    SWAGE_CHECK(!assignment_.budget || !experts_, Unsupported, job.chain.text(), ": a bit budget is measured on the model as it is; prune its experts in a run before");
+    SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument,
+                "max-seq-length ", job.max_seq_length, ": the model takes ", positions, " tokens");
+    SWAGE_CHECK(!assignment_.budget || !experts_, Unsupported, job.chain.text(),
+                ": a bit budget is measured on the model as it is; prune its experts in a run before");
     if (assignment_.budget) {  // refuses what cannot be reached before any text is read
-      units_ = budget_units(assignment_, model_->modules(), [&](const std::string& module) { return stored_dtype(reader_, module); });
+      units_ = budget_units(assignment_, model_->modules(),
+                            [&](const std::string& module) { return stored_dtype(reader_, module); });
       costs_ = costs_of_shapes(assignment_, units_);
       choose_bits();
     }
@@ -84,14 +86,18 @@ class Compression {
     try {
       return run_all();
     } catch (const c10::OutOfMemoryError& e) {
-      throw Error(ErrorKind::InvalidArgument, cat("the GPU's memory ran out in stage \"", clock_.latest(), "\" (planned: ", plan_.device_peak_bytes >> 20, " MiB, held at most: ",
-                                                  ops::peak_device_bytes(device_) >> 20, " MiB); fewer or shorter calibration rows (--num-calibration-samples, --max-seq-length) take less"));
+      throw Error(
+          ErrorKind::InvalidArgument,
+          cat("the GPU's memory ran out in stage \"", clock_.latest(), "\" (planned: ", plan_.device_peak_bytes >> 20,
+              " MiB, held at most: ", ops::peak_device_bytes(device_) >> 20,
+              " MiB); fewer or shorter calibration rows (--num-calibration-samples, --max-seq-length) take less"));
     }
   }
 
  private:
   Json run_all() {
-    SWAGE_CHECK(!assignment_.budget || !job_.data_file.empty(), InvalidArgument, "a bit budget needs calibration text: give a data file (-d FILE)");
+    SWAGE_CHECK(!assignment_.budget || !job_.data_file.empty(), InvalidArgument,
+                "a bit budget needs calibration text: give a data file (-d FILE)");
     Text text;
     {
       const auto timed = clock_.time("read text");
@@ -108,7 +114,8 @@ class Compression {
     checkpoint::OutputFolder folder = journaled.open_folder();
     if (assignment_.budget) measure_bits(text);
     return journaled.run(
-        std::move(folder), identity_of(text), layout_.tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
+        std::move(folder), identity_of(text), layout_.tensors,
+        [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
   }
 
   // From here on the model is the rotated one.
@@ -152,9 +159,12 @@ class Compression {
     std::vector<io::TensorSpec> fresh;  // the head of a model that was tied
     for (const auto& [name, spec] : dense_rotated(reader_, *rotated_, assignment)) {
       const bool is_new = reader_.find(name) == nullptr;
-      SWAGE_CHECK(!is_new || !rewritten.contains(name), Unsupported, name, ": the rotation makes it from the embedding, and it cannot be pruned as well; add it to ignore");
-      if (is_new) fresh.push_back(spec);
-      else rewritten.insert(name);
+      SWAGE_CHECK(!is_new || !rewritten.contains(name), Unsupported, name,
+                  ": the rotation makes it from the embedding, and it cannot be pruned as well; add it to ignore");
+      if (is_new)
+        fresh.push_back(spec);
+      else
+        rewritten.insert(name);
     }
     fresh.insert(fresh.end(), online()->tensors().begin(), online()->tensors().end());
     OutputLayout layout = output_layout(reader_, weights_, *model_, assignment, rewritten);
@@ -169,7 +179,8 @@ class Compression {
   void lay_out() {
     rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_, online());
     sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
-    SWAGE_CHECK(!experts_ || !needs_owl(sparsity_), Unsupported, job_.chain.text(), ": owl looks at the model as it is; prune its experts in a run before");
+    SWAGE_CHECK(!experts_ || !needs_owl(sparsity_), Unsupported, job_.chain.text(),
+                ": owl looks at the model as it is; prune its experts in a run before");
     layout_ = layout_of(assignment_);
     if (rotated_) rotated_->round_to(rotated_types());
   }
@@ -186,7 +197,9 @@ class Compression {
   }
 
   void choose_bits() {
-    const auto files = [&](const Assignment& assignment) { return checkpoint::plan_shards(layout_of(assignment).tensors, job_.shard_bytes).file_bytes(); };
+    const auto files = [&](const Assignment& assignment) {
+      return checkpoint::plan_shards(layout_of(assignment).tensors, job_.shard_bytes).file_bytes();
+    };
     outcome_ = keep_to_budget(units_, costs_, files, assignment_);
   }
 
@@ -207,7 +220,9 @@ class Compression {
     if (const std::optional<BudgetCosts> kept = kept_costs(text)) {
       costs_ = *kept;
     } else {
-      SensitivityJob job{*model_, reader_, values(), assignment_, units_, context_, clock_, tiers(measuring_folder()), job_.moe_routed};
+      SensitivityJob job{*model_,        reader_,  values(), assignment_,
+                         units_,         context_, clock_,   tiers(measuring_folder()),
+                         job_.moe_routed};
       costs_ = measure_costs(job, text.ids_NL, probed_candidate(units_, outcome_.budget_bytes));
     }
     choose_bits();
@@ -241,7 +256,8 @@ class Compression {
       const auto timed = clock_.time("owl");
       find_owl_shares(*model_, values(), text.ids_NL, context_, tiers(offload_folder(writer)), sparsity_);
     }
-    const Run run{context_, reader_, values(), *model_, assignment_, rescalings_, sparsity_, writer, clock_, modules_, steps, memory_, rotated_.get(), experts_.get(), &progress_};
+    const Run run{context_, reader_,  values(), *model_, assignment_,    rescalings_,    sparsity_, writer,
+                  clock_,   modules_, steps,    memory_, rotated_.get(), experts_.get(), &progress_};
     if (!steps.finished(kCopied)) {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
@@ -259,7 +275,8 @@ class Compression {
     } else {
       run_data_free(run);
     }
-    write_side_files(source_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(), job_.saved_recipe, writer);
+    write_side_files(source_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(),
+                     job_.saved_recipe, writer);
     {
       const auto timed = clock_.time("sync");
       writer.close_shards();
@@ -269,7 +286,8 @@ class Compression {
     write_texts(job_, out, writer);
     source_.check_unchanged();
     writer.finish();
-    if (experts_ && experts_->by().report_path()) write_expert_report(*experts_->by().report_path(), out.at("expert_pruning"));
+    if (experts_ && experts_->by().report_path())
+      write_expert_report(*experts_->by().report_path(), out.at("expert_pruning"));
     return out;
   }
 
@@ -306,14 +324,18 @@ class Compression {
     in.keeps_activations = job_.resume;
     in.check_tokens = job_.check && text.windows_NL.defined() ? text.windows_NL.numel() : 0;
     in.threads = at::get_num_threads();
-    in.process_bytes = process_bytes(in.threads, in.row_tokens, widest_linear(shape).columns, widest_linear(shape).rows);
+    in.process_bytes =
+        process_bytes(in.threads, in.row_tokens, widest_linear(shape).columns, widest_linear(shape).rows);
     in.on_device = !ops::to_torch(context_.device).is_cpu();
-    const bool all_in_file = !job_.offload_folder.empty() && (job_.max_memory_bytes == 0 || !may_offload(job_.device_map));
+    const bool all_in_file =
+        !job_.offload_folder.empty() && (job_.max_memory_bytes == 0 || !may_offload(job_.device_map));
     if (all_in_file && !in.on_device) in.rows_in_memory = 0;
     const Placement placement(job_.device_map, job_.max_memory_bytes);
     plan_ = placement.plan(in);
     const bool timed = plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring;
-    if (timed) context_.log(Severity::Info, tell_time(plan_, in, placement, measure_rates(job_.source, {}, kMeasureSeconds, device_)));
+    if (timed)
+      context_.log(Severity::Info,
+                   tell_time(plan_, in, placement, measure_rates(job_.source, {}, kMeasureSeconds, device_)));
     context_.log(Severity::Info, plan_.summary());
     placement.check(plan_, in);
     if (job_.device_map != DeviceMap::None) context_.log(Severity::Info, placement.text(plan_, in.on_device));
@@ -321,7 +343,8 @@ class Compression {
     release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
     if (calibrated) context_.log(Severity::Info, "calibration: " + text.summary());
-    calibration_warnings_ = calibration_warnings(text, plan_.work().gram_flops > 0 ? widest_input(assignment_, model_->modules()) : 0);
+    calibration_warnings_ =
+        calibration_warnings(text, plan_.work().gram_flops > 0 ? widest_input(assignment_, model_->modules()) : 0);
     for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
   }
 
@@ -329,8 +352,12 @@ class Compression {
   std::vector<std::string> warnings() const {
     std::vector<std::string> out = source_.warnings();
     const auto is_known = [this](const std::string& name) { return weights_.describes_quantization(name); };
-    if (const std::string unread = model::unread_warning(model::unread_tensors(*source_model_, reader_.tensors(), is_known)); !unread.empty()) out.push_back(unread);
-    for (const auto* more : {&job_.chain.warnings, &assignment_.warnings, &sparsity_.warnings, &rescalings_.warnings, &calibration_warnings_}) {
+    if (const std::string unread =
+            model::unread_warning(model::unread_tensors(*source_model_, reader_.tensors(), is_known));
+        !unread.empty())
+      out.push_back(unread);
+    for (const auto* more : {&job_.chain.warnings, &assignment_.warnings, &sparsity_.warnings, &rescalings_.warnings,
+                             &calibration_warnings_}) {
       out.insert(out.end(), more->begin(), more->end());
     }
     if (experts_) out.insert(out.end(), experts_->warnings().begin(), experts_->warnings().end());
@@ -347,7 +374,8 @@ class Compression {
       in.largest_copied_bytes = std::max(in.largest_copied_bytes, bytes);
     };
     for (const std::string& name : layout_.copied) add_copied(io::data_bytes(*reader_.find(name)));
-    const double dense = double(io::data_bytes({"", dense_dtype(reader_), {1}}));  // what the source holds quantized is smaller
+    const double dense =
+        double(io::data_bytes({"", dense_dtype(reader_), {1}}));  // what the source holds quantized is smaller
     in.bytes_per_weight = std::min(dense, double(in.source_bytes) / double(source_model_->shape().parameters()));
     if (experts_) {  // slices and renumbered ones are copied too, though later
       const std::set<std::string> moved = experts_->rewritten();
@@ -374,11 +402,13 @@ class Compression {
     if (!job_.check || !text.windows_NL.defined()) return;
     const auto timed = clock_.time("check perplexity");
     const Context told = told_of_checking(context_, progress_, clock_);
-    const double most_nats = sparsity_.of_module.empty() && !experts_ ? kCorruptionNats : std::numeric_limits<double>::infinity();
+    const double most_nats =
+        sparsity_.of_module.empty() && !experts_ ? kCorruptionNats : std::numeric_limits<double>::infinity();
     check_ = check_perplexity(*source_model_, weights_, writer.temporary(), text.windows_NL, told, most_nats);
     check_.set("held_out", text.held_out);
     const int64_t tokens = text.ids_NL.defined() ? text.ids_NL.numel() : 0;
-    if (answers_are_cheap(plan_.source_bytes, tokens)) answers_ = compare_answers(*source_model_, weights_, job_.source, writer.temporary(), context_);
+    if (answers_are_cheap(plan_.source_bytes, tokens))
+      answers_ = compare_answers(*source_model_, weights_, job_.source, writer.temporary(), context_);
   }
 
   Json report(const Text& text) const {
@@ -435,7 +465,7 @@ class Compression {
   const std::shared_ptr<model::Model> source_model_;
   std::unique_ptr<RotatedWeights> rotated_;  // of a recipe with rotations
   std::unique_ptr<PrunedExperts> experts_;   // of a recipe that takes some out
-  std::shared_ptr<model::Model> model_;      // what is compressed: the source's, or the same rotated, or with fewer experts
+  std::shared_ptr<model::Model> model_;  // what is compressed: the source's, or the same rotated, or with fewer experts
   Assignment assignment_;
   std::vector<BudgetUnit> units_;  // of its bit budget
   BudgetCosts costs_;
@@ -458,7 +488,8 @@ std::unique_ptr<Compression> open_compression(const CompressJob& job, const Cont
     return std::make_unique<Compression>(job, context);
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::Unsupported || knows_architecture(job.source)) throw;
-    throw Error(e.kind(), cat(e.what(), "; use --method rtn without -d: rounding without data works for any architecture"));
+    throw Error(e.kind(),
+                cat(e.what(), "; use --method rtn without -d: rounding without data works for any architecture"));
   }
 }
 

@@ -6,9 +6,9 @@
 
 namespace swage::pipeline {
 
-// Returns the report. Nothing appears at `target` unless everything succeeded. A run that was interrupted, or failed for reasons
-// of the machine (Error(Io), out of memory, killed), is gone on with by the next run of the same job; Error(InvalidArgument) naming
-// what differs if that is another job.
+// Returns the report. Nothing appears at `target` unless everything succeeded. A run that was interrupted, or failed
+// for reasons of the machine (Error(Io), out of memory, killed), is gone on with by the next run of the same job;
+// Error(InvalidArgument) naming what differs if that is another job.
 Json run_compress(const CompressJob& job, const Context& context);
 
 }  // namespace swage::pipeline

@@ -7,12 +7,13 @@
 namespace swage::pipeline {
 
 // Shapes as the config says, before anything is read.
-void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSource& weights, const model::Model& model) {
+void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSource& weights,
+                  const model::Model& model) {
   for (const io::TensorSpec& wanted : model.required_tensors()) {
     const std::vector<int64_t> found = weights.shape(wanted.name);
     SWAGE_CHECK(!found.empty(), CorruptData, reader.folder().string(), ": tensor ", wanted.name, " is missing");
-    SWAGE_CHECK(found == wanted.shape, CorruptData, reader.folder().string(), ": tensor ", wanted.name, " has shape ", io::shape_text(found),
-                ", but config.json makes it ", io::shape_text(wanted.shape));
+    SWAGE_CHECK(found == wanted.shape, CorruptData, reader.folder().string(), ": tensor ", wanted.name, " has shape ",
+                io::shape_text(found), ", but config.json makes it ", io::shape_text(wanted.shape));
   }
 }
 

@@ -14,14 +14,14 @@
 #include "swage/format/format.h"
 #include "swage/format/weight_source.h"
 #include "swage/model/model.h"
-#include "swage/resolve/bit_budget.h"
 #include "swage/plan/make_plan.h"
-#include "swage/shards/model_free.h"
-#include "swage/resolve/output.h"
 #include "swage/plan/placement.h"
-#include "swage/views/pruned_experts.h"
+#include "swage/resolve/bit_budget.h"
+#include "swage/resolve/output.h"
 #include "swage/resolve/quantized_source.h"
 #include "swage/resolve/rescaling.h"
+#include "swage/shards/model_free.h"
+#include "swage/views/pruned_experts.h"
 #include "swage/views/rotated_weights.h"
 
 namespace swage::pipeline {
@@ -39,7 +39,8 @@ Json read_config(const fs::path& path) {
 }
 
 bool holds_weights(const fs::path& folder) {
-  constexpr const char* kEndings[] = {".safetensors", ".bin", ".pt", ".pth"};  // the Reader says what is wrong with the last three
+  constexpr const char* kEndings[] = {".safetensors", ".bin", ".pt",
+                                      ".pth"};  // the Reader says what is wrong with the last three
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     for (const char* ending : kEndings) {
@@ -67,7 +68,8 @@ struct Sizes {
 };
 
 // `source_parameters`: of the source, which may have fewer than `shape`, where a tied head becomes a tensor of its own.
-Sizes sizes_of(const model::ModelShape& shape, const Assignment& assignment, const Sparsity& sparsity, io::Dtype dtype, uint64_t source_bytes, int64_t source_parameters) {
+Sizes sizes_of(const model::ModelShape& shape, const Assignment& assignment, const Sparsity& sparsity, io::Dtype dtype,
+               uint64_t source_bytes, int64_t source_parameters) {
   const uint64_t element = io::data_bytes({"", dtype, {1}});
   Sizes out;
   out.source = source_bytes > 0 ? source_bytes : uint64_t(source_parameters) * element;
@@ -76,8 +78,10 @@ Sizes sizes_of(const model::ModelShape& shape, const Assignment& assignment, con
     const uint64_t bytes = uint64_t(module.parameters()) * element;
     const scheme::Scheme* scheme = assignment.find(module.name);
     const bool rewritten = scheme != nullptr || sparsity.find(module.name) != nullptr;
-    if (rewritten) out.copied -= std::min(out.copied, bytes);
-    else out.largest_copied = std::max(out.largest_copied, bytes);
+    if (rewritten)
+      out.copied -= std::min(out.copied, bytes);
+    else
+      out.largest_copied = std::max(out.largest_copied, bytes);
     if (rewritten) out.output += scheme != nullptr ? stored_bytes(*scheme, module, dtype) : bytes;
   }
   out.output += out.copied;
@@ -110,7 +114,9 @@ CompressJob model_free_job(const EstimateJob& job) {
 }
 
 Json estimate_model_free(const EstimateJob& job, const Context& context) {
-  SWAGE_CHECK(holds_weights(job.source), InvalidArgument, job.source.string(), ": model-free runs are told by the headers of the shards, and there are none; without --model-free a config.json is enough");
+  SWAGE_CHECK(holds_weights(job.source), InvalidArgument, job.source.string(),
+              ": model-free runs are told by the headers of the shards, and there are none; without --model-free a "
+              "config.json is enough");
   ModelFreePlan found = plan_model_free(model_free_job(job), context);
   Rates rates;
   estimate_time(job, job.source, found.plan, rates);
@@ -135,10 +141,14 @@ Json estimate_model_free(const EstimateJob& job, const Context& context) {
 class Estimate {
  public:
   Estimate(const EstimateJob& job, const Context& context)
-      : job_(job), context_(context), is_file_(fs::is_regular_file(job.source)), folder_(is_file_ ? job.source.parent_path() : job.source) {
+      : job_(job),
+        context_(context),
+        is_file_(fs::is_regular_file(job.source)),
+        folder_(is_file_ ? job.source.parent_path() : job.source) {
     if (!is_file_ && holds_weights(folder_)) {
       reader_.emplace(folder_);
-      weights_ = std::make_unique<format::CheckpointWeights>(*reader_, at::kCPU, format::CheckpointWeightsOptions{.weights_only = true});
+      weights_ = std::make_unique<format::CheckpointWeights>(*reader_, at::kCPU,
+                                                             format::CheckpointWeightsOptions{.weights_only = true});
       check_no_transforms(*weights_, folder_, "compress");
       warnings_ = reader_->warnings();
       for (const io::TensorSpec& spec : reader_->tensors()) source_bytes_ += io::data_bytes(spec);
@@ -149,10 +159,11 @@ class Estimate {
   }
 
   Json run() {
-    const bool calibrated = job_.chain.calibrating() != nullptr || assignment_.needs_calibration() || assignment_.budget;
+    const bool calibrated =
+        job_.chain.calibrating() != nullptr || assignment_.needs_calibration() || assignment_.budget;
     const int64_t positions = model_ ? model_->max_positions() : config_.get_int("max_position_embeddings", 0);
-    SWAGE_CHECK(!calibrated || positions == 0 || job_.max_seq_length <= positions, InvalidArgument, "max-seq-length ", job_.max_seq_length,
-                ": the model takes ", positions, " tokens");
+    SWAGE_CHECK(!calibrated || positions == 0 || job_.max_seq_length <= positions, InvalidArgument, "max-seq-length ",
+                job_.max_seq_length, ": the model takes ", positions, " tokens");
     const PlanInput in = input(calibrated);
     const Placement placement(job_.device_map, job_.max_memory_bytes);
     Plan plan = placement.plan(in);
@@ -191,10 +202,13 @@ class Estimate {
     }
     for (const std::string& name : model::sized_model_types()) known.push_back(name);
     std::sort(known.begin(), known.end());
-    SWAGE_CHECK(std::find(known.begin(), known.end(), model_type) != known.end(), Unsupported, "model_type \"", model_type, "\": the sizes of this architecture are not known; known are ", joined(known),
+    SWAGE_CHECK(std::find(known.begin(), known.end(), model_type) != known.end(), Unsupported, "model_type \"",
+                model_type, "\": the sizes of this architecture are not known; known are ", joined(known),
                 ". A run with --model-free needs no architecture");
-    SWAGE_CHECK(job_.chain.rotator == nullptr, Unsupported, "rotations: model_type \"", model_type, "\" is known by its sizes only, not by what reads and writes its residual stream");
-    SWAGE_CHECK(job_.chain.expert_pruner == nullptr, Unsupported, job_.chain.text(), ": model_type \"", model_type, "\" is known by its sizes only, and experts are scored by running them");
+    SWAGE_CHECK(job_.chain.rotator == nullptr, Unsupported, "rotations: model_type \"", model_type,
+                "\" is known by its sizes only, not by what reads and writes its residual stream");
+    SWAGE_CHECK(job_.chain.expert_pruner == nullptr, Unsupported, job_.chain.text(), ": model_type \"", model_type,
+                "\" is known by its sizes only, and experts are scored by running them");
     shape_ = graph::shape_of(model::make_program(config_, source));
     source_parameters_ = shape_.parameters();
     warnings_.push_back(cat("swage cannot run calibration text through ", model_type, " (", shape_.not_run,
@@ -208,8 +222,10 @@ class Estimate {
       if (!job_.recipe_file.empty()) e.add_context(job_.recipe_file);
       throw;
     }
-    for (const std::vector<std::string>& more : {job_.chain.warnings, assignment_.warnings}) warnings_.insert(warnings_.end(), more.begin(), more.end());
-    SWAGE_CHECK(!assignment_.budget || !whole_, Unsupported, job_.chain.text(), ": a bit budget is measured on the model as it is; prune its experts in a run before");
+    for (const std::vector<std::string>& more : {job_.chain.warnings, assignment_.warnings})
+      warnings_.insert(warnings_.end(), more.begin(), more.end());
+    SWAGE_CHECK(!assignment_.budget || !whole_, Unsupported, job_.chain.text(),
+                ": a bit budget is measured on the model as it is; prune its experts in a run before");
     if (assignment_.budget) keep_to_budget_of_shapes();
     if (model_) {
       const Rescalings rescalings = resolve_rescalings(job_.chain, *model_, assignment_, rotations_.get());
@@ -220,13 +236,17 @@ class Estimate {
       warnings_.insert(warnings_.end(), sparsity_.warnings.begin(), sparsity_.warnings.end());
       return;
     }
-    SWAGE_CHECK(job_.chain.sparsifiers.empty(), Unsupported, "pruning: model_type \"", config_.get_string("model_type", ""), "\" is known by its sizes only");
+    SWAGE_CHECK(job_.chain.sparsifiers.empty(), Unsupported, "pruning: model_type \"",
+                config_.get_string("model_type", ""), "\" is known by its sizes only");
   }
 
   // Which module gets which scheme is not known without a run; what they take together is.
   void keep_to_budget_of_shapes() {
-    const std::vector<BudgetUnit> units = budget_units(assignment_, shape_.modules(), [&](const std::string&) { return dtype(); });
-    const auto output_bytes = [&](const Assignment& assignment) { return sizes_of(shape_, assignment, sparsity_, dtype(), source_bytes_, source_parameters_).output; };
+    const std::vector<BudgetUnit> units =
+        budget_units(assignment_, shape_.modules(), [&](const std::string&) { return dtype(); });
+    const auto output_bytes = [&](const Assignment& assignment) {
+      return sizes_of(shape_, assignment, sparsity_, dtype(), source_bytes_, source_parameters_).output;
+    };
     keep_to_budget(units, costs_of_shapes(assignment_, units), output_bytes, assignment_);
   }
 
@@ -256,7 +276,9 @@ class Estimate {
     in.keeps_activations = true;
     in.check_tokens = calibrated && job_.check ? kCheckTokens : 0;
     in.threads = at::get_num_threads();
-    if (!all_given(job_.given)) in.process_bytes = process_bytes(in.threads, in.row_tokens, widest_linear(in.shape).columns, widest_linear(in.shape).rows);
+    if (!all_given(job_.given))
+      in.process_bytes =
+          process_bytes(in.threads, in.row_tokens, widest_linear(in.shape).columns, widest_linear(in.shape).rows);
     in.on_device = context_.device.kind == Device::Kind::Cuda;  // one need not be here
     return in;
   }
@@ -290,10 +312,10 @@ class Estimate {
   uint64_t source_bytes_ = 0;
   int64_t source_parameters_ = 0;
   Json config_;
-  std::unique_ptr<model::Model> model_;                 // null: known by its sizes only
+  std::unique_ptr<model::Model> model_;  // null: known by its sizes only
   model::ModelShape shape_;
-  std::optional<model::ModelShape> whole_;              // before experts go
-  std::unique_ptr<const OnlineRotations> rotations_;    // of a recipe with rotations
+  std::optional<model::ModelShape> whole_;            // before experts go
+  std::unique_ptr<const OnlineRotations> rotations_;  // of a recipe with rotations
   Assignment assignment_;
   Sparsity sparsity_;
   std::vector<std::string> warnings_;

@@ -1,4 +1,5 @@
-// What a compression would take, without doing any of it: from config.json and, where they are there, the headers of the shards.
+// What a compression would take, without doing any of it: from config.json and, where they are there, the headers of
+// the shards.
 #pragma once
 #include <filesystem>
 #include <string>
@@ -12,24 +13,26 @@
 namespace swage::pipeline {
 
 struct EstimateJob {
-  std::filesystem::path source;   // a model's folder, with or without its weights, or a config.json
-  modifiers::Chain chain;         // its recipe lives as long as the job
-  std::string recipe_file;        // names the recipe in errors; empty: it came from the command line
+  std::filesystem::path source;  // a model's folder, with or without its weights, or a config.json
+  modifiers::Chain chain;        // its recipe lives as long as the job
+  std::string recipe_file;       // names the recipe in errors; empty: it came from the command line
   int64_t num_calibration_samples = 512;
   int64_t max_seq_length = 2048;
   bool moe_routed = false;
-  bool check = true;              // the perplexity check of a run with text
-  bool model_free = false;        // as of a run: from the shards alone, which must be there
+  bool check = true;        // the perplexity check of a run with text
+  bool model_free = false;  // as of a run: from the shards alone, which must be there
   DeviceMap device_map = DeviceMap::None;
   uint64_t max_memory_bytes = 0;  // as of a run
   Rates given;                    // rates that are not measured
-  double measure_seconds = 2;     // at most, for the others; 0: nothing is measured, and time is estimated only with all given
+  double measure_seconds =
+      2;  // at most, for the others; 0: nothing is measured, and time is estimated only with all given
 };
 
-// {"model_type", "parameters", "layers", "layer_parameters", "from", "runs", "plan", "rates", "warnings"}; of a run that will be model-free
-// (see runs_model_free) no layers, and "model_free": true. Error(Io) if there is no
-// config.json; Error(Unsupported) for an architecture whose sizes are not known, if data is needed or there are no shards; Error(CorruptData) naming a field that the config
-// lacks; otherwise the errors of the run itself, whose recipe is checked against the model's modules.
+// {"model_type", "parameters", "layers", "layer_parameters", "from", "runs", "plan", "rates", "warnings"}; of a run
+// that will be model-free (see runs_model_free) no layers, and "model_free": true. Error(Io) if there is no
+// config.json; Error(Unsupported) for an architecture whose sizes are not known, if data is needed or there are no
+// shards; Error(CorruptData) naming a field that the config lacks; otherwise the errors of the run itself, whose recipe
+// is checked against the model's modules.
 Json run_estimate(const EstimateJob& job, const Context& context);
 
 }  // namespace swage::pipeline

@@ -37,7 +37,8 @@ model::ModelShape shape_of(const std::string& name) {
 
 // One modifier by its method and the fields, as JSON, and the job that it is for.
 struct Job {
-  Job(const std::string& source, const std::string& method, const std::string& fields, int64_t samples = 256, int64_t length = 512) {
+  Job(const std::string& source, const std::string& method, const std::string& fields, int64_t samples = 256,
+      int64_t length = 512) {
     modifiers.push_back(modifiers::make_modifier(method, parse_json(fields, "fields"), "test"));
     job.chain = modifiers::make_chain(modifiers);
     job.source = folder_of(source);
@@ -72,23 +73,25 @@ int64_t part_of(const Json& stage, const std::string& name) {
   return 0;
 }
 
-// --- LLM Compressor's page on memory ("Memory requirements for LLM Compressor"): what a GPU has to hold -----------------------
+// --- LLM Compressor's page on memory ("Memory requirements for LLM Compressor"): what a GPU has to hold
+// -----------------------
 
 struct Published {
   const char* config;
   double layer, rtn, gptq, activations, awq;  // GB
 };
 
-// RTN: a layer, or the vision tower, which is loaded whole. GPTQ: twice that. AWQ: norms x samples x length x hidden x 2 bytes
-// besides, for 256 samples of 512 tokens. Of Qwen2.5-VL's AWQ the page adds 1.3, the vision tower, to the activations.
+// RTN: a layer, or the vision tower, which is loaded whole. GPTQ: twice that. AWQ: norms x samples x length x hidden x
+// 2 bytes besides, for 256 samples of 512 tokens. Of Qwen2.5-VL's AWQ the page adds 1.3, the vision tower, to the
+// activations.
 constexpr Published kPublished[] = {
     {"pipeline/llama3_8b", 0.5, 0.5, 1.0, 2.14, 2.64},
     {"pipeline/deepseek_r1", 22.4, 22.4, 44.8, 7.5, 29.9},
     {"pipeline/qwen2_5_vl_7b", 0.4, 1.3, 2.6, 1.87, 3.17},
 };
 
-// The same by the page's own rules from the configs. A layer is a share of all weights, which is how 22.4 comes about; a text layer
-// beside a vision tower is that layer itself, in units of 2^30, as 0.4 is.
+// The same by the page's own rules from the configs. A layer is a share of all weights, which is how 22.4 comes about;
+// a text layer beside a vision tower is that layer itself, in units of 2^30, as 0.4 is.
 struct Counted {
   double layer, tower, norms, activations;
 };
@@ -97,7 +100,8 @@ Counted count(const model::ModelShape& shape) {
   Counted out{};
   const bool has_tower = shape.not_run.find("vision") != std::string::npos;
   const double layers = double(shape.blocks.size());
-  out.layer = has_tower ? 2 * double(shape.blocks.back().parameters()) / kGib : 2 * double(shape.parameters()) / layers / kGb;
+  out.layer =
+      has_tower ? 2 * double(shape.blocks.back().parameters()) / kGib : 2 * double(shape.parameters()) / layers / kGb;
   out.tower = has_tower ? 2 * double(shape.side_parameters) / kGb : 0;
   out.norms = double(shape.blocks.back().norms);
   out.activations = out.norms * 256 * 512 * double(shape.hidden_size) * 2 / kGb;
@@ -124,12 +128,15 @@ TEST(Plan, NormsAreThoseOfTheTable) {
   EXPECT_EQ(shape_of("pipeline/qwen2_5_vl_7b").blocks[0].norms, 2);
 }
 
-// swage's own figures beside them; docs/estimate.md has the table. A bound that fails says which figure of the page moved.
+// swage's own figures beside them; docs/estimate.md has the table. A bound that fails says which figure of the page
+// moved.
 TEST(Plan, OwnFiguresBesideThePublishedOnes) {
   const struct {
     const char* config;
     double layer_gb, rtn_gib, gptq_gib;
-  } rows[] = {{"pipeline/llama3_8b", 0.44, 1.2, 14.3}, {"pipeline/deepseek_r1", 23.0, 33.4, 80.8}, {"pipeline/qwen2_5_vl_7b", 0.47, 1.2, 19.9}};
+  } rows[] = {{"pipeline/llama3_8b", 0.44, 1.2, 14.3},
+              {"pipeline/deepseek_r1", 23.0, 33.4, 80.8},
+              {"pipeline/qwen2_5_vl_7b", 0.47, 1.2, 19.9}};
   for (const auto& row : rows) {
     SCOPED_TRACE(row.config);
     const Job rtn(row.config, "rtn", kW4), gptq(row.config, "gptq", kW4);
@@ -139,7 +146,8 @@ TEST(Plan, OwnFiguresBesideThePublishedOnes) {
   }
 }
 
-// --- what a plan counts ---------------------------------------------------------------------------------------------------
+// --- what a plan counts
+// ---------------------------------------------------------------------------------------------------
 
 TEST(Plan, InputsAreGroupedAsTheBlockReadsThem) {
   // OPT: q, k and v read one input, out_proj, fc1 and fc2 one each; Mixtral's experts share the input of gate and up.
@@ -182,10 +190,12 @@ TEST(Plan, PartsOfAStageAddUpAndThePeakIsTheLargest) {
 }
 
 TEST(Plan, ActivationsGrowWithTheRowsAndTheTarget) {
-  const Json small = Job("pipeline/llama3_8b", "gptq", kW4, 100).plan(), large = Job("pipeline/llama3_8b", "gptq", kW4, 200).plan();
+  const Json small = Job("pipeline/llama3_8b", "gptq", kW4, 100).plan(),
+             large = Job("pipeline/llama3_8b", "gptq", kW4, 200).plan();
   EXPECT_EQ(small.get_int("activation_bytes", 0), int64_t(4) * 100 * 512 * (4096 + 14336));
   EXPECT_EQ(large.get_int("activation_bytes", 0), 2 * small.get_int("activation_bytes", 0));
-  const Json best = Job("pipeline/llama3_8b", "gptq", R"({"scheme": "W4A16", "ignore": ["lm_head"], "quality": "best"})", 100).plan();
+  const Json best =
+      Job("pipeline/llama3_8b", "gptq", R"({"scheme": "W4A16", "ignore": ["lm_head"], "quality": "best"})", 100).plan();
   EXPECT_EQ(best.get_int("activation_bytes", 0), 2 * small.get_int("activation_bytes", 0));
   EXPECT_GT(part_of(stage_of(best, "calibrate"), "float weights"), 0);
   EXPECT_EQ(part_of(stage_of(small, "calibrate"), "float weights"), 0);
@@ -236,7 +246,8 @@ TEST(Plan, TimeFollowsTheRates) {
   EXPECT_NEAR(job.plan().get_double("seconds", 0), seconds / 2, 1e-9 * seconds);
   job.job.given = parse_rates("gemm=100T,copy=100T,disk=1G");  // all waits for the disk
   const Json plan = job.plan();
-  EXPECT_NEAR(plan.get_double("seconds", 0), double(plan.get_int("read_bytes", 0) + plan.get_int("written_bytes", 0)) / 1e9, 5);
+  EXPECT_NEAR(plan.get_double("seconds", 0),
+              double(plan.get_int("read_bytes", 0) + plan.get_int("written_bytes", 0)) / 1e9, 5);
 }
 
 std::string refusal(const Job& job, ErrorKind kind) {
@@ -269,7 +280,8 @@ TEST(Plan, ABudgetSendsActivationsToAFileBeforeItIsRefused) {
     job.job.max_memory_bytes = uint64_t(free.get_int("peak_bytes", 0)) / 100 * uint64_t(percent);
     const Json fewer = job.plan();
     EXPECT_LE(uint64_t(fewer.get_int("peak_bytes", 0)), job.job.max_memory_bytes) << percent;
-    EXPECT_GE(fewer.get_int("peak_bytes", 0), int64_t(job.job.max_memory_bytes) * 8 / 10) << percent;  // what is there is used
+    EXPECT_GE(fewer.get_int("peak_bytes", 0), int64_t(job.job.max_memory_bytes) * 8 / 10)
+        << percent;  // what is there is used
   }
   const std::string text = refusal_of(job, uint64_t{1} << 30), before = "the smallest that would do is ";
   const size_t at = text.find(before);
@@ -278,7 +290,8 @@ TEST(Plan, ABudgetSendsActivationsToAFileBeforeItIsRefused) {
   EXPECT_LE(uint64_t(job.plan().get_int("peak_bytes", 0)), job.job.max_memory_bytes);  // what it says does
 }
 
-// "auto" keeps everything in memory, or refuses and says what auto_offload would need; auto_offload puts activations into a file.
+// "auto" keeps everything in memory, or refuses and says what auto_offload would need; auto_offload puts activations
+// into a file.
 TEST(Plan, DeviceMapsDecideWhereActivationsAre) {
   Job job("pipeline/llama3_8b", "gptq", kW4, 256);
   const Json free = job.plan();
@@ -289,7 +302,8 @@ TEST(Plan, DeviceMapsDecideWhereActivationsAre) {
   EXPECT_LT(offloaded.get_int("peak_bytes", 0), free.get_int("peak_bytes", 0));
   const std::string before = "the smallest that would do is ", smallest = refusal_of(job, uint64_t{1} << 30);
   ASSERT_NE(smallest.find(before), std::string::npos) << smallest;
-  const std::string would_do = cat("with auto_offload ", smallest.substr(smallest.find(before) + before.size()), " would do");
+  const std::string would_do =
+      cat("with auto_offload ", smallest.substr(smallest.find(before) + before.size()), " would do");
   job.job.device_map = DeviceMap::Auto;
   EXPECT_NE(refusal_of(job, uint64_t(free.get_int("peak_bytes", 0)) - 1).find(would_do), std::string::npos) << would_do;
   job.job.max_memory_bytes = 0;
@@ -310,7 +324,8 @@ TEST(Plan, APlacementSaysWhatItMeans) {
   EXPECT_EQ(run_estimate(Job("pipeline/llama3_8b", "gptq", kW4, 8).job, Context()).find("placement"), nullptr);
 }
 
-// --- what an estimate refuses ---------------------------------------------------------------------------------------------
+// --- what an estimate refuses
+// ---------------------------------------------------------------------------------------------
 
 TEST(Estimate, SaysWhatIsWrongWithTheModel) {
   const fs::path folder = fs::path(testing::TempDir()) / "estimate_test";
@@ -321,7 +336,8 @@ TEST(Estimate, SaysWhatIsWrongWithTheModel) {
   std::ofstream(folder / "config.json") << "[]";
   EXPECT_NE(refusal(job, ErrorKind::CorruptData).find(": expected an object"), std::string::npos);
   std::ofstream(folder / "config.json") << R"({"model_type": "gizmo"})";
-  EXPECT_NE(refusal(job, ErrorKind::Unsupported).find("the sizes of this architecture are not known; known are"), std::string::npos);
+  EXPECT_NE(refusal(job, ErrorKind::Unsupported).find("the sizes of this architecture are not known; known are"),
+            std::string::npos);
   std::ofstream(folder / "config.json") << R"({"model_type": "llama", "hidden_size": 64})";
   EXPECT_NE(refusal(job, ErrorKind::CorruptData).find("num_attention_heads"), std::string::npos);
   fs::remove_all(folder);
@@ -333,7 +349,9 @@ TEST(Estimate, AnArchitectureThatIsKnownBySizesOnlyIsNotPruned) {
 }
 
 TEST(Estimate, LongerRowsThanTheModelTakesAreRefused) {
-  EXPECT_NE(refusal(Job("pipeline/llama3_8b", "gptq", kW4, 8, 9000), ErrorKind::InvalidArgument).find("the model takes 8192 tokens"), std::string::npos);
+  EXPECT_NE(refusal(Job("pipeline/llama3_8b", "gptq", kW4, 8, 9000), ErrorKind::InvalidArgument)
+                .find("the model takes 8192 tokens"),
+            std::string::npos);
 }
 
 TEST(Plan, ABitBudgetIsKeptToAndMeasuredFirst) {

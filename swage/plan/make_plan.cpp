@@ -14,10 +14,10 @@ namespace {
 
 using model::ModuleInfo;
 
-constexpr double kLogitRows = 128;      // of the perplexity check, at once in a thread, twice
-constexpr double kCheckPasses = 6;      // over float32 weights: both models are read and converted
+constexpr double kLogitRows = 128;  // of the perplexity check, at once in a thread, twice
+constexpr double kCheckPasses = 6;  // over float32 weights: both models are read and converted
 constexpr double kFingerprintPasses = 1.5;
-constexpr double kRotationBytes = 12;     // of a weight that is rotated: as it was, turned to rows, the result
+constexpr double kRotationBytes = 12;  // of a weight that is rotated: as it was, turned to rows, the result
 
 double largest_end(const model::ModelShape& shape) {
   double most = 0;
@@ -30,7 +30,11 @@ PlanStage copy_stage(const PlanInput& in) {
   keep_larger(stage, Moment(in).host("pages of the source", double(in.largest_copied_bytes)), "");
   if (in.rotates) {
     const double weights = double(in.largest_copied_bytes) / in.bytes_per_weight;
-    keep_larger(stage, Moment(in).host("pages of the source", double(in.largest_copied_bytes)).host("rotation", kRotationBytes * weights), "rotating");
+    keep_larger(stage,
+                Moment(in)
+                    .host("pages of the source", double(in.largest_copied_bytes))
+                    .host("rotation", kRotationBytes * weights),
+                "rotating");
   }
   stage.work.read_bytes = stage.work.written_bytes = in.copied_bytes;
   stage.work.moved_bytes = double(in.copied_bytes);
@@ -39,20 +43,30 @@ PlanStage copy_stage(const PlanInput& in) {
 
 PlanStage embed_stage(const PlanInput& in) {
   PlanStage stage{.name = "embed", .at = {}, .parts = {}, .work = {}};
-  const double tokens = double(in.rows) * double(in.row_tokens), hidden = tokens * double(in.shape.hidden_size) * kFloat * share_in_memory(in);
-  const auto corrects = [](const modifiers::Quantizer* quantizer) { return quantizer->target() != modifiers::Target::Weights; };
+  const double tokens = double(in.rows) * double(in.row_tokens),
+               hidden = tokens * double(in.shape.hidden_size) * kFloat * share_in_memory(in);
+  const auto corrects = [](const modifiers::Quantizer* quantizer) {
+    return quantizer->target() != modifiers::Target::Weights;
+  };
   const bool two = std::any_of(in.assignment.quantizers.begin(), in.assignment.quantizers.end(), corrects);
   Moment now(in);
-  now.host("process", 8 * tokens).moves("embedding and head", bytes_of_ends(in.shape)).moves("activations", hidden * (two ? 2 : 1));
+  now.host("process", 8 * tokens)
+      .moves("embedding and head", bytes_of_ends(in.shape))
+      .moves("activations", hidden * (two ? 2 : 1));
   keep_larger(stage, now, "");
   // While the largest is converted, it is there in both types.
-  keep_larger(stage, Moment(in).moves("embedding and head", bytes_of_ends(in.shape)).host("pages of the source", in.bytes_per_weight * largest_end(in.shape)), "loading");
+  keep_larger(stage,
+              Moment(in)
+                  .moves("embedding and head", bytes_of_ends(in.shape))
+                  .host("pages of the source", in.bytes_per_weight * largest_end(in.shape)),
+              "loading");
   stage.work.read_bytes = uint64_t(bytes_of_ends(in.shape) / kFloat * in.bytes_per_weight);
   stage.work.moved_bytes = 2 * bytes_of_ends(in.shape) + 2 * hidden;
   return stage;
 }
 
-// Modules of one layer, without data: pages of their weights and the results of all; scratch of one on each thread, or what one is packed into.
+// Modules of one layer, without data: pages of their weights and the results of all; scratch of one on each thread, or
+// what one is packed into.
 struct LayerWithoutData {
   double weights = 0, results = 0, scratch = 0, packed = 0;
 };
@@ -64,7 +78,8 @@ PlanStage quantize_stage(const PlanInput& in) {
     const scheme::Scheme* scheme = in.assignment.find(module.name);
     const Sparsity::Choice* pruned = in.sparsity.find(module.name);
     if (scheme == nullptr && pruned == nullptr) continue;
-    const modifiers::LinearShape shape{module.rows, module.columns, scheme != nullptr && scheme->weights ? &*scheme->weights : nullptr};
+    const modifiers::LinearShape shape{module.rows, module.columns,
+                                       scheme != nullptr && scheme->weights ? &*scheme->weights : nullptr};
     LayerWithoutData& layer = layers[module.block];
     double scratch = 0;
     if (pruned != nullptr) {
@@ -87,7 +102,9 @@ PlanStage quantize_stage(const PlanInput& in) {
   }
   for (const auto& [index, layer] : layers) {
     Moment now(in);
-    now.host("pages of the source", layer.weights).host("solved weights", layer.results).host("solver", std::max(in.threads * layer.scratch, layer.packed));
+    now.host("pages of the source", layer.weights)
+        .host("solved weights", layer.results)
+        .host("solver", std::max(in.threads * layer.scratch, layer.packed));
     keep_larger(stage, now, index < 0 ? "outside the layers" : cat("layer ", index));
   }
   return stage;
@@ -106,11 +123,13 @@ PlanStage check_stage(const PlanInput& in) {
   stage.work.read_bytes = in.output_bytes - in.copied_bytes;
   stage.work.moved_bytes = kFingerprintPasses * double(in.output_bytes - in.copied_bytes);
   if (in.check_tokens == 0) return stage;
-  const double ends = bytes_of_ends(in.shape), logits = in.threads * 2 * kLogitRows * double(in.shape.vocabulary_size) * kFloat;
+  const double ends = bytes_of_ends(in.shape),
+               logits = in.threads * 2 * kLogitRows * double(in.shape.vocabulary_size) * kFloat;
   Moment now(in);
   now.moves("embedding and head", ends).moves("weights of a layer", kFloat * (layer + largest)).moves("logits", logits);
   keep_larger(stage, now, "perplexity");
-  stage.work.linear_flops = 2 * 2 * double(in.check_tokens) * (parameters + double(in.shape.vocabulary_size) * double(in.shape.hidden_size));
+  stage.work.linear_flops =
+      2 * 2 * double(in.check_tokens) * (parameters + double(in.shape.vocabulary_size) * double(in.shape.hidden_size));
   stage.work.read_bytes += in.source_bytes + in.output_bytes;
   stage.work.moved_bytes += kCheckPasses * (kFloat * parameters + ends);
   return stage;
@@ -123,7 +142,8 @@ void count_modules(const PlanInput& in, Plan& plan) {
     ++plan.quantized_modules;
     plan.quantized_parameters += module.parameters();
   }
-  if (plan.quantized_parameters > 0) plan.bits_per_weight = 8.0 * double(in.output_bytes - in.copied_bytes) / double(plan.quantized_parameters);
+  if (plan.quantized_parameters > 0)
+    plan.bits_per_weight = 8.0 * double(in.output_bytes - in.copied_bytes) / double(plan.quantized_parameters);
 }
 
 }  // namespace
@@ -168,7 +188,9 @@ Plan make_plan(const PlanInput& in) {
 
 Plan make_plan_within(PlanInput input, uint64_t max_memory_bytes) {
   Plan plan = make_plan(input);
-  if (max_memory_bytes == 0 || plan.safe_peak_bytes() <= max_memory_bytes || input.rows == 0 || !input.may_offload || input.on_device) return plan;
+  if (max_memory_bytes == 0 || plan.safe_peak_bytes() <= max_memory_bytes || input.rows == 0 || !input.may_offload ||
+      input.on_device)
+    return plan;
   const auto peak_with = [&](int64_t rows_in_memory) {
     input.rows_in_memory = rows_in_memory;
     return make_plan(input).safe_peak_bytes();

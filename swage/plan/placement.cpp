@@ -30,15 +30,19 @@ void Placement::check(const Plan& plan, const PlanInput& input) const {
     if (!in.on_device) in.rows_in_memory = 0;
     const uint64_t offloaded = make_plan(in).safe_peak_bytes();
     if (!may_offload(map_) && offloaded < plan.safe_peak_bytes()) {
-      e.add_context(cat("device-map ", to_string(map_), " keeps activations in memory; with auto_offload cpu=", budget_text(offloaded), " would do"));
+      e.add_context(cat("device-map ", to_string(map_),
+                        " keeps activations in memory; with auto_offload cpu=", budget_text(offloaded), " would do"));
     }
     throw;
   }
 }
 
 std::string Placement::text(const Plan& plan, bool on_device) const {
-  std::string out = cat("device map ", to_string(map_), ": computed on ", on_device ? "the GPU" : "the CPU", "; weights one layer at a time, from and to mapped files");
-  if (plan.rows > 0) out += cat("; activations ", on_device ? cat("on the GPU (", budget_text(plan.activation_bytes), ")") : plan.where_activations_are());
+  std::string out = cat("device map ", to_string(map_), ": computed on ", on_device ? "the GPU" : "the CPU",
+                        "; weights one layer at a time, from and to mapped files");
+  if (plan.rows > 0)
+    out += cat("; activations ",
+               on_device ? cat("on the GPU (", budget_text(plan.activation_bytes), ")") : plan.where_activations_are());
   out += cat("; host memory ", budget_text(plan.peak_bytes), " at most");
   if (budget_ > 0) out += cat(" of ", budget_text(budget_));
   if (on_device) out += cat(", device memory ", budget_text(plan.device_peak_bytes));

@@ -8,11 +8,13 @@
 
 namespace swage::pipeline {
 
-// Weights always come one layer at a time from the mapped files of the model and go to the mapped files of the output, so that no map keeps
-// a whole model in memory; what a map decides is the device, and whether activations may go to a file.
+// Weights always come one layer at a time from the mapped files of the model and go to the mapped files of the output,
+// so that no map keeps a whole model in memory; what a map decides is the device, and whether activations may go to a
+// file.
 class Placement {
  public:
-  // `max_memory_bytes` of the host, 0: no limit; with AutoOffload, 0 stands for nine tenths of what the process could take now.
+  // `max_memory_bytes` of the host, 0: no limit; with AutoOffload, 0 stands for nine tenths of what the process could
+  // take now.
   Placement(DeviceMap map, uint64_t max_memory_bytes);
 
   Plan plan(const PlanInput& input) const;

@@ -14,7 +14,8 @@ namespace swage::pipeline {
 namespace {
 
 constexpr double kMebibyte = 1 << 20;
-constexpr uint64_t kPlanError = 20;  // one in so many: how far runs were above what was planned for their work, at most; docs/performance.md
+constexpr uint64_t kPlanError =
+    20;  // one in so many: how far runs were above what was planned for their work, at most; docs/performance.md
 constexpr std::string_view kProcessPart = "process";  // the first one of each stage
 
 // Shares of the rate of f32 products that these reach; measured on SmolLM2-135M, see docs/performance.md.
@@ -86,7 +87,9 @@ uint64_t PlanStage::device_bytes() const {
 }
 
 const PlanStage* Plan::largest_stage() const {
-  const auto most = std::max_element(stages.begin(), stages.end(), [](const PlanStage& a, const PlanStage& b) { return a.host_bytes() < b.host_bytes(); });
+  const auto most = std::max_element(stages.begin(), stages.end(), [](const PlanStage& a, const PlanStage& b) {
+    return a.host_bytes() < b.host_bytes();
+  });
   return most == stages.end() ? nullptr : &*most;
 }
 
@@ -106,9 +109,10 @@ void Plan::estimate_time(const Rates& rates) {
   seconds = 0;
   for (PlanStage& stage : stages) {
     const PlanWork& work = stage.work;
-    const double computing = quotient(work.linear_flops, rates.gemm) + quotient(work.integer_flops, rates.integer) +
-                             quotient(work.attention_flops, kAttentionShare * rates.gemm) + quotient(work.gram_flops, rates.gram) +
-                             quotient(work.solve_flops, kSolveShare * rates.gemm) + quotient(work.moved_bytes, rates.copy);
+    const double computing =
+        quotient(work.linear_flops, rates.gemm) + quotient(work.integer_flops, rates.integer) +
+        quotient(work.attention_flops, kAttentionShare * rates.gemm) + quotient(work.gram_flops, rates.gram) +
+        quotient(work.solve_flops, kSolveShare * rates.gemm) + quotient(work.moved_bytes, rates.copy);
     stage.seconds = std::max(computing, quotient(double(work.read_bytes + work.written_bytes), rates.disk));
     seconds += stage.seconds;
   }
@@ -117,10 +121,12 @@ void Plan::estimate_time(const Rates& rates) {
 std::string Plan::summary() const {
   std::string out = "plan:";
   if (quantized_modules > 0) {
-    out += cat(" ", quantized_modules, " modules, ", number_text(double(quantized_parameters) / 1e6, 1), " M weights at ", number_text(bits_per_weight, 2), " bits;");
+    out += cat(" ", quantized_modules, " modules, ", number_text(double(quantized_parameters) / 1e6, 1),
+               " M weights at ", number_text(bits_per_weight, 2), " bits;");
   }
   if (pruned_modules > 0) out += cat(" ", pruned_modules, " modules pruned;");
-  out += cat(" ", bytes_text(int64_t(source_bytes)), " in, ", bytes_text(int64_t(output_bytes)), " out; memory ", bytes_text(int64_t(peak_bytes)), " at most");
+  out += cat(" ", bytes_text(int64_t(source_bytes)), " in, ", bytes_text(int64_t(output_bytes)), " out; memory ",
+             bytes_text(int64_t(peak_bytes)), " at most");
   const double flops = work().flops();
   if (rows > 0 && flops > 0) out += cat("; ", number_text(flops / 1e12, flops < 1e13 ? 2 : 1), " TFLOP");
   return out;
@@ -136,7 +142,8 @@ std::string Plan::time_summary() const {
 std::string Plan::memory_summary() const {
   const PlanStage* stage = largest_stage();
   if (stage == nullptr) return {};
-  std::string out = cat("plan: memory is largest in ", stage->name, stage->at.empty() ? "" : " (", stage->at, stage->at.empty() ? "" : ")", ":");
+  std::string out = cat("plan: memory is largest in ", stage->name, stage->at.empty() ? "" : " (", stage->at,
+                        stage->at.empty() ? "" : ")", ":");
   const char* separator = " ";
   for (const PlanPart& part : stage->parts) {
     if (part.host < (1u << 18)) continue;  // a quarter of a MiB says nothing
@@ -163,7 +170,8 @@ uint64_t Plan::safe_peak_bytes() const {
   uint64_t most = peak_bytes;
   for (const PlanStage& stage : stages) {
     const bool has_process = !stage.parts.empty() && stage.parts[0].name == kProcessPart;
-    most = std::max(most, stage.host_bytes() + (stage.host_bytes() - (has_process ? stage.parts[0].host : 0)) / kPlanError);
+    most = std::max(most,
+                    stage.host_bytes() + (stage.host_bytes() - (has_process ? stage.parts[0].host : 0)) / kPlanError);
   }
   return most;
 }
@@ -172,7 +180,8 @@ void Plan::check_budget(uint64_t max_memory_bytes) const {
   const uint64_t needed = safe_peak_bytes();
   if (max_memory_bytes == 0 || needed <= max_memory_bytes) return;
   throw Error(ErrorKind::InvalidArgument,
-              cat("max-memory ", budget_text(max_memory_bytes), ": this run needs more; the smallest that would do is cpu=", budget_text(needed)));
+              cat("max-memory ", budget_text(max_memory_bytes),
+                  ": this run needs more; the smallest that would do is cpu=", budget_text(needed)));
 }
 
 Json Plan::to_json() const {

@@ -18,12 +18,12 @@ struct PlanPart {
 
 // Arithmetic and traffic of a stage.
 struct PlanWork {
-  double linear_flops = 0;     // 2 T P of linears on float weights
-  double integer_flops = 0;    // the same on integer codes
+  double linear_flops = 0;   // 2 T P of linears on float weights
+  double integer_flops = 0;  // the same on integer codes
   double attention_flops = 0;
-  double gram_flops = 0;       // T n^2 for each distinct input of n columns: half of the full product
-  double solve_flops = 0;      // of modifiers, and of correcting their targets
-  double moved_bytes = 0;      // outside of products: weights and activations read, converted, looked through
+  double gram_flops = 0;   // T n^2 for each distinct input of n columns: half of the full product
+  double solve_flops = 0;  // of modifiers, and of correcting their targets
+  double moved_bytes = 0;  // outside of products: weights and activations read, converted, looked through
   uint64_t read_bytes = 0, written_bytes = 0;  // of files
 
   double flops() const { return linear_flops + integer_flops + attention_flops + gram_flops + solve_flops; }
@@ -35,7 +35,7 @@ struct PlanStage {
   std::string at;               // where its memory is largest: "layer 3, mlp input"; empty: anywhere
   std::vector<PlanPart> parts;  // what is there then
   PlanWork work;
-  double seconds = 0;           // about; 0: not estimated
+  double seconds = 0;                     // about; 0: not estimated
   std::vector<std::string> on_host = {};  // modifiers that compute on the host though the model is on a GPU
 
   uint64_t host_bytes() const;
@@ -43,16 +43,16 @@ struct PlanStage {
 };
 
 struct Plan {
-  int64_t rows = 0, row_tokens = 0;      // calibration; 0 without
+  int64_t rows = 0, row_tokens = 0;  // calibration; 0 without
   uint64_t source_bytes = 0, output_bytes = 0;
   int64_t quantized_modules = 0, quantized_parameters = 0;
-  int64_t pruned_modules = 0;            // quantized as well, or dense
-  double bits_per_weight = 0;            // of the quantized modules, scales included
-  uint64_t activation_bytes = 0;         // at their largest; they grow with `rows`
-  int64_t rows_in_file = 0;              // whose activations lie in a file
+  int64_t pruned_modules = 0;                      // quantized as well, or dense
+  double bits_per_weight = 0;                      // of the quantized modules, scales included
+  uint64_t activation_bytes = 0;                   // at their largest; they grow with `rows`
+  int64_t rows_in_file = 0;                        // whose activations lie in a file
   uint64_t peak_bytes = 0, device_peak_bytes = 0;  // of the process, on the host; estimates
-  std::vector<PlanStage> stages;         // in order
-  double seconds = 0;                    // about, all stages; 0: not estimated
+  std::vector<PlanStage> stages;                   // in order
+  double seconds = 0;                              // about, all stages; 0: not estimated
 
   // The stage that takes most of the host's memory; nullptr without stages.
   const PlanStage* largest_stage() const;
@@ -61,14 +61,16 @@ struct Plan {
   // Fills the seconds: what computes and what reads and writes go on at the same time.
   void estimate_time(const Rates& rates);
 
-  // What the process may hold at most: all but the process itself, which is measured, may be a twentieth more than was planned.
+  // What the process may hold at most: all but the process itself, which is measured, may be a twentieth more than was
+  // planned.
   uint64_t safe_peak_bytes() const;
-  // Error(InvalidArgument) saying the smallest budget that would do if safe_peak_bytes() exceeds `max_memory_bytes` (0: no limit). How far to trust the estimate: docs/performance.md.
+  // Error(InvalidArgument) saying the smallest budget that would do if safe_peak_bytes() exceeds `max_memory_bytes` (0:
+  // no limit). How far to trust the estimate: docs/performance.md.
   void check_budget(uint64_t max_memory_bytes) const;
   Json to_json() const;
-  std::string summary() const;           // one line for people
-  std::string time_summary() const;      // another one: about how long it takes; empty if that was not estimated
-  std::string memory_summary() const;    // another one: what the peak is made of; empty without stages
+  std::string summary() const;         // one line for people
+  std::string time_summary() const;    // another one: about how long it takes; empty if that was not estimated
+  std::string memory_summary() const;  // another one: what the peak is made of; empty without stages
   std::string where_activations_are() const;
 };
 

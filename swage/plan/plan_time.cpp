@@ -22,7 +22,8 @@ std::string tell_time(Plan& plan, const PlanInput& in, const Placement& placemen
   fewer.row_tokens = std::min(in.row_tokens, kShortRow);
   Plan shorter = placement.plan(fewer);
   shorter.estimate_time(rates);
-  return cat(text, "; about ", seconds_text(shorter.seconds), " with --num-calibration-samples ", fewer.rows, " --max-seq-length ", fewer.row_tokens);
+  return cat(text, "; about ", seconds_text(shorter.seconds), " with --num-calibration-samples ", fewer.rows,
+             " --max-seq-length ", fewer.row_tokens);
 }
 
 }  // namespace swage::pipeline

@@ -13,9 +13,9 @@ namespace swage::pipeline {
 namespace {
 
 constexpr double kMiB = 1 << 20;
-constexpr double kLater = 15 * kMiB;         // code and data of the work that are not there when it is planned
+constexpr double kLater = 15 * kMiB;            // code and data of the work that are not there when it is planned
 constexpr double kProductsOfThread = 4 * kMiB;  // that kProcessBytes has room for
-constexpr double kClearly = 4 * kMiB;        // pages of libraries that happen to be mapped differ from run to run
+constexpr double kClearly = 4 * kMiB;           // pages of libraries that happen to be mapped differ from run to run
 constexpr int64_t kMostTokens = 96, kMostWidth = 2048;  // a tenth of a second; beyond these the library works in blocks
 
 // What the library keeps for products of such sizes: its buffers grow with them, and with the caches of the processor.

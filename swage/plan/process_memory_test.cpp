@@ -15,7 +15,8 @@ TEST(ProcessMemory, IsTheUsualUnlessThatIsClearlyTooLittle) {
   EXPECT_EQ(process_bytes_from(140 * kMebibyte, 5 * kMebibyte, 2), kProcessBytes);
   EXPECT_EQ(process_bytes_from(153 * kMebibyte, 8 * kMebibyte, 2), kProcessBytes);  // 168 with what comes later
   EXPECT_EQ(process_bytes_from(185 * kMebibyte, 0, 2), 200 * kMebibyte);
-  EXPECT_EQ(process_bytes_from(150 * kMebibyte, 48 * kMebibyte, 2), 205 * kMebibyte);  // buffers of 24 MiB a thread, of which 4 are usual
+  EXPECT_EQ(process_bytes_from(150 * kMebibyte, 48 * kMebibyte, 2),
+            205 * kMebibyte);  // buffers of 24 MiB a thread, of which 4 are usual
   EXPECT_EQ(process_bytes_from(150 * kMebibyte, 16 * kMebibyte, 4), kProcessBytes);
 }
 

@@ -29,15 +29,16 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kSize = 1024;                       // of the products: beyond any cache, 2 GFLOP
-constexpr int64_t kCopyFloats = int64_t{1} << 24;     // 64 MiB
+constexpr int64_t kSize = 1024;                    // of the products: beyond any cache, 2 GFLOP
+constexpr int64_t kCopyFloats = int64_t{1} << 24;  // 64 MiB
 constexpr uint64_t kReadPiece = 4 << 20, kReadMost = uint64_t{256} << 20;
-constexpr double kGramShare = 0.78;                   // of the rate of products, where only that is known
+constexpr double kGramShare = 0.78;  // of the rate of products, where only that is known
 constexpr double kAssumedDisk = 500e6;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// How often a second `work` can be done: once to warm up, then as often as `limit_seconds` allows, at least twice; the median.
+// How often a second `work` can be done: once to warm up, then as often as `limit_seconds` allows, at least twice; the
+// median.
 double times_a_second(double limit_seconds, const std::function<void()>& work) {
   const Clock::time_point start = Clock::now();
   work();
@@ -77,10 +78,10 @@ double gram_rate(double limit_seconds) {
   const at::Tensor x_TI = at::ones({2 * kSize, kSize}, at::kFloat);
   at::Tensor gram_II = at::zeros({kSize, kSize}, at::kDouble), scratch;
   return 2 * std::pow(double(kSize), 3) * times_a_second(limit_seconds, [&] {
-    ops::GramSum sum(gram_II, 2 * kSize, scratch);
-    sum.add(x_TI);
-    sum.finish();
-  });
+           ops::GramSum sum(gram_II, 2 * kSize, scratch);
+           sum.add(x_TI);
+           sum.finish();
+         });
 }
 
 double copy_rate(double limit_seconds) {
@@ -95,10 +96,12 @@ bool is_mostly_holes(const std::filesystem::path& file) {
   return stat(file.c_str(), &status) == 0 && int64_t{status.st_blocks} * 512 < status.st_size / 2;
 }
 
-// Large enough for a GPU to be full; kernels for the solver's f32 are an order slower, which a run of bf16 products hardly shows.
+// Large enough for a GPU to be full; kernels for the solver's f32 are an order slower, which a run of bf16 products
+// hardly shows.
 void measure_device(at::Device device, double limit_seconds, Rates& rates) {
   constexpr int64_t kWide = 8 * kSize;
-  const at::Tensor a = at::ones({kWide, kWide}, at::device(device).dtype(ops::product_type(device))), bytes = at::ones({kCopyFloats}, at::device(device).dtype(at::kFloat));
+  const at::Tensor a = at::ones({kWide, kWide}, at::device(device).dtype(ops::product_type(device))),
+                   bytes = at::ones({kCopyFloats}, at::device(device).dtype(at::kFloat));
   at::Tensor to = at::empty_like(bytes);
   const auto waited = [&](const auto& work) {
     return [&] {
@@ -108,7 +111,8 @@ void measure_device(at::Device device, double limit_seconds, Rates& rates) {
   };
   if (rates.gemm == 0) {
     const auto multiply = [&] { ops::product(a, a); };
-    rates.gemm = rates.integer = rates.gram = 2 * std::pow(double(kWide), 3) * times_a_second(limit_seconds, waited(multiply));
+    rates.gemm = rates.integer = rates.gram =
+        2 * std::pow(double(kWide), 3) * times_a_second(limit_seconds, waited(multiply));
     rates.gram *= kGramShare;
   }
   const auto copy = [&] { to.copy_(bytes); };
@@ -120,7 +124,9 @@ std::filesystem::path largest_shard(const std::filesystem::path& folder) {
   uintmax_t bytes = 0;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().extension() != ".safetensors" || !entry.is_regular_file(error) || entry.file_size(error) <= bytes || is_mostly_holes(entry.path())) continue;
+    if (entry.path().extension() != ".safetensors" || !entry.is_regular_file(error) ||
+        entry.file_size(error) <= bytes || is_mostly_holes(entry.path()))
+      continue;
     most = entry.path();
     bytes = entry.file_size(error);
   }
@@ -151,10 +157,12 @@ double parse_rate(const std::string& part, std::string_view text) {
   try {
     size_t used = 0;
     const double value = std::stod(std::string(text), &used);
-    if (used == text.size() && std::isfinite(value) && value > 0 && std::isfinite(value * factor)) return value * factor;
+    if (used == text.size() && std::isfinite(value) && value > 0 && std::isfinite(value * factor))
+      return value * factor;
   } catch (const std::exception&) {  // said below
   }
-  throw Error(ErrorKind::InvalidArgument, cat("\"", part, "\": expected NAME=NUMBER a second, with K, M, G or T, as gemm=250G"));
+  throw Error(ErrorKind::InvalidArgument,
+              cat("\"", part, "\": expected NAME=NUMBER a second, with K, M, G or T, as gemm=250G"));
 }
 
 }  // namespace
@@ -179,7 +187,8 @@ Rates parse_rates(const std::string& text) {
     const size_t equals = part.find('=');
     const std::string name = part.substr(0, equals);
     double* field = name == "gemm" ? &out.gemm : name == "copy" ? &out.copy : name == "disk" ? &out.disk : nullptr;
-    SWAGE_CHECK(field != nullptr && equals != std::string::npos, InvalidArgument, "\"", part, "\": expected gemm=, copy= or disk= and a number a second");
+    SWAGE_CHECK(field != nullptr && equals != std::string::npos, InvalidArgument, "\"", part,
+                "\": expected gemm=, copy= or disk= and a number a second");
     SWAGE_CHECK(*field == 0, InvalidArgument, "\"", part, "\": ", name, " is given twice");
     *field = parse_rate(part, std::string_view(part).substr(equals + 1));
     at = end + 1;

@@ -20,7 +20,8 @@ TEST(Rates, AreParsedWithTheirUnits) {
 }
 
 TEST(Rates, WhatMakesNoSenseIsNamed) {
-  for (const char* text : {"", "gemm", "gemm=", "gemm=fast", "gemm=-1G", "gemm=0", "gemm=1GG", "gemm=1e400", "gemm=inf", "speed=1G", "gemm=1G,gemm=2G", "gemm=1G,"}) {
+  for (const char* text : {"", "gemm", "gemm=", "gemm=fast", "gemm=-1G", "gemm=0", "gemm=1GG", "gemm=1e400", "gemm=inf",
+                           "speed=1G", "gemm=1G,gemm=2G", "gemm=1G,"}) {
     try {
       parse_rates(text);
       FAIL() << text;

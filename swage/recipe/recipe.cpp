@@ -12,7 +12,8 @@ namespace swage::recipe {
 namespace {
 
 constexpr const char* kRotationType = "random-hadamard";  // of --rotate
-constexpr std::array<std::string_view, 5> kSaysHow = {"scheme", "config_groups", "kv_cache_scheme", "target_bits", "target_size"};
+constexpr std::array<std::string_view, 5> kSaysHow = {"scheme", "config_groups", "kv_cache_scheme", "target_bits",
+                                                      "target_size"};
 
 // Methods that prepare weights for another that rounds them, and the shipped recipes that hold both.
 struct Preparing {
@@ -29,7 +30,8 @@ constexpr std::array kPreparing = {
 std::string only_for_llm_compressor(const std::vector<std::string>& fields) {
   std::string names;
   for (const std::string& field : fields) names += (names.empty() ? "" : ", ") + field;
-  return cat(names, fields.size() == 1 ? " says" : " say", " how LLM Compressor runs; ", fields.size() == 1 ? "it changes" : "they change", " nothing here");
+  return cat(names, fields.size() == 1 ? " says" : " say", " how LLM Compressor runs; ",
+             fields.size() == 1 ? "it changes" : "they change", " nothing here");
 }
 
 class Parser {
@@ -55,7 +57,8 @@ class Parser {
     SWAGE_CHECK(!drafts_.empty(), InvalidArgument, source_, ": names no modifier");
     lend_schemes();
     for (const auto& [name, value] : instead_.as_object()) replace(name, value);
-    for (const Draft& draft : drafts_) out_.modifiers.push_back(modifiers::make_modifier(draft.name, draft.fields, draft.where));
+    for (const Draft& draft : drafts_)
+      out_.modifiers.push_back(modifiers::make_modifier(draft.name, draft.fields, draft.where));
     return std::move(out_);
   }
 
@@ -77,9 +80,12 @@ class Parser {
     const std::string where = cat(source_, ": ", stage);
     SWAGE_CHECK(groups.is_object(), InvalidArgument, where, ": expected groups of modifiers (default_modifiers)");
     for (const auto& [name, group] : groups.as_object()) {
-      if (name.ends_with("_modifiers") || name == "modifiers") add_modifiers(group, cat(where, ": ", name));
-      else if (name == "run_type") out_.warnings.push_back(cat(where, ": ", only_for_llm_compressor({name})));
-      else add_other(name, group, where, "expected a name that ends in _modifiers");
+      if (name.ends_with("_modifiers") || name == "modifiers")
+        add_modifiers(group, cat(where, ": ", name));
+      else if (name == "run_type")
+        out_.warnings.push_back(cat(where, ": ", only_for_llm_compressor({name})));
+      else
+        add_other(name, group, where, "expected a name that ends in _modifiers");
     }
   }
 
@@ -92,7 +98,8 @@ class Parser {
   void add_modifiers(const Json& group, const std::string& where) {
     SWAGE_CHECK(group.is_object(), InvalidArgument, where, ": expected modifiers by name");
     for (const auto& [name, fields] : group.as_object()) {
-      SWAGE_CHECK(fields.is_object() || fields.is_null(), InvalidArgument, where, ": ", name, ": expected fields by name");
+      SWAGE_CHECK(fields.is_object() || fields.is_null(), InvalidArgument, where, ": ", name,
+                  ": expected fields by name");
       drafts_.push_back({name, where, fields.is_null() ? Json::object() : fields});
       const std::vector<std::string> ignored = modifiers::ignored_fields(fields);
       if (!ignored.empty()) out_.warnings.push_back(cat(where, ": ", name, ": ", only_for_llm_compressor(ignored)));
@@ -113,26 +120,34 @@ class Parser {
     return (value.is_array() && value.as_array().empty()) || (value.is_bool() && !value.as_bool());
   }
 
-  // A GPTQModifier may leave what is quantized, and how, to a QuantizationModifier of the same recipe, whose place it takes.
+  // A GPTQModifier may leave what is quantized, and how, to a QuantizationModifier of the same recipe, whose place it
+  // takes.
   void lend_schemes() {
     for (size_t i = 0; i < drafts_.size(); ++i) {
       if (!is_gptq(drafts_[i].name) || says_how(drafts_[i])) continue;
-      const auto lender = std::find_if(drafts_.begin(), drafts_.end(), [](const Draft& draft) { return draft.name == "QuantizationModifier" && says_how(draft); });
+      const auto lender = std::find_if(drafts_.begin(), drafts_.end(), [](const Draft& draft) {
+        return draft.name == "QuantizationModifier" && says_how(draft);
+      });
       if (lender == drafts_.end()) continue;
       for (const auto& [name, value] : lender->fields.as_object()) {
         const Json* own = drafts_[i].fields.find(name);
-        if (own == nullptr || is_default(name, *own)) drafts_[i].fields.set(name, value);
-        else SWAGE_CHECK(*own == value || is_default(name, value), InvalidArgument, drafts_[i].where, ": QuantizationModifier and GPTQModifier both give ", name,
-                         ", and GPTQModifier has no scheme of its own; give it one, or leave ", name, " out of one of them");
+        if (own == nullptr || is_default(name, *own))
+          drafts_[i].fields.set(name, value);
+        else
+          SWAGE_CHECK(*own == value || is_default(name, value), InvalidArgument, drafts_[i].where,
+                      ": QuantizationModifier and GPTQModifier both give ", name,
+                      ", and GPTQModifier has no scheme of its own; give it one, or leave ", name,
+                      " out of one of them");
       }
-      out_.warnings.push_back(cat(drafts_[i].where, ": GPTQModifier has no scheme: it takes that of QuantizationModifier, in its place"));
+      out_.warnings.push_back(
+          cat(drafts_[i].where, ": GPTQModifier has no scheme: it takes that of QuantizationModifier, in its place"));
       drafts_.erase(lender);
       return lend_schemes();
     }
   }
 
-  // A field given beside the recipe, in the modifiers that have it. Which modules are meant (targets, ignore) is a matter of those that round or
-  // prune; what rescalers call so are layers to divide.
+  // A field given beside the recipe, in the modifiers that have it. Which modules are meant (targets, ignore) is a
+  // matter of those that round or prune; what rescalers call so are layers to divide.
   void replace(const std::string& name, const Json& value) {
     std::vector<Draft*> having;
     for (Draft& draft : drafts_) {
@@ -142,7 +157,9 @@ class Parser {
     for (Draft* draft : having) {
       const Json* groups = draft->fields.find("config_groups");
       const bool spelled_out = name == "scheme" && ((groups != nullptr && !groups->is_null()) || having.size() > 1);
-      SWAGE_CHECK(!spelled_out, InvalidArgument, source_, ": has several schemes, or spells them out; scheme beside it could mean any of them: change the file");
+      SWAGE_CHECK(
+          !spelled_out, InvalidArgument, source_,
+          ": has several schemes, or spells them out; scheme beside it could mean any of them: change the file");
       draft->fields.set(name, value);
       if (name == "scheme") forget_defaults(*draft);
     }
@@ -158,9 +175,13 @@ class Parser {
 
   static bool has_field(const std::string& modifier, const std::string& field) {
     const bool selects = field == "targets" || field == "ignore";
-    const bool prepares = std::any_of(kPreparing.begin(), kPreparing.end(), [&](const Preparing& row) { return row.method == modifier || row.name == modifier; });
+    const bool prepares = std::any_of(kPreparing.begin(), kPreparing.end(), [&](const Preparing& row) {
+      return row.method == modifier || row.name == modifier;
+    });
     const auto rows = modifiers::modifier_table();
-    const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& known) { return known.name == modifier || known.method == modifier; });
+    const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& known) {
+      return known.name == modifier || known.method == modifier;
+    });
     if (row == rows.end() || (selects && prepares)) return false;
     const std::vector<std::string> fields = row->fields();
     return std::find(fields.begin(), fields.end(), field) != fields.end();
@@ -195,12 +216,14 @@ Recipe single_modifier(std::string_view method, const Json& fields, const std::s
 }
 
 Recipe method(std::string_view name, const Json& fields, const std::string& source) {
-  const auto prepares = std::find_if(kPreparing.begin(), kPreparing.end(), [&](const Preparing& row) { return row.method == name; });
+  const auto prepares =
+      std::find_if(kPreparing.begin(), kPreparing.end(), [&](const Preparing& row) { return row.method == name; });
   if (prepares == kPreparing.end()) return single_modifier(name, fields, source);
   return parse_recipe(*shipped_recipe(prepares->recipe), source, fields);
 }
 
-Recipe recipe_of_method(std::string_view name, const Json& fields, const std::vector<std::string>& rotations, std::optional<double> prune_experts) {
+Recipe recipe_of_method(std::string_view name, const Json& fields, const std::vector<std::string>& rotations,
+                        std::optional<double> prune_experts) {
   Recipe out = method(name, fields, "--method");
   if (prune_experts) {
     Json of_reap = Json::object();
@@ -223,7 +246,8 @@ namespace {
 Json every_field(const modifiers::Modifier& modifier) {
   Json out = modifier.config();
   const auto rows = modifiers::modifier_table();
-  const auto row = std::find_if(rows.begin(), rows.end(), [&](const modifiers::ModifierRow& known) { return known.name == modifier.name(); });
+  const auto row = std::find_if(rows.begin(), rows.end(),
+                                [&](const modifiers::ModifierRow& known) { return known.name == modifier.name(); });
   for (const std::string& field : row->fields()) {
     if (out.find(field) == nullptr && field != "actorder") out.set(field, Json());
   }

@@ -11,7 +11,8 @@
 
 namespace swage::recipe {
 
-// How a run was made beside its modifiers: what the saved recipe.yaml keeps under "swage", so that given back it makes the same bytes.
+// How a run was made beside its modifiers: what the saved recipe.yaml keeps under "swage", so that given back it makes
+// the same bytes.
 struct RunSettings {
   std::optional<std::string> version, data, text_column;
   std::optional<int64_t> seed, num_calibration_samples, max_seq_length, max_shard_bytes;
@@ -35,21 +36,22 @@ struct RunSettings {
 struct Recipe {
   std::vector<std::unique_ptr<modifiers::Modifier>> modifiers;  // in the order they run; never empty
   std::vector<std::string> warnings;                            // what it says that has no effect
-  RunSettings run;                                              // what it says of the run; options that are given count before it
+  RunSettings run;  // what it says of the run; options that are given count before it
 };
 
-// `text` is YAML or JSON, or Markdown with YAML as its front matter: STAGE_stage -> GROUP_modifiers -> ModifierName -> fields. `source` names
-// it in errors. `instead`: fields that count before the recipe's, in every modifier that has them; Error(InvalidArgument) for one that none has,
-// and for one that could mean several.
+// `text` is YAML or JSON, or Markdown with YAML as its front matter: STAGE_stage -> GROUP_modifiers -> ModifierName ->
+// fields. `source` names it in errors. `instead`: fields that count before the recipe's, in every modifier that has
+// them; Error(InvalidArgument) for one that none has, and for one that could mean several.
 Recipe parse_recipe(std::string_view text, const std::string& source, const Json& instead = Json::object());
 // One modifier by its short or recipe name.
 Recipe single_modifier(std::string_view method, const Json& fields, const std::string& source);
-// What a method means by itself, with these fields: one modifier, or for those that only prepare weights (awq, smoothquant, spinquant, quip) the
-// shipped recipe that rounds them too, with the fields instead of its own.
+// What a method means by itself, with these fields: one modifier, or for those that only prepare weights (awq,
+// smoothquant, spinquant, quip) the shipped recipe that rounds them too, with the fields instead of its own.
 Recipe method(std::string_view name, const Json& fields, const std::string& source);
-// The same after these rotations (R1 to R4), as the command line asks for them; none if empty. Before them REAP with `prune_experts` as its
-// sparsity, if there is one.
-Recipe recipe_of_method(std::string_view name, const Json& fields, const std::vector<std::string>& rotations, std::optional<double> prune_experts);
+// The same after these rotations (R1 to R4), as the command line asks for them; none if empty. Before them REAP with
+// `prune_experts` as its sparsity, if there is one.
+Recipe recipe_of_method(std::string_view name, const Json& fields, const std::vector<std::string>& rotations,
+                        std::optional<double> prune_experts);
 // As parse_recipe() reads it back.
 std::string to_yaml(const Recipe& recipe);
 

@@ -42,10 +42,14 @@ TEST(Recipe, SavedRecipeReadsBackTheSame) {
 }
 
 TEST(Recipe, FieldsThatSayHowAnotherToolRunsAreWarnings) {
-  const Recipe recipe = parse_recipe("default_stage:\n  default_modifiers:\n    GPTQModifier: {scheme: W4A16, batched_quantization: auto, offload_hessians: null}\n", "r.yaml");
+  const Recipe recipe = parse_recipe(
+      "default_stage:\n  default_modifiers:\n    GPTQModifier: {scheme: W4A16, batched_quantization: auto, "
+      "offload_hessians: null}\n",
+      "r.yaml");
   ASSERT_EQ(recipe.warnings.size(), 1u);
   EXPECT_EQ(recipe.warnings[0],
-            "r.yaml: default_stage: default_modifiers: GPTQModifier: batched_quantization says how LLM Compressor runs; it changes nothing here");
+            "r.yaml: default_stage: default_modifiers: GPTQModifier: batched_quantization says how LLM Compressor "
+            "runs; it changes nothing here");
 }
 
 TEST(Recipe, OneModifierInTwoStagesIsSavedTwice) {
@@ -59,12 +63,16 @@ TEST(Recipe, OneModifierInTwoStagesIsSavedTwice) {
 }
 
 TEST(Recipe, PresetsByTargetsAreConfigGroups) {
-  const Recipe recipe = parse_recipe("quant_modifiers:\n  QuantizationModifier: {scheme: {W4A16: [\"re:.*mlp.*\"], FP8_DYNAMIC: Linear}}\n", "r.yaml");
-  EXPECT_EQ(recipe.modifiers[0]->config().at("config_groups").dump(), R"({"W4A16":["re:.*mlp.*"],"FP8_DYNAMIC":["Linear"]})");
+  const Recipe recipe = parse_recipe(
+      "quant_modifiers:\n  QuantizationModifier: {scheme: {W4A16: [\"re:.*mlp.*\"], FP8_DYNAMIC: Linear}}\n", "r.yaml");
+  EXPECT_EQ(recipe.modifiers[0]->config().at("config_groups").dump(),
+            R"({"W4A16":["re:.*mlp.*"],"FP8_DYNAMIC":["Linear"]})");
 }
 
 TEST(Recipe, FrontMatterOfMarkdownAndOldNames) {
-  const std::string text = "---\nargs: {x: 1}\nquant_modifiers:\n  LogarithmicEqualizationModifier: {}\n  GPTQModifier: {scheme: W8A8}\n---\n# A model\n";
+  const std::string text =
+      "---\nargs: {x: 1}\nquant_modifiers:\n  LogarithmicEqualizationModifier: {}\n  GPTQModifier: {scheme: "
+      "W8A8}\n---\n# A model\n";
   const Recipe recipe = parse_recipe(text, "card.md");
   ASSERT_EQ(recipe.modifiers.size(), 2u);
   EXPECT_EQ(recipe.modifiers[0]->config().at("algorithm").as_string(), "log_equalization");
@@ -73,7 +81,8 @@ TEST(Recipe, FrontMatterOfMarkdownAndOldNames) {
 
 TEST(Recipe, TheReadyOnesAreWhole) {
   int read = 0;
-  for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(SWAGE_TEST_DATA) / "../../recipes")) {
+  for (const auto& file :
+       std::filesystem::directory_iterator(std::filesystem::path(SWAGE_TEST_DATA) / "../../recipes")) {
     SCOPED_TRACE(file.path().filename().string());
     std::ifstream in(file.path());
     const std::string text((std::istreambuf_iterator<char>(in)), {});
@@ -98,10 +107,12 @@ TEST(Recipe, TheSavedOneSpellsOutEveryDefault) {
     return parse_yaml(text, "saved").at("default_stage").at("default_modifiers").as_object().front().second;
   };
   const Json gptq = saved("GPTQModifier: {scheme: W4A16}");
-  EXPECT_EQ(gptq.dump(), R"({"targets":["Linear"],"ignore":[],"scheme":"W4A16","group_size":128,"symmetric":true,"bypass_divisibility_checks":false,)"
-                         R"("dampening_frac":0.01,"actorder":"static","scale_search":"imatrix","norm":2,"quality":"balanced","sweeps":2,"refit_scales":true,)"
-                         R"("target":"weights","config_groups":null,"kv_cache_scheme":null,"weight_observer":null,"input_observer":null,"output_observer":null,)"
-                         R"("observer":null,"target_bits":null,"target_size":null,"candidates":null,"block_size":null})");
+  EXPECT_EQ(
+      gptq.dump(),
+      R"({"targets":["Linear"],"ignore":[],"scheme":"W4A16","group_size":128,"symmetric":true,"bypass_divisibility_checks":false,)"
+      R"("dampening_frac":0.01,"actorder":"static","scale_search":"imatrix","norm":2,"quality":"balanced","sweeps":2,"refit_scales":true,)"
+      R"("target":"weights","config_groups":null,"kv_cache_scheme":null,"weight_observer":null,"input_observer":null,"output_observer":null,)"
+      R"("observer":null,"target_bits":null,"target_size":null,"candidates":null,"block_size":null})");
   const Json budget = saved("GPTQModifier: {target_bits: 4.25}");
   EXPECT_EQ(budget.at("candidates").dump(), R"(["W3A16","W4A16","W5A16","W6A16","W8A16"])");
   EXPECT_EQ(budget.at("norm").dump(), R"({"3":2.4,"8":2})");
@@ -111,13 +122,16 @@ TEST(Recipe, TheSavedOneSpellsOutEveryDefault) {
   EXPECT_FALSE(rtn.at("symmetric").as_bool());
   const Json observed = saved("QuantizationModifier: {scheme: W4A16, weight_observer: mse}");
   EXPECT_TRUE(observed.at("scale_search").is_null()) << "it would count before the observer";
-  const Json ordered = saved("GPTQModifier: {config_groups: {g: {targets: [Linear], weights: {num_bits: 4, group_size: 32, actorder: group}}}}");
+  const Json ordered = saved(
+      "GPTQModifier: {config_groups: {g: {targets: [Linear], weights: {num_bits: 4, group_size: 32, actorder: "
+      "group}}}}");
   EXPECT_EQ(ordered.find("actorder"), nullptr) << "null would mean none, and static would contradict the group";
 }
 
 TEST(Recipe, FieldsBesideItCountBeforeItsOwn) {
   const char* text = "q_modifiers:\n  AWQModifier: {}\n  QuantizationModifier: {scheme: W4A16, ignore: [lm_head]}\n";
-  const Recipe recipe = parse_recipe(text, "r.yaml", parse_json(R"({"group_size": 32, "ignore": ["a"], "n_grid": 5})", "t"));
+  const Recipe recipe =
+      parse_recipe(text, "r.yaml", parse_json(R"({"group_size": 32, "ignore": ["a"], "n_grid": 5})", "t"));
   EXPECT_EQ(recipe.modifiers[0]->config().get_int("n_grid", 0), 5);
   EXPECT_EQ(recipe.modifiers[0]->config().at("ignore").dump(), "[]") << "of AWQ they are layers to divide";
   EXPECT_EQ(recipe.modifiers[1]->config().get_int("group_size", 0), 32);
@@ -135,7 +149,8 @@ TEST(Recipe, SettingsOfTheRunAreKept) {
   EXPECT_FALSE(again.run.pack.has_value());
 }
 
-// Every field of the models that LLM Compressor's modifiers are (bench/llmcompressor_fields.py), as a saved recipe may have it.
+// Every field of the models that LLM Compressor's modifiers are (bench/llmcompressor_fields.py), as a saved recipe may
+// have it.
 TEST(Recipe, EveryFieldOfLlmCompressorsModifiersIsAccepted) {
   std::ifstream in(std::filesystem::path(SWAGE_TEST_DATA) / "llmcompressor_fields.json");
   const Json list = parse_json(std::string((std::istreambuf_iterator<char>(in)), {}), "llmcompressor_fields.json");
@@ -144,7 +159,8 @@ TEST(Recipe, EveryFieldOfLlmCompressorsModifiersIsAccepted) {
     if (name == "AutoRoundModifier") continue;  // swage has none
     SCOPED_TRACE(name);
     const auto rows = modifiers::modifier_table();
-    const auto row = std::find_if(rows.begin(), rows.end(), [&, &modifier = name](const auto& known) { return known.name == modifier; });
+    const auto row = std::find_if(rows.begin(), rows.end(),
+                                  [&, &modifier = name](const auto& known) { return known.name == modifier; });
     ASSERT_NE(row, rows.end());
     for (const Json& field : names.as_array()) {
       EXPECT_TRUE(modifiers::is_accepted_field(*row, field.as_string())) << field.as_string();
@@ -157,17 +173,26 @@ TEST(Recipe, EveryFieldOfLlmCompressorsModifiersIsAccepted) {
 
 TEST(Recipe, EnumeratorsAsPyYamlWritesThemAreTheirValues) {
   const Recipe recipe = parse_recipe(
-      "q_modifiers:\n  QuantizationModifier:\n    config_groups:\n      group_0:\n        targets: [Linear]\n        weights:\n"
-      "          num_bits: 4\n          type: !!python/object/apply:compressed_tensors.quantization.quant_args.QuantizationType [int]\n", "r.yaml");
-  EXPECT_EQ(recipe.modifiers[0]->config().at("config_groups").at("group_0").at("weights").at("type").as_string(), "int");
-  const Recipe awq = parse_recipe("q_modifiers:\n  AWQModifier:\n    offload_device: !!python/object/apply:llmcompressor.sentinel.Sentinel [not_provided, /x.py]\n", "r.yaml");
+      "q_modifiers:\n  QuantizationModifier:\n    config_groups:\n      group_0:\n        targets: [Linear]\n        "
+      "weights:\n"
+      "          num_bits: 4\n          type: "
+      "!!python/object/apply:compressed_tensors.quantization.quant_args.QuantizationType [int]\n",
+      "r.yaml");
+  EXPECT_EQ(recipe.modifiers[0]->config().at("config_groups").at("group_0").at("weights").at("type").as_string(),
+            "int");
+  const Recipe awq = parse_recipe(
+      "q_modifiers:\n  AWQModifier:\n    offload_device: !!python/object/apply:llmcompressor.sentinel.Sentinel "
+      "[not_provided, /x.py]\n",
+      "r.yaml");
   EXPECT_TRUE(awq.warnings.empty());
 }
 
 TEST(Recipe, AGptqModifierTakesTheSchemeOfAQuantizationModifier) {
   const Recipe recipe = parse_recipe(
-      "test_stage:\n  run_type: oneshot\n  quant_modifiers:\n    QuantizationModifier: {ignore: [lm_head], targets: [Linear], scheme: W8A8, requires_calibration_data: false}\n"
-      "    GPTQModifier: {block_size: 64, targets: [Linear], ignore: [], requires_calibration_data: true}\n", "r.yaml");
+      "test_stage:\n  run_type: oneshot\n  quant_modifiers:\n    QuantizationModifier: {ignore: [lm_head], targets: "
+      "[Linear], scheme: W8A8, requires_calibration_data: false}\n"
+      "    GPTQModifier: {block_size: 64, targets: [Linear], ignore: [], requires_calibration_data: true}\n",
+      "r.yaml");
   ASSERT_EQ(recipe.modifiers.size(), 1u);
   EXPECT_EQ(recipe.modifiers[0]->name(), "GPTQModifier");
   EXPECT_EQ(recipe.modifiers[0]->config().at("scheme").as_string(), "W8A8");
@@ -178,8 +203,10 @@ TEST(Recipe, AGptqModifierTakesTheSchemeOfAQuantizationModifier) {
 // After its run LLM Compressor saves the matrices beside the rotations that they follow from.
 TEST(Recipe, ASavedTransformConfigRepeatsItsRotations) {
   const Recipe recipe = parse_recipe(
-      "default_stage:\n  default_modifiers:\n    SpinQuantModifier:\n      rotations: [R1, R2]\n      precision: torch.float64\n      transform_config: {config_groups: {R1: {type: hadamard}}}\n"
-      "    QuantizationModifier: {scheme: W4A16}\n", "r.yaml");
+      "default_stage:\n  default_modifiers:\n    SpinQuantModifier:\n      rotations: [R1, R2]\n      precision: "
+      "torch.float64\n      transform_config: {config_groups: {R1: {type: hadamard}}}\n"
+      "    QuantizationModifier: {scheme: W4A16}\n",
+      "r.yaml");
   EXPECT_TRUE(recipe.modifiers[0]->config().find("transform_config") == nullptr);
   ASSERT_EQ(recipe.warnings.size(), 1u);
   EXPECT_NE(recipe.warnings[0].find("transform_config"), std::string::npos);
@@ -187,7 +214,9 @@ TEST(Recipe, ASavedTransformConfigRepeatsItsRotations) {
 
 TEST(Recipe, StagesOfRunsThatFollowedEachOtherAreAllRead) {
   const Recipe recipe = parse_recipe(
-      "default_stage_0:\n  default_modifiers:\n    SparseGPTModifier: {sparsity: 0.5}\ndefault_stage_1:\n  default_modifiers:\n    GPTQModifier: {scheme: W4A16}\nversion: 1.2\n", "r.yaml");
+      "default_stage_0:\n  default_modifiers:\n    SparseGPTModifier: {sparsity: 0.5}\ndefault_stage_1:\n  "
+      "default_modifiers:\n    GPTQModifier: {scheme: W4A16}\nversion: 1.2\n",
+      "r.yaml");
   ASSERT_EQ(recipe.modifiers.size(), 2u);
   EXPECT_EQ(recipe.warnings, std::vector<std::string>{"r.yaml: version: no part of a recipe; it changes nothing"});
 }
@@ -203,13 +232,18 @@ std::string error_of(const std::string& text) {
 
 TEST(Recipe, ErrorsNameTheFileThePlaceAndTheNearestName) {
   EXPECT_EQ(error_of("default_stage:\n  default_modifiers:\n    GPTQModifer: {}\n"),
-            "r.yaml: default_stage: default_modifiers: swage has no modifier or method \"GPTQModifer\"; did you mean \"GPTQModifier\"?");
-  EXPECT_EQ(error_of("default_stage:\n  default_modifiers:\n    GPTQModifier: {shceme: W4A16}\n"),
-            "r.yaml: default_stage: default_modifiers: GPTQModifier: unknown field \"shceme\"; did you mean \"scheme\"?");
-  EXPECT_EQ(error_of("default_stage:\n  default_modifiers:\n    GPTQModifier: {actorder: sideways}\n"),
-            "r.yaml: default_stage: default_modifiers: GPTQModifier: actorder \"sideways\": expected static, group or none");
-  EXPECT_EQ(error_of("q_modifiers:\n  QuantizationModifier: {scheme: W8A8, ignore: [a]}\n  GPTQModifier: {ignore: [b]}\n"),
-            "r.yaml: q_modifiers: QuantizationModifier and GPTQModifier both give ignore, and GPTQModifier has no scheme of its own; give it one, or leave ignore out of one of them");
+            "r.yaml: default_stage: default_modifiers: swage has no modifier or method \"GPTQModifer\"; did you mean "
+            "\"GPTQModifier\"?");
+  EXPECT_EQ(
+      error_of("default_stage:\n  default_modifiers:\n    GPTQModifier: {shceme: W4A16}\n"),
+      "r.yaml: default_stage: default_modifiers: GPTQModifier: unknown field \"shceme\"; did you mean \"scheme\"?");
+  EXPECT_EQ(
+      error_of("default_stage:\n  default_modifiers:\n    GPTQModifier: {actorder: sideways}\n"),
+      "r.yaml: default_stage: default_modifiers: GPTQModifier: actorder \"sideways\": expected static, group or none");
+  EXPECT_EQ(
+      error_of("q_modifiers:\n  QuantizationModifier: {scheme: W8A8, ignore: [a]}\n  GPTQModifier: {ignore: [b]}\n"),
+      "r.yaml: q_modifiers: QuantizationModifier and GPTQModifier both give ignore, and GPTQModifier has no scheme of "
+      "its own; give it one, or leave ignore out of one of them");
   EXPECT_EQ(error_of("x: {y: 1}"), "r.yaml: \"x\": expected a name that ends in _stage or _modifiers");
   EXPECT_EQ(error_of("x: 1"), "r.yaml: names no modifier");
   EXPECT_EQ(error_of("{}"), "r.yaml: names no modifier");

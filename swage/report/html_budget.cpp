@@ -36,13 +36,16 @@ std::string bits_map(const Json::Array& units) {
   for (const auto& [kind, of_layer] : cells) {
     MapRow row{kind, {}};
     for (const auto& [layer, unit] : of_layer) {
-      row.cells.push_back({layer, {shade(unit->get_double("bits_per_weight", 0), most), unit->at("name").as_string() + ": " + unit->get_string("scheme", "")}});
+      row.cells.push_back({layer,
+                           {shade(unit->get_double("bits_per_weight", 0), most),
+                            unit->at("name").as_string() + ": " + unit->get_string("scheme", "")}});
     }
     rows.push_back(std::move(row));
   }
   std::vector<std::string> colors;
   for (int i = 0; i <= 8; ++i) colors.push_back(shade(i / 8.0, 1));
-  return map_of_layers(rows, layers, "bits by kind of module and layer") + legend(colors, "0 bits", format("%.1f bits", most));
+  return map_of_layers(rows, layers, "bits by kind of module and layer") +
+         legend(colors, "0 bits", format("%.1f bits", most));
 }
 
 // Bits and the logarithm of the predicted loss, in pixels.
@@ -65,8 +68,11 @@ class Axes {
   double y(double loss) const { return 250 - 230 * (std::log10(loss) - least_) / (most_ - least_); }
   std::string dot(const Json& point, const char* color, const std::string& title) const {
     if (!(point.get_double("predicted_loss", 0) > 0)) return {};
-    return format("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"><title>", x(point.get_double("bits_per_weight", 0)), y(point.get_double("predicted_loss", 0)), color) + escaped(title) +
-           format(": %.3f bits, loss %.3g</title></circle><text x=\"%.1f\" y=\"%.1f\">", point.get_double("bits_per_weight", 0), point.get_double("predicted_loss", 0),
+    return format("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"><title>",
+                  x(point.get_double("bits_per_weight", 0)), y(point.get_double("predicted_loss", 0)), color) +
+           escaped(title) +
+           format(": %.3f bits, loss %.3g</title></circle><text x=\"%.1f\" y=\"%.1f\">",
+                  point.get_double("bits_per_weight", 0), point.get_double("predicted_loss", 0),
                   x(point.get_double("bits_per_weight", 0)) + 7, y(point.get_double("predicted_loss", 0)) - 5) +
            escaped(title.substr(0, title.find(' '))) + "</text>";
   }
@@ -86,19 +92,29 @@ std::string frontier_chart(const Json& budget) {
     const double loss = point.get_double("predicted_loss", 0);
     if (loss > 0) line += format("%.1f,%.1f ", axes.x(point.get_double("bits_per_weight", 0)), axes.y(loss));
   }
-  std::string out = "<svg width=\"700\" height=\"310\" role=\"img\" aria-label=\"predicted loss over bits per weight\"><text x=\"330\" y=\"302\">bits per weight</text>"
-                    "<text x=\"0\" y=\"12\">predicted loss</text><polyline fill=\"none\" stroke=\"var(--bar)\" stroke-width=\"2\" points=\"" + line + "\"/>";
-  for (double bits = std::ceil(axes.low()); bits <= axes.high(); ++bits) out += format("<text x=\"%.1f\" y=\"280\">%.0f</text>", axes.x(bits), bits);
-  for (double power = std::ceil(axes.least()); power <= axes.most(); ++power) out += format("<text x=\"0\" y=\"%.1f\">1e%.0f</text>", axes.y(std::pow(10, power)) + 4, power);
-  for (const Json& point : uniform) out += axes.dot(point, "var(--bad)", point.get_string("scheme", "") + " everywhere");
+  std::string out =
+      "<svg width=\"700\" height=\"310\" role=\"img\" aria-label=\"predicted loss over bits per weight\"><text "
+      "x=\"330\" y=\"302\">bits per weight</text>"
+      "<text x=\"0\" y=\"12\">predicted loss</text><polyline fill=\"none\" stroke=\"var(--bar)\" stroke-width=\"2\" "
+      "points=\"" +
+      line + "\"/>";
+  for (double bits = std::ceil(axes.low()); bits <= axes.high(); ++bits)
+    out += format("<text x=\"%.1f\" y=\"280\">%.0f</text>", axes.x(bits), bits);
+  for (double power = std::ceil(axes.least()); power <= axes.most(); ++power)
+    out += format("<text x=\"0\" y=\"%.1f\">1e%.0f</text>", axes.y(std::pow(10, power)) + 4, power);
+  for (const Json& point : uniform)
+    out += axes.dot(point, "var(--bad)", point.get_string("scheme", "") + " everywhere");
   return scrolling(out + axes.dot(budget, "var(--good)", "chosen") + "</svg>", "predicted loss over bits per weight") +
-         "<p>Predicted loss over bits a weight, scales included: the best choice for each budget, the one taken (marked \"chosen\", green), and one scheme everywhere (marked with its name, red).</p>";
+         "<p>Predicted loss over bits a weight, scales included: the best choice for each budget, the one taken "
+         "(marked \"chosen\", green), and one scheme everywhere (marked with its name, red).</p>";
 }
 
 }  // namespace
 
 std::string budget_part(const Json& budget) {
-  return "<h2>Bits by layer</h2>" + bits_map(budget.at("units").as_array()) + format("<p>%.4f bits a weight; the darker a square, the more bits.</p>", budget.get_double("bits_per_weight", 0)) +
+  return "<h2>Bits by layer</h2>" + bits_map(budget.at("units").as_array()) +
+         format("<p>%.4f bits a weight; the darker a square, the more bits.</p>",
+                budget.get_double("bits_per_weight", 0)) +
          frontier_chart(budget);
 }
 

@@ -29,7 +29,8 @@ struct MapRow {
   std::string name;
   std::vector<std::pair<int64_t, MapCell>> cells;
 };
-// Squares of kinds by layers, in a box that scrolls by itself where the page is narrow. `label` says to those who do not see it what it shows.
+// Squares of kinds by layers, in a box that scrolls by itself where the page is narrow. `label` says to those who do
+// not see it what it shows.
 std::string map_of_layers(const std::vector<MapRow>& rows, int64_t layers, const std::string& label);
 
 // From the first colour to the last, in equal steps, between two words.

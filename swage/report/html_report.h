@@ -1,4 +1,5 @@
-// The report for people: one HTML page without scripts, fonts or anything else from elsewhere, so that it opens offline and years later.
+// The report for people: one HTML page without scripts, fonts or anything else from elsewhere, so that it opens offline
+// and years later.
 #pragma once
 #include <string>
 #include <string_view>

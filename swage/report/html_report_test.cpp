@@ -8,7 +8,8 @@
 namespace swage::pipeline {
 namespace {
 
-constexpr const char* kReport = R"({"swage": "1", "source": "a<b>&c", "modifier": "GPTQModifier", "threads": 2, "seconds": 3725.0, "peak_rss_bytes": 2147483648,
+constexpr const char* kReport =
+    R"({"swage": "1", "source": "a<b>&c", "modifier": "GPTQModifier", "threads": 2, "seconds": 3725.0, "peak_rss_bytes": 2147483648,
   "date": "2026-05-01 12:30 UTC", "command_line": "swage compress 'a<b' -o OUT",
   "plan": {"source_bytes": 269030016, "output_bytes": 113098656, "bits_per_weight": 4.25},
   "calibration": {"rows": 64, "tokens_per_row": 512, "documents_used": 9, "file": "calib.jsonl"},
@@ -29,9 +30,27 @@ int count(const std::string& text, const std::string& part) {
 
 TEST(HtmlReport, ShowsTheFiguresAndEscapesText) {
   const std::string page = html_report(parse_json(kReport, "test"), "a: <b>\n");
-  for (const char* part : {"a&lt;b&gt;&amp;c", "107.9 MiB", "of 256.6 MiB", "4.25", "17.200", "before: 15.300", "change +12.4 %", "508 held-out tokens", "1 h 02 min", "2.0 GiB", "&lt;odd&gt;",
-                           "a: &lt;b&gt;", "mlp.experts.*.w1", "model.layers.0.mlp.experts.1.w1: 10.00 %, W4A16 g64", "2026-05-01 12:30 UTC", "64 rows of 512 tokens (32768) from 9 documents",
-                           "of calib.jsonl", "54.0 MiB, 50 %", "&lt;me&gt;", "not measured", "swage compress 'a&lt;b' -o OUT"}) {
+  for (const char* part : {"a&lt;b&gt;&amp;c",
+                           "107.9 MiB",
+                           "of 256.6 MiB",
+                           "4.25",
+                           "17.200",
+                           "before: 15.300",
+                           "change +12.4 %",
+                           "508 held-out tokens",
+                           "1 h 02 min",
+                           "2.0 GiB",
+                           "&lt;odd&gt;",
+                           "a: &lt;b&gt;",
+                           "mlp.experts.*.w1",
+                           "model.layers.0.mlp.experts.1.w1: 10.00 %, W4A16 g64",
+                           "2026-05-01 12:30 UTC",
+                           "64 rows of 512 tokens (32768) from 9 documents",
+                           "of calib.jsonl",
+                           "54.0 MiB, 50 %",
+                           "&lt;me&gt;",
+                           "not measured",
+                           "swage compress 'a&lt;b' -o OUT"}) {
     EXPECT_NE(page.find(part), std::string::npos) << part;
   }
   EXPECT_EQ(count(page, "<rect class=\"cell\""), 3);  // a square for both experts of the layer
@@ -41,7 +60,8 @@ TEST(HtmlReport, ShowsTheFiguresAndEscapesText) {
 // Attention runs before the MLP, and the head last, whatever their letters; the worst of all comes first in its list.
 TEST(HtmlReport, RowsAreInTheOrderOfExecution) {
   const std::string page = html_report(parse_json(kReport, "test"), "");
-  const size_t attention = page.find(">self_attn.q_proj</text>"), mlp = page.find(">mlp.experts.*.w1</text>"), head = page.find(">lm_head</text>");
+  const size_t attention = page.find(">self_attn.q_proj</text>"), mlp = page.find(">mlp.experts.*.w1</text>"),
+               head = page.find(">lm_head</text>");
   ASSERT_NE(head, std::string::npos);
   EXPECT_LT(attention, mlp);
   EXPECT_LT(mlp, head);
@@ -59,7 +79,8 @@ TEST(HtmlReport, ChangesOfPerplexityHaveASign) {
 
 TEST(HtmlReport, IsOneWellFormedPageThatAsksForNothingElse) {
   const std::string page = html_report(parse_json(kReport, "test"), "");
-  for (const char* part : {"http", " src=", "<link", "@import", "url(", "fetch("}) EXPECT_EQ(page.find(part), std::string::npos) << part;
+  for (const char* part : {"http", " src=", "<link", "@import", "url(", "fetch("})
+    EXPECT_EQ(page.find(part), std::string::npos) << part;
   std::vector<std::string> open;  // every tag is closed, in order
   for (size_t at = page.find("<html"); at != std::string::npos; at = page.find('<', at + 1)) {
     const size_t end = page.find('>', at);
@@ -86,7 +107,9 @@ TEST(HtmlReport, PicturesAndTablesAreNamed) {
   EXPECT_EQ(count(page, "<svg"), count(page, "role=\"img\"") + count(page, "aria-hidden=\"true\""));
 }
 
-TEST(HtmlReport, LeavesOutWhatIsNotThere) { EXPECT_NE(html_report(Json::object(), "").find("</html>"), std::string::npos); }
+TEST(HtmlReport, LeavesOutWhatIsNotThere) {
+  EXPECT_NE(html_report(Json::object(), "").find("</html>"), std::string::npos);
+}
 
 }  // namespace
 }  // namespace swage::pipeline

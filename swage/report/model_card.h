@@ -9,10 +9,10 @@ namespace swage::pipeline {
 
 // What is known of the source beside its weights.
 struct CardSource {
-  std::string name;      // "org/name" of a hub's snapshot, else the folder's name
+  std::string name;  // "org/name" of a hub's snapshot, else the folder's name
   bool is_hub_id = false;
   bool has_card = false;
-  std::string licence;   // the lines "license: ..." of its own card's head, as they stand; empty: it says nothing
+  std::string licence;  // the lines "license: ..." of its own card's head, as they stand; empty: it says nothing
 };
 // `id`: the hub id that it was named by; empty: a folder.
 CardSource card_source(const std::filesystem::path& folder, const std::string& id = {});

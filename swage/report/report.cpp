@@ -14,12 +14,24 @@ namespace {
 
 // What a stage waits for. Packing and writing is neither: what it writes has spans of its own.
 Trace::Kind kind_of(std::string_view stage) {
-  constexpr std::array<std::string_view, 8> kDisk = {"read weights", "read back", "save activations", "journal", "sync", "copy untouched", "read text", "check files"};
-  constexpr std::array<std::string_view, 13> kCompute = {"embed", "forward",         "float forward", "gram",             "input scales", "solve",
-                                                         "prune", "prune experts", "correct targets", "rescale",       "check perplexity", "measure errors",
+  constexpr std::array<std::string_view, 8> kDisk = {
+      "read weights", "read back", "save activations", "journal", "sync", "copy untouched", "read text", "check files"};
+  constexpr std::array<std::string_view, 13> kCompute = {"embed",
+                                                         "forward",
+                                                         "float forward",
+                                                         "gram",
+                                                         "input scales",
+                                                         "solve",
+                                                         "prune",
+                                                         "prune experts",
+                                                         "correct targets",
+                                                         "rescale",
+                                                         "check perplexity",
+                                                         "measure errors",
                                                          "measure divergences"};
   if (std::find(kDisk.begin(), kDisk.end(), stage) != kDisk.end()) return Trace::Kind::Disk;
-  return std::find(kCompute.begin(), kCompute.end(), stage) != kCompute.end() ? Trace::Kind::Compute : Trace::Kind::Other;
+  return std::find(kCompute.begin(), kCompute.end(), stage) != kCompute.end() ? Trace::Kind::Compute
+                                                                              : Trace::Kind::Other;
 }
 
 }  // namespace
@@ -27,12 +39,16 @@ Trace::Kind kind_of(std::string_view stage) {
 std::string data_label(const Json& data) {
   const std::string name = data.get_string("name", ""), file = std::filesystem::path(name).filename().string();
   const Json* files = data.find("files");
-  const bool is_file = files != nullptr && !files->as_array().empty() && files->as_array()[0].get_string("name", "") == file;
+  const bool is_file =
+      files != nullptr && !files->as_array().empty() && files->as_array()[0].get_string("name", "") == file;
   return is_file ? file : name;
 }
 
 StageClock::Guard::Guard(StageClock& clock, size_t index, std::string_view name, std::string_view module)
-    : clock_(clock), index_(index), start_(std::chrono::steady_clock::now()), span_(clock.trace_, name, kind_of(name), clock.block_, module) {}
+    : clock_(clock),
+      index_(index),
+      start_(std::chrono::steady_clock::now()),
+      span_(clock.trace_, name, kind_of(name), clock.block_, module) {}
 
 StageClock::Guard::~Guard() {
   if (clock_.settle_) clock_.settle_();
@@ -40,7 +56,8 @@ StageClock::Guard::~Guard() {
 }
 
 StageClock::Guard StageClock::time(std::string_view stage, std::string_view module) {
-  const auto found = std::find_if(seconds_.begin(), seconds_.end(), [&](const auto& entry) { return entry.first == stage; });
+  const auto found =
+      std::find_if(seconds_.begin(), seconds_.end(), [&](const auto& entry) { return entry.first == stage; });
   const size_t index = size_t(found - seconds_.begin());
   if (found == seconds_.end()) seconds_.emplace_back(stage, 0.0);
   latest_ = stage;
@@ -131,7 +148,8 @@ ModuleReport ModuleReport::from_journal(const Json& json) {
   out.dense = json.get_bool("dense", false);
   if (const Json* experts = json.find("experts")) out.experts = ExpertReport::from_json(*experts);
   if (const Json* correction = json.find("target")) {
-    out.target = modifiers::TargetReport{correction->get_double("ridge", 0), correction->get_double("fitted", 0), correction->get_double("held_out", 0)};
+    out.target = modifiers::TargetReport{correction->get_double("ridge", 0), correction->get_double("fitted", 0),
+                                         correction->get_double("held_out", 0)};
   }
   const std::string& digits = json.at("fingerprint").as_string();
   std::from_chars(digits.data(), digits.data() + digits.size(), out.fingerprint, 16);

@@ -2,8 +2,8 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,7 +19,8 @@ namespace swage::pipeline {
 class StageClock {
  public:
   explicit StageClock(Trace* trace = nullptr) : trace_(trace) {}
-  // Counts the time until the returned guard dies for `stage`, which must be a literal. Block and modules are for the trace.
+  // Counts the time until the returned guard dies for `stage`, which must be a literal. Block and modules are for the
+  // trace.
   class Guard {
    public:
     Guard(StageClock& clock, size_t index, std::string_view name, std::string_view module);
@@ -72,13 +73,15 @@ struct ModuleReport {
   std::string scheme;
   double loss = 0;
   double relative_error = 0;
-  int64_t tokens = 0;               // that its statistics came from
+  int64_t tokens = 0;  // that its statistics came from
   std::vector<std::string> warnings;
   std::optional<modifiers::TargetReport> target;
-  double sparsity = 0;              // share of zeros, of a module that was pruned
-  std::optional<ExpertReport> experts = {};  // of a router, whose mixture was pruned: no module that was compressed itself
-  bool dense = false;               // stored as a plain weight
-  uint64_t fingerprint = 0;         // of codes, scales and zero points as solved, or of the plain weight; checked against the files
+  double sparsity = 0;  // share of zeros, of a module that was pruned
+  std::optional<ExpertReport> experts =
+      {};              // of a router, whose mixture was pruned: no module that was compressed itself
+  bool dense = false;  // stored as a plain weight
+  uint64_t fingerprint =
+      0;  // of codes, scales and zero points as solved, or of the plain weight; checked against the files
 
   Json to_json() const;
   // The same and the fingerprint: all of it, for a later process.

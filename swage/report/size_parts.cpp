@@ -18,7 +18,9 @@ std::string part_of(std::string_view tensor) {
   if (has(module, ".experts")) return "experts";
   if (has(module, "norm") || module.ends_with(".ln_1") || module.ends_with(".ln_2")) return "norms";
   if (has(module, "attn") || has(module, "attention")) return "attention";
-  if (has(module, "mlp") || has(module, "fc1") || has(module, "fc2") || has(module, "block_sparse_moe") || has(module, "feed_forward")) return "mlp";
+  if (has(module, "mlp") || has(module, "fc1") || has(module, "fc2") || has(module, "block_sparse_moe") ||
+      has(module, "feed_forward"))
+    return "mlp";
   return "other";
 }
 

@@ -7,7 +7,8 @@
 
 namespace swage::pipeline {
 
-// [{"part": "mlp", "bytes": 1024}, ...], told by the names of the tensors, in the order in which the parts run; their sum is that of the tensors.
+// [{"part": "mlp", "bytes": 1024}, ...], told by the names of the tensors, in the order in which the parts run; their
+// sum is that of the tensors.
 Json size_parts(const std::vector<io::TensorSpec>& tensors);
 
 }  // namespace swage::pipeline

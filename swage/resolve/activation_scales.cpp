@@ -31,8 +31,10 @@ io::Dtype scale_dtype_of(const QuantizationArgs& args, io::Dtype stored) {
 
 bool needs_range(const QuantizationArgs& activations) { return activations.dynamic != Dynamic::Yes; }
 
-std::unique_ptr<observers::Observer> observe_inputs(const QuantizationArgs& activations, const std::vector<model::Flow>& flows, int expert,
-                                                    const std::shared_ptr<const ops::Transform>& transform, const std::function<void(size_t)>& done) {
+std::unique_ptr<observers::Observer> observe_inputs(const QuantizationArgs& activations,
+                                                    const std::vector<model::Flow>& flows, int expert,
+                                                    const std::shared_ptr<const ops::Transform>& transform,
+                                                    const std::function<void(size_t)>& done) {
   auto observer = observers::make_observer("", activations, observers::Role::Activation);
   std::vector<observers::BatchRange> ranges(flows.size());
   eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) {
@@ -41,10 +43,12 @@ std::unique_ptr<observers::Observer> observe_inputs(const QuantizationArgs& acti
     done(size_t(i));
   });
   for (const observers::BatchRange& range : ranges) observer->add(range);
-  return observer->has_range() || expert < 0 ? std::move(observer) : observe_inputs(activations, flows, -1, transform, done);
+  return observer->has_range() || expert < 0 ? std::move(observer)
+                                             : observe_inputs(activations, flows, -1, transform, done);
 }
 
-model::ActivationQuantization input_quantization(const QuantizationArgs& args, const observers::Observer* observed, at::ScalarType stored) {
+model::ActivationQuantization input_quantization(const QuantizationArgs& args, const observers::Observer* observed,
+                                                 at::ScalarType stored) {
   model::ActivationQuantization out{.args = args};
   if (args.dynamic == Dynamic::Yes) return out;
   if (args.dynamic == Dynamic::Local) {
@@ -65,24 +69,31 @@ std::vector<io::TensorSpec> input_specs(const QuantizationArgs& args, io::Dtype 
   return out;
 }
 
-void put_input(checkpoint::Writer& writer, const std::string& module, const model::ActivationQuantization& input, at::ScalarType stored) {
+void put_input(checkpoint::Writer& writer, const std::string& module, const model::ActivationQuantization& input,
+               at::ScalarType stored) {
   if (input.global_scale.defined()) writer.put(module + ".input_global_scale", input.global_scale);
   if (input.scale.defined()) writer.put(module + ".input_scale", input.scale.to(as_stored(input.args, stored)));
   if (input.zero_point.defined()) writer.put(module + ".input_zero_point", input.zero_point.to(at::kChar));
 }
 
-std::vector<io::TensorSpec> head_specs(const std::vector<std::string>& names, const QuantizationArgs& args, int64_t heads, io::Dtype scale_dtype) {
+std::vector<io::TensorSpec> head_specs(const std::vector<std::string>& names, const QuantizationArgs& args,
+                                       int64_t heads, io::Dtype scale_dtype) {
   std::vector<io::TensorSpec> out;
   for (const std::string& name : names) {
-    out.push_back({name, scale_dtype_of(args, scale_dtype), args.strategy == Strategy::AttnHead ? std::vector<int64_t>{heads, 1, 1} : std::vector<int64_t>{1}});
+    out.push_back({name, scale_dtype_of(args, scale_dtype),
+                   args.strategy == Strategy::AttnHead ? std::vector<int64_t>{heads, 1, 1} : std::vector<int64_t>{1}});
   }
   return out;
 }
 
 HeadObserver::HeadObserver(const QuantizationArgs& args, size_t flows)
-    : args_(args), observer_(observers::make_observer("", args, observers::Role::Attention)), ranges_(flows) {}
+    : args_(args),
+      observer_(observers::make_observer("", args, observers::Role::Attention)),
+      ranges_(flows) {}
 
-void HeadObserver::observe(size_t index, const at::Tensor& x_HTE) { ranges_[index] = observer_->range_of(x_HTE.to(at::kCPU, at::kFloat)); }
+void HeadObserver::observe(size_t index, const at::Tensor& x_HTE) {
+  ranges_[index] = observer_->range_of(x_HTE.to(at::kCPU, at::kFloat));
+}
 
 void HeadObserver::put(checkpoint::Writer& writer, const std::string& name, at::ScalarType stored) {
   for (const observers::BatchRange& range : ranges_) observer_->add(range);

@@ -1,4 +1,5 @@
-// Scales of activations by the formulas of compressed-tensors, worked out by hand; the observers themselves are tested in observers/.
+// Scales of activations by the formulas of compressed-tensors, worked out by hand; the observers themselves are tested
+// in observers/.
 #include "swage/resolve/activation_scales.h"
 
 #include <ATen/ATen.h>
@@ -23,7 +24,8 @@ QuantizationArgs static_tensor(NumberType type, bool symmetric) {
 }
 
 // After one batch of these values.
-model::ActivationQuantization quantization_of(const QuantizationArgs& args, std::vector<float> values, at::ScalarType stored) {
+model::ActivationQuantization quantization_of(const QuantizationArgs& args, std::vector<float> values,
+                                              at::ScalarType stored) {
   values.resize(16);
   std::vector<model::Flow> flows(1);
   flows[0].input_TI = at::tensor(values).view({1, 16});

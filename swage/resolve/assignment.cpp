@@ -7,11 +7,11 @@
 #include "swage/resolve/activation_scales.h"
 #include "swage/resolve/bit_candidates.h"
 #include "swage/resolve/recipe_observers.h"
+#include "swage/resolve/target_names.h"
 #include "swage/scheme/config_json.h"
 #include "swage/scheme/describe.h"
 #include "swage/scheme/matching.h"
 #include "swage/scheme/presets.h"
-#include "swage/resolve/target_names.h"
 
 namespace swage::pipeline {
 namespace {
@@ -29,13 +29,14 @@ void fill_actorder(const modifiers::Quantizer& modifier, const std::string& grou
     return;
   }
   const std::string spelled = scheme::orders_groups(weights) ? "group" : "static";
-  SWAGE_CHECK(!modifier.insists_on_actorder() || spelled == wanted, InvalidArgument, modifier.name(), ": actorder ", wanted.empty() ? "none" : wanted, ", but ",
-              group, " has ", *weights.actorder, "; leave one of them out");
+  SWAGE_CHECK(!modifier.insists_on_actorder() || spelled == wanted, InvalidArgument, modifier.name(), ": actorder ",
+              wanted.empty() ? "none" : wanted, ", but ", group, " has ", *weights.actorder, "; leave one of them out");
 }
 
 // A group for queries, keys and values: no weights, and the class of the attention for its one target.
 bool is_attention(const Scheme& scheme) {
-  return !scheme.weights && scheme.input_activations && scheme.targets.size() == 1 && !scheme.targets[0].starts_with("re:") && scheme.targets[0].ends_with("Attention");
+  return !scheme.weights && scheme.input_activations && scheme.targets.size() == 1 &&
+         !scheme.targets[0].starts_with("re:") && scheme.targets[0].ends_with("Attention");
 }
 
 Groups resolve_groups(const modifiers::Quantizer& modifier) {
@@ -44,7 +45,8 @@ Groups resolve_groups(const modifiers::Quantizer& modifier) {
   const bool cache_only = !fields.scheme && !spelled_out && !fields.kv_cache_scheme.is_null();
   if (cache_only) return {};
   check_budget_fields(fields, modifier.name());
-  SWAGE_CHECK(fields.has_budget() || fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(), ": give ", spelled_out ? "either a scheme or config_groups, not both" : "a scheme or config_groups");
+  SWAGE_CHECK(fields.has_budget() || fields.scheme.has_value() != spelled_out, InvalidArgument, modifier.name(),
+              ": give ", spelled_out ? "either a scheme or config_groups, not both" : "a scheme or config_groups");
   Groups groups;
   if (fields.has_budget()) {
     groups = bit_candidates(fields, modifier.name());
@@ -61,21 +63,25 @@ Groups resolve_groups(const modifiers::Quantizer& modifier) {
     if (fields.group_size && !fields.has_budget()) scheme = scheme::with_group_size(scheme, *fields.group_size);
     if (fields.symmetric && !fields.has_budget()) scheme = scheme::with_symmetric(scheme, *fields.symmetric);
     SWAGE_CHECK(scheme.weights || !scheme.input_activations || is_attention(scheme), Unsupported, name,
-                ": a scheme of activations alone is for attention, with one target such as LlamaAttention; keys and values: kv_cache_scheme");
-    SWAGE_CHECK(!scheme.output_activations, Unsupported, name, ": output_activations: no engine runs quantized outputs of linears; leave them out");
+                ": a scheme of activations alone is for attention, with one target such as LlamaAttention; keys and "
+                "values: kv_cache_scheme");
+    SWAGE_CHECK(!scheme.output_activations, Unsupported, name,
+                ": output_activations: no engine runs quantized outputs of linears; leave them out");
     if (scheme.weights) fill_actorder(modifier, name, *scheme.weights);
     choose_observers(fields, modifier.name(), scheme);
     scheme.format = scheme::format_of(scheme);
-    const bool zeros = scheme.weights && !scheme.weights->symmetric && scheme.format != "pack-quantized";  // packed ones have the codes' bits
-    SWAGE_CHECK(!zeros || scheme.weights->zp_dtype.value_or("torch.int8") == "torch.int8", Unsupported, name, ": zp_dtype ", *scheme.weights->zp_dtype,
-                ": ", scheme.format, " stores zero points as torch.int8");
+    const bool zeros = scheme.weights && !scheme.weights->symmetric &&
+                       scheme.format != "pack-quantized";  // packed ones have the codes' bits
+    SWAGE_CHECK(!zeros || scheme.weights->zp_dtype.value_or("torch.int8") == "torch.int8", Unsupported, name,
+                ": zp_dtype ", *scheme.weights->zp_dtype, ": ", scheme.format, " stores zero points as torch.int8");
   }
   return groups;
 }
 
 void check_head_args(const scheme::QuantizationArgs& args, const std::string& who) {
   model::check_activation_quantization(args, who);
-  SWAGE_CHECK(args.symmetric && args.dynamic == scheme::Dynamic::No, Unsupported, who, ": only static symmetric scales can be stored");
+  SWAGE_CHECK(args.symmetric && args.dynamic == scheme::Dynamic::No, Unsupported, who,
+              ": only static symmetric scales can be stored");
 }
 
 // Takes over a group that quantizes queries, keys and values.
@@ -83,7 +89,8 @@ void check_head_args(const scheme::QuantizationArgs& args, const std::string& wh
 void add_attention(const std::string& name, const Scheme& scheme, bool others_match, Assignment& out) {
   const std::string& target = scheme.targets[0];
   if (!out.attention_class.empty() && target != out.attention_class) {
-    const std::string mismatch = cat(name, ": target ", target, " matches no module of this model, whose attention is called ", out.attention_class);
+    const std::string mismatch = cat(
+        name, ": target ", target, " matches no module of this model, whose attention is called ", out.attention_class);
     SWAGE_CHECK(others_match, InvalidArgument, mismatch);
     out.warnings.push_back(mismatch);
     return;
@@ -118,11 +125,13 @@ std::string unmatched_text(std::vector<std::string> unmatched, const std::vector
   constexpr size_t kShown = 10;
   const size_t count = unmatched.size();
   if (count > kShown) unmatched.resize(kShown);
-  return cat(join(unmatched), count > kShown ? cat(" and ", count - kShown, " more") : "", " (modules are called, for example, ",
+  return cat(join(unmatched), count > kShown ? cat(" and ", count - kShown, " more") : "",
+             " (modules are called, for example, ",
              names.empty() ? "-" : names[std::min<size_t>(1, names.size() - 1)].name, ")");
 }
 
-std::vector<std::string> unmatched(const std::vector<std::string>& texts, const char* what, const std::vector<scheme::ModuleName>& names) {
+std::vector<std::string> unmatched(const std::vector<std::string>& texts, const char* what,
+                                   const std::vector<scheme::ModuleName>& names) {
   try {
     return scheme::Patterns(texts).unmatched(names);
   } catch (Error& e) {
@@ -131,7 +140,8 @@ std::vector<std::string> unmatched(const std::vector<std::string>& texts, const 
   }
 }
 
-// The group size that suits all of `columns` best: readers have kernels for powers of two; -1, one scale a row, if none fits.
+// The group size that suits all of `columns` best: readers have kernels for powers of two; -1, one scale a row, if none
+// fits.
 int64_t size_that_fits(const std::vector<int64_t>& columns) {
   for (const int64_t size : {128, 64, 32, 16, 8}) {
     if (std::all_of(columns.begin(), columns.end(), [&](int64_t n) { return n % size == 0; })) return size;
@@ -156,8 +166,10 @@ void check_group_sizes(const Assignment& assignment, const std::vector<model::Mo
   }
   if (wrong.empty()) return;
   const std::string others = wrong.size() > 1 ? cat(" and ", wrong.size() - 1, " more") : "";
-  throw Error(ErrorKind::InvalidArgument, cat("group size ", size, " does not divide the ", wrong[0]->columns, " columns of ", wrong[0]->name, others,
-                                              fixed ? ", and the scheme has no other: add them to ignore" : cat(": use --group-size ", size_that_fits(columns))));
+  throw Error(ErrorKind::InvalidArgument, cat("group size ", size, " does not divide the ", wrong[0]->columns,
+                                              " columns of ", wrong[0]->name, others,
+                                              fixed ? ", and the scheme has no other: add them to ignore"
+                                                    : cat(": use --group-size ", size_that_fits(columns))));
 }
 
 // The same for each candidate of a budget.
@@ -174,9 +186,12 @@ void check_candidates(Assignment& assignment, const std::vector<model::ModuleInf
 // One table serves a tied model twice, and readers expect it as it is.
 void check_quantizable(const model::ModuleInfo& module, const Scheme& scheme, bool tied_embeddings) {
   const bool is_head = module.is_head(), is_embedding = module.is_embedding();
-  SWAGE_CHECK(module.block >= 0 || is_head || is_embedding, Unsupported, module.name, ": quantizing a projection beside the embedding is not supported; add it to ignore");
-  SWAGE_CHECK((!is_head && !is_embedding) || !tied_embeddings, Unsupported, module.name, ": embedding and head of this model share one table, which stays as it is; add it to ignore");
-  SWAGE_CHECK(module.class_name == "Linear" || !scheme.input_activations, Unsupported, module.name, ": an embedding has no activations to quantize");
+  SWAGE_CHECK(module.block >= 0 || is_head || is_embedding, Unsupported, module.name,
+              ": quantizing a projection beside the embedding is not supported; add it to ignore");
+  SWAGE_CHECK((!is_head && !is_embedding) || !tied_embeddings, Unsupported, module.name,
+              ": embedding and head of this model share one table, which stays as it is; add it to ignore");
+  SWAGE_CHECK(module.class_name == "Linear" || !scheme.input_activations, Unsupported, module.name,
+              ": an embedding has no activations to quantize");
   if (scheme.input_activations) model::check_activation_quantization(*scheme.input_activations, module.name);
 }
 
@@ -187,12 +202,15 @@ struct Choice {
   std::vector<int64_t> group_of;
 };
 
-// A pattern that matches nothing was written for another model of the family, as vision towers and routers are, or is a typing error: a word
-// where others match, an error where none does.
-void check_patterns(const modifiers::Quantizer& quantizer, const Choice& choice, const std::vector<std::string>& ignore, Assignment& out) {
+// A pattern that matches nothing was written for another model of the family, as vision towers and routers are, or is a
+// typing error: a word where others match, an error where none does.
+void check_patterns(const modifiers::Quantizer& quantizer, const Choice& choice, const std::vector<std::string>& ignore,
+                    Assignment& out) {
   const std::vector<scheme::ModuleName>& names = out.modules;
   const std::vector<std::string> ignored = unmatched(ignore, "ignore", names);
-  if (!ignored.empty()) out.warnings.push_back(cat(quantizer.name(), ": ignore matches no module of this model: ", unmatched_text(ignored, names)));
+  if (!ignored.empty())
+    out.warnings.push_back(
+        cat(quantizer.name(), ": ignore matches no module of this model: ", unmatched_text(ignored, names)));
   std::vector<std::string> left;
   bool any = !choice.attention.empty() || choice.groups.empty();
   for (const auto& [name, scheme] : choice.groups) {
@@ -203,10 +221,13 @@ void check_patterns(const modifiers::Quantizer& quantizer, const Choice& choice,
     }
   }
   SWAGE_CHECK(any, InvalidArgument, "targets matches no module of this model: ", unmatched_text(left, names));
-  if (!left.empty()) out.warnings.push_back(cat(quantizer.name(), ": targets matches no module of this model: ", unmatched_text(left, names)));
+  if (!left.empty())
+    out.warnings.push_back(
+        cat(quantizer.name(), ": targets matches no module of this model: ", unmatched_text(left, names)));
 }
 
-Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, Assignment& assignment) {
+Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules,
+              Assignment& assignment) {
   Choice out{resolve_groups(quantizer), {}, {}};
   std::erase_if(out.groups, [&](const auto& group) {
     if (is_attention(group.second)) out.attention.push_back(group);
@@ -226,17 +247,21 @@ Choice choose(const modifiers::Quantizer& quantizer, const std::vector<model::Mo
   return out;
 }
 
-// Engines have classes of their own for head and embedding ("ParallelLMHead" in vLLM): a group that means them by class names them too.
+// Engines have classes of their own for head and embedding ("ParallelLMHead" in vLLM): a group that means them by class
+// names them too.
 void name_end(const model::ModuleInfo& module, Scheme& scheme) {
-  if ((module.is_head() || module.is_embedding()) && scheme::Patterns(scheme.targets).best({module.name, module.class_name}) == module.class_name) scheme.targets.push_back(module.name);
+  if ((module.is_head() || module.is_embedding()) &&
+      scheme::Patterns(scheme.targets).best({module.name, module.class_name}) == module.class_name)
+    scheme.targets.push_back(module.name);
 }
 
 // Takes over what a modifier chose; its schemes go behind those that are there.
-void add_choice(const Choice& choice, const modifiers::Quantizer& quantizer, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings,
-                Assignment& out) {
+void add_choice(const Choice& choice, const modifiers::Quantizer& quantizer,
+                const std::vector<model::ModuleInfo>& modules, bool tied_embeddings, Assignment& out) {
   const int64_t first = int64_t(out.schemes.size());
   if (quantizer.quantization().has_budget()) {
-    SWAGE_CHECK(!out.budget, InvalidArgument, "two modifiers of the recipe have a bit budget; give one of them a scheme");
+    SWAGE_CHECK(!out.budget, InvalidArgument,
+                "two modifiers of the recipe have a bit budget; give one of them a scheme");
     out.budget = BitBudget{&quantizer, size_t(first), choice.groups.size()};
   }
   for (const auto& [name, scheme] : choice.groups) {
@@ -249,7 +274,8 @@ void add_choice(const Choice& choice, const modifiers::Quantizer& quantizer, con
     if (group < 0) continue;
     check_quantizable(modules[i], choice.groups[size_t(group)].second, tied_embeddings);
     const bool fresh = out.scheme_of.emplace(modules[i].name, size_t(first + group)).second;
-    SWAGE_CHECK(fresh, InvalidArgument, modules[i].name, ": two modifiers of the recipe would quantize it; add it to the ignore of one");
+    SWAGE_CHECK(fresh, InvalidArgument, modules[i].name,
+                ": two modifiers of the recipe would quantize it; add it to the ignore of one");
     name_end(modules[i], out.schemes[size_t(first + group)]);
   }
 }
@@ -257,7 +283,8 @@ void add_choice(const Choice& choice, const modifiers::Quantizer& quantizer, con
 // Linears that stay as they are, and embeddings that readers would take for quantized.
 std::vector<std::string> left_alone(const std::vector<model::ModuleInfo>& modules, const Assignment& assignment) {
   std::vector<std::string> targets, out;
-  for (const Scheme& scheme : assignment.schemes) targets.insert(targets.end(), scheme.targets.begin(), scheme.targets.end());
+  for (const Scheme& scheme : assignment.schemes)
+    targets.insert(targets.end(), scheme.targets.begin(), scheme.targets.end());
   const scheme::Patterns patterns(std::move(targets));
   for (const model::ModuleInfo& module : modules) {
     if (assignment.find(module.name) != nullptr) continue;
@@ -270,8 +297,9 @@ std::vector<std::string> left_alone(const std::vector<model::ModuleInfo>& module
 
 scheme::NamedSchemes Assignment::groups() const {
   scheme::NamedSchemes out;
-  std::vector<int64_t> number;  // of each scheme among those that are stored
-  for (const Scheme& scheme : schemes) {  // one that leaves its modules unquantized has served its purpose, as has a candidate that no module got
+  std::vector<int64_t> number;            // of each scheme among those that are stored
+  for (const Scheme& scheme : schemes) {  // one that leaves its modules unquantized has served its purpose, as has a
+                                          // candidate that no module got
     const bool is_stored = scheme.weights && !scheme.targets.empty();
     number.push_back(is_stored ? int64_t(out.size()) : -1);
     if (is_stored) out.emplace_back(cat("group_", out.size()), scheme);
@@ -289,39 +317,48 @@ const Scheme* Assignment::find(const std::string& module) const {
 }
 
 bool Assignment::needs_calibration() const {
-  const auto on_data = [](const Scheme& scheme) { return scheme.input_activations && needs_range(*scheme.input_activations); };
+  const auto on_data = [](const Scheme& scheme) {
+    return scheme.input_activations && needs_range(*scheme.input_activations);
+  };
   return kv_cache || std::any_of(schemes.begin(), schemes.end(), on_data);
 }
 
 std::string attention_class_of(const Json& config) {
   constexpr std::string_view kEnd = "ForCausalLM";
   const Json* architectures = config.find("architectures");
-  if (architectures == nullptr || !architectures->is_array() || architectures->as_array().empty() || !architectures->as_array()[0].is_string()) return {};
+  if (architectures == nullptr || !architectures->is_array() || architectures->as_array().empty() ||
+      !architectures->as_array()[0].is_string())
+    return {};
   const std::string& name = architectures->as_array()[0].as_string();
   return name.ends_with(kEnd) ? name.substr(0, name.size() - kEnd.size()) + "Attention" : std::string();
 }
 
-Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model, const std::string& attention_class) {
+Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model,
+                          const std::string& attention_class) {
   return assign_schemes(chain, model.modules(), model.tied_embeddings(), attention_class);
 }
 
-Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules, bool tied_embeddings,
-                          const std::string& attention_class) {
+Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules,
+                          bool tied_embeddings, const std::string& attention_class) {
   Assignment out;
   out.attention_class = attention_class;
   for (const model::ModuleInfo& module : modules) out.modules.push_back({module.name, module.class_name});
   for (const modifiers::Quantizer* quantizer : chain.quantizers) {
     const Json& cache = quantizer->quantization().kv_cache_scheme;
-    SWAGE_CHECK(cache.is_null() || !out.kv_cache, InvalidArgument, "two modifiers of the recipe have a kv_cache_scheme");
+    SWAGE_CHECK(cache.is_null() || !out.kv_cache, InvalidArgument,
+                "two modifiers of the recipe have a kv_cache_scheme");
     if (!cache.is_null()) out.kv_cache = cache_args(cache);
     const Choice choice = choose(*quantizer, modules, out);
     for (const auto& [name, scheme] : choice.attention) add_attention(name, scheme, !choice.groups.empty(), out);
     add_choice(choice, *quantizer, modules, tied_embeddings, out);
   }
   out.ignore = left_alone(modules, out);
-  SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache || !chain.sparsifiers.empty() || chain.quantizers.empty(), InvalidArgument, "ignore leaves nothing to quantize");
-  if (out.budget) check_candidates(out, modules);
-  else check_group_sizes(out, modules);
+  SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache || !chain.sparsifiers.empty() || chain.quantizers.empty(),
+              InvalidArgument, "ignore leaves nothing to quantize");
+  if (out.budget)
+    check_candidates(out, modules);
+  else
+    check_group_sizes(out, modules);
   return out;
 }
 

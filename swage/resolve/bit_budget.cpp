@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 
 #include "swage/base/error.h"
@@ -53,20 +53,24 @@ double bits_of(int64_t bytes, int64_t parameters) { return 8 * double(bytes) / d
 
 std::string candidates_text(const Assignment& assignment) {
   std::string out;
-  for (size_t c = 0; c < assignment.budget->count; ++c) out += (c == 0 ? "" : ", ") + assignment.scheme_names[assignment.budget->first + c];
+  for (size_t c = 0; c < assignment.budget->count; ++c)
+    out += (c == 0 ? "" : ", ") + assignment.scheme_names[assignment.budget->first + c];
   return out;
 }
 
 int64_t budget_of_bits(const Assignment& assignment, const Reach& reach, double bits) {
   const double bytes = std::floor(bits * double(reach.parameters) / 8);
-  SWAGE_CHECK(bytes >= double(reach.least) && bytes <= double(reach.most), InvalidArgument, "target_bits ", bits, ": with ", candidates_text(assignment), " these modules take from ",
-              bits_text(bits_of(reach.least, reach.parameters) + 5e-5), " to ", bits_text(bits_of(reach.most, reach.parameters) - 5e-5), " bits a weight");
+  SWAGE_CHECK(bytes >= double(reach.least) && bytes <= double(reach.most), InvalidArgument, "target_bits ", bits,
+              ": with ", candidates_text(assignment), " these modules take from ",
+              bits_text(bits_of(reach.least, reach.parameters) + 5e-5), " to ",
+              bits_text(bits_of(reach.most, reach.parameters) - 5e-5), " bits a weight");
   return int64_t(bytes);
 }
 
 int64_t bytes_of_units(const std::vector<BudgetUnit>& units, const Assignment& assignment) {
   int64_t sum = 0;
-  for (const BudgetUnit& unit : units) sum += unit.bytes[assignment.scheme_of.at(unit.modules[0]) - assignment.budget->first];
+  for (const BudgetUnit& unit : units)
+    sum += unit.bytes[assignment.scheme_of.at(unit.modules[0]) - assignment.budget->first];
   return sum;
 }
 
@@ -87,7 +91,8 @@ struct SizeTarget {
   int64_t whole = 0, rest = 0;
 };
 
-SizeTarget size_target(const std::vector<BudgetUnit>& units, const OutputBytes& output_bytes, const Assignment& assignment, const Reach& reach) {
+SizeTarget size_target(const std::vector<BudgetUnit>& units, const OutputBytes& output_bytes,
+                       const Assignment& assignment, const Reach& reach) {
   const std::string& text = *assignment.budget->quantizer->quantization().target_size;
   SizeTarget out;
   try {
@@ -97,8 +102,9 @@ SizeTarget size_target(const std::vector<BudgetUnit>& units, const OutputBytes& 
     throw;
   }
   out.rest = int64_t(output_bytes(assignment)) - bytes_of_units(units, assignment);
-  SWAGE_CHECK(out.whole >= out.rest + reach.least && out.whole <= out.rest + reach.most, InvalidArgument, "target_size ", text, ": with ", candidates_text(assignment),
-              " the output takes from ", out.rest + reach.least, " to ", out.rest + reach.most, " bytes");
+  SWAGE_CHECK(out.whole >= out.rest + reach.least && out.whole <= out.rest + reach.most, InvalidArgument,
+              "target_size ", text, ": with ", candidates_text(assignment), " the output takes from ",
+              out.rest + reach.least, " to ", out.rest + reach.most, " bytes");
   return out;
 }
 
@@ -153,14 +159,23 @@ std::vector<BudgetUnit> budget_units(const Assignment& assignment, const std::ve
   std::map<std::string, size_t> index_of;
   for (const model::ModuleInfo& module : modules) {
     const auto found = assignment.scheme_of.find(module.name);
-    if (found == assignment.scheme_of.end() || found->second < budget.first || found->second >= budget.first + budget.count) continue;
-    SWAGE_CHECK(module.block >= 0, Unsupported, module.name, ": a bit budget is for the layers; add it to ignore, or give it a modifier with a scheme of its own");
+    if (found == assignment.scheme_of.end() || found->second < budget.first ||
+        found->second >= budget.first + budget.count)
+      continue;
+    SWAGE_CHECK(module.block >= 0, Unsupported, module.name,
+                ": a bit budget is for the layers; add it to ignore, or give it a modifier with a scheme of its own");
     const auto [at, fresh] = index_of.try_emplace(budget_unit_of(module.name), units.size());
-    if (fresh) units.push_back({.name = at->first, .block = module.block, .modules = {}, .parameters = 0, .bytes = std::vector<int64_t>(budget.count)});
+    if (fresh)
+      units.push_back({.name = at->first,
+                       .block = module.block,
+                       .modules = {},
+                       .parameters = 0,
+                       .bytes = std::vector<int64_t>(budget.count)});
     BudgetUnit& unit = units[at->second];
     unit.modules.push_back(module.name);
     unit.parameters += module.parameters();
-    for (size_t c = 0; c < budget.count; ++c) unit.bytes[c] += int64_t(stored_bytes(assignment.schemes[budget.first + c], module, dtype_of(module.name)));
+    for (size_t c = 0; c < budget.count; ++c)
+      unit.bytes[c] += int64_t(stored_bytes(assignment.schemes[budget.first + c], module, dtype_of(module.name)));
   }
   return units;
 }
@@ -181,9 +196,11 @@ BudgetCosts costs_from_json(const Json& json, const std::vector<BudgetUnit>& uni
     auto& costs = out.emplace_back();
     for (const Json& cost : of_unit.as_array()) costs.push_back(cost.as_double());
     const bool fits = out.size() <= units.size() && costs.size() == units[out.size() - 1].bytes.size();
-    SWAGE_CHECK(fits, CorruptData, "bit costs: unit ", out.size() - 1, " has ", costs.size(), " of them, which is not what the recipe has candidates for");
+    SWAGE_CHECK(fits, CorruptData, "bit costs: unit ", out.size() - 1, " has ", costs.size(),
+                " of them, which is not what the recipe has candidates for");
   }
-  SWAGE_CHECK(out.size() == units.size(), CorruptData, "bit costs: of ", out.size(), " units, but the model has ", units.size());
+  SWAGE_CHECK(out.size() == units.size(), CorruptData, "bit costs: of ", out.size(), " units, but the model has ",
+              units.size());
   return out;
 }
 
@@ -192,12 +209,14 @@ BudgetCosts costs_of_shapes(const Assignment& assignment, const std::vector<Budg
   BudgetCosts out;
   for (const BudgetUnit& unit : units) {
     auto& costs = out.emplace_back();
-    for (size_t c = 0; c < budget.count; ++c) costs.push_back(double(unit.parameters) * std::pow(0.25, assignment.schemes[budget.first + c].weights->num_bits));
+    for (size_t c = 0; c < budget.count; ++c)
+      costs.push_back(double(unit.parameters) * std::pow(0.25, assignment.schemes[budget.first + c].weights->num_bits));
   }
   return out;
 }
 
-BudgetOutcome keep_to_budget(const std::vector<BudgetUnit>& units, const BudgetCosts& costs, const OutputBytes& output_bytes, Assignment& assignment) {
+BudgetOutcome keep_to_budget(const std::vector<BudgetUnit>& units, const BudgetCosts& costs,
+                             const OutputBytes& output_bytes, Assignment& assignment) {
   const modifiers::QuantizationFields& fields = assignment.budget->quantizer->quantization();
   const Reach reach = reach_of(units);
   const auto options = options_of(units, costs);
@@ -216,7 +235,8 @@ BudgetOutcome keep_to_budget(const std::vector<BudgetUnit>& units, const BudgetC
     const int64_t excess = int64_t(output_bytes(assignment)) - size.whole;  // headers differ in their digits
     if (excess <= 0) break;
     out.budget_bytes -= excess;
-    SWAGE_CHECK(round < kMostRounds && out.budget_bytes >= reach.least, InvalidArgument, "target_size ", *fields.target_size, ": the smallest output takes ", excess, " bytes more");
+    SWAGE_CHECK(round < kMostRounds && out.budget_bytes >= reach.least, InvalidArgument, "target_size ",
+                *fields.target_size, ": the smallest output takes ", excess, " bytes more");
   }
   out.bits_per_weight = bits_of(out.allocation.bytes, reach.parameters);
   return out;
@@ -241,17 +261,21 @@ std::string budget_summary(const Assignment& assignment, const BudgetOutcome& ou
   std::string out = "bit budget: " + bits_text(outcome.bits_per_weight) + " bits a weight: ";
   for (size_t c = 0; c < assignment.budget->count; ++c) {
     const size_t scheme = assignment.budget->first + c;
-    out += cat(c == 0 ? "" : ", ", assignment.scheme_names[scheme], " in ", assignment.schemes[scheme].targets.size(), " modules");
+    out += cat(c == 0 ? "" : ", ", assignment.scheme_names[scheme], " in ", assignment.schemes[scheme].targets.size(),
+               " modules");
   }
   return out;
 }
 
-Json budget_report(const Assignment& assignment, const std::vector<BudgetUnit>& units, const BudgetCosts& costs, const BudgetOutcome& outcome) {
+Json budget_report(const Assignment& assignment, const std::vector<BudgetUnit>& units, const BudgetCosts& costs,
+                   const BudgetOutcome& outcome) {
   const BitBudget& budget = *assignment.budget;
   const modifiers::QuantizationFields& fields = budget.quantizer->quantization();
   Json out = Json::object(), list = Json::array(), candidates = Json::array();
-  if (fields.target_bits) out.set("target_bits", *fields.target_bits);
-  else out.set("target_bytes", int64_t(parse_bytes(*fields.target_size)));
+  if (fields.target_bits)
+    out.set("target_bits", *fields.target_bits);
+  else
+    out.set("target_bytes", int64_t(parse_bytes(*fields.target_size)));
   out.set("bits_per_weight", outcome.bits_per_weight);
   out.set("predicted_loss", outcome.allocation.cost);
   out.set("lower_bound", outcome.allocation.bound);

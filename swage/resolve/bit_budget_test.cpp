@@ -9,8 +9,8 @@
 
 #include "swage/base/error.h"
 #include "swage/modifiers/modifier.h"
-#include "swage/resolve/bit_candidates.h"
 #include "swage/report/html_budget.h"
+#include "swage/resolve/bit_candidates.h"
 
 namespace swage::pipeline {
 namespace {
@@ -26,13 +26,18 @@ class Budget {
 
   static std::vector<model::ModuleInfo> modules() {
     std::vector<model::ModuleInfo> out;
-    for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"}) out.push_back({cat("model.layers.0.self_attn.", name), "Linear", 64, 128, 0});
-    for (const char* name : {"gate_proj", "up_proj", "down_proj"}) out.push_back({cat("model.layers.0.mlp.", name), "Linear", 128, 128, 0});
-    for (const char* name : {"0.w1", "0.w2", "0.w3", "1.w1", "1.w2", "1.w3"}) out.push_back({cat("model.layers.1.mlp.experts.", name), "Linear", 64, 64, 1});
+    for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"})
+      out.push_back({cat("model.layers.0.self_attn.", name), "Linear", 64, 128, 0});
+    for (const char* name : {"gate_proj", "up_proj", "down_proj"})
+      out.push_back({cat("model.layers.0.mlp.", name), "Linear", 128, 128, 0});
+    for (const char* name : {"0.w1", "0.w2", "0.w3", "1.w1", "1.w2", "1.w3"})
+      out.push_back({cat("model.layers.1.mlp.experts.", name), "Linear", 64, 64, 1});
     return out;
   }
 
-  BudgetOutcome choose(const BudgetCosts& costs, const OutputBytes& output = {}) { return keep_to_budget(units, costs, output, assignment); }
+  BudgetOutcome choose(const BudgetCosts& costs, const OutputBytes& output = {}) {
+    return keep_to_budget(units, costs, output, assignment);
+  }
   int64_t bytes() const {
     int64_t sum = 0;
     for (const BudgetUnit& unit : units) sum += unit.bytes[assignment.scheme_of.at(unit.modules[0])];
@@ -59,17 +64,20 @@ TEST(BitBudget, FusedSetsAndTheExpertsOfALayerAreOneUnit) {
   const Budget budget(kFields);
   std::vector<std::string> names;
   for (const BudgetUnit& unit : budget.units) names.push_back(unit.name);
-  EXPECT_THAT(names, testing::ElementsAre("model.layers.0.self_attn.qkv", "model.layers.0.self_attn.o_proj", "model.layers.0.mlp.gate_up", "model.layers.0.mlp.down_proj",
+  EXPECT_THAT(names, testing::ElementsAre("model.layers.0.self_attn.qkv", "model.layers.0.self_attn.o_proj",
+                                          "model.layers.0.mlp.gate_up", "model.layers.0.mlp.down_proj",
                                           "model.layers.1.mlp.experts"));
   EXPECT_EQ(budget.units[0].parameters, 3 * 64 * 128);
   EXPECT_EQ(budget.units[4].modules.size(), 6u);
   EXPECT_EQ(budget.units[4].block, 1);
 }
 
-// 4 bits, a bf16 scale for 64 weights, 16 bytes of shape for each module; 3 bits are stored in rows of whole 32-bit words.
+// 4 bits, a bf16 scale for 64 weights, 16 bytes of shape for each module; 3 bits are stored in rows of whole 32-bit
+// words.
 TEST(BitBudget, BytesAreThoseThatAreStored) {
   const Budget budget(kFields);
-  EXPECT_THAT(budget.units[1].bytes, testing::ElementsAre(64 * 128 * 3 / 8 + 64 * 2 * 2 + 16, 64 * 128 / 2 + 64 * 2 * 2 + 16, 64 * 128 + 64 * 2 * 2 + 16));
+  EXPECT_THAT(budget.units[1].bytes, testing::ElementsAre(64 * 128 * 3 / 8 + 64 * 2 * 2 + 16,
+                                                          64 * 128 / 2 + 64 * 2 * 2 + 16, 64 * 128 + 64 * 2 * 2 + 16));
 }
 
 TEST(BitBudget, TheChoiceKeepsToTheBudgetAndNamesItsModules) {
@@ -94,10 +102,14 @@ TEST(BitBudget, TheChoiceKeepsToTheBudgetAndNamesItsModules) {
 }
 
 TEST(BitBudget, ATargetBeyondWhatCanBeReachedNamesTheReach) {
-  EXPECT_THAT(Budget(R"({"target_bits": 3.2, "group_size": 64})").refused(), testing::HasSubstr("target_bits 3.2: with W3A16 g64, W4A16 g64, W5A16 g64, W6A16 g64, W8A16 g64 these modules take from 3.26"));
+  EXPECT_THAT(
+      Budget(R"({"target_bits": 3.2, "group_size": 64})").refused(),
+      testing::HasSubstr(
+          "target_bits 3.2: with W3A16 g64, W4A16 g64, W5A16 g64, W6A16 g64, W8A16 g64 these modules take from 3.26"));
   EXPECT_THAT(Budget(R"({"target_bits": 8.5, "group_size": 64})").refused(), testing::HasSubstr("to 8.26"));
   const auto output = [](const Assignment&) { return uint64_t(200000); };
-  EXPECT_THAT(Budget(R"({"target_size": "100KB", "group_size": 64})").refused(output), testing::HasSubstr("target_size 100KB"));
+  EXPECT_THAT(Budget(R"({"target_size": "100KB", "group_size": 64})").refused(output),
+              testing::HasSubstr("target_size 100KB"));
   EXPECT_THAT(Budget(R"({"target_size": "1MB", "group_size": 64})").refused(output), testing::HasSubstr("bytes"));
   EXPECT_THAT(Budget(R"({"target_size": "big", "group_size": 64})").refused(output), testing::HasSubstr("target_size"));
 }
@@ -139,7 +151,8 @@ TEST(BitBudget, TheReportHasEveryUnitAndItsChartsAreDrawn) {
   EXPECT_NEAR(report.at("uniform").as_array()[1].at("predicted_loss").as_double(), 0.5, 1e-12);
   EXPECT_LE(report.at("lower_bound").as_double(), report.at("predicted_loss").as_double());
   const std::string page = html::budget_part(report);
-  for (const char* part : {"self_attn.qkv: ", "mlp.experts: ", "W8A16 g64 everywhere", "chosen", "bits a weight"}) EXPECT_THAT(page, testing::HasSubstr(part));
+  for (const char* part : {"self_attn.qkv: ", "mlp.experts: ", "W8A16 g64 everywhere", "chosen", "bits a weight"})
+    EXPECT_THAT(page, testing::HasSubstr(part));
   EXPECT_THAT(budget_summary(budget.assignment, outcome), testing::StartsWith("bit budget: "));
 }
 

@@ -25,10 +25,12 @@ std::string quantized_module(const std::string& tensor, const Assignment& assign
   return assignment.scheme_of.contains(module) ? module : std::string();
 }
 
-void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& module, const Assignment& assignment, OutputLayout& out) {
+void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& module, const Assignment& assignment,
+                   OutputLayout& out) {
   const scheme::Scheme& scheme = *assignment.find(module.name);
   const format::Format& format = format::format_named(scheme.format);
-  for (io::TensorSpec& spec : format.specs(*scheme.weights, module.rows, module.columns, scale_dtype_of(*scheme.weights, stored_dtype(reader, module.name)))) {
+  for (io::TensorSpec& spec : format.specs(*scheme.weights, module.rows, module.columns,
+                                           scale_dtype_of(*scheme.weights, stored_dtype(reader, module.name)))) {
     spec.name = module.name + "." + spec.name;
     out.tensors.push_back(std::move(spec));
   }
@@ -40,11 +42,14 @@ void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& mo
 }
 
 // Scales of the KV cache and of the queries, behind the projection of the keys.
-void append_cache(const checkpoint::Reader& reader, const model::ModuleInfo& module, const graph::AttentionInfo& attention, const Assignment& assignment, OutputLayout& out) {
+void append_cache(const checkpoint::Reader& reader, const model::ModuleInfo& module,
+                  const graph::AttentionInfo& attention, const Assignment& assignment, OutputLayout& out) {
   if (!assignment.kv_cache || module.name != attention.keys) return;
-  std::vector<io::TensorSpec> specs = head_specs({"k_scale", "v_scale"}, *assignment.kv_cache, attention.kv_heads, stored_dtype(reader, module.name));
+  std::vector<io::TensorSpec> specs =
+      head_specs({"k_scale", "v_scale"}, *assignment.kv_cache, attention.kv_heads, stored_dtype(reader, module.name));
   if (assignment.attention) {
-    specs.push_back(head_specs({"q_scale"}, *assignment.attention->input_activations, attention.heads, stored_dtype(reader, module.name))[0]);
+    specs.push_back(head_specs({"q_scale"}, *assignment.attention->input_activations, attention.heads,
+                               stored_dtype(reader, module.name))[0]);
   }
   for (io::TensorSpec& spec : specs) {
     spec.name = attention.name + "." + spec.name;
@@ -73,29 +78,38 @@ void digest(const at::Tensor& tensor, uint64_t& hash) {
 
 io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module) {
   const io::TensorSpec* spec = reader.find(module + ".weight");
-  if (spec == nullptr) {  // an expert out of a fused tensor
+  if (spec == nullptr) {                          // an expert out of a fused tensor
     const size_t cut = module.find(".experts.");  // check_roles: allow: asked without a model at hand
-    if (cut != std::string::npos) spec = reader.find(module.substr(0, cut) + ".experts.gate_up_proj");  // check_roles: allow
+    if (cut != std::string::npos)
+      spec = reader.find(module.substr(0, cut) + ".experts.gate_up_proj");  // check_roles: allow
   }
   const io::Dtype dtype = spec != nullptr && is_plain_float(spec->dtype) ? spec->dtype : dense_dtype(reader);
   return dtype == io::Dtype::F64 ? io::Dtype::F32 : dtype;  // what is calculated is no finer than that
 }
 
-OutputLayout output_layout(const checkpoint::Reader& reader, const format::CheckpointWeights& weights, const model::Model& model, const Assignment& assignment,
+OutputLayout output_layout(const checkpoint::Reader& reader, const format::CheckpointWeights& weights,
+                           const model::Model& model, const Assignment& assignment,
                            const std::set<std::string>& rewritten) {
   const std::vector<std::string> encoded = weights.encoded_modules();
   for (const std::string& name : rewritten) {
-    SWAGE_CHECK(!weights.describes_quantization(name) && (reader.find(name) != nullptr || weights.shape(name).empty()), Unsupported, name,
-                ": would be changed and stay dense, but the source holds it quantized; swage convert --to dense it first");
-    SWAGE_CHECK(reader.find(name) != nullptr, Unsupported, name, ": would be changed and stay dense, but is a part of a tensor of several experts; quantize all of them");
+    SWAGE_CHECK(
+        !weights.describes_quantization(name) && (reader.find(name) != nullptr || weights.shape(name).empty()),
+        Unsupported, name,
+        ": would be changed and stay dense, but the source holds it quantized; swage convert --to dense it first");
+    SWAGE_CHECK(
+        reader.find(name) != nullptr, Unsupported, name,
+        ": would be changed and stay dense, but is a part of a tensor of several experts; quantize all of them");
   }
   std::set<std::string> dropped;  // source tensors that quantized modules replace
   for (const io::TensorSpec& spec : reader.tensors()) {
-    if (!quantized_module(spec.name, assignment).empty() || weights.describes_quantization(spec.name)) dropped.insert(spec.name);
+    if (!quantized_module(spec.name, assignment).empty() || weights.describes_quantization(spec.name))
+      dropped.insert(spec.name);
   }
   const std::vector<model::ModuleInfo> modules = model.modules();
   for (const model::ModuleInfo& module : modules) {
-    if (module.stored.shared() && assignment.find(module.name) != nullptr && weights.quantized_scheme(module.name) == nullptr) dropped.insert(module.stored.tensor);
+    if (module.stored.shared() && assignment.find(module.name) != nullptr &&
+        weights.quantized_scheme(module.name) == nullptr)
+      dropped.insert(module.stored.tensor);
   }
   std::map<int, std::vector<const io::TensorSpec*>> copied_of_block;  // -1: outside the blocks
   std::map<std::string, int> block_of;
@@ -136,12 +150,14 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
 
 uint64_t stored_bytes(const scheme::Scheme& scheme, const model::ModuleInfo& module, io::Dtype dtype) {
   uint64_t sum = 0;
-  const auto specs = format::format_named(scheme.format).specs(*scheme.weights, module.rows, module.columns, scale_dtype_of(*scheme.weights, dtype));
+  const auto specs = format::format_named(scheme.format)
+                         .specs(*scheme.weights, module.rows, module.columns, scale_dtype_of(*scheme.weights, dtype));
   for (const io::TensorSpec& spec : specs) sum += io::data_bytes(spec);
   return sum;
 }
 
-void put_quantized(checkpoint::Writer& writer, const std::string& module, const scheme::Scheme& scheme, const format::QuantizedWeight& weight) {
+void put_quantized(checkpoint::Writer& writer, const std::string& module, const scheme::Scheme& scheme,
+                   const format::QuantizedWeight& weight) {
   for (const auto& [suffix, tensor] : format::format_named(scheme.format).pack(*scheme.weights, weight)) {
     writer.put(module + "." + suffix, tensor);
   }
@@ -161,12 +177,14 @@ void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout
   }
 }
 
-void write_side_files(const Source& source, const Json& config, const Assignment& assignment, const scheme::TransformGroups& transforms,
-                      const std::string& recipe_yaml, checkpoint::Writer& writer) {
+void write_side_files(const Source& source, const Json& config, const Assignment& assignment,
+                      const scheme::TransformGroups& transforms, const std::string& recipe_yaml,
+                      checkpoint::Writer& writer) {
   scheme::QuantizationConfig quantization;
   quantization.transforms = transforms;
   quantization.groups = assignment.groups();
-  if (assignment.attention) quantization.groups.emplace_back(cat("group_", quantization.groups.size()), *assignment.attention);
+  if (assignment.attention)
+    quantization.groups.emplace_back(cat("group_", quantization.groups.size()), *assignment.attention);
   quantization.ignore = assignment.ignore;
   quantization.kv_cache_scheme = assignment.kv_cache;
   write_side_files(source, config, quantization, recipe_yaml, writer);
@@ -175,7 +193,8 @@ void write_side_files(const Source& source, const Json& config, const Assignment
 void write_side_files(const Source& source, const Json& source_config, const scheme::QuantizationConfig& quantization,
                       const std::string& recipe_yaml, checkpoint::Writer& writer) {
   Json config = without_old_keys(source_config);
-  const bool quantized = !quantization.groups.empty() || quantization.kv_cache_scheme || !quantization.transforms.empty();
+  const bool quantized =
+      !quantization.groups.empty() || quantization.kv_cache_scheme || !quantization.transforms.empty();
   if (quantized || config.find("quantization_config") != nullptr) {
     config.set("quantization_config", quantized ? scheme::to_json(quantization) : Json());
   }

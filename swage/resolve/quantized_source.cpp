@@ -40,12 +40,14 @@ bool is_plain_float(io::Dtype dtype) {
 
 io::Dtype dense_dtype(const checkpoint::Reader& reader) {
   const Json& config = reader.config();
-  if (const auto named = dtype_of_config(config.get_string("dtype", config.get_string("torch_dtype", "")))) return *named;
+  if (const auto named = dtype_of_config(config.get_string("dtype", config.get_string("torch_dtype", ""))))
+    return *named;
   std::map<io::Dtype, int64_t> count;
   for (const io::TensorSpec& spec : reader.tensors()) {
     if (is_plain_float(spec.dtype) && spec.name.ends_with(".weight")) ++count[spec.dtype];
   }
-  const auto most = std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == count.end() ? io::Dtype::F32 : most->first;
 }
 
@@ -60,32 +62,40 @@ Json without_old_keys(const Json& config) {
   return out;
 }
 
-void check_requantization(const format::CheckpointWeights& source, const Assignment& assignment, const Context& context) {
+void check_requantization(const format::CheckpointWeights& source, const Assignment& assignment,
+                          const Context& context) {
   const std::vector<std::string> encoded = source.encoded_modules();
   if (encoded.empty()) return;
   std::set<std::string> schemes;
-  for (const std::string& module : source.quantized_modules()) schemes.insert(scheme::describe(*source.quantized_scheme(module)));
+  for (const std::string& module : source.quantized_modules())
+    schemes.insert(scheme::describe(*source.quantized_scheme(module)));
   std::string names;
   for (const std::string& name : schemes) names += (names.empty() ? "" : ", ") + name;
   const bool same = std::all_of(encoded.begin(), encoded.end(), [&](const std::string& module) {
     const scheme::Scheme *has = source.quantized_scheme(module), *wants = assignment.find(module);
     return has != nullptr && wants != nullptr && same_grid(*has->weights, *wants->weights) && same_inputs(*has, *wants);
   });
-  SWAGE_CHECK(!same || assignment.kv_cache || encoded.size() < assignment.scheme_of.size(), InvalidArgument, "the source is quantized already (", names,
+  SWAGE_CHECK(!same || assignment.kv_cache || encoded.size() < assignment.scheme_of.size(), InvalidArgument,
+              "the source is quantized already (", names,
               ") as it would be here: rounding it again gains nothing; swage convert changes the format");
-  context.log(Severity::Warning, cat("the source is quantized already (", names, "): its weights are dequantized, and the error of their first rounding stays"));
+  context.log(Severity::Warning, cat("the source is quantized already (", names,
+                                     "): its weights are dequantized, and the error of their first rounding stays"));
 }
 
-void check_no_transforms(const format::CheckpointWeights& weights, const std::filesystem::path& source, std::string_view does) {
-  SWAGE_CHECK(!weights.has_transforms(), Unsupported, source.string(), ": its transform_config has activations multiplied with matrices while the model runs, which ", does,
+void check_no_transforms(const format::CheckpointWeights& weights, const std::filesystem::path& source,
+                         std::string_view does) {
+  SWAGE_CHECK(!weights.has_transforms(), Unsupported, source.string(),
+              ": its transform_config has activations multiplied with matrices while the model runs, which ", does,
               " does not carry over; start from the model that it was made of");
 }
 
-void write_dequantized(const checkpoint::Reader& reader, const format::CheckpointWeights& source, const OutputLayout& layout, checkpoint::Writer& writer) {
+void write_dequantized(const checkpoint::Reader& reader, const format::CheckpointWeights& source,
+                       const OutputLayout& layout, checkpoint::Writer& writer) {
   for (const std::string& name : layout.dequantized) {
     const at::Tensor values_OI = source.load(name);  // refuses NaN and infinity
     const at::ScalarType dtype = checkpoint::scalar_type_of(stored_dtype(reader, name.substr(0, name.rfind('.'))));
-    SWAGE_CHECK(dtype != at::kHalf || values_OI.abs().max().item<float>() <= 65504, Numerical, name, ": has values beyond the range of f16");
+    SWAGE_CHECK(dtype != at::kHalf || values_OI.abs().max().item<float>() <= 65504, Numerical, name,
+                ": has values beyond the range of f16");
     writer.put(name, values_OI.to(at::kCPU, dtype));
   }
 }

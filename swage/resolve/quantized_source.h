@@ -1,5 +1,5 @@
-// A source that is quantized already: compress takes the values of its weights, which are dequantized on the fly, and leaves behind what
-// else it says of quantization.
+// A source that is quantized already: compress takes the values of its weights, which are dequantized on the fly, and
+// leaves behind what else it says of quantization.
 #pragma once
 #include <filesystem>
 #include <string_view>
@@ -16,17 +16,21 @@ struct OutputLayout;
 
 // Whether a tensor of this dtype can hold a weight's values as they are.
 bool is_plain_float(io::Dtype dtype);
-// The dtype of weights that the source holds as codes: the config's (`dtype`, `torch_dtype`), else that of most of its other weights, else
-// f32.
+// The dtype of weights that the source holds as codes: the config's (`dtype`, `torch_dtype`), else that of most of its
+// other weights, else f32.
 io::Dtype dense_dtype(const checkpoint::Reader& reader);
 // The config without the places other than "quantization_config" that can describe a quantization.
 Json without_old_keys(const Json& config);
-// Error(InvalidArgument) if the source holds everything as the assignment wants it; otherwise tells the log that the error of the first
-// rounding stays.
-void check_requantization(const format::CheckpointWeights& source, const Assignment& assignment, const Context& context);
-// Error(Unsupported) for a source whose reader multiplies activations with matrices (transform_config): `does` ("compress") knows weights alone.
-void check_no_transforms(const format::CheckpointWeights& weights, const std::filesystem::path& source, std::string_view does);
+// Error(InvalidArgument) if the source holds everything as the assignment wants it; otherwise tells the log that the
+// error of the first rounding stays.
+void check_requantization(const format::CheckpointWeights& source, const Assignment& assignment,
+                          const Context& context);
+// Error(Unsupported) for a source whose reader multiplies activations with matrices (transform_config): `does`
+// ("compress") knows weights alone.
+void check_no_transforms(const format::CheckpointWeights& weights, const std::filesystem::path& source,
+                         std::string_view does);
 // Writes layout.dequantized in their dtype. Error(Numerical) naming a weight that f16 cannot hold.
-void write_dequantized(const checkpoint::Reader& reader, const format::CheckpointWeights& source, const OutputLayout& layout, checkpoint::Writer& writer);
+void write_dequantized(const checkpoint::Reader& reader, const format::CheckpointWeights& source,
+                       const OutputLayout& layout, checkpoint::Writer& writer);
 
 }  // namespace swage::pipeline

@@ -20,9 +20,12 @@ struct Names {
 Names names_of(const modifiers::QuantizationFields& fields, std::string_view modifier) {
   Names out{fields.weight_observer, fields.input_observer, fields.output_observer};
   if (fields.observer.is_null()) return out;
-  SWAGE_CHECK(!out.weights && !out.input && !out.output, InvalidArgument, modifier, ": give observer, or weight_observer, input_observer and output_observer");
-  SWAGE_CHECK(fields.observer.is_object(), InvalidArgument, modifier, ": observer: expected names under weights, input and output");
-  const std::array<std::pair<std::string_view, std::optional<std::string>*>, 3> known{{{"weights", &out.weights}, {"input", &out.input}, {"output", &out.output}}};
+  SWAGE_CHECK(!out.weights && !out.input && !out.output, InvalidArgument, modifier,
+              ": give observer, or weight_observer, input_observer and output_observer");
+  SWAGE_CHECK(fields.observer.is_object(), InvalidArgument, modifier,
+              ": observer: expected names under weights, input and output");
+  const std::array<std::pair<std::string_view, std::optional<std::string>*>, 3> known{
+      {{"weights", &out.weights}, {"input", &out.input}, {"output", &out.output}}};
   for (const auto& [key, value] : fields.observer.as_object()) {
     bool found = false;
     for (const auto& [name, field] : known) {

@@ -7,9 +7,10 @@
 
 namespace swage::pipeline {
 
-// weight_observer, input_observer and output_observer, or `observer` with the keys weights, input and output. Error(InvalidArgument)
-// naming `modifier` and the field for both at once, for other keys, for an observer of activations that no observer can watch, and for unknown
-// observers and settings, those that the scheme itself names included.
+// weight_observer, input_observer and output_observer, or `observer` with the keys weights, input and output.
+// Error(InvalidArgument) naming `modifier` and the field for both at once, for other keys, for an observer of
+// activations that no observer can watch, and for unknown observers and settings, those that the scheme itself names
+// included.
 void choose_observers(const modifiers::QuantizationFields& fields, std::string_view modifier, scheme::Scheme& scheme);
 
 }  // namespace swage::pipeline

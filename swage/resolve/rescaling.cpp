@@ -19,14 +19,18 @@ using modifiers::Mapping, modifiers::Rescaler;
 // Whether the scales of a quantized linear can be divided row by row after it was solved.
 bool scales_divide(const scheme::QuantizationArgs& weights) {
   using scheme::Strategy;
-  const bool float_scale = !weights.scale_dtype || (*weights.scale_dtype != "torch.uint8" && *weights.scale_dtype != "torch.float8_e4m3fn");
+  const bool float_scale =
+      !weights.scale_dtype || (*weights.scale_dtype != "torch.uint8" && *weights.scale_dtype != "torch.float8_e4m3fn");
   return float_scale && (weights.strategy == Strategy::Channel || weights.strategy == Strategy::Group);
 }
 
 // The mappings of one rescaler against the pairs of the architecture.
 class Selection {
  public:
-  explicit Selection(const Rescaler& rescaler) : rescaler_(rescaler), ignore_(rescaler.ignore()), matched_(rescaler.mappings().size(), false) {
+  explicit Selection(const Rescaler& rescaler)
+      : rescaler_(rescaler),
+        ignore_(rescaler.ignore()),
+        matched_(rescaler.mappings().size(), false) {
     for (const Mapping& mapping : rescaler.mappings()) {
       smooth_.emplace_back(std::vector<std::string>{mapping.smooth});
       balance_.emplace_back(mapping.balance);
@@ -48,8 +52,10 @@ class Selection {
 
   void check_all_matched() const {
     for (size_t i = 0; i < matched_.size(); ++i) {
-      SWAGE_CHECK(matched_[i], InvalidArgument, rescaler_.name(), ": mappings: ", rescaler_.mappings()[i].smooth, " -> ", rescaler_.mappings()[i].balance[0],
-                  ": no layer of this architecture can be divided and no such linear multiplied without changing the model");
+      SWAGE_CHECK(
+          matched_[i], InvalidArgument, rescaler_.name(), ": mappings: ", rescaler_.mappings()[i].smooth, " -> ",
+          rescaler_.mappings()[i].balance[0],
+          ": no layer of this architecture can be divided and no such linear multiplied without changing the model");
     }
   }
 
@@ -61,11 +67,14 @@ class Selection {
 };
 
 bool quantizes(const Assignment& assignment, const SmoothingPair& pair) {
-  return std::any_of(pair.consumers.begin(), pair.consumers.end(), [&](const std::string& name) { return assignment.find(name) != nullptr; });
+  return std::any_of(pair.consumers.begin(), pair.consumers.end(),
+                     [&](const std::string& name) { return assignment.find(name) != nullptr; });
 }
 
-// Whether one of the first `count` modifiers that round has the pair's producer or a consumer: that is done before the pair's turn comes.
-bool is_rounded_before(const SmoothingPair& pair, size_t count, const modifiers::Chain& chain, const Assignment& assignment) {
+// Whether one of the first `count` modifiers that round has the pair's producer or a consumer: that is done before the
+// pair's turn comes.
+bool is_rounded_before(const SmoothingPair& pair, size_t count, const modifiers::Chain& chain,
+                       const Assignment& assignment) {
   const auto rounds = [&](const std::string& module) {
     if (assignment.find(module) == nullptr) return false;
     const auto end = chain.quantizers.begin() + int64_t(count);
@@ -77,10 +86,12 @@ bool is_rounded_before(const SmoothingPair& pair, size_t count, const modifiers:
 // Why a pair is left alone; empty if it need not be.
 std::string obstacle_to(const SmoothingPair& pair, const Assignment& assignment, const OnlineRotations* rotations) {
   const auto is_rotated = [&](const std::string& consumer) { return rotations->inputs().contains(consumer); };
-  const bool rotated = rotations != nullptr && (rotations->outputs().contains(pair.producer) || std::any_of(pair.consumers.begin(), pair.consumers.end(), is_rotated));
+  const bool rotated = rotations != nullptr && (rotations->outputs().contains(pair.producer) ||
+                                                std::any_of(pair.consumers.begin(), pair.consumers.end(), is_rotated));
   if (rotated) return "the reader rotates what is between them";
   const scheme::Scheme* producer = assignment.find(pair.producer);
-  if (producer != nullptr && !scales_divide(*producer->weights)) return "the producer's scheme has no float scale for each row";
+  if (producer != nullptr && !scales_divide(*producer->weights))
+    return "the producer's scheme has no float scale for each row";
   if (pair.cached && assignment.kv_cache) return "the scales of the KV cache are those of the values as they are";
   return {};
 }
@@ -97,7 +108,8 @@ void note_rewritten(const Rescaling& rescaling, const Assignment& assignment, Re
 
 }  // namespace
 
-Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model& model, const Assignment& assignment, const OnlineRotations* rotations) {
+Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model& model, const Assignment& assignment,
+                              const OnlineRotations* rotations) {
   Rescalings out;
   if (chain.rescalers.empty()) return out;
   std::vector<Selection> selections;
@@ -111,14 +123,17 @@ Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model&
       for (size_t i = 0; i < selections.size(); ++i) {
         if (!selections[i].takes(rescaling.pair)) continue;
         const bool late = is_rounded_before(rescaling.pair, chain.quantizers_before[i], chain, assignment);
-        if (late) idle[i] = true;
-        else rescaling.by.push_back(chain.rescalers[i]);
+        if (late)
+          idle[i] = true;
+        else
+          rescaling.by.push_back(chain.rescalers[i]);
       }
       const bool has_purpose = chain.quantizers.empty() || quantizes(assignment, rescaling.pair);
       if (rescaling.by.empty() || !has_purpose) continue;
       const std::string obstacle = obstacle_to(rescaling.pair, assignment, rotations);
       if (!obstacle.empty()) {
-        out.warnings.push_back(cat(rescaling.pair.producer, " -> ", rescaling.pair.consumers[0], ": not rescaled, as ", obstacle));
+        out.warnings.push_back(
+            cat(rescaling.pair.producer, " -> ", rescaling.pair.consumers[0], ": not rescaled, as ", obstacle));
         continue;
       }
       note_rewritten(rescaling, assignment, out);
@@ -128,8 +143,9 @@ Rescalings resolve_rescalings(const modifiers::Chain& chain, const model::Model&
   }
   for (const Selection& selection : selections) selection.check_all_matched();
   for (size_t i = 0; i < idle.size(); ++i) {
-    SWAGE_CHECK(!idle[i] || busy.contains(chain.rescalers[i]), InvalidArgument, chain.rescalers[i]->name(), " stands behind ",
-                chain.quantizers[chain.quantizers_before[i] - 1]->name(), ": weights are rescaled before they are quantized; put it first");
+    SWAGE_CHECK(!idle[i] || busy.contains(chain.rescalers[i]), InvalidArgument, chain.rescalers[i]->name(),
+                " stands behind ", chain.quantizers[chain.quantizers_before[i] - 1]->name(),
+                ": weights are rescaled before they are quantized; put it first");
   }
   return out;
 }

@@ -14,8 +14,11 @@ TEST(Rescaling, ADividedNormAndItsScalesGiveTheOldWeightExactly) {
   const at::Tensor asked_I = s_I.clone(), stored_I = divide_norm(w_I, at::kBFloat16, s_I);
   EXPECT_EQ(stored_I.scalar_type(), at::kBFloat16);
   // One f32 rounding of the quotient, one of the product: 2^-23 of the value.
-  EXPECT_LE((stored_I.to(at::kDouble) * s_I.to(at::kDouble) - w_I).abs().div(w_I.abs().clamp_min(1e-30)).max().item<double>(), 0x1p-23);
-  EXPECT_LE((s_I / asked_I - 1).abs().max().item<double>(), 0x1p-8 * 1.01);  // bf16 rounds by at most 2^-9 of the next power of two
+  EXPECT_LE(
+      (stored_I.to(at::kDouble) * s_I.to(at::kDouble) - w_I).abs().div(w_I.abs().clamp_min(1e-30)).max().item<double>(),
+      0x1p-23);
+  EXPECT_LE((s_I / asked_I - 1).abs().max().item<double>(),
+            0x1p-8 * 1.01);  // bf16 rounds by at most 2^-9 of the next power of two
   EXPECT_EQ(s_I[7].item<float>(), asked_I[7].item<float>());
 }
 

@@ -24,9 +24,12 @@ std::string digest_of_file(const fs::path& path) { return hex64(checksum(io::Mma
 Json state_of(const std::vector<fs::path>& files) {
   Json out = Json::object();
   for (const fs::path& file : files) {
-    struct stat status {};
+    struct stat status{};
     const bool there = ::stat(file.c_str(), &status) == 0;
-    out.set(file.filename().string(), there ? cat(status.st_dev, " ", status.st_ino, " ", status.st_size, " bytes ", status.st_mtim.tv_sec, ".", status.st_mtim.tv_nsec, " ", status.st_ctim.tv_sec, ".", status.st_ctim.tv_nsec) : kGone);
+    out.set(file.filename().string(),
+            there ? cat(status.st_dev, " ", status.st_ino, " ", status.st_size, " bytes ", status.st_mtim.tv_sec, ".",
+                        status.st_mtim.tv_nsec, " ", status.st_ctim.tv_sec, ".", status.st_ctim.tv_nsec)
+                  : kGone);
   }
   return out;
 }
@@ -37,7 +40,8 @@ Json layout_of(const checkpoint::Reader& reader) {
   std::vector<uint64_t> digests(files.size());
   for (const io::TensorSpec& spec : reader.tensors()) {
     const auto [file, offset] = reader.position_of(spec.name);
-    digests[file] = checksum(cat(spec.name, " ", io::name_of(spec.dtype), " ", io::shape_text(spec.shape), " ", offset), digests[file]);
+    digests[file] = checksum(cat(spec.name, " ", io::name_of(spec.dtype), " ", io::shape_text(spec.shape), " ", offset),
+                             digests[file]);
   }
   Json out = Json::object();
   for (size_t i = 0; i < files.size(); ++i) out.set(files[i].filename().string(), hex64(digests[i]));
@@ -73,7 +77,12 @@ std::string name_of_folder(const fs::path& folder) {
 
 }  // namespace
 
-Source::Source(const fs::path& folder) : folder_(folder), reader_(folder, &log_), name_(name_of_folder(folder)), state_(state_of(reader_.files())), side_(io::side_files(folder)) {
+Source::Source(const fs::path& folder)
+    : folder_(folder),
+      reader_(folder, &log_),
+      name_(name_of_folder(folder)),
+      state_(state_of(reader_.files())),
+      side_(io::side_files(folder)) {
   identity_ = Json::object();
   for (const char* name : kSettings) {
     const fs::path path = folder_ / name;
@@ -114,7 +123,8 @@ std::string Source::changed_weights() const {
 }
 
 void Source::check_unchanged() const {
-  constexpr const char *kWhat = ": the source changed while it was read: ", *kAnew = "; what was made of it is thrown away, start the run again";
+  constexpr const char *kWhat = ": the source changed while it was read: ",
+                       *kAnew = "; what was made of it is thrown away, start the run again";
   const std::string settings = changed_files(settings_), copied = changed_files(copied_);
   SWAGE_CHECK(settings.empty(), CorruptData, folder_.string(), kWhat, settings, kAnew);
   SWAGE_CHECK(copied.empty(), Io, folder_.string(), kWhat, copied);
@@ -127,7 +137,8 @@ void Source::check_unchanged() const {
     changed = e.what();
   }
   SWAGE_CHECK(changed.empty(), CorruptData, folder_.string(), kWhat, changed, kAnew);
-  // Everything is as it is there now; whether it was when the run began nobody can tell. A run that goes on with this one begins with it.
+  // Everything is as it is there now; whether it was when the run began nobody can tell. A run that goes on with this
+  // one begins with it.
   const std::string touched = difference_of_times(state_, now);
   SWAGE_CHECK(touched.empty(), Io, folder_.string(), kWhat, touched, ", which was written to");
 }

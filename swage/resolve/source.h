@@ -1,5 +1,5 @@
-// The source of a run as the run found it: which of its files are read or copied, and whether they stay what they were. A file that the
-// run has no use for may come, change and go.
+// The source of a run as the run found it: which of its files are read or copied, and whether they stay what they were.
+// A file that the run has no use for may come, change and go.
 #pragma once
 #include <filesystem>
 #include <string>
@@ -17,7 +17,8 @@ namespace swage::pipeline {
 
 class Source {
  public:
-  // Opens the folder. Error(Io) if its config.json is a link to a file that is no part of it: it would be written into the output.
+  // Opens the folder. Error(Io) if its config.json is a link to a file that is no part of it: it would be written into
+  // the output.
   explicit Source(const std::filesystem::path& folder);
 
   const checkpoint::Reader& reader() const { return reader_; }
@@ -25,18 +26,20 @@ class Source {
   // The folder's own name, however its path was written.
   const std::string& name() const { return name_; }
 
-  // What the output's weights depend on: config.json and other settings by their bytes; names, types, shapes and places of the tensors in
-  // each file. The tensors' values are what the log knows of them.
+  // What the output's weights depend on: config.json and other settings by their bytes; names, types, shapes and places
+  // of the tensors in each file. The tensors' values are what the log knows of them.
   const Json& identity() const { return identity_; }
   // Sizes, times and inodes of the weight files: where they are equal, nothing was written to the files in between.
   const Json& state() const { return state_; }
 
-  // What in the folder contradicts itself, and files beside the weights that look like part of the model and are not copied, a sentence each.
+  // What in the folder contradicts itself, and files beside the weights that look like part of the model and are not
+  // copied, a sentence each.
   std::vector<std::string> warnings() const;
   void copy_side_files(checkpoint::Writer& writer, std::string_view but = {}) const;  // all but the one of that name
 
-  // Error(CorruptData) that names what of config or weights is not as it was when it was read: the output would come from two models. Error(Io)
-  // for the other files, which nothing that is finished depends on, and for weights that were written to and have the bytes that were read.
+  // Error(CorruptData) that names what of config or weights is not as it was when it was read: the output would come
+  // from two models. Error(Io) for the other files, which nothing that is finished depends on, and for weights that
+  // were written to and have the bytes that were read.
   void check_unchanged() const;
   // In words, what of the weights is not as the log knows it; empty if all is. Reads again what was read.
   std::string changed_weights() const;

@@ -29,7 +29,8 @@ void make_source(const TempFolder& folder) {
 // Writes in place and puts the time back.
 void change_unseen(const fs::path& path, const std::string& bytes) {
   const auto time = fs::last_write_time(path);
-  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).write(bytes.data(), std::streamsize(bytes.size()));
+  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary)
+      .write(bytes.data(), std::streamsize(bytes.size()));
   fs::last_write_time(path, time);
 }
 
@@ -57,7 +58,8 @@ TEST(Source, IsNamedHoweverItsPathIsWritten) {
   fs::create_directories(folder / "model");
   folder.write("model/model.safetensors", safetensors_bytes(kHeader, "xy"));
   folder.write("model/config.json", "{}");
-  for (const char* spelled : {"model", "model/", "model/.", "./model//"}) EXPECT_EQ(Source(folder / spelled).name(), "model") << spelled;
+  for (const char* spelled : {"model", "model/", "model/.", "./model//"})
+    EXPECT_EQ(Source(folder / spelled).name(), "model") << spelled;
 }
 
 TEST(Source, WhatIsNotReadMayChange) {
@@ -72,7 +74,8 @@ TEST(Source, WhatIsNotReadMayChange) {
 }
 
 TEST(Source, ChangesAreNamed) {
-  const auto changed = [](ErrorKind kind, std::string_view words, const std::function<void(const TempFolder&)>& change) {
+  const auto changed = [](ErrorKind kind, std::string_view words,
+                          const std::function<void(const TempFolder&)>& change) {
     const TempFolder folder;
     make_source(folder);
     const Source source(folder.path());
@@ -83,10 +86,15 @@ TEST(Source, ChangesAreNamed) {
     expect_error(kind, "the source changed while it was read: ", [&] { source.check_unchanged(); });
   };
   changed(ErrorKind::CorruptData, ": config.json;", [](const TempFolder& f) { f.write("config.json", "[]"); });
-  changed(ErrorKind::CorruptData, ": config.json (is gone)", [](const TempFolder& f) { fs::remove(f / "config.json"); });
-  changed(ErrorKind::CorruptData, ": model.safetensors (is gone)", [](const TempFolder& f) { fs::remove(f / "model.safetensors"); });
-  changed(ErrorKind::Io, ": model.safetensors, which was written to", [](const TempFolder& f) { fs::last_write_time(f / "model.safetensors", fs::file_time_type::clock::now() + std::chrono::hours(1)); });
-  changed(ErrorKind::CorruptData, ": model.safetensors: tensor \"w\"", [](const TempFolder& f) { change_unseen(f / "model.safetensors", safetensors_bytes(kHeader, "xz")); });
+  changed(ErrorKind::CorruptData, ": config.json (is gone)",
+          [](const TempFolder& f) { fs::remove(f / "config.json"); });
+  changed(ErrorKind::CorruptData, ": model.safetensors (is gone)",
+          [](const TempFolder& f) { fs::remove(f / "model.safetensors"); });
+  changed(ErrorKind::Io, ": model.safetensors, which was written to", [](const TempFolder& f) {
+    fs::last_write_time(f / "model.safetensors", fs::file_time_type::clock::now() + std::chrono::hours(1));
+  });
+  changed(ErrorKind::CorruptData, ": model.safetensors: tensor \"w\"",
+          [](const TempFolder& f) { change_unseen(f / "model.safetensors", safetensors_bytes(kHeader, "xz")); });
   changed(ErrorKind::Io, ": LICENSE", [](const TempFolder& f) { f.write("LICENSE", "x"); });
   changed(ErrorKind::Io, ": LICENSE (is gone)", [](const TempFolder& f) { fs::remove(f / "LICENSE"); });
 }

@@ -12,29 +12,34 @@ namespace {
 using modifiers::Sparsifier, modifiers::SparsityRules;
 
 void check_prunable(const model::ModuleInfo& module, const Sparsifier& by, const model::Model& model) {
-  SWAGE_CHECK(module.class_name == "Linear", Unsupported, module.name, ": ", by.name(), " prunes linear layers only; add it to ignore");
-  SWAGE_CHECK(module.block >= 0 || module.is_head(), Unsupported, module.name, ": pruning a projection beside the embedding is not supported; add it to ignore");
+  SWAGE_CHECK(module.class_name == "Linear", Unsupported, module.name, ": ", by.name(),
+              " prunes linear layers only; add it to ignore");
+  SWAGE_CHECK(module.block >= 0 || module.is_head(), Unsupported, module.name,
+              ": pruning a projection beside the embedding is not supported; add it to ignore");
   SWAGE_CHECK(module.block >= 0 || !model.tied_embeddings(), Unsupported, module.name,
               ": embedding and head of this model share one table, which stays as it is; add it to ignore");
   const int64_t group = by.rules().pattern.group;
-  SWAGE_CHECK(group == 0 || module.columns % group == 0, InvalidArgument, module.name, ": ", module.columns, " columns do not split into groups of ", group,
-              "; add it to ignore");
+  SWAGE_CHECK(group == 0 || module.columns % group == 0, InvalidArgument, module.name, ": ", module.columns,
+              " columns do not split into groups of ", group, "; add it to ignore");
 }
 
-// What a modifier prunes, and for each the number of the target layer that it belongs to: that is what a list of shares counts.
+// What a modifier prunes, and for each the number of the target layer that it belongs to: that is what a list of shares
+// counts.
 struct Pruned {
   std::vector<model::ModuleInfo> modules;
   std::vector<size_t> layer;
   size_t layers = 0;
 };
 
-void warn_of_ignore(const Sparsifier& by, const std::vector<std::string>& ignored, const std::vector<scheme::ModuleName>& names, std::vector<std::string>& warnings) {
+void warn_of_ignore(const Sparsifier& by, const std::vector<std::string>& ignored,
+                    const std::vector<scheme::ModuleName>& names, std::vector<std::string>& warnings) {
   for (const std::string& pattern : scheme::Patterns(ignored).unmatched(names)) {
     warnings.push_back(cat(by.name(), ": ignore matches no module of this model: ", pattern));
   }
 }
 
-Pruned pruned_by(const Sparsifier& by, const model::Model& model, const std::string& attention_class, std::vector<std::string>& warnings) {
+Pruned pruned_by(const Sparsifier& by, const model::Model& model, const std::string& attention_class,
+                 std::vector<std::string>& warnings) {
   const SparsityRules& rules = by.rules();
   const std::vector<model::ModuleInfo> modules = model.modules();
   std::vector<scheme::ModuleName> names;
@@ -55,7 +60,8 @@ Pruned pruned_by(const Sparsifier& by, const model::Model& model, const std::str
     out.layer.push_back(number.try_emplace(layer, number.size()).first->second);
   }
   out.layers = number.size();
-  SWAGE_CHECK(any, InvalidArgument, by.name(), ": targets matches no module of this model: ", wanted.empty() ? "" : wanted[0]);
+  SWAGE_CHECK(any, InvalidArgument, by.name(),
+              ": targets matches no module of this model: ", wanted.empty() ? "" : wanted[0]);
   SWAGE_CHECK(!out.modules.empty(), InvalidArgument, by.name(), ": ignore leaves nothing to prune");
   return out;
 }
@@ -73,14 +79,15 @@ Sparsity resolve_sparsity(const modifiers::Chain& chain, const model::Model& mod
     const Pruned pruned = pruned_by(*by, model, assignment.attention_class, out.warnings);
     const std::vector<model::ModuleInfo>& modules = pruned.modules;
     const SparsityRules& rules = by->rules();
-    SWAGE_CHECK(rules.of_modules.empty() || rules.of_modules.size() == pruned.layers, InvalidArgument, by->name(), ": sparsity lists ",
-                rules.of_modules.size(), " shares for ", pruned.layers, " modules");
+    SWAGE_CHECK(rules.of_modules.empty() || rules.of_modules.size() == pruned.layers, InvalidArgument, by->name(),
+                ": sparsity lists ", rules.of_modules.size(), " shares for ", pruned.layers, " modules");
     for (size_t i = 0; i < modules.size(); ++i) {
       check_prunable(modules[i], *by, model);
       solvers::SparsityPattern pattern = rules.pattern;
       if (!rules.of_modules.empty()) pattern.sparsity = rules.of_modules[pruned.layer[i]];
       const bool fresh = out.of_module.emplace(modules[i].name, Sparsity::Choice{by, pattern}).second;
-      SWAGE_CHECK(fresh, InvalidArgument, modules[i].name, ": two modifiers of the recipe would prune it; add it to the ignore of one");
+      SWAGE_CHECK(fresh, InvalidArgument, modules[i].name,
+                  ": two modifiers of the recipe would prune it; add it to the ignore of one");
       if (assignment.find(modules[i].name) == nullptr) out.rewritten.insert(modules[i].name + ".weight");
     }
   }

@@ -16,15 +16,15 @@ struct Sparsity {
     solvers::SparsityPattern pattern;
   };
   std::map<std::string, Choice> of_module;
-  std::set<std::string> rewritten;  // weights of those modules that stay dense: name, type and shape are the source's
+  std::set<std::string> rewritten;    // weights of those modules that stay dense: name, type and shape are the source's
   std::vector<std::string> warnings;  // patterns of the recipe that match nothing
 
   const Choice* find(const std::string& module) const;
 };
 
-// Error(InvalidArgument) for a modifier of whose targets none matches a module or a container of modules, a module that two modifiers would prune, a list of
-// shares of another length, columns that groups of N:M do not divide. Error(Unsupported) for an embedding and for a head that shares
-// its table.
+// Error(InvalidArgument) for a modifier of whose targets none matches a module or a container of modules, a module that
+// two modifiers would prune, a list of shares of another length, columns that groups of N:M do not divide.
+// Error(Unsupported) for an embedding and for a head that shares its table.
 Sparsity resolve_sparsity(const modifiers::Chain& chain, const model::Model& model, const Assignment& assignment);
 
 // "W4A16 g64, 2:4", "2:4": what happens to a module, for reports.

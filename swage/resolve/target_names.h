@@ -1,4 +1,5 @@
-// What targets of recipes name beside modules: containers of them ("model.layers.0", "LlamaDecoderLayer"), and words for all.
+// What targets of recipes name beside modules: containers of them ("model.layers.0", "LlamaDecoderLayer"), and words
+// for all.
 #pragma once
 #include <string>
 #include <vector>
@@ -8,10 +9,12 @@
 
 namespace swage::pipeline {
 
-// LLM Compressor's old words for everything that can be pruned or quantized (__ALL__, __ALL_PRUNABLE__, __ALL_QUANTIZABLE__) as "Linear".
+// LLM Compressor's old words for everything that can be pruned or quantized (__ALL__, __ALL_PRUNABLE__,
+// __ALL_QUANTIZABLE__) as "Linear".
 std::vector<std::string> without_words_for_all(std::vector<std::string> targets);
 
-// Modules and what holds them. `attention_class` ("LlamaAttention") tells how classes begin; empty: containers have names only.
+// Modules and what holds them. `attention_class` ("LlamaAttention") tells how classes begin; empty: containers have
+// names only.
 class Containers {
  public:
   Containers(const std::vector<graph::ModuleInfo>& modules, std::string attention_class);

@@ -16,7 +16,10 @@
 namespace swage::pipeline {
 
 Activations::Activations(const model::Model& model, const at::Tensor& ids_NT, const offload::Tiers& tiers, Trace* trace)
-    : trace_(trace), flows_(size_t(ids_NT.size(0))), tiers_(tiers), tokens_(ids_NT.size(1)) {
+    : trace_(trace),
+      flows_(size_t(ids_NT.size(0))),
+      tiers_(tiers),
+      tokens_(ids_NT.size(1)) {
   const int64_t rows = ids_NT.size(0);
   {
     const at::Tensor first_TD = model.embed(ids_NT[0], 0);
@@ -37,7 +40,8 @@ void Activations::make_room(int64_t columns) {
   if (!inputs_.empty() && inputs_.numbers() >= tokens_ * columns) return;
   for (model::Flow& flow : flows_) flow.input_TI = at::Tensor();
   inputs_ = offload::Rows();  // freed before the larger one is taken
-  inputs_ = offload::Rows(int64_t(flows_.size()), tokens_ * columns, options_.dtype(ops::product_type(options_.device())), tiers_);
+  inputs_ = offload::Rows(int64_t(flows_.size()), tokens_ * columns,
+                          options_.dtype(ops::product_type(options_.device())), tiers_);
 }
 
 void Activations::advance(const std::function<void(model::Flow&)>& work, int64_t block) {
@@ -63,12 +67,18 @@ void Activations::release(size_t row) const {
 void Activations::scale_inputs(const at::Tensor& factor_I, bool mlp) {
   eval::for_each_parallel(options_.device(), int64_t(flows_.size()), [&](int64_t row) {
     model::Flow& flow = flows_[size_t(row)];
-    const bool apart = flow.mlp_input_TD.defined() && flow.mlp_input_TD.const_data_ptr() != flow.input_TI.const_data_ptr();
+    const bool apart =
+        flow.mlp_input_TD.defined() && flow.mlp_input_TD.const_data_ptr() != flow.input_TI.const_data_ptr();
     flow.input_TI.mul_(factor_I);
     if (mlp && apart) flow.mlp_input_TD.mul_(factor_I);
-    at::Tensor* kept = flow.input_value > 0 && size_t(flow.input_value) < flow.values.size() ? &flow.values[size_t(flow.input_value)] : nullptr;
-    const bool is_mlp_input = kept != nullptr && kept->defined() && flow.mlp_input_TD.defined() && kept->const_data_ptr() == flow.mlp_input_TD.const_data_ptr();
-    if (kept != nullptr && kept->defined() && kept->const_data_ptr() != flow.input_TI.const_data_ptr() && !(mlp && is_mlp_input)) kept->mul_(factor_I);
+    at::Tensor* kept = flow.input_value > 0 && size_t(flow.input_value) < flow.values.size()
+                           ? &flow.values[size_t(flow.input_value)]
+                           : nullptr;
+    const bool is_mlp_input = kept != nullptr && kept->defined() && flow.mlp_input_TD.defined() &&
+                              kept->const_data_ptr() == flow.mlp_input_TD.const_data_ptr();
+    if (kept != nullptr && kept->defined() && kept->const_data_ptr() != flow.input_TI.const_data_ptr() &&
+        !(mlp && is_mlp_input))
+      kept->mul_(factor_I);
     release(size_t(row));
   });
 }
@@ -80,7 +90,8 @@ constexpr size_t kHeaderBytes = 128;
 }  // namespace
 
 std::string Activations::file_header(int64_t block, uint64_t sum) const {
-  std::string header = cat("swage activations ", block, " ", flows_.size(), " ", tokens_, " ", width_, " ", hex64(sum), "\n");
+  std::string header =
+      cat("swage activations ", block, " ", flows_.size(), " ", tokens_, " ", width_, " ", hex64(sum), "\n");
   header.resize(kHeaderBytes, ' ');
   return header;
 }
@@ -112,7 +123,8 @@ void Activations::load(const std::filesystem::path& file, int64_t block) {
   }
   std::string header(kHeaderBytes, 0);
   in.read_at(header.data(), header.size(), 0);
-  SWAGE_CHECK(header == file_header(block, sum), CorruptData, file.string(), ": does not hold the activations of layer ", block, " as they were saved");
+  SWAGE_CHECK(header == file_header(block, sum), CorruptData, file.string(),
+              ": does not hold the activations of layer ", block, " as they were saved");
 }
 
 // What the flow's tensors hold moves into this object's memory.

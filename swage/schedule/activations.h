@@ -1,6 +1,7 @@
 // The calibration set on its way through the model: one flow a row, their tensors in two blocks of memory that are
-// allocated once. Activations left to the allocator would come and go in many sizes, and what it cannot reuse adds up to
-// gigabytes over the layers of a model. On a GPU what linears read is kept in the type that products are made in. Rows of both blocks can lie on disk; then they take memory while they are worked on.
+// allocated once. Activations left to the allocator would come and go in many sizes, and what it cannot reuse adds up
+// to gigabytes over the layers of a model. On a GPU what linears read is kept in the type that products are made in.
+// Rows of both blocks can lie on disk; then they take memory while they are worked on.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -23,9 +24,11 @@ class Activations {
 
   // Makes room for inputs of `columns`; call between blocks, when no flow has an input.
   void make_room(int64_t columns);
-  // Runs `work` on every flow, one flow a thread, and takes what it left in the flow into this object's memory. `block` is for the trace.
+  // Runs `work` on every flow, one flow a thread, and takes what it left in the flow into this object's memory. `block`
+  // is for the trace.
   void advance(const std::function<void(model::Flow&)>& work, int64_t block = -1);
-  // Multiplies what the linears of the current stage read by factor_I [I], f32; `mlp`: also what experts read in later stages.
+  // Multiplies what the linears of the current stage read by factor_I [I], f32; `mlp`: also what experts read in later
+  // stages.
   void scale_inputs(const at::Tensor& factor_I, bool mlp);
   // Whoever reads them says so with release() when done with one, so that its memory is given back.
   const std::vector<model::Flow>& flows() const { return flows_; }

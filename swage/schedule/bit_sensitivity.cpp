@@ -17,8 +17,8 @@
 #include "swage/eval/forward.h"
 #include "swage/format/quantized_weight.h"
 #include "swage/modifiers/solver_glue.h"
-#include "swage/schedule/activations.h"
 #include "swage/resolve/output.h"
+#include "swage/schedule/activations.h"
 #include "swage/schedule/run.h"
 #include "swage/schedule/stage_inputs.h"
 
@@ -28,7 +28,7 @@ namespace {
 using model::Block, model::Flow, model::Linear;
 
 constexpr int64_t kErrorTokens = 16384;
-constexpr int64_t kRowsCompared = 64;   // that a thread compares at once
+constexpr int64_t kRowsCompared = 64;  // that a thread compares at once
 
 // Residual streams [T, D] of the probes' sequences.
 using Streams = std::vector<at::Tensor>;
@@ -36,7 +36,11 @@ using Streams = std::vector<at::Tensor>;
 class SensitivityPass {
  public:
   SensitivityPass(const SensitivityJob& job, size_t probed)
-      : job_(job), budget_(*job.assignment.budget), probed_(probed), errors_(job.units.size(), std::vector<double>(budget_.count)), streams_(job.units.size()) {
+      : job_(job),
+        budget_(*job.assignment.budget),
+        probed_(probed),
+        errors_(job.units.size(), std::vector<double>(budget_.count)),
+        streams_(job.units.size()) {
     for (size_t u = 0; u < job.units.size(); ++u) {
       for (const std::string& module : job.units[u].modules) unit_of_[module] = u;
     }
@@ -91,7 +95,8 @@ class SensitivityPass {
   int64_t take_up() {
     std::optional<MeasuredBlocks> kept = job_.store != nullptr ? job_.store->load() : std::nullopt;
     if (!kept || kept->errors.size() != errors_.size() || kept->blocks > job_.model.blocks()) return 0;
-    job_.context.log(Severity::Info, cat("measuring goes on after layer ", kept->blocks, " of ", job_.model.blocks(), ", which an interrupted run had reached"));
+    job_.context.log(Severity::Info, cat("measuring goes on after layer ", kept->blocks, " of ", job_.model.blocks(),
+                                         ", which an interrupted run had reached"));
     errors_ = std::move(kept->errors);
     base_ = on_device(kept->base);
     for (size_t u = 0; u < streams_.size(); ++u) streams_[u] = on_device(kept->probes[u]);
@@ -116,7 +121,8 @@ class SensitivityPass {
   }
 
   static at::Tensor probe_ids(const at::Tensor& ids_NL) {
-    return ids_NL.narrow(0, 0, std::min(kProbeRows, ids_NL.size(0))).narrow(1, 0, std::min(kProbeTokens, ids_NL.size(1)));
+    return ids_NL.narrow(0, 0, std::min(kProbeRows, ids_NL.size(0)))
+        .narrow(1, 0, std::min(kProbeTokens, ids_NL.size(1)));
   }
 
   void measure_block(Block& block, Activations& activations, bool last) {
@@ -132,7 +138,8 @@ class SensitivityPass {
     }
   }
 
-  void measure_group(Block& block, const model::InputGroup& group, const Activations& activations, modifiers::Statistics& shared) {
+  void measure_group(Block& block, const model::InputGroup& group, const Activations& activations,
+                     modifiers::Statistics& shared) {
     std::vector<int> linears;
     for (const int index : group.linears) {
       if (unit_of_.contains(block.linears[size_t(index)].name)) linears.push_back(index);
@@ -142,12 +149,15 @@ class SensitivityPass {
     const LinearInput input{block.linears[size_t(linears[0])].input_transform};
     for (const int index : linears) {
       const Linear& linear = block.linears[size_t(index)];
-      SWAGE_CHECK(linear.input_transform == input.transform, Unsupported, linear.name, ": a bit budget needs linears that read one input to be rotated alike");
+      SWAGE_CHECK(linear.input_transform == input.transform, Unsupported, linear.name,
+                  ": a bit budget needs linears that read one input to be rotated alike");
     }
     modifiers::Statistics routed;
-    if (job_.moe_routed && group.expert >= 0) routed = input_statistics(activations, columns, group.expert, input, scratch_);
+    if (job_.moe_routed && group.expert >= 0)
+      routed = input_statistics(activations, columns, group.expert, input, scratch_);
     const bool own = routed.gram_II.defined() && routed.tokens >= columns;
-    if (!own && (!shared.gram_II.defined() || shared_with_ != input.transform)) shared = input_statistics(activations, columns, -1, input, scratch_);
+    if (!own && (!shared.gram_II.defined() || shared_with_ != input.transform))
+      shared = input_statistics(activations, columns, -1, input, scratch_);
     if (!own) shared_with_ = input.transform;
     measure_linears(block, linears, own ? routed : shared);
   }
@@ -174,7 +184,8 @@ class SensitivityPass {
     });
     for (size_t l = 0; l < linears.size(); ++l) {
       std::vector<double>& unit = errors_[unit_of_.at(block.linears[size_t(linears[l])].name)];
-      for (size_t c = 0; c < budget_.count; ++c) unit[c] += std::max(errors[l * budget_.count + c], 0.0) / double(std::max<int64_t>(statistics.tokens, 1));
+      for (size_t c = 0; c < budget_.count; ++c)
+        unit[c] += std::max(errors[l * budget_.count + c], 0.0) / double(std::max<int64_t>(statistics.tokens, 1));
       probe_weights_.emplace(linears[l], std::move(probes[l]));
     }
   }
@@ -237,16 +248,18 @@ class SensitivityPass {
   const size_t probed_;
   std::map<std::string, size_t> unit_of_;
   std::vector<std::vector<double>> errors_;
-  std::map<int, at::Tensor> probe_weights_;  // of the current block's linears
-  Streams base_;                             // of the float model
-  std::vector<Streams> streams_;             // by unit
+  std::map<int, at::Tensor> probe_weights_;            // of the current block's linears
+  Streams base_;                                       // of the float model
+  std::vector<Streams> streams_;                       // by unit
   std::shared_ptr<const ops::Transform> shared_with_;  // what the inputs of the stage's statistics were multiplied with
   at::Tensor scratch_;
 };
 
 }  // namespace
 
-int64_t rows_measured(int64_t rows, int64_t row_tokens) { return std::clamp<int64_t>(kErrorTokens / std::max<int64_t>(row_tokens, 1), 1, rows); }
+int64_t rows_measured(int64_t rows, int64_t row_tokens) {
+  return std::clamp<int64_t>(kErrorTokens / std::max<int64_t>(row_tokens, 1), 1, rows);
+}
 
 BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, size_t probed) {
   SensitivityPass pass(job, probed);
@@ -256,8 +269,10 @@ BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, s
   for (size_t u = 0; u < job.units.size(); ++u) {
     const std::vector<double>& errors = pass.errors()[u];
     auto& costs = out.emplace_back();
-    SWAGE_CHECK(std::isfinite(divergences[u]), Numerical, job.units[u].name, ": the model's predictions are not finite with it quantized");
-    for (const double error : errors) costs.push_back(errors[probed] > 0 ? std::max(divergences[u], 0.0) * error / errors[probed] : 0);
+    SWAGE_CHECK(std::isfinite(divergences[u]), Numerical, job.units[u].name,
+                ": the model's predictions are not finite with it quantized");
+    for (const double error : errors)
+      costs.push_back(errors[probed] > 0 ? std::max(divergences[u], 0.0) * error / errors[probed] : 0);
   }
   return out;
 }

@@ -13,7 +13,8 @@ namespace swage::pipeline {
 
 using graph::LinearSpec, graph::Mixture;
 
-modifiers::ExpertStatistics expert_statistics(const model::Block& block, int64_t experts, const Activations& activations) {
+modifiers::ExpertStatistics expert_statistics(const model::Block& block, int64_t experts,
+                                              const Activations& activations) {
   const std::vector<model::Flow>& flows = activations.flows();
   std::vector<std::vector<double>> sums(flows.size(), std::vector<double>(size_t(experts)));
   eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) {
@@ -22,7 +23,8 @@ modifiers::ExpertStatistics expert_statistics(const model::Block& block, int64_t
       const at::Tensor rows = flow.routed_rows_of(int(e));
       if (rows.size(0) == 0) continue;
       const at::Tensor gate_T = flow.routed_weights.narrow(0, flow.routed_offsets[size_t(e)], rows.size(0));
-      sums[size_t(i)][size_t(e)] = solvers::weighted_norm_sum(gate_T, block.expert_output(int(e), flow.mlp_input_TD.index_select(0, rows)));
+      sums[size_t(i)][size_t(e)] =
+          solvers::weighted_norm_sum(gate_T, block.expert_output(int(e), flow.mlp_input_TD.index_select(0, rows)));
     }
     activations.release(size_t(i));
   });
@@ -40,9 +42,12 @@ void BlockExpertPruner::restore() {
   for (int64_t b = 0; b < run_.model.blocks(); ++b) {
     const Mixture* mixture = run_.experts->source_model().mixture(b);
     if (mixture == nullptr || !run_.steps.finished(block_step(b))) continue;
-    const auto is_of_block = [&](const ModuleReport& module) { return module.experts && module.name == mixture->router.name; };
+    const auto is_of_block = [&](const ModuleReport& module) {
+      return module.experts && module.name == mixture->router.name;
+    };
     const auto report = std::find_if(run_.modules.begin(), run_.modules.end(), is_of_block);
-    SWAGE_CHECK(report != run_.modules.end(), Internal, "the journal of the interrupted run does not say which experts of ", mixture->router.name, " stay");
+    SWAGE_CHECK(report != run_.modules.end(), Internal,
+                "the journal of the interrupted run does not say which experts of ", mixture->router.name, " stay");
     run_.experts->keep(b, report->experts->kept);
   }
 }
@@ -81,7 +86,9 @@ void BlockExpertPruner::finish(int64_t b) {
   for (size_t e = 0; e < report_.tokens.size(); ++e) {
     if (report_.tokens[e] == 0) silent += cat(silent.empty() ? "" : ", ", e);
   }
-  if (!silent.empty()) report.warnings.push_back(cat("no calibration token was routed to experts ", silent, ", which therefore go first; more text would show what they are for"));
+  if (!silent.empty())
+    report.warnings.push_back(cat("no calibration token was routed to experts ", silent,
+                                  ", which therefore go first; more text would show what they are for"));
   report.experts = report_;
   note_module(run_, std::move(report));
 }
@@ -92,7 +99,8 @@ void BlockExpertPruner::write_experts(const Mixture& mixture, const std::vector<
     const std::vector<LinearSpec>&to = mixture.experts[size_t(i)], &from = mixture.experts[size_t(kept[size_t(i)])];
     for (size_t linear = 0; linear < to.size(); ++linear) {
       const std::string weight = to[linear].name + ".weight";
-      if (run_.assignment.find(to[linear].name) == nullptr && !is_written_elsewhere(weight)) run_.writer.put_bytes(weight, run_.reader.bytes(from[linear].name + ".weight"));
+      if (run_.assignment.find(to[linear].name) == nullptr && !is_written_elsewhere(weight))
+        run_.writer.put_bytes(weight, run_.reader.bytes(from[linear].name + ".weight"));
     }
   });
 }
@@ -101,7 +109,8 @@ void BlockExpertPruner::write_experts(const Mixture& mixture, const std::vector<
 void BlockExpertPruner::write_slices(const std::string& name, const std::vector<int64_t>& kept) {
   const std::string_view bytes = run_.reader.bytes(name);
   const size_t slice = bytes.size() / size_t(run_.experts->experts());
-  for (size_t i = 0; i < kept.size(); ++i) run_.writer.put_part(name, i * slice, bytes.substr(size_t(kept[i]) * slice, slice));
+  for (size_t i = 0; i < kept.size(); ++i)
+    run_.writer.put_part(name, i * slice, bytes.substr(size_t(kept[i]) * slice, slice));
 }
 
 }  // namespace swage::pipeline

@@ -20,13 +20,20 @@ using testing::HasSubstr;
 
 std::filesystem::path data(const std::string& name) { return std::filesystem::path(SWAGE_TEST_DATA) / name; }
 
-std::unique_ptr<modifiers::Modifier> reap_of(const std::string& fields) { return modifiers::make_modifier("reap", parse_json(fields, "fields"), "test"); }
+std::unique_ptr<modifiers::Modifier> reap_of(const std::string& fields) {
+  return modifiers::make_modifier("reap", parse_json(fields, "fields"), "test");
+}
 
 // A golden model of 4 experts, 2 to a token, one of which goes.
 struct Golden {
   explicit Golden(const std::string& name, const std::string& fields = R"({"sparsity": 0.25})")
-      : reader(data("model") / name), weights(reader), model(model::make_model(reader.config(), weights)), modifier(reap_of(fields)) {}
-  PrunedExperts pruned() const { return PrunedExperts(weights, *model, dynamic_cast<const modifiers::ExpertPruner&>(*modifier)); }
+      : reader(data("model") / name),
+        weights(reader),
+        model(model::make_model(reader.config(), weights)),
+        modifier(reap_of(fields)) {}
+  PrunedExperts pruned() const {
+    return PrunedExperts(weights, *model, dynamic_cast<const modifiers::ExpertPruner&>(*modifier));
+  }
 
   checkpoint::Reader reader;
   format::CheckpointWeights weights;
@@ -61,10 +68,12 @@ at::Tensor ids_of(const Json& oracle) {
   return at::stack(rows);
 }
 
-// Three layers are some 30 chained roundings of 2^-24 on either side; sums over up to 64 columns multiply each by their condition, about 10.
+// Three layers are some 30 chained roundings of 2^-24 on either side; sums over up to 64 columns multiply each by their
+// condition, about 10.
 constexpr double kTolerance = 2 * 30 * 10 * 0x1p-24;
 
-// LLM Compressor's own scores, routed tokens and choices, layer after layer: the later ones see the pruned output of those before.
+// LLM Compressor's own scores, routed tokens and choices, layer after layer: the later ones see the pruned output of
+// those before.
 TEST(PrunedExperts, ScoresAndChoicesAreLlmCompressors) {
   const Json expected = oracle();
   for (const Json& run : expected.at("runs").as_array()) {
@@ -89,10 +98,12 @@ TEST(PrunedExperts, ScoresAndChoicesAreLlmCompressors) {
         }
         EXPECT_EQ(statistics.tokens, tokens);
         const std::vector<int64_t> kept = solvers::most_salient(scores, pruned.experts() - pruned.stay());
-        EXPECT_EQ(numbers(parse_json(cat("[", layer.at("retained").dump(), "]"), "retained"))[0], kept) << "layer " << b;
+        EXPECT_EQ(numbers(parse_json(cat("[", layer.at("retained").dump(), "]"), "retained"))[0], kept)
+            << "layer " << b;
         block->keep_experts(kept);
         activations.advance([&](model::Flow& flow) { block->route_again(flow); });
-        for (size_t s = 2; s < block->stages.size(); ++s) activations.advance([&](model::Flow& flow) { block->step(int(s), flow); });
+        for (size_t s = 2; s < block->stages.size(); ++s)
+          activations.advance([&](model::Flow& flow) { block->step(int(s), flow); });
       }
     }
   }
@@ -113,11 +124,13 @@ at::Tensor expert_of(const Golden& golden, int64_t b, int64_t e, const at::Tenso
     down_DI = golden.weights.load(names[2].name + ".weight");
   }
   const at::Tensor x = x_TD.to(at::kDouble);
-  return at::silu(x.mm(gate_ID.to(at::kDouble).t())).mul(x.mm(up_ID.to(at::kDouble).t())).mm(down_DI.to(at::kDouble).t());
+  return at::silu(x.mm(gate_ID.to(at::kDouble).t()))
+      .mul(x.mm(up_ID.to(at::kDouble).t()))
+      .mm(down_DI.to(at::kDouble).t());
 }
 
-// Token by token and in f64, from the definition: softmax over all experts, the two best, their weights made to sum to one. One block's
-// roundings, 10 of 2^-24 a token, with a condition of about 10.
+// Token by token and in f64, from the definition: softmax over all experts, the two best, their weights made to sum to
+// one. One block's roundings, 10 of 2^-24 a token, with a condition of about 10.
 TEST(PrunedExperts, ScoresAreTheirDefinition) {
   for (const char* name : {"mixtral", "qwen3_moe_fused"}) {
     const Golden golden(name);
@@ -129,21 +142,25 @@ TEST(PrunedExperts, ScoresAreTheirDefinition) {
     const modifiers::ExpertStatistics found = expert_statistics(*block, 4, activations);
     std::vector<double> sums(4);
     for (const model::Flow& flow : activations.flows()) {
-      const at::Tensor router_ED = golden.weights.load(golden.model->mixture(0)->router.name + ".weight").to(at::kDouble);
+      const at::Tensor router_ED =
+          golden.weights.load(golden.model->mixture(0)->router.name + ".weight").to(at::kDouble);
       const at::Tensor shares_TE = at::softmax(flow.mlp_input_TD.to(at::kDouble).mm(router_ED.t()), -1);
       for (int64_t e = 0; e < 4; ++e) {
         const at::Tensor norm_T = expert_of(golden, 0, e, flow.mlp_input_TD).norm(2, 1);
         for (int64_t t = 0; t < norm_T.size(0); ++t) {
           const auto [best, ids] = shares_TE[t].topk(2);
-          if ((ids == e).any().item<bool>()) sums[size_t(e)] += (shares_TE[t][e] / best.sum() * norm_T[t]).item<double>();
+          if ((ids == e).any().item<bool>())
+            sums[size_t(e)] += (shares_TE[t][e] / best.sum() * norm_T[t]).item<double>();
         }
       }
     }
-    for (size_t e = 0; e < 4; ++e) EXPECT_NEAR(found.weighted_norms[e], sums[e], sums[e] * 100 * 0x1p-24) << name << ", expert " << e;
+    for (size_t e = 0; e < 4; ++e)
+      EXPECT_NEAR(found.weighted_norms[e], sums[e], sums[e] * 100 * 0x1p-24) << name << ", expert " << e;
   }
 }
 
-// The model that a config of fewer experts describes, loaded through the pruned weights, and the block pruned in place: the same bits.
+// The model that a config of fewer experts describes, loaded through the pruned weights, and the block pruned in place:
+// the same bits.
 TEST(PrunedExperts, LoadedAndPrunedInPlaceAreTheSame) {
   for (const char* name : {"mixtral", "qwen3_moe_fused"}) {
     const Golden golden(name);
@@ -180,7 +197,8 @@ TEST(PrunedExperts, NamesShapesAndConfigAreThoseOfFewerExperts) {
   mixtral.keep(2, {0, 1, 3});
   EXPECT_TRUE(at::equal(mixtral.load(experts + "2.w1.weight"), one_by_one.weights.load(experts + "3.w1.weight")));
   const at::Tensor router = one_by_one.weights.load("model.layers.2.block_sparse_moe.gate.weight");
-  EXPECT_TRUE(at::equal(mixtral.load("model.layers.2.block_sparse_moe.gate.weight"), at::stack({router[0], router[1], router[3]})));
+  EXPECT_TRUE(at::equal(mixtral.load("model.layers.2.block_sparse_moe.gate.weight"),
+                        at::stack({router[0], router[1], router[3]})));
   EXPECT_EQ(config_of_pruned(one_by_one.reader.config(), mixtral).at("num_local_experts").as_int(), 3);
   EXPECT_EQ(mixtral.layer_name(*one_by_one.model->mixture(2)), "model.layers.2.block_sparse_moe");
 }
@@ -197,13 +215,19 @@ void expect_refused(const std::string& model, const std::string& fields, ErrorKi
 }
 
 TEST(PrunedExperts, WhatCannotBeIsRefused) {
-  expect_refused("llama32_tied", R"({"sparsity": 0.5})", ErrorKind::InvalidArgument, "REAPPruningModifier: this model has no experts to prune");
-  expect_refused("mixtral", R"({"sparsity": 0.2})", ErrorKind::InvalidArgument, "sparsity takes none of 4 experts; one goes from 0.25 on");
-  expect_refused("mixtral", R"({"sparsity": 0.75})", ErrorKind::InvalidArgument, "leaves 1 of 4 experts, but the router sends each token to 2; at most 0.5");
+  expect_refused("llama32_tied", R"({"sparsity": 0.5})", ErrorKind::InvalidArgument,
+                 "REAPPruningModifier: this model has no experts to prune");
+  expect_refused("mixtral", R"({"sparsity": 0.2})", ErrorKind::InvalidArgument,
+                 "sparsity takes none of 4 experts; one goes from 0.25 on");
+  expect_refused("mixtral", R"({"sparsity": 0.75})", ErrorKind::InvalidArgument,
+                 "leaves 1 of 4 experts, but the router sends each token to 2; at most 0.5");
   expect_refused("mixtral", R"({"sparsity": 0.5, "ignore": ["layers.[01]"]})", ErrorKind::Unsupported,
-                 "ignore leaves model.layers.1.block_sparse_moe alone and not model.layers.2.block_sparse_moe, but config.json has one number of experts for all layers");
-  expect_refused("mixtral", R"({"sparsity": 0.5, "ignore": ["block_sparse_moe$"]})", ErrorKind::InvalidArgument, "ignore leaves no experts to prune");
-  const std::vector<std::string> said = Golden("mixtral", R"({"sparsity": 0.5, "ignore": ["re:lm_haed"]})").pruned().warnings();
+                 "ignore leaves model.layers.1.block_sparse_moe alone and not model.layers.2.block_sparse_moe, but "
+                 "config.json has one number of experts for all layers");
+  expect_refused("mixtral", R"({"sparsity": 0.5, "ignore": ["block_sparse_moe$"]})", ErrorKind::InvalidArgument,
+                 "ignore leaves no experts to prune");
+  const std::vector<std::string> said =
+      Golden("mixtral", R"({"sparsity": 0.5, "ignore": ["re:lm_haed"]})").pruned().warnings();
   EXPECT_EQ(said, std::vector<std::string>{"REAPPruningModifier: ignore matches no module of this model: re:lm_haed"});
   Golden("mixtral", R"({"sparsity": 0.5, "ignore": ["lm_head"]})").pruned();  // matches, and holds nothing back
   EXPECT_THROW(check_prunable({"model.layers.0.mlp.gate_proj"}, "folder"), Error);

@@ -18,7 +18,8 @@ std::vector<Linear*> consumers_of(const model::SmoothingPair& pair, Block& block
   for (const model::InputGroup& group : stage.groups) {
     for (const int index : group.linears) {
       Linear& linear = block.linears[size_t(index)];
-      if (std::find(pair.consumers.begin(), pair.consumers.end(), linear.name) != pair.consumers.end()) out.push_back(&linear);
+      if (std::find(pair.consumers.begin(), pair.consumers.end(), linear.name) != pair.consumers.end())
+        out.push_back(&linear);
     }
   }
   return out;
@@ -29,7 +30,8 @@ void divide(modifiers::RescaleTask& task, const at::Tensor& s_I) {
   for (at::Tensor* column_I : {&task.columns.low_I, &task.columns.high_I, &task.columns.mean_abs_I}) {
     if (column_I->defined()) *column_I = column_I->div(s_I);
   }
-  if (task.statistics.gram_II.defined()) task.statistics.gram_II = task.statistics.gram_II.div(s_I.unsqueeze(0)).div_(s_I.unsqueeze(1));
+  if (task.statistics.gram_II.defined())
+    task.statistics.gram_II = task.statistics.gram_II.div(s_I.unsqueeze(0)).div_(s_I.unsqueeze(1));
 }
 
 }  // namespace
@@ -43,25 +45,31 @@ void BlockRescaler::rescale(Block& block, int64_t b, const model::Stage& stage) 
   }
 }
 
-void BlockRescaler::rescale(Block& block, size_t stage, const Rescaling& rescaling, const std::vector<Linear*>& consumers) {
+void BlockRescaler::rescale(Block& block, size_t stage, const Rescaling& rescaling,
+                            const std::vector<Linear*>& consumers) {
   const model::SmoothingPair& pair = rescaling.pair;
-  const bool wants_mean = std::any_of(rescaling.by.begin(), rescaling.by.end(), [](const modifiers::Rescaler* by) { return by->needs_mean(); });
+  const bool wants_mean = std::any_of(rescaling.by.begin(), rescaling.by.end(),
+                                      [](const modifiers::Rescaler* by) { return by->needs_mean(); });
   modifiers::RescaleTask task{{}, inputs_.columns(wants_mean), {}, pair.run, pair.repeats, {}};
   const at::Tensor one_I = at::ones_like(task.columns.low_I);
   at::Tensor total_I = one_I, norm_I;
   std::optional<ParentOutput> parent;
-  const bool wants_output = std::any_of(rescaling.by.begin(), rescaling.by.end(), [](const modifiers::Rescaler* by) { return by->outputs_tried() > 0; });
+  const bool wants_output = std::any_of(rescaling.by.begin(), rescaling.by.end(),
+                                        [](const modifiers::Rescaler* by) { return by->outputs_tried() > 0; });
   if (wants_output && consumers.size() > 1) parent.emplace(block, stage, inputs_.activations());
   if (pair.norm) norm_I = run_.weights.load(pair.producer + ".weight");
   for (const modifiers::Rescaler* by : rescaling.by) {
     task.consumers.clear();
     for (const Linear* linear : consumers) {
-      task.consumers.push_back({linear->name, linear->weight_OI, stored_type(run_, linear->name), run_.assignment.find(linear->name)});
+      task.consumers.push_back(
+          {linear->name, linear->weight_OI, stored_type(run_, linear->name), run_.assignment.find(linear->name)});
     }
     std::string unused;  // all tokens count
-    if (by->needs_gram() && !task.statistics.gram_II.defined()) task.statistics = inputs_.statistics(consumers[0]->columns, -1, {}, unused);
+    if (by->needs_gram() && !task.statistics.gram_II.defined())
+      task.statistics = inputs_.statistics(consumers[0]->columns, -1, {}, unused);
     if (parent && by->outputs_tried() > 0) {
-      task.output_error = [&](std::vector<at::Tensor> weights_OI) {  // which belong to inputs that were divided by total_I; those at hand were not
+      task.output_error = [&](std::vector<at::Tensor> weights_OI) {  // which belong to inputs that were divided by
+                                                                     // total_I; those at hand were not
         for (at::Tensor& w_OI : weights_OI) w_OI = w_OI.div(total_I);
         return parent->error(consumers, weights_OI);
       };
@@ -79,13 +87,15 @@ void BlockRescaler::rescale(Block& block, size_t stage, const Rescaling& rescali
   inputs_.scale(one_I.div(total_I), pair.norm, task.statistics);
   divide_producer(block, pair, norm_I, scales_of_producer(total_I, pair));
   for (const std::string& name : pair.consumers) {
-    const bool in_block = std::any_of(block.linears.begin(), block.linears.end(), [&](const Linear& linear) { return linear.name == name; });
+    const bool in_block = std::any_of(block.linears.begin(), block.linears.end(),
+                                      [&](const Linear& linear) { return linear.name == name; });
     if (!in_block) put_rewritten(run_, name + ".weight", run_.weights.load(name + ".weight").mul(total_I));  // a router
   }
 }
 
 // `norm_I`: the new weight, if the producer is a norm.
-void BlockRescaler::divide_producer(Block& block, const model::SmoothingPair& pair, const at::Tensor& norm_I, const at::Tensor& s_O) {
+void BlockRescaler::divide_producer(Block& block, const model::SmoothingPair& pair, const at::Tensor& norm_I,
+                                    const at::Tensor& s_O) {
   if (pair.bias) put_rewritten(run_, pair.producer + ".bias", run_.weights.load(pair.producer + ".bias").div(s_O));
   if (pair.norm) return put_rewritten(run_, pair.producer + ".weight", norm_I);
   if (solver_.divide_waiting(pair.producer, s_O)) return;

@@ -14,21 +14,25 @@ namespace {
 // On a GPU, by tensor operations.
 modifiers::ColumnStatistics of_rows_on_device(const at::Tensor& x_TI, bool mean) {
   const auto [low_I, high_I] = at::aminmax(x_TI, 0);
-  return {low_I.to(at::kFloat), high_I.to(at::kFloat), mean ? x_TI.to(at::kFloat).abs_().sum(0, false, at::kDouble) : at::Tensor()};
+  return {low_I.to(at::kFloat), high_I.to(at::kFloat),
+          mean ? x_TI.to(at::kFloat).abs_().sum(0, false, at::kDouble) : at::Tensor()};
 }
 
 modifiers::ColumnStatistics of_rows(const at::Tensor& x_TI, bool mean) {
   if (!x_TI.is_cpu()) return of_rows_on_device(x_TI, mean);
   const at::Tensor first_I = x_TI.select(0, 0);
-  modifiers::ColumnStatistics out{first_I.clone(), first_I.clone(), mean ? at::zeros(first_I.sizes(), at::kDouble) : at::Tensor()};
-  model::rows::column_ranges(x_TI.const_data_ptr<float>(), x_TI.size(0), x_TI.size(1), out.low_I.mutable_data_ptr<float>(), out.high_I.mutable_data_ptr<float>(),
+  modifiers::ColumnStatistics out{first_I.clone(), first_I.clone(),
+                                  mean ? at::zeros(first_I.sizes(), at::kDouble) : at::Tensor()};
+  model::rows::column_ranges(x_TI.const_data_ptr<float>(), x_TI.size(0), x_TI.size(1),
+                             out.low_I.mutable_data_ptr<float>(), out.high_I.mutable_data_ptr<float>(),
                              mean ? out.mean_abs_I.mutable_data_ptr<double>() : nullptr);
   return out;
 }
 
 }  // namespace
 
-modifiers::ColumnStatistics column_statistics(const std::vector<model::Flow>& flows, bool mean, const std::function<void(size_t)>& done) {
+modifiers::ColumnStatistics column_statistics(const std::vector<model::Flow>& flows, bool mean,
+                                              const std::function<void(size_t)>& done) {
   std::vector<modifiers::ColumnStatistics> of_flow(flows.size());
   eval::for_each_parallel(int64_t(flows.size()), [&](int64_t i) {
     const at::Tensor& x_TI = flows[size_t(i)].input_TI;

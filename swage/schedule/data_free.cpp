@@ -14,10 +14,14 @@ namespace swage::pipeline {
 namespace {
 
 // Values of tensor `name` of the source as the model has them.
-at::Tensor as_in_model(const Run& run, const std::string& name, const at::Tensor& values) { return run.rotated ? run.rotated->rotate(name, values) : values; }
+at::Tensor as_in_model(const Run& run, const std::string& name, const at::Tensor& values) {
+  return run.rotated ? run.rotated->rotate(name, values) : values;
+}
 
 // Values as they lie in the file; doubles as floats, which is what is calculated with.
-at::Tensor computable(const at::Tensor& values) { return values.scalar_type() == at::kDouble ? values.to(at::kFloat) : values; }
+at::Tensor computable(const at::Tensor& values) {
+  return values.scalar_type() == at::kDouble ? values.to(at::kFloat) : values;
+}
 
 at::Tensor stored_values(const Run& run, const std::string& name) {
   run.reader.note(name);
@@ -35,8 +39,10 @@ at::Tensor part_of(const Run& run, const graph::Stored& stored, int64_t rows) {
 at::Tensor weight_of(const Run& run, const model::ModuleInfo& module) {
   const std::string name = module.name + ".weight";
   const io::TensorSpec* stored = run.reader.find(name);
-  if (stored != nullptr && is_plain_float(stored->dtype) && run.reader.find(name + "_scale") == nullptr) return as_in_model(run, name, stored_values(run, name));
-  return module.stored.shared() && run.weights.shape(name).empty() ? part_of(run, module.stored, module.rows) : run.weights.load(name);
+  if (stored != nullptr && is_plain_float(stored->dtype) && run.reader.find(name + "_scale") == nullptr)
+    return as_in_model(run, name, stored_values(run, name));
+  return module.stored.shared() && run.weights.shape(name).empty() ? part_of(run, module.stored, module.rows)
+                                                                   : run.weights.load(name);
 }
 
 // Modules that are solved in one call: those that share a global scale, else a single one.
@@ -54,8 +60,10 @@ void add_to_its_set(std::vector<Set>& sets, const Run& run, const model::ModuleI
   sets.push_back({key, {module}});
 }
 
-// The pruned weights in place of those of the tasks that a modifier prunes. What it says of them, without the weights, beside the tasks.
-std::vector<std::optional<modifiers::SparsifiedLinear>> prune(const Run& run, std::vector<modifiers::LinearTask>& tasks) {
+// The pruned weights in place of those of the tasks that a modifier prunes. What it says of them, without the weights,
+// beside the tasks.
+std::vector<std::optional<modifiers::SparsifiedLinear>> prune(const Run& run,
+                                                              std::vector<modifiers::LinearTask>& tasks) {
   std::vector<std::optional<modifiers::SparsifiedLinear>> out(tasks.size());
   for (size_t i = 0; i < tasks.size(); ++i) {
     const Sparsity::Choice* choice = run.sparsity.find(std::string(tasks[i].name));
@@ -73,7 +81,8 @@ void prune_dense(const Run& run, const std::vector<model::ModuleInfo>& modules) 
     const std::string& name = module.name;
     const at::ScalarType stored = checkpoint::scalar_type_of(stored_dtype(run.reader, name));
     const modifiers::LinearTask task{name, weight_of(run, module), stored};
-    modifiers::SparsifiedLinear pruned = run.sparsity.find(name)->by->sparsify({&task, 1}, {}, run.sparsity.find(name)->pattern)[0];
+    modifiers::SparsifiedLinear pruned =
+        run.sparsity.find(name)->by->sparsify({&task, 1}, {}, run.sparsity.find(name)->pattern)[0];
     const at::Tensor weight_OI = pruned.weight_OI.to(stored);
     run.writer.put(name + ".weight", weight_OI);
     finish_pruned(run, name, pruned, weight_OI, 0);
@@ -84,7 +93,8 @@ std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
   std::vector<modifiers::LinearTask> tasks;
   for (const model::ModuleInfo& module : set.modules) {
     const std::string& name = module.name;
-    tasks.push_back({name, weight_of(run, module), checkpoint::scalar_type_of(stored_dtype(run.reader, name)), run.assignment.find(name)});
+    tasks.push_back({name, weight_of(run, module), checkpoint::scalar_type_of(stored_dtype(run.reader, name)),
+                     run.assignment.find(name)});
   }
   try {
     const auto pruned = prune(run, tasks);
@@ -134,7 +144,8 @@ void run_data_free(const Run& run) {
     {
       const auto timed = run.clock.time("solve, pack and write");
       eval::for_each_parallel(int64_t(sets.size()), [&](int64_t i) {
-        const TraceSpan span_of_set(run.context.trace, "read, round and write", Trace::Kind::Compute, block, sets[size_t(i)].key);
+        const TraceSpan span_of_set(run.context.trace, "read, round and write", Trace::Kind::Compute, block,
+                                    sets[size_t(i)].key);
         reports[size_t(i)] = quantize_and_write(run, sets[size_t(i)]);
       });
     }

@@ -1,4 +1,5 @@
-// The pipeline for modifiers that need no calibration: module by module, straight from the source's tensors to the output.
+// The pipeline for modifiers that need no calibration: module by module, straight from the source's tensors to the
+// output.
 #pragma once
 #include "swage/schedule/run.h"
 

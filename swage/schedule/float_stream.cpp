@@ -9,7 +9,7 @@
 namespace swage::pipeline {
 namespace {
 
-constexpr size_t kSequences = 8;    // whose products are summed together
+constexpr size_t kSequences = 8;  // whose products are summed together
 
 }  // namespace
 
@@ -36,12 +36,16 @@ void FloatStream::pass_block(const model::Model& model, int64_t index, const che
   end_block();
 }
 
-void FloatStream::scale_inputs(const at::Tensor& factor_I) { factor_I_ = factor_I_.defined() ? factor_I_.mul(factor_I) : factor_I; }
+void FloatStream::scale_inputs(const at::Tensor& factor_I) {
+  factor_I_ = factor_I_.defined() ? factor_I_.mul(factor_I) : factor_I;
+}
 
-solvers::TargetMoments FloatStream::moments(const Activations& quantized, const LinearInput& input, bool residual, bool held_out) const {
+solvers::TargetMoments FloatStream::moments(const Activations& quantized, const LinearInput& input, bool residual,
+                                            bool held_out) const {
   const std::vector<model::Flow>&mine = activations_.flows(), &theirs = quantized.flows();
   const int64_t columns = theirs[0].input_TI.size(1), hidden = theirs[0].hidden_TD.size(1);
-  solvers::TargetMoments out{at::zeros({columns, columns}, at::kDouble), at::zeros({columns, columns}, at::kDouble), {}};
+  solvers::TargetMoments out{
+      at::zeros({columns, columns}, at::kDouble), at::zeros({columns, columns}, at::kDouble), {}};
   if (residual) out.residual_OI = at::zeros({hidden, columns}, at::kDouble);
   const size_t step = std::min(kHeldOut, mine.size());
   std::vector<size_t> rows;
@@ -55,7 +59,8 @@ solvers::TargetMoments FloatStream::moments(const Activations& quantized, const 
     eval::for_each_parallel(int64_t(seen.size()), [&](int64_t i) {
       const size_t row = rows[first + size_t(i)];
       const at::Tensor& x_TI = theirs[row].input_TI;
-      const at::Tensor whole_TI = input.transformed(factor_I_.defined() ? mine[row].input_TI.mul(factor_I_) : mine[row].input_TI);
+      const at::Tensor whole_TI =
+          input.transformed(factor_I_.defined() ? mine[row].input_TI.mul(factor_I_) : mine[row].input_TI);
       seen[size_t(i)] = input.seen(x_TI).to(at::kCPU, at::kFloat);
       lacking[size_t(i)] = whole_TI.to(at::kCPU, at::kFloat).sub(seen[size_t(i)]);
       if (residual) behind[size_t(i)] = mine[row].hidden_TD.sub(theirs[row].hidden_TD).cpu();

@@ -1,4 +1,5 @@
-// The float model, run beside the quantized one stage by stage: what the inputs of each stage would be if nothing were quantized.
+// The float model, run beside the quantized one stage by stage: what the inputs of each stage would be if nothing were
+// quantized.
 #pragma once
 #include <memory>
 #include <optional>
@@ -12,7 +13,8 @@ namespace swage::pipeline {
 class FloatStream {
  public:
   // As Activations.
-  FloatStream(const model::Model& model, const at::Tensor& ids_NT, const offload::Tiers& tiers) : activations_(model, ids_NT, tiers) {}
+  FloatStream(const model::Model& model, const at::Tensor& ids_NT, const offload::Tiers& tiers)
+      : activations_(model, ids_NT, tiers) {}
 
   // Loads block `index` from the float checkpoint and computes the input of its first stage.
   void begin_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights);
@@ -23,12 +25,15 @@ class FloatStream {
   void end_block() { block_.reset(); }
   // All of it at once, for a block that was quantized by an earlier run.
   void pass_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights);
-  // What the quantized stream's inputs were multiplied with since the last step: for the moments, this stream's count as multiplied too.
+  // What the quantized stream's inputs were multiplied with since the last step: for the moments, this stream's count
+  // as multiplied too.
   void scale_inputs(const at::Tensor& factor_I);
 
-  // Moments of the current stage between this stream and `quantized`, whose inputs count as `input` has them seen; this one's as multiplied. With `residual` also those of
-  // what the residual stream lacks. `held_out`: those of every kHeldOut-th sequence; else those of the others.
-  solvers::TargetMoments moments(const Activations& quantized, const LinearInput& input, bool residual, bool held_out) const;
+  // Moments of the current stage between this stream and `quantized`, whose inputs count as `input` has them seen; this
+  // one's as multiplied. With `residual` also those of what the residual stream lacks. `held_out`: those of every
+  // kHeldOut-th sequence; else those of the others.
+  solvers::TargetMoments moments(const Activations& quantized, const LinearInput& input, bool residual,
+                                 bool held_out) const;
 
  private:
   static constexpr size_t kHeldOut = 8;

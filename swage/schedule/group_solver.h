@@ -13,14 +13,16 @@
 
 namespace swage::pipeline {
 
-// The rest of the run computes with the quantized weight: with its integer codes where it has such, else with their values.
+// The rest of the run computes with the quantized weight: with its integer codes where it has such, else with their
+// values.
 void put_into(model::Linear& linear, const format::QuantizedWeight& weight);
 
 class GroupSolver {
  public:
   GroupSolver(const Run& run, StageInputs& inputs) : run_(run), inputs_(inputs) {}
 
-  // Those of the linears, which all read the same input, that the recipe prunes or quantizes. `expert`: whose tokens count, or -1.
+  // Those of the linears, which all read the same input, that the recipe prunes or quantizes. `expert`: whose tokens
+  // count, or -1.
   void solve(const std::vector<model::Linear*>& group, int expert);
   // An embedding: it looks its input up, so that there are no statistics of that.
   void solve_lookup(model::Linear& embedding);

@@ -35,9 +35,14 @@ at::Tensor column_norms(const Activations& activations, const LinearInput& input
 // Percent of outliers of each block, for one sparsifier: -1 where it prunes nothing.
 class OwlPass {
  public:
-  OwlPass(model::Model& model, const checkpoint::WeightSource& weights, const Context& context, const Sparsity& sparsity, const Sparsifier& by,
-          const offload::Tiers& tiers)
-      : model_(model), weights_(weights), context_(context), sparsity_(sparsity), by_(by), tiers_(tiers) {}
+  OwlPass(model::Model& model, const checkpoint::WeightSource& weights, const Context& context,
+          const Sparsity& sparsity, const Sparsifier& by, const offload::Tiers& tiers)
+      : model_(model),
+        weights_(weights),
+        context_(context),
+        sparsity_(sparsity),
+        by_(by),
+        tiers_(tiers) {}
 
   std::vector<double> run(const at::Tensor& ids_NL) {
     model_.load_ends(weights_);
@@ -87,7 +92,8 @@ class OwlPass {
   const offload::Tiers& tiers_;
 };
 
-void set_shares(const model::Model& model, const std::vector<double>& percents, const Sparsifier& by, Sparsity& sparsity) {
+void set_shares(const model::Model& model, const std::vector<double>& percents, const Sparsifier& by,
+                Sparsity& sparsity) {
   std::vector<double> of_pruned;
   std::vector<int64_t> place(percents.size(), -1);
   for (size_t b = 0; b < percents.size(); ++b) {
@@ -95,7 +101,8 @@ void set_shares(const model::Model& model, const std::vector<double>& percents, 
     place[b] = int64_t(of_pruned.size());
     of_pruned.push_back(percents[b]);
   }
-  SWAGE_CHECK(!of_pruned.empty(), InvalidArgument, by.name(), ": sparsity_profile owl: nothing in the layers of the model is pruned");
+  SWAGE_CHECK(!of_pruned.empty(), InvalidArgument, by.name(),
+              ": sparsity_profile owl: nothing in the layers of the model is pruned");
   const std::vector<double> shares = solvers::owl_shares(of_pruned, by.rules().pattern.sparsity, by.rules().owl_lambda);
   for (const model::ModuleInfo& module : model.modules()) {
     const auto found = sparsity.of_module.find(module.name);
@@ -107,16 +114,18 @@ void set_shares(const model::Model& model, const std::vector<double>& percents, 
 }  // namespace
 
 bool needs_owl(const Sparsity& sparsity) {
-  return std::any_of(sparsity.of_module.begin(), sparsity.of_module.end(), [](const auto& module) { return asks_for_owl(*module.second.by); });
+  return std::any_of(sparsity.of_module.begin(), sparsity.of_module.end(),
+                     [](const auto& module) { return asks_for_owl(*module.second.by); });
 }
 
-void find_owl_shares(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, const Context& context,
-                     const offload::Tiers& tiers, Sparsity& sparsity) {
+void find_owl_shares(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL,
+                     const Context& context, const offload::Tiers& tiers, Sparsity& sparsity) {
   std::vector<const Sparsifier*> all;
   for (const auto& [name, choice] : sparsity.of_module) {
     if (asks_for_owl(*choice.by) && std::find(all.begin(), all.end(), choice.by) == all.end()) all.push_back(choice.by);
   }
-  for (const Sparsifier* by : all) set_shares(model, OwlPass(model, weights, context, sparsity, *by, tiers).run(ids_NL), *by, sparsity);
+  for (const Sparsifier* by : all)
+    set_shares(model, OwlPass(model, weights, context, sparsity, *by, tiers).run(ids_NL), *by, sparsity);
 }
 
 }  // namespace swage::pipeline

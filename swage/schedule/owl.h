@@ -1,4 +1,5 @@
-// The shares of sparsifiers that ask for OWL, found in a pass of the whole model over the calibration set before anything is pruned.
+// The shares of sparsifiers that ask for OWL, found in a pass of the whole model over the calibration set before
+// anything is pruned.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -11,8 +12,9 @@
 namespace swage::pipeline {
 
 bool needs_owl(const Sparsity& sparsity);
-// Sets the sparsity of the modules in question, one for each block of the model. ids_NL: tokens, int64. `tiers` as in Activations.
-void find_owl_shares(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL, const Context& context,
-                     const offload::Tiers& tiers, Sparsity& sparsity);
+// Sets the sparsity of the modules in question, one for each block of the model. ids_NL: tokens, int64. `tiers` as in
+// Activations.
+void find_owl_shares(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL,
+                     const Context& context, const offload::Tiers& tiers, Sparsity& sparsity);
 
 }  // namespace swage::pipeline

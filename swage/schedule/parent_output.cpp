@@ -19,7 +19,10 @@ size_t end_of_module(const model::Block& block, size_t s) {
 }  // namespace
 
 ParentOutput::ParentOutput(model::Block& block, size_t s, const Activations& activations)
-    : block_(block), first_(s), last_(end_of_module(block, s)), activations_(activations) {
+    : block_(block),
+      first_(s),
+      last_(end_of_module(block, s)),
+      activations_(activations) {
   const int64_t rows = int64_t(activations.flows().size()), row_tokens = activations.tokens() / rows;
   const int64_t looked_at = std::clamp<int64_t>(kTokens / row_tokens, 1, rows);
   for (int64_t i = 0; i < looked_at; ++i) rows_.push_back(size_t(i * rows / looked_at));

@@ -1,5 +1,5 @@
-// The error of a module's output against what it must be where that is known: by the Gram matrix for a linear that writes into the residual stream
-// itself, and by running the block on its own for the others.
+// The error of a module's output against what it must be where that is known: by the Gram matrix for a linear that
+// writes into the residual stream itself, and by running the block on its own for the others.
 #include "swage/schedule/parent_output.h"
 
 #include <ATen/ATen.h>
@@ -20,7 +20,8 @@ TEST(ParentOutput, OfALinearThatWritesIntoTheStreamIsWhatItsGramMatrixSays) {
   Linear& linear = *at_output.linears_of(1)[0];
   const at::Tensor change_OI = changed(linear.weight_OI).sub(linear.weight_OI).to(at::kDouble);
   double want = 0;
-  for (const model::Flow& flow : at_output.activations->flows()) want += flow.input_TI.to(at::kDouble).mm(change_OI.t()).square().sum().item<double>();
+  for (const model::Flow& flow : at_output.activations->flows())
+    want += flow.input_TI.to(at::kDouble).mm(change_OI.t()).square().sum().item<double>();
   ParentOutput parent(*at_output.block, 1, *at_output.activations);
   EXPECT_EQ(parent.error({&linear}, {linear.weight_OI}), 0);
   // The streams are f32 numbers near 1 and their differences near 2^-6 of that: 2^-18 each, of both signs.
@@ -40,7 +41,8 @@ TEST(ParentOutput, IsWhatTheBlockComputes) {
         others.push_back(changed(linear->weight_OI));
       }
       const double found = parent.error(linears, others);
-      for (size_t i = 0; i < linears.size(); ++i) EXPECT_TRUE(linears[i]->weight_OI.is_same(kept[i])) << "its own weight is back";
+      for (size_t i = 0; i < linears.size(); ++i)
+        EXPECT_TRUE(linears[i]->weight_OI.is_same(kept[i])) << "its own weight is back";
       const int end = s == 0 ? 1 : int(stopped.block->stages.size()) - 1;
       double want = 0;
       for (const model::Flow& start : stopped.activations->flows()) {

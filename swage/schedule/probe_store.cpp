@@ -19,7 +19,9 @@ namespace {
 
 constexpr int kWorthIt = 10;  // times as long as the last save must have passed
 
-std::string_view bytes_of(const at::Tensor& stream_TD) { return {static_cast<const char*>(stream_TD.const_data_ptr()), size_t(stream_TD.nbytes())}; }
+std::string_view bytes_of(const at::Tensor& stream_TD) {
+  return {static_cast<const char*>(stream_TD.const_data_ptr()), size_t(stream_TD.nbytes())};
+}
 
 // Bit for bit: what is gone on with must be what would have been.
 Json to_json(const std::vector<std::vector<double>>& errors) {
@@ -64,14 +66,16 @@ MeasuredBlocks parse(std::string_view text, const std::string& source, const std
   SWAGE_CHECK(head.at("identity").as_string() == identity, Io, "it belongs to another job");
   Json figures = head;
   figures.erase("digest");
-  SWAGE_CHECK(head.at("digest").as_string() == hex64(wide_checksum(streams, checksum(figures.dump()))), Io, "it is damaged");
+  SWAGE_CHECK(head.at("digest").as_string() == hex64(wide_checksum(streams, checksum(figures.dump()))), Io,
+              "it is damaged");
   const Json::Array& shape = head.at("streams").as_array();
   const int64_t sequences = shape.at(0).as_int(), tokens = shape.at(1).as_int(), width = shape.at(2).as_int();
   MeasuredBlocks out{head.at("blocks").as_int(), errors_of(head.at("errors")), {}, {}};
   out.probes.resize(out.errors.size());
   for (int64_t s = 0; s < sequences; ++s) out.base.push_back(take_stream(streams, tokens, width));
   for (const Json& unit : head.at("probes").as_array()) {
-    for (int64_t s = 0; s < sequences; ++s) out.probes.at(size_t(unit.as_int())).push_back(take_stream(streams, tokens, width));
+    for (int64_t s = 0; s < sequences; ++s)
+      out.probes.at(size_t(unit.as_int())).push_back(take_stream(streams, tokens, width));
   }
   return out;
 }
@@ -104,7 +108,8 @@ void ProbeStore::save(const MeasuredBlocks& measured) {
   head.set("identity", identity_);
   head.set("blocks", measured.blocks);
   head.set("errors", to_json(measured.errors));
-  head.set("streams", Json::Array{int64_t(measured.base.size()), measured.base.at(0).size(0), measured.base.at(0).size(1)});
+  head.set("streams",
+           Json::Array{int64_t(measured.base.size()), measured.base.at(0).size(0), measured.base.at(0).size(1)});
   head.set("probes", std::move(probes));
   head.set("digest", hex64(wide_checksum(text, checksum(head.dump()))));
   io::AtomicFile file(file_);

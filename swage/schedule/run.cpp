@@ -10,7 +10,8 @@
 
 namespace swage::pipeline {
 
-ModuleReport write_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens) {
+ModuleReport write_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved,
+                          int64_t tokens) {
   const size_t scheme = run.assignment.scheme_of.at(name);
   put_quantized(run.writer, name, run.assignment.schemes[scheme], solved.weight);
   ModuleReport report;
@@ -27,7 +28,8 @@ ModuleReport write_module(const Run& run, const std::string& name, const modifie
 }
 
 void note_module(const Run& run, ModuleReport report) {
-  for (const std::string& warning : report.warnings) run.context.log(Severity::Warning, cat(report.name, ": ", warning));
+  for (const std::string& warning : report.warnings)
+    run.context.log(Severity::Warning, cat(report.name, ": ", warning));
   run.modules.push_back(std::move(report));
 }
 
@@ -35,7 +37,9 @@ void finish_module(const Run& run, const std::string& name, const modifiers::Sol
   note_module(run, write_module(run, name, solved, tokens));
 }
 
-at::ScalarType stored_type(const Run& run, const std::string& module) { return checkpoint::scalar_type_of(stored_dtype(run.reader, module)); }
+at::ScalarType stored_type(const Run& run, const std::string& module) {
+  return checkpoint::scalar_type_of(stored_dtype(run.reader, module));
+}
 
 void put_rewritten(const Run& run, const std::string& name, const at::Tensor& value) {
   run.writer.put(name, value.to(checkpoint::scalar_type_of(run.reader.find(name)->dtype)));
@@ -53,10 +57,16 @@ namespace {
 class WrittenTensors : public checkpoint::WeightSource {
  public:
   explicit WrittenTensors(const Run& run) : run_(run) {}
-  at::Tensor stored(const std::string& name) const { return run_.writer.plans(name) ? run_.writer.read_back(name) : at::Tensor(); }
-  std::vector<int64_t> shape(const std::string& name) const override { return run_.writer.plans(name) ? run_.writer.read_back(name).sizes().vec() : std::vector<int64_t>(); }
+  at::Tensor stored(const std::string& name) const {
+    return run_.writer.plans(name) ? run_.writer.read_back(name) : at::Tensor();
+  }
+  std::vector<int64_t> shape(const std::string& name) const override {
+    return run_.writer.plans(name) ? run_.writer.read_back(name).sizes().vec() : std::vector<int64_t>();
+  }
   at::Tensor load(const std::string& name) const override { return run_.writer.read_back(name).to(at::kFloat); }
-  std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override { return run_.assignment.find(module)->input_activations; }
+  std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override {
+    return run_.assignment.find(module)->input_activations;
+  }
   void prefetch(const std::vector<std::string>&) const override {}
 
  private:
@@ -64,9 +74,10 @@ class WrittenTensors : public checkpoint::WeightSource {
 };
 
 void check_unchanged(const Run& run, const std::string& name, uint64_t found) {
-  const auto report = std::find_if(run.modules.begin(), run.modules.end(), [&](const ModuleReport& module) { return module.name == name; });
-  SWAGE_CHECK(report != run.modules.end() && report->fingerprint == found, CorruptData, run.writer.temporary().string(), ": ", name,
-              " is not what the interrupted run wrote");
+  const auto report = std::find_if(run.modules.begin(), run.modules.end(),
+                                   [&](const ModuleReport& module) { return module.name == name; });
+  SWAGE_CHECK(report != run.modules.end() && report->fingerprint == found, CorruptData, run.writer.temporary().string(),
+              ": ", name, " is not what the interrupted run wrote");
 }
 
 }  // namespace
@@ -90,7 +101,8 @@ std::optional<model::ActivationQuantization> read_input(const Run& run, const st
   return model::load_input_quantization(name, WrittenTensors(run));
 }
 
-void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned, const at::Tensor& stored, int64_t tokens) {
+void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned,
+                   const at::Tensor& stored, int64_t tokens) {
   ModuleReport report;
   report.name = name;
   report.scheme = scheme_text(run.assignment, run.sparsity, name);
@@ -136,8 +148,10 @@ void tell_progress(const Run& run, const Pass& pass, int64_t layer, double done,
   const double spent = event.elapsed_seconds - pass.began_seconds, own = done - pass.first;
   if (own > 0 && spent > 0) event.tokens_per_second = double(pass.tokens) * own / spent;
   const double stage_eta = own > 0 ? spent / own * (double(event.layers) - done) : -1;
-  if (run.progress != nullptr) event = run.progress->of_run(std::move(event), pass.planned, pass.began_seconds, stage_eta);
-  else event.eta_seconds = stage_eta;
+  if (run.progress != nullptr)
+    event = run.progress->of_run(std::move(event), pass.planned, pass.began_seconds, stage_eta);
+  else
+    event.eta_seconds = stage_eta;
   run.context.progress(event);
 }
 

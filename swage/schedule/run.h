@@ -8,17 +8,17 @@
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/weight_source.h"
 #include "swage/checkpoint/writer.h"
+#include "swage/job/memory_guard.h"
+#include "swage/job/run_progress.h"
+#include "swage/job/steps.h"
 #include "swage/model/model.h"
 #include "swage/modifiers/modifier.h"
-#include "swage/resolve/assignment.h"
-#include "swage/job/memory_guard.h"
-#include "swage/views/pruned_experts.h"
 #include "swage/report/report.h"
+#include "swage/resolve/assignment.h"
 #include "swage/resolve/rescaling.h"
-#include "swage/views/rotated_weights.h"
-#include "swage/job/run_progress.h"
 #include "swage/resolve/sparsity.h"
-#include "swage/job/steps.h"
+#include "swage/views/pruned_experts.h"
+#include "swage/views/rotated_weights.h"
 
 namespace swage::pipeline {
 
@@ -35,13 +35,15 @@ struct Run {
   std::vector<ModuleReport>& modules;
   Steps& steps;
   MemoryGuard& memory;
-  const RotatedWeights* rotated = nullptr;  // what `weights` is, if rotations are folded into it: tensors of `reader` are not the model's then
-  PrunedExperts* experts = nullptr;         // the same, if experts go
-  const RunProgress* progress = nullptr;    // what makes the time of a stage that of the run
+  const RotatedWeights* rotated =
+      nullptr;  // what `weights` is, if rotations are folded into it: tensors of `reader` are not the model's then
+  PrunedExperts* experts = nullptr;       // the same, if experts go
+  const RunProgress* progress = nullptr;  // what makes the time of a stage that of the run
 };
 
 // Writes a solved linear; what there is to say of it. Thread-safe.
-ModuleReport write_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens);
+ModuleReport write_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved,
+                          int64_t tokens);
 // Adds it to the run's report, and logs its warnings.
 void note_module(const Run& run, ModuleReport report);
 // Both, by one thread.
@@ -63,7 +65,8 @@ at::Tensor read_pruned(const Run& run, const std::string& name);
 std::optional<model::ActivationQuantization> read_input(const Run& run, const std::string& name);
 
 // The same for a linear that was pruned and stays dense: `stored` is its weight in the source's type, written already.
-void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned, const at::Tensor& stored, int64_t tokens);
+void finish_pruned(const Run& run, const std::string& name, const modifiers::SparsifiedLinear& pruned,
+                   const at::Tensor& stored, int64_t tokens);
 
 // A pass over the layers, of which the context is told.
 struct Pass {
@@ -74,8 +77,8 @@ struct Pass {
   int64_t tokens = 0;        // that go through every layer; 0: not counted
 };
 
-// Tells the context where the run stands: in `layer`, `done` layers of the pass being done, also in part. `first_module` is the first of the run's modules
-// that belongs to the layer.
+// Tells the context where the run stands: in `layer`, `done` layers of the pass being done, also in part.
+// `first_module` is the first of the run's modules that belongs to the layer.
 void tell_progress(const Run& run, const Pass& pass, int64_t layer, double done, size_t first_module, bool milestone);
 
 }  // namespace swage::pipeline

@@ -21,7 +21,10 @@ using model::Block, model::Flow, model::Linear;
 class Sequential {
  public:
   Sequential(const Run& run, const at::Tensor& ids_NL, const SequentialOptions& options)
-      : run_(run), options_(options), pass_{.stage = {}, .planned = "calibrate", .tokens = ids_NL.numel()}, ids_NL_(ids_NL) {}
+      : run_(run),
+        options_(options),
+        pass_{.stage = {}, .planned = "calibrate", .tokens = ids_NL.numel()},
+        ids_NL_(ids_NL) {}
 
   void run() {
     if (all_finished()) return;
@@ -53,8 +56,11 @@ class Sequential {
     run_.model.load_ends(run_.weights);
     activations_.emplace(run_.model, ids_NL_, options_.tiers, run_.context.trace);
     const std::vector<const modifiers::Quantizer*>& quantizers = run_.assignment.quantizers;
-    const auto looks_back = [](const modifiers::Quantizer* quantizer) { return quantizer->target() != modifiers::Target::Weights; };
-    if (std::any_of(quantizers.begin(), quantizers.end(), looks_back)) float_.emplace(run_.model, ids_NL_, options_.tiers);
+    const auto looks_back = [](const modifiers::Quantizer* quantizer) {
+      return quantizer->target() != modifiers::Target::Weights;
+    };
+    if (std::any_of(quantizers.begin(), quantizers.end(), looks_back))
+      float_.emplace(run_.model, ids_NL_, options_.tiers);
     inputs_.emplace(run_, *activations_, float_ ? &*float_ : nullptr, options_.moe_routed);
     solver_.emplace(run_, *inputs_);
     if (run_.experts != nullptr) {
@@ -85,7 +91,8 @@ class Sequential {
     }
     if (finished) restore(*block);
     for (const Linear& linear : block->linears) activations_->make_room(linear.columns);
-    tell_progress(run_, pass_, b, double(b), first_module_, false);  // the passes before the first solution can take minutes
+    tell_progress(run_, pass_, b, double(b), first_module_,
+                  false);  // the passes before the first solution can take minutes
     forward([&](Flow& flow) { block->begin(flow); });
     if (float_) step_float([&] { float_->begin_block(model_of(b), b, weights_of(b)); });
     const bool prunes = !finished && run_.experts != nullptr && run_.model.mixture(b) != nullptr;
@@ -116,12 +123,14 @@ class Sequential {
 
   // What block b is loaded from: if experts go, all of them until it is known which.
   const model::Model& model_of(int64_t b) const { return experts_ ? experts_->model_of(b) : run_.model; }
-  const checkpoint::WeightSource& weights_of(int64_t b) const { return experts_ ? experts_->weights_of(b) : run_.weights; }
+  const checkpoint::WeightSource& weights_of(int64_t b) const {
+    return experts_ ? experts_->weights_of(b) : run_.weights;
+  }
 
   bool rescales() const { return !run_.rescalings.of_block.empty(); }
 
-  // Weights that were rescaled after their block had used them do not give its output back bit for bit, so that is saved itself. Two
-  // files in turn: one stays whole while the other is written.
+  // Weights that were rescaled after their block had used them do not give its output back bit for bit, so that is
+  // saved itself. Two files in turn: one stays whole while the other is written.
   std::filesystem::path saved_activations(int64_t b) const { return run_.writer.work() / cat("activations-", b % 2); }
 
   void save_activations(int64_t b) {
@@ -150,7 +159,8 @@ class Sequential {
       for (const int index : stage.groups[g].linears) linears.push_back(&block.linears[size_t(index)]);
       solver_->solve(linears, stage.groups[g].expert);
       const double of_stage = double(g + 1) / double(stage.groups.size() + 1);  // the rest is the pass that follows
-      tell_progress(run_, pass_, b, double(b) + (double(s) + of_stage) / double(block.stages.size()), first_module_, false);
+      tell_progress(run_, pass_, b, double(b) + (double(s) + of_stage) / double(block.stages.size()), first_module_,
+                    false);
     }
   }
 
@@ -159,7 +169,8 @@ class Sequential {
     const auto timed = run_.clock.time("read back");
     for (Linear& linear : block.linears) {
       if (run_.assignment.find(linear.name) == nullptr) {
-        if (run_.sparsity.find(linear.name) != nullptr) linear.weight_OI = read_pruned(run_, linear.name).to(linear.weight_OI.device(), at::kFloat);
+        if (run_.sparsity.find(linear.name) != nullptr)
+          linear.weight_OI = read_pruned(run_, linear.name).to(linear.weight_OI.device(), at::kFloat);
         continue;
       }
       put_into(linear, read_module(run_, linear.name));
@@ -196,18 +207,23 @@ class Sequential {
     Linear linear{.name = module.name, .rows = module.rows, .columns = module.columns};
     linear.weight_OI = run_.weights.load(module.name + ".weight");
     inputs_->begin(nullptr);
-    if (module.class_name == "Embedding") solver_->solve_lookup(linear);
-    else solver_->solve({&linear}, -1);
+    if (module.class_name == "Embedding")
+      solver_->solve_lookup(linear);
+    else
+      solver_->solve({&linear}, -1);
     solver_->finish(linear);
     finish_step(module.name);
     run_.memory.check();
   }
 
-  bool is_solved(const std::string& module) const { return run_.assignment.find(module) != nullptr || run_.sparsity.find(module) != nullptr; }
+  bool is_solved(const std::string& module) const {
+    return run_.assignment.find(module) != nullptr || run_.sparsity.find(module) != nullptr;
+  }
 
   bool head_is_quantized() const {
     const std::vector<model::ModuleInfo> ends = quantized_ends();
-    return std::any_of(ends.begin(), ends.end(), [](const model::ModuleInfo& module) { return module.class_name == "Linear"; });
+    return std::any_of(ends.begin(), ends.end(),
+                       [](const model::ModuleInfo& module) { return module.class_name == "Linear"; });
   }
 
   void step_float(const std::function<void()>& work) {

@@ -1,5 +1,5 @@
-// The calibrated pipeline: one pass over the blocks, true-sequential inside each. At every stage of a block the inputs of
-// its linears are measured, the linears solved, their quantized weights put in place, and the activations moved on
+// The calibrated pipeline: one pass over the blocks, true-sequential inside each. At every stage of a block the inputs
+// of its linears are measured, the linears solved, their quantized weights put in place, and the activations moved on
 // through them: every GEMM of the forward runs once, and later weights see the error of earlier ones.
 #pragma once
 #include <ATen/core/Tensor.h>
@@ -10,7 +10,7 @@
 namespace swage::pipeline {
 
 struct SequentialOptions {
-  bool moe_routed = false;  // experts' statistics from the tokens routed to them, not from all
+  bool moe_routed = false;    // experts' statistics from the tokens routed to them, not from all
   offload::Tiers tiers = {};  // where activations are
 };
 

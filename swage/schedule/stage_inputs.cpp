@@ -18,7 +18,8 @@ constexpr size_t kAtOnce = 8;  // sequences whose inputs are chosen and quantize
 
 }  // namespace
 
-modifiers::Statistics input_statistics(const Activations& activations, int64_t columns, int expert, const LinearInput& input, at::Tensor& scratch) {
+modifiers::Statistics input_statistics(const Activations& activations, int64_t columns, int expert,
+                                       const LinearInput& input, at::Tensor& scratch) {
   modifiers::Statistics out;
   const std::vector<model::Flow>& flows = activations.flows();
   out.gram_II = at::zeros({columns, columns}, flows[0].input_TI.options().dtype(at::kDouble));
@@ -47,24 +48,30 @@ void StageInputs::begin(const model::Stage* stage) {
   shared_ = {};
 }
 
-std::optional<model::ActivationQuantization> StageInputs::quantization(const modifiers::LinearTask& task, int expert, const std::shared_ptr<const ops::Transform>& transform) {
+std::optional<model::ActivationQuantization> StageInputs::quantization(
+    const modifiers::LinearTask& task, int expert, const std::shared_ptr<const ops::Transform>& transform) {
   if (!task.scheme->input_activations) return {};
   const auto timed = run_.clock.time("input scales");
   const scheme::QuantizationArgs& args = *task.scheme->input_activations;
-  const auto observed = needs_range(args) ? observe_inputs(args, activations_.flows(), moe_routed_ ? expert : -1, transform, release_) : nullptr;
+  const auto observed = needs_range(args)
+                            ? observe_inputs(args, activations_.flows(), moe_routed_ ? expert : -1, transform, release_)
+                            : nullptr;
   return input_quantization(args, observed.get(), task.stored_dtype);
 }
 
-modifiers::Statistics StageInputs::statistics(int64_t columns, int expert, const LinearInput& input, std::string& warning) {
+modifiers::Statistics StageInputs::statistics(int64_t columns, int expert, const LinearInput& input,
+                                              std::string& warning) {
   const auto timed = run_.clock.time("gram");
   if (expert >= 0 && moe_routed_) {
     modifiers::Statistics routed = gram(columns, expert, input);
     if (routed.tokens >= columns) return routed;
-    warning = cat("expert ", expert, " saw ", routed.tokens, " tokens, fewer than its ", columns, " inputs: solved with the statistics of all tokens");
+    warning = cat("expert ", expert, " saw ", routed.tokens, " tokens, fewer than its ", columns,
+                  " inputs: solved with the statistics of all tokens");
   }
   std::optional<scheme::QuantizationArgs> wanted_for;
   if (input.quantization) wanted_for = input.quantization->args;
-  if (!shared_.gram_II.defined() || shared_for_ != wanted_for || shared_with_ != input.transform) shared_ = gram(columns, -1, input);
+  if (!shared_.gram_II.defined() || shared_for_ != wanted_for || shared_with_ != input.transform)
+    shared_ = gram(columns, -1, input);
   shared_for_ = wanted_for;
   shared_with_ = input.transform;
   return shared_;
@@ -75,11 +82,14 @@ modifiers::Statistics StageInputs::gram(int64_t columns, int expert, const Linea
 }
 
 bool StageInputs::can_correct(const modifiers::Quantizer& quantizer, int expert) const {
-  return float_ != nullptr && stage_ != nullptr && quantizer.target() != modifiers::Target::Weights && !(moe_routed_ && expert >= 0);
+  return float_ != nullptr && stage_ != nullptr && quantizer.target() != modifiers::Target::Weights &&
+         !(moe_routed_ && expert >= 0);
 }
 
-std::vector<solvers::CorrectedTarget> StageInputs::correct(const modifiers::Quantizer& quantizer, const LinearInput& input,
-                                                           std::vector<modifiers::LinearTask>& tasks, modifiers::Statistics& statistics) {
+std::vector<solvers::CorrectedTarget> StageInputs::correct(const modifiers::Quantizer& quantizer,
+                                                           const LinearInput& input,
+                                                           std::vector<modifiers::LinearTask>& tasks,
+                                                           modifiers::Statistics& statistics) {
   const bool residual = stage_->into_residual && quantizer.target() == modifiers::Target::Residual;
   std::vector<at::Tensor> weights;
   for (const modifiers::LinearTask& task : tasks) weights.push_back(task.weight_OI);
@@ -96,7 +106,9 @@ std::vector<solvers::CorrectedTarget> StageInputs::correct(const modifiers::Quan
   return out;
 }
 
-modifiers::ColumnStatistics StageInputs::columns(bool mean) const { return column_statistics(activations_.flows(), mean, release_); }
+modifiers::ColumnStatistics StageInputs::columns(bool mean) const {
+  return column_statistics(activations_.flows(), mean, release_);
+}
 
 void StageInputs::scale(const at::Tensor& factor_I, bool mlp, const modifiers::Statistics& after) {
   activations_.scale_inputs(factor_I, mlp);

@@ -16,23 +16,30 @@
 
 namespace swage::pipeline {
 
-// Statistics of the inputs of `columns` that the flows hold, as `input` has them seen. `expert`: of the tokens routed to it; -1: of all. `scratch` is kept
-// for the next call, see ops::GramSum.
-modifiers::Statistics input_statistics(const Activations& activations, int64_t columns, int expert, const LinearInput& input, at::Tensor& scratch);
+// Statistics of the inputs of `columns` that the flows hold, as `input` has them seen. `expert`: of the tokens routed
+// to it; -1: of all. `scratch` is kept for the next call, see ops::GramSum.
+modifiers::Statistics input_statistics(const Activations& activations, int64_t columns, int expert,
+                                       const LinearInput& input, at::Tensor& scratch);
 
 // I: columns of the input.
 class StageInputs {
  public:
-  // `float_stream`: null if no weights are to make up for earlier layers. `moe_routed`: an expert's statistics are from the tokens
-  // routed to it, not from all.
+  // `float_stream`: null if no weights are to make up for earlier layers. `moe_routed`: an expert's statistics are from
+  // the tokens routed to it, not from all.
   StageInputs(const Run& run, Activations& activations, FloatStream* float_stream, bool moe_routed)
-      : run_(run), activations_(activations), float_(float_stream), moe_routed_(moe_routed), release_([&](size_t row) { activations_.release(row); }) {}
+      : run_(run),
+        activations_(activations),
+        float_(float_stream),
+        moe_routed_(moe_routed),
+        release_([&](size_t row) { activations_.release(row); }) {}
 
   // Nothing is measured yet of this stage's inputs. Null: of what an end of the model reads.
   void begin(const model::Stage* stage);
 
-  // How the task's scheme quantizes its input, multiplied with `transform` if there is one, with the scale that the calibration set gives.
-  std::optional<model::ActivationQuantization> quantization(const modifiers::LinearTask& task, int expert, const std::shared_ptr<const ops::Transform>& transform);
+  // How the task's scheme quantizes its input, multiplied with `transform` if there is one, with the scale that the
+  // calibration set gives.
+  std::optional<model::ActivationQuantization> quantization(const modifiers::LinearTask& task, int expert,
+                                                            const std::shared_ptr<const ops::Transform>& transform);
 
   // The Gram matrix of the input as the linears will see it. `expert`: whose tokens count if that was asked
   // for and if there are enough of them to span its input, otherwise those of all experts do, with a warning; -1: all.
@@ -40,9 +47,11 @@ class StageInputs {
 
   // Whether what the linears should compute is known better than by their float weights.
   bool can_correct(const modifiers::Quantizer& quantizer, int expert) const;
-  // Puts what the linears should compute on the inputs as they are now in the place of their weights; `statistics` becomes those of the inputs.
+  // Puts what the linears should compute on the inputs as they are now in the place of their weights; `statistics`
+  // becomes those of the inputs.
   std::vector<solvers::CorrectedTarget> correct(const modifiers::Quantizer& quantizer, const LinearInput& input,
-                                                std::vector<modifiers::LinearTask>& tasks, modifiers::Statistics& statistics);
+                                                std::vector<modifiers::LinearTask>& tasks,
+                                                modifiers::Statistics& statistics);
 
   const Activations& activations() const { return activations_; }
 

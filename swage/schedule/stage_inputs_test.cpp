@@ -34,7 +34,8 @@ TEST(InputStatistics, AreThoseOfTheInputsAsTheLinearsWillSeeThem) {
   }
   const scheme::QuantizationArgs args = *scheme::preset("W8A8").input_activations;
   const model::ActivationQuantization by_token = input_quantization(args, nullptr, at::kFloat);
-  const modifiers::Statistics seen = input_statistics(*stopped.activations, stopped.columns(), -1, {.quantization = by_token}, scratch);
+  const modifiers::Statistics seen =
+      input_statistics(*stopped.activations, stopped.columns(), -1, {.quantization = by_token}, scratch);
   const modifiers::Statistics float_seen = input_statistics(*stopped.activations, stopped.columns(), -1, {}, scratch);
   EXPECT_EQ(seen.tokens, 4 * 24);
   // Products in f32, summed in f64 across tiles: a few 2^-24 of the largest entry.

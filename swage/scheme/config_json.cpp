@@ -43,7 +43,8 @@ QuantizationConfig config_of(const Scheme& scheme, std::vector<std::string> igno
 Json to_json(const QuantizationArgs& args) {
   Json json = Json::object();
   set_if(json, "actorder", args.actorder);
-  if (args.block_structure) json.set("block_structure", Json::Array{args.block_structure->first, args.block_structure->second});
+  if (args.block_structure)
+    json.set("block_structure", Json::Array{args.block_structure->first, args.block_structure->second});
   json.set("dynamic", dynamic_json(args.dynamic));
   json.set("group_size", args.group_size ? Json(*args.group_size) : Json());
   json.set("num_bits", args.num_bits);

@@ -38,9 +38,10 @@ const Json* find_quantization_config(const Json& model_config);
 
 // Reads it. Accepts the long form of older versions (every key, with nulls), groups without a format, groups that are a
 // preset's name with a list of targets, "128x128" blocks, group_size -1, dtypes with and without "torch.".
-// Error(CorruptData) naming the key: unknown keys in groups and arguments (elsewhere they are ignored), wrong types, values
-// that exclude each other. Error(Unsupported) naming it: another quant_method than compressed-tensors, an unknown type of transform,
-// an unknown sparse format. What sparsity_config says is otherwise dropped: the stored tensors tell which weights are sparse.
+// Error(CorruptData) naming the key: unknown keys in groups and arguments (elsewhere they are ignored), wrong types,
+// values that exclude each other. Error(Unsupported) naming it: another quant_method than compressed-tensors, an
+// unknown type of transform, an unknown sparse format. What sparsity_config says is otherwise dropped: the stored
+// tensors tell which weights are sparse.
 QuantizationConfig parse_quantization_config(const Json& json);
 
 }  // namespace swage::scheme

@@ -27,7 +27,9 @@ Json read_json(const fs::path& path) {
 
 Json weights_only(const std::string& args, const std::string& top = "") {
   return parse_json(
-      R"({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"targets": ["Linear"], "weights": )" + args + "}}" + top + "}", "test");
+      R"({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"targets": ["Linear"], "weights": )" +
+          args + "}}" + top + "}",
+      "test");
 }
 
 // checkpoints/ of the repository's selection and of the full set, where it is present.
@@ -50,7 +52,8 @@ std::vector<fs::path> preset_files() {
 Scheme golden_scheme(const std::string& name) {
   const size_t bracket = name.find(" (");
   Scheme scheme = preset(name.substr(0, bracket));
-  scheme.format = bracket == std::string::npos ? default_format(scheme) : name.substr(bracket + 2, name.size() - bracket - 3);
+  scheme.format =
+      bracket == std::string::npos ? default_format(scheme) : name.substr(bracket + 2, name.size() - bracket - 3);
   return scheme;
 }
 
@@ -132,22 +135,26 @@ TEST(ConfigJson, ReadAndWrittenAgainIsTheGoldenTextOfEveryCheckpoint) {
 
 // The checkpoints' own groups, built here and not read.
 TEST(ConfigJson, SchemesGiveTheGoldenTextOfCheckpoints) {
-  const std::vector<std::pair<std::string, std::string>> made = {{"w4a16", "W4A16"},         {"w4a16_asym", "W4A16_ASYM"},
-                                                                 {"w8a8", "W8A8"},           {"fp8_dynamic", "FP8_DYNAMIC"},
-                                                                 {"w4a16-sharded", "W4A16"}, {"w4a16-tied", "W4A16"}};
+  const std::vector<std::pair<std::string, std::string>> made = {
+      {"w4a16", "W4A16"},         {"w4a16_asym", "W4A16_ASYM"}, {"w8a8", "W8A8"}, {"fp8_dynamic", "FP8_DYNAMIC"},
+      {"w4a16-sharded", "W4A16"}, {"w4a16-tied", "W4A16"}};
   for (const fs::path& root : checkpoint_roots()) {
     for (const auto& [folder, name] : made) {
       const Json config = read_json(root / folder / "config.json");
-      EXPECT_EQ(to_json(config_of(preset(name), {"lm_head"})).dump(2), find_quantization_config(config)->dump(2)) << folder;
+      EXPECT_EQ(to_json(config_of(preset(name), {"lm_head"})).dump(2), find_quantization_config(config)->dump(2))
+          << folder;
     }
   }
 }
 
-QuantizationArgs read_args(const std::string& args) { return *parse_quantization_config(weights_only(args)).groups[0].second.weights; }
+QuantizationArgs read_args(const std::string& args) {
+  return *parse_quantization_config(weights_only(args)).groups[0].second.weights;
+}
 
 TEST(ConfigJson, LongFormOfOlderVersionsReadsAsTheSlimOne) {
   const std::string slim = R"({"num_bits": 4, "group_size": 32, "strategy": "group"})";
-  const std::string verbose = R"({"num_bits": 4, "type": "INT", "symmetric": true, "group_size": 32, "strategy": "group",
+  const std::string verbose =
+      R"({"num_bits": 4, "type": "INT", "symmetric": true, "group_size": 32, "strategy": "group",
       "block_structure": null, "dynamic": false, "actorder": null, "scale_dtype": null, "zp_dtype": "torch.int8",
       "observer": null, "observer_kwargs": {}})";
   EXPECT_EQ(read_args(verbose), read_args(slim));
@@ -163,8 +170,10 @@ TEST(ConfigJson, StrategyFollowsFromTheGroupSize) {
 
 TEST(ConfigJson, BlocksAreReadInBothSpellings) {
   const auto expected = std::pair<int64_t, int64_t>(128, 64);
-  EXPECT_EQ(read_args(R"({"type": "float", "strategy": "block", "block_structure": "128x64"})").block_structure, expected);
-  EXPECT_EQ(read_args(R"({"type": "float", "strategy": "block", "block_structure": [128, 64]})").block_structure, expected);
+  EXPECT_EQ(read_args(R"({"type": "float", "strategy": "block", "block_structure": "128x64"})").block_structure,
+            expected);
+  EXPECT_EQ(read_args(R"({"type": "float", "strategy": "block", "block_structure": [128, 64]})").block_structure,
+            expected);
 }
 
 TEST(ConfigJson, GroupsWithoutAFormatTakeTheTopLevelOne) {
@@ -173,7 +182,8 @@ TEST(ConfigJson, GroupsWithoutAFormatTakeTheTopLevelOne) {
 }
 
 TEST(ConfigJson, APresetNameWithTargetsIsAGroup) {
-  const Json json = parse_json(R"({"quant_method": "compressed-tensors", "config_groups": {"W4A16": ["re:.*up_proj$"]}})", "test");
+  const Json json =
+      parse_json(R"({"quant_method": "compressed-tensors", "config_groups": {"W4A16": ["re:.*up_proj$"]}})", "test");
   const Scheme scheme = parse_quantization_config(json).groups[0].second;
   EXPECT_EQ(scheme.targets, std::vector<std::string>{"re:.*up_proj$"});
   EXPECT_EQ(scheme.weights, preset("W4A16").weights);
@@ -183,7 +193,9 @@ TEST(ConfigJson, IsFoundUnderItsOldNameAndInsideTextConfig) {
   EXPECT_EQ(find_quantization_config(parse_json(R"({"a": 1})", "test")), nullptr);
   EXPECT_EQ(find_quantization_config(parse_json(R"({"quantization_config": null})", "test")), nullptr);
   EXPECT_EQ(find_quantization_config(parse_json(R"({"compression_config": {"x": 1}})", "test"))->get_int("x", 0), 1);
-  EXPECT_EQ(find_quantization_config(parse_json(R"({"text_config": {"quantization_config": {"x": 2}}})", "test"))->get_int("x", 0), 2);
+  EXPECT_EQ(find_quantization_config(parse_json(R"({"text_config": {"quantization_config": {"x": 2}}})", "test"))
+                ->get_int("x", 0),
+            2);
 }
 
 TEST(ConfigJson, ActorderIsWrittenAsGivenAndOnlyWhenSet) {
@@ -229,9 +241,11 @@ INSTANTIATE_TEST_SUITE_P(
     Files, BrokenConfig,
     testing::Values(
         Broken{"[]", kCorrupt, "expected an object"}, Broken{R"({"bits": 4})", kCorrupt, "quant_method"},
-        Broken{R"({"quant_method": "gptq", "bits": 4})", kUnsupported, "\"gptq\""}, Broken{R"({"quant_method": "awq"})", kUnsupported, "\"awq\""},
+        Broken{R"({"quant_method": "gptq", "bits": 4})", kUnsupported, "\"gptq\""},
+        Broken{R"({"quant_method": "awq"})", kUnsupported, "\"awq\""},
         Broken{R"({"quant_method": "compressed-tensors"})", kCorrupt, "config_groups"},
-        Broken{R"({"config_groups": []})", kCorrupt, "config_groups: "}, Broken{R"({"config_groups": {"group_0": 3}})", kCorrupt, "group_0: "},
+        Broken{R"({"config_groups": []})", kCorrupt, "config_groups: "},
+        Broken{R"({"config_groups": {"group_0": 3}})", kCorrupt, "group_0: "},
         Broken{R"({"config_groups": {"group_0": {"weights": null}}})", kCorrupt, "targets"},
         Broken{R"({"config_groups": {"group_0": {"targets": "Linear"}}})", kCorrupt, "targets: "},
         Broken{R"({"config_groups": {"group_0": {"targets": [], "wieghts": null}}})", kCorrupt, "wieghts"},
@@ -239,17 +253,21 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{R"({"config_groups": {"W9A9": ["Linear"]}})", kCorrupt, "W9A9"},
         Broken{R"({"config_groups": {"NVFP4": "Linear"}})", kCorrupt, "NVFP4: "},
         Broken{R"({"config_groups": {}, "ignore": [1]})", kCorrupt, "ignore: "},
-        Broken{R"({"config_groups": {}, "kv_cache_scheme": {"foo": 1}})", kCorrupt, "kv_cache_scheme: unknown key \"foo\""},
-        Broken{R"({"config_groups": {}, "transform_config": {"config_groups": {"R4": {}}}})", kCorrupt, "transform_config: R4: \"type\" is missing"},
+        Broken{R"({"config_groups": {}, "kv_cache_scheme": {"foo": 1}})", kCorrupt,
+               "kv_cache_scheme: unknown key \"foo\""},
+        Broken{R"({"config_groups": {}, "transform_config": {"config_groups": {"R4": {}}}})", kCorrupt,
+               "transform_config: R4: \"type\" is missing"},
         Broken{R"({"config_groups": {}, "sparsity_config": {"format": "sparse-coo"}})", kUnsupported, "sparse-coo"},
-        Broken{ARGS(R"({"bits": 4})"), kCorrupt, "weights: unknown key \"bits\""}, Broken{ARGS(R"({"num_bits": "4"})"), kCorrupt, "num_bits"},
+        Broken{ARGS(R"({"bits": 4})"), kCorrupt, "weights: unknown key \"bits\""},
+        Broken{ARGS(R"({"num_bits": "4"})"), kCorrupt, "num_bits"},
         Broken{ARGS(R"({"num_bits": 0})"), kCorrupt, "num_bits: 0 is no width of type int"},
         Broken{ARGS(R"({"num_bits": 99})"), kCorrupt, "num_bits: 99 is no width of type int"},
         Broken{ARGS(R"({"num_bits": 99999999999})"), kCorrupt, "num_bits: 99999999999 is no width"},
         Broken{ARGS(R"({"num_bits": 5, "type": "float"})"), kCorrupt, "num_bits"},
         Broken{ARGS(R"({"type": "posit"})"), kCorrupt, "type: unknown type \"posit\"; known: int, float"},
         Broken{ARGS(R"({"strategy": "row"})"), kCorrupt, "strategy: unknown strategy \"row\""},
-        Broken{ARGS(R"({"group_size": 0})"), kCorrupt, "group_size"}, Broken{ARGS(R"({"strategy": "group"})"), kCorrupt, "group_size"},
+        Broken{ARGS(R"({"group_size": 0})"), kCorrupt, "group_size"},
+        Broken{ARGS(R"({"strategy": "group"})"), kCorrupt, "group_size"},
         Broken{ARGS(R"({"strategy": "channel", "group_size": 32})"), kCorrupt, "group_size"},
         Broken{ARGS(R"({"strategy": "block"})"), kCorrupt, "block_structure"},
         Broken{ARGS(R"({"strategy": "block", "block_structure": "128"})"), kCorrupt, "block_structure"},
@@ -258,8 +276,10 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{ARGS(R"({"strategy": "token"})"), kCorrupt, "dynamic"},
         Broken{ARGS(R"({"strategy": "channel", "dynamic": true})"), kCorrupt, "dynamic"},
         Broken{ARGS(R"({"strategy": "tensor", "dynamic": "local"})"), kCorrupt, "dynamic"},
-        Broken{ARGS(R"({"dynamic": "sometimes"})"), kCorrupt, "dynamic"}, Broken{ARGS(R"({"actorder": "random"})"), kCorrupt, "actorder"},
-        Broken{ARGS(R"({"observer": 3})"), kCorrupt, "observer: "}, Broken{ARGS(R"({"observer_kwargs": 3})"), kCorrupt, "observer_kwargs: "}));
+        Broken{ARGS(R"({"dynamic": "sometimes"})"), kCorrupt, "dynamic"},
+        Broken{ARGS(R"({"actorder": "random"})"), kCorrupt, "actorder"},
+        Broken{ARGS(R"({"observer": 3})"), kCorrupt, "observer: "},
+        Broken{ARGS(R"({"observer_kwargs": 3})"), kCorrupt, "observer_kwargs: "}));
 
 }  // namespace
 }  // namespace swage::scheme

@@ -29,13 +29,16 @@ std::string version_of(const std::string& consumer) {
 
 std::string known_consumers() {
   std::string out;
-  for (const Json& choice : consumer_matrix().at("choices").as_array()) out += (out.empty() ? "" : ", ") + choice.get_string("for", "");
+  for (const Json& choice : consumer_matrix().at("choices").as_array())
+    out += (out.empty() ? "" : ", ") + choice.get_string("for", "");
   return out;
 }
 
 bool orders_by_group(const std::string& actorder) { return actorder == "group" || actorder == "dynamic"; }
 
-double capability_of(const Json& json, const char* key) { return std::strtod(json.get_string(key, "0").c_str(), nullptr); }
+double capability_of(const Json& json, const char* key) {
+  return std::strtod(json.get_string(key, "0").c_str(), nullptr);
+}
 
 }  // namespace
 
@@ -58,32 +61,42 @@ Consumer parse_consumer(const std::string& text) {
   for (const Json& choice : consumer_matrix().at("choices").as_array()) {
     if (choice.get_string("for", "") != wanted) continue;
     const size_t colon = wanted.find(':');
-    return {name, colon == std::string::npos ? "" : wanted.substr(colon + 1), choice.get_string("scheme", ""), capability_of(choice, "capability")};
+    return {name, colon == std::string::npos ? "" : wanted.substr(colon + 1), choice.get_string("scheme", ""),
+            capability_of(choice, "capability")};
   }
   throw Error(ErrorKind::InvalidArgument, cat(text, ": known are ", known_consumers()));
 }
 
 void check_consumer(const Consumer& consumer, const std::string& scheme, const std::string& actorder) {
   if (orders_by_group(actorder)) {
-    throw Error(ErrorKind::Unsupported, cat(consumer.name, ": ", consumer_matrix().at("actorder_group").get_string("note", ""), "; use --actorder static"));
+    throw Error(ErrorKind::Unsupported,
+                cat(consumer.name, ": ", consumer_matrix().at("actorder_group").get_string("note", ""),
+                    "; use --actorder static"));
   }
   const Json* facts = consumers_of(scheme);
   if (facts == nullptr) return;
-  SWAGE_CHECK(facts->get_string(consumer.name, "") != "refused", Unsupported, consumer.name, ": ", version_of(consumer.name), " does not take ", upper(scheme), ": ",
+  SWAGE_CHECK(facts->get_string(consumer.name, "") != "refused", Unsupported, consumer.name, ": ",
+              version_of(consumer.name), " does not take ", upper(scheme), ": ",
               facts->get_string(consumer.name + "_note", ""), "; use --scheme ", consumer.scheme);
   if (consumer.name != "vllm") return;
-  SWAGE_CHECK(consumer.gpu != "cpu" || facts->get_bool("cpu", false), Unsupported, "vllm:cpu: ", version_of("vllm"), " has no CPU kernel for ", upper(scheme), "; use --scheme ", consumer.scheme);
+  SWAGE_CHECK(consumer.gpu != "cpu" || facts->get_bool("cpu", false), Unsupported, "vllm:cpu: ", version_of("vllm"),
+              " has no CPU kernel for ", upper(scheme), "; use --scheme ", consumer.scheme);
   const double needed = capability_of(*facts, "gpu");
-  SWAGE_CHECK(consumer.capability == 0 || needed <= consumer.capability, Unsupported, "vllm:", consumer.gpu, ": ", upper(scheme), " needs compute capability ",
-              facts->get_string("gpu", ""), "; use --scheme ", consumer.scheme);
+  SWAGE_CHECK(consumer.capability == 0 || needed <= consumer.capability, Unsupported, "vllm:", consumer.gpu, ": ",
+              upper(scheme), " needs compute capability ", facts->get_string("gpu", ""), "; use --scheme ",
+              consumer.scheme);
 }
 
 std::vector<std::string> consumer_warnings(const Scheme& scheme) {
   std::vector<std::string> out;
   if (!scheme.weights) return out;
-  if (orders_groups(*scheme.weights)) out.push_back(cat("actorder group: ", consumer_matrix().at("actorder_group").get_string("note", ""), "; actorder static loads everywhere"));
+  if (orders_groups(*scheme.weights))
+    out.push_back(cat("actorder group: ", consumer_matrix().at("actorder_group").get_string("note", ""),
+                      "; actorder static loads everywhere"));
   const bool packed_zero_points = !scheme.weights->symmetric && format_of(scheme) == "pack-quantized";
-  if (packed_zero_points) out.push_back(cat("zero points: ", version_of("transformers"), " ", consumers_of("W4A16_ASYM")->get_string("transformers_note", ""), "; vLLM loads them"));
+  if (packed_zero_points)
+    out.push_back(cat("zero points: ", version_of("transformers"), " ",
+                      consumers_of("W4A16_ASYM")->get_string("transformers_note", ""), "; vLLM loads them"));
   return out;
 }
 

@@ -14,15 +14,16 @@ const Json* consumers_of(const std::string& scheme);
 
 // What one names with --for: "vllm", "vllm:hopper", "transformers".
 struct Consumer {
-  std::string name, gpu;       // "vllm", "hopper"; gpu may be empty
-  std::string scheme;          // what is chosen for it
-  double capability = 0;       // the GPU's; 0: not said
+  std::string name, gpu;  // "vllm", "hopper"; gpu may be empty
+  std::string scheme;     // what is chosen for it
+  double capability = 0;  // the GPU's; 0: not said
 };
 // Error(InvalidArgument) listing the known ones; Error(Unsupported) for llama.cpp, which reads GGUF.
 Consumer parse_consumer(const std::string& text);
 // Error(Unsupported) naming the versions and what would do if the consumer is known not to take the scheme.
 void check_consumer(const Consumer& consumer, const std::string& scheme, const std::string& actorder);
-// What is to be said of a file with this scheme, whoever reads it: readers that are known to refuse it, with their versions.
+// What is to be said of a file with this scheme, whoever reads it: readers that are known to refuse it, with their
+// versions.
 std::vector<std::string> consumer_warnings(const Scheme& scheme);
 
 }  // namespace swage::scheme

@@ -19,7 +19,8 @@ std::string describe(const Scheme& scheme) {
   const QuantizationArgs& w = *scheme.weights;
   const auto& inputs = scheme.input_activations;
   const bool float_inputs = inputs && inputs->type == NumberType::Float && w.type == NumberType::Int;
-  std::string text = cat(family(w), "A", float_inputs ? "FP" : "", inputs ? inputs->num_bits : 16, w.symmetric ? "" : "_ASYM");
+  std::string text =
+      cat(family(w), "A", float_inputs ? "FP" : "", inputs ? inputs->num_bits : 16, w.symmetric ? "" : "_ASYM");
   if (w.group_size && *w.group_size > 0) text += cat(" g", *w.group_size);
   if (w.block_structure) text += cat(" ", w.block_structure->first, "x", w.block_structure->second);
   return text;

@@ -10,7 +10,8 @@ namespace {
 QuantizationConfig parse(const char* text) { return parse_quantization_config(parse_json(text, "config.json")); }
 
 TEST(Fp8Config, BlocksAreThoseOfTheWeights) {
-  const QuantizationConfig config = parse(R"({"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 64]})");
+  const QuantizationConfig config = parse(
+      R"({"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 64]})");
   ASSERT_EQ(config.groups.size(), 1u);
   const Scheme& scheme = config.groups[0].second;
   EXPECT_EQ(scheme.format, kFp8Format);
@@ -21,7 +22,8 @@ TEST(Fp8Config, BlocksAreThoseOfTheWeights) {
 }
 
 TEST(Fp8Config, WithoutBlocksInputsHaveOneScaleOrOneAToken) {
-  const QuantizationConfig fixed = parse(R"({"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": null})");
+  const QuantizationConfig fixed =
+      parse(R"({"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": null})");
   EXPECT_EQ(fixed.groups[0].second.input_activations->strategy, Strategy::Tensor);
   EXPECT_EQ(fixed.groups[0].second.input_activations->dynamic, Dynamic::No);
   const QuantizationConfig moving = parse(R"({"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0})");

@@ -26,11 +26,14 @@ std::string_view spelling(const Json& json, std::initializer_list<std::string_vi
   return *keys.begin();
 }
 
-std::string method_of(const Json& json) { return lower_case(json.get_string(spelling(json, {"quant_method", "method"}), "")); }
+std::string method_of(const Json& json) {
+  return lower_case(json.get_string(spelling(json, {"quant_method", "method"}), ""));
+}
 
 int64_t get_group_size(const Json& json, std::initializer_list<std::string_view> keys, int64_t fallback) {
   const int64_t size = json.get_int(spelling(json, keys), fallback);
-  SWAGE_CHECK(size == -1 || (size > 0 && size < kMostGroupSize), CorruptData, "group_size: expected a positive number or -1, found ", size);
+  SWAGE_CHECK(size == -1 || (size > 0 && size < kMostGroupSize), CorruptData,
+              "group_size: expected a positive number or -1, found ", size);
   return size;
 }
 
@@ -44,7 +47,8 @@ int get_bits(const Json& json, std::initializer_list<std::string_view> keys, std
 
 // Widths beside 2, 3, 4 and 8 exist in the planar layout only.
 void check_width(int bits, const std::string& format) {
-  SWAGE_CHECK(bits <= 4 || bits == 8 || format == "gptq_p", CorruptData, "bits: ", bits, " bits exist in format gptq_p only, not in ", format);
+  SWAGE_CHECK(bits <= 4 || bits == 8 || format == "gptq_p", CorruptData, "bits: ", bits,
+              " bits exist in format gptq_p only, not in ", format);
 }
 
 GptqSettings get_settings(const Json& json, const GptqSettings& fallback, bool bits_required) {
@@ -57,12 +61,14 @@ GptqSettings get_settings(const Json& json, const GptqSettings& fallback, bool b
 }
 
 std::string get_gptq_format(const Json& json) {
-  const std::string newer = lower_case(json.get_string("format", "")), older = lower_case(json.get_string("checkpoint_format", ""));
-  SWAGE_CHECK(newer.empty() || older.empty() || newer == older, CorruptData, "format: \"", newer, "\", but checkpoint_format: \"", older, "\"");
+  const std::string newer = lower_case(json.get_string("format", "")),
+                    older = lower_case(json.get_string("checkpoint_format", ""));
+  SWAGE_CHECK(newer.empty() || older.empty() || newer == older, CorruptData, "format: \"", newer,
+              "\", but checkpoint_format: \"", older, "\"");
   const std::string format = !older.empty() ? older : !newer.empty() ? newer : "gptq";
   const bool known = format == "gptq" || format == "gptq_v2" || format == "gptq_p";
-  SWAGE_CHECK(known && !json.get_bool("is_marlin_format", false), Unsupported, "GPTQ checkpoint_format \"", known ? "marlin" : format,
-              "\" is not supported; supported: gptq, gptq_v2, gptq_p");
+  SWAGE_CHECK(known && !json.get_bool("is_marlin_format", false), Unsupported, "GPTQ checkpoint_format \"",
+              known ? "marlin" : format, "\" is not supported; supported: gptq, gptq_v2, gptq_p");
   const std::string words = lower_case(json.get_string("pack_dtype", "int32"));
   SWAGE_CHECK(words == "int32", Unsupported, "GPTQ pack_dtype \"", words, "\" is not supported; supported: int32");
   return format;
@@ -90,20 +96,23 @@ GptqCheckpoint parse_gptq(const Json& json) {
   if (!is_set(json, "dynamic")) return checkpoint;
   return within("dynamic", [&] {
     for (const auto& [key, value] : json.at("dynamic").as_object()) {
-      checkpoint.dynamic.push_back(within(key, [&, &key = key, &value = value] { return get_override(key, value, checkpoint); }));
+      checkpoint.dynamic.push_back(
+          within(key, [&, &key = key, &value = value] { return get_override(key, value, checkpoint); }));
     }
     return checkpoint;
   });
 }
 
 GptqSettings parse_awq(const Json& json) {
-  const std::string version = lower_case(json.get_string(spelling(json, {"version", "checkpoint_format", "format"}), "gemm"));
+  const std::string version =
+      lower_case(json.get_string(spelling(json, {"version", "checkpoint_format", "format"}), "gemm"));
   SWAGE_CHECK(version == "gemm", Unsupported, "AWQ version \"", version, "\" is not supported; supported: gemm");
   GptqSettings settings;
   settings.bits = get_bits(json, {"bits", "w_bit"}, std::nullopt);
   SWAGE_CHECK(settings.bits == 4, Unsupported, "AWQ with ", settings.bits, " bits is not supported; supported: 4");
   settings.group_size = get_group_size(json, {"group_size", "q_group_size"}, 128);
-  SWAGE_CHECK(json.get_bool("zero_point", true), Unsupported, "AWQ without zero points is not supported: version gemm always stores them");
+  SWAGE_CHECK(json.get_bool("zero_point", true), Unsupported,
+              "AWQ without zero points is not supported: version gemm always stores them");
   settings.sym = false;
   return settings;
 }
@@ -184,7 +193,8 @@ bool is_gptq_or_awq(const Json& quantization_config) {
 }
 
 std::optional<Json> old_settings_file(const std::filesystem::path& folder) {
-  constexpr std::array<std::pair<const char*, const char*>, 2> kFiles = {{{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}}};
+  constexpr std::array<std::pair<const char*, const char*>, 2> kFiles = {
+      {{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}}};
   for (const auto& [name, method] : kFiles) {
     const std::filesystem::path path = folder / name;
     if (!is_there(path)) continue;
@@ -206,14 +216,16 @@ GptqAwqSchemes::GptqAwqSchemes(const Json& quantization_config) {
     const GptqCheckpoint checkpoint = parse_gptq(quantization_config);
     format_ = checkpoint.format;
     settings_ = checkpoint.settings;
-    for (const GptqOverride& one : checkpoint.dynamic) rules_.push_back({compiled(one.pattern), one.skip, one.settings});
+    for (const GptqOverride& one : checkpoint.dynamic)
+      rules_.push_back({compiled(one.pattern), one.skip, one.settings});
   });
 }
 
 Scheme GptqAwqSchemes::find(const std::string& module) const {
   for (const Rule& rule : rules_) {
     if (!rule.pattern.match({module})) continue;
-    SWAGE_CHECK(!rule.skip, CorruptData, module, " stores a qweight, but \"dynamic\" of the quantization_config leaves it unquantized");
+    SWAGE_CHECK(!rule.skip, CorruptData, module,
+                " stores a qweight, but \"dynamic\" of the quantization_config leaves it unquantized");
     return scheme_of(rule.settings, format_);
   }
   return scheme_of(settings_, format_);
@@ -224,8 +236,9 @@ std::vector<int64_t> dense_shape(const Scheme& scheme, const std::vector<int64_t
   const bool matrix = qweight_shape.size() == 2 && qweight_shape[0] > 0 && qweight_shape[1] > 0;
   const bool by_outputs = scheme.format == "awq";  // eight outputs to a word; else the inputs run along the words
   const int64_t words = matrix ? qweight_shape[by_outputs ? 1 : 0] : 0;
-  SWAGE_CHECK(matrix && words < (int64_t{1} << 40) && words * 32 % bits == 0, CorruptData, "qweight: shape ", qweight_shape.size(), "-D [",
-              matrix ? qweight_shape[0] : 0, ", ", matrix ? qweight_shape[1] : 0, "] does not hold whole codes of ", bits, " bits");
+  SWAGE_CHECK(matrix && words < (int64_t{1} << 40) && words * 32 % bits == 0, CorruptData, "qweight: shape ",
+              qweight_shape.size(), "-D [", matrix ? qweight_shape[0] : 0, ", ", matrix ? qweight_shape[1] : 0,
+              "] does not hold whole codes of ", bits, " bits");
   const int64_t codes = words * 32 / bits;
   return by_outputs ? std::vector<int64_t>{codes, qweight_shape[0]} : std::vector<int64_t>{qweight_shape[1], codes};
 }

@@ -1,5 +1,6 @@
 // What the configuration of a GPTQ or AWQ checkpoint says: "quantization_config" in config.json, and again (or, in old
-// checkpoints, only) in quantize_config.json (GPTQ) or quant_config.json (AWQ). Keys as GPTQModel 7.3 and AutoAWQ 0.2.9 write them.
+// checkpoints, only) in quantize_config.json (GPTQ) or quant_config.json (AWQ). Keys as GPTQModel 7.3 and AutoAWQ 0.2.9
+// write them.
 #pragma once
 #include <filesystem>
 #include <optional>
@@ -31,8 +32,8 @@ struct GptqOverride {
 
 struct GptqCheckpoint {
   GptqSettings settings;
-  std::string format = "gptq";  // "gptq_v2", "gptq_p"
-  bool lm_head = false;         // the head is quantized too
+  std::string format = "gptq";        // "gptq_v2", "gptq_p"
+  bool lm_head = false;               // the head is quantized too
   std::vector<GptqOverride> dynamic;  // the first that matches counts
 };
 
@@ -47,14 +48,15 @@ Json to_json(const AwqCheckpoint& checkpoint);
 
 // Whether the config's quant_method is one of these two.
 bool is_gptq_or_awq(const Json& quantization_config);
-// The settings file of a checkpoint older than "quantization_config", quant_method filled in; nullopt if the folder has none.
+// The settings file of a checkpoint older than "quantization_config", quant_method filled in; nullopt if the folder has
+// none.
 std::optional<Json> old_settings_file(const std::filesystem::path& folder);
 
 // The schemes of the modules that store a "qweight".
 class GptqAwqSchemes {
  public:
-  // Error(CorruptData) naming the key for values that make no sense, Error(Unsupported) for layouts swage does not read (marlin,
-  // gemv, ...). Unknown keys are ignored.
+  // Error(CorruptData) naming the key for values that make no sense, Error(Unsupported) for layouts swage does not read
+  // (marlin, gemv, ...). Unknown keys are ignored.
   explicit GptqAwqSchemes(const Json& quantization_config);
 
   // "gptq", "gptq_v2", "gptq_p" or "awq": the scheme's format.
@@ -74,7 +76,8 @@ class GptqAwqSchemes {
   std::vector<Rule> rules_;
 };
 
-// [outputs, inputs] of the weight behind a qweight of this shape; Error(CorruptData) unless it is a matrix of whole codes.
+// [outputs, inputs] of the weight behind a qweight of this shape; Error(CorruptData) unless it is a matrix of whole
+// codes.
 std::vector<int64_t> dense_shape(const Scheme& scheme, const std::vector<int64_t>& qweight_shape);
 
 }  // namespace swage::scheme

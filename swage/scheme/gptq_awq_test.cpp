@@ -38,19 +38,22 @@ TEST(GptqAwqSchemes, Settings) {
   EXPECT_EQ(plain.group_size, 128);
   EXPECT_TRUE(plain.symmetric);
   EXPECT_FALSE(plain.actorder);
-  const QuantizationArgs sorted = args(R"({"quant_method": "GPTQ", "bits": 3, "group_size": 64, "desc_act": true, "sym": false})");
+  const QuantizationArgs sorted =
+      args(R"({"quant_method": "GPTQ", "bits": 3, "group_size": 64, "desc_act": true, "sym": false})");
   EXPECT_EQ(sorted.num_bits, 3);
   EXPECT_TRUE(orders_groups(sorted));
   EXPECT_FALSE(sorted.symmetric);
   const QuantizationArgs whole = args(R"({"quant_method": "gptq", "bits": 8, "group_size": -1, "desc_act": true})");
   EXPECT_EQ(whole.strategy, Strategy::Channel);
   EXPECT_FALSE(orders_groups(whole));
-  const QuantizationArgs awq = args(R"({"quant_method": "awq", "w_bit": 4, "q_group_size": 64, "version": "GEMM", "zero_point": true})");
+  const QuantizationArgs awq =
+      args(R"({"quant_method": "awq", "w_bit": 4, "q_group_size": 64, "version": "GEMM", "zero_point": true})");
   EXPECT_EQ(awq.group_size, 64);
   EXPECT_FALSE(awq.symmetric);
   EXPECT_EQ(GptqAwqSchemes(json(R"({"quant_method": "awq", "bits": 4})")).format(), "awq");
   EXPECT_EQ(GptqAwqSchemes(json(R"({"quant_method": "gptq", "bits": 4, "format": "gptq_v2"})")).format(), "gptq_v2");
-  EXPECT_EQ(GptqAwqSchemes(json(R"({"quant_method": "gptq", "bits": 5, "checkpoint_format": "gptq_p"})")).format(), "gptq_p");
+  EXPECT_EQ(GptqAwqSchemes(json(R"({"quant_method": "gptq", "bits": 5, "checkpoint_format": "gptq_p"})")).format(),
+            "gptq_p");
 }
 
 TEST(GptqAwqSchemes, TheFirstDynamicEntryThatMatchesCounts) {
@@ -72,10 +75,14 @@ TEST(GptqAwqSchemes, RefusesWhatMakesNoSense) {
   refused(ErrorKind::CorruptData, gptq + R"("sym": true)", "\"bits\" is missing");
   refused(ErrorKind::CorruptData, gptq + R"("bits": 9)", "bits: expected 2 to 8, found 9");
   refused(ErrorKind::CorruptData, gptq + R"("bits": 5)", "5 bits exist in format gptq_p only");
-  refused(ErrorKind::CorruptData, gptq + R"("bits": 4, "group_size": 0)", "group_size: expected a positive number or -1, found 0");
-  refused(ErrorKind::CorruptData, gptq + R"("bits": 4, "format": "gptq", "checkpoint_format": "gptq_v2")", "but checkpoint_format: \"gptq_v2\"");
-  refused(ErrorKind::CorruptData, gptq + R"("bits": 4, "dynamic": {".*": 3})", "dynamic: .*: expected an object of settings");
-  refused(ErrorKind::CorruptData, gptq + R"("bits": 4, "dynamic": {"+:(": {}})", "dynamic: pattern \"re:(\"");  // corrupt: dynamic: 
+  refused(ErrorKind::CorruptData, gptq + R"("bits": 4, "group_size": 0)",
+          "group_size: expected a positive number or -1, found 0");
+  refused(ErrorKind::CorruptData, gptq + R"("bits": 4, "format": "gptq", "checkpoint_format": "gptq_v2")",
+          "but checkpoint_format: \"gptq_v2\"");
+  refused(ErrorKind::CorruptData, gptq + R"("bits": 4, "dynamic": {".*": 3})",
+          "dynamic: .*: expected an object of settings");
+  refused(ErrorKind::CorruptData, gptq + R"("bits": 4, "dynamic": {"+:(": {}})",
+          "dynamic: pattern \"re:(\"");  // corrupt: dynamic:
   refused(ErrorKind::CorruptData, gptq + R"("bits": 4, "desc_act": "yes")", "desc_act");
   refused(ErrorKind::Unsupported, gptq + R"("bits": 4, "checkpoint_format": "marlin")", "\"marlin\"");
   refused(ErrorKind::Unsupported, gptq + R"("bits": 4, "is_marlin_format": true)", "\"marlin\"");
@@ -90,7 +97,8 @@ TEST(GptqAwqSchemes, DenseShapes) {
   EXPECT_EQ(dense_shape(three, {12, 64}), (std::vector<int64_t>{64, 128}));
   expect_error(ErrorKind::CorruptData, "does not hold whole codes of 3 bits", [&] { dense_shape(three, {11, 64}); });
   expect_error(ErrorKind::CorruptData, "does not hold whole codes of 3 bits", [&] { dense_shape(three, {12}); });
-  EXPECT_EQ(dense_shape(GptqAwqSchemes(json(R"({"quant_method": "awq", "bits": 4})")).find("a"), {128, 8}), (std::vector<int64_t>{64, 128}));
+  EXPECT_EQ(dense_shape(GptqAwqSchemes(json(R"({"quant_method": "awq", "bits": 4})")).find("a"), {128, 8}),
+            (std::vector<int64_t>{64, 128}));
 }
 
 // What is written is what GPTQModel and AutoAWQ write, key for key; GPTQModel's "meta" speaks of its own run.
@@ -109,14 +117,16 @@ TEST(GptqCheckpoint, IsWrittenAsTheLibrariesDo) {
     expected.set("meta", Json());
     EXPECT_EQ(written.dump(2), expected.dump(2));
   }
-  EXPECT_EQ(to_json(AwqCheckpoint{.group_size = 32, .modules_to_not_convert = {}}).dump(),
-            R"({"quant_method":"awq","zero_point":true,"group_size":32,"bits":4,"version":"gemm","modules_to_not_convert":null})");
+  EXPECT_EQ(
+      to_json(AwqCheckpoint{.group_size = 32, .modules_to_not_convert = {}}).dump(),
+      R"({"quant_method":"awq","zero_point":true,"group_size":32,"bits":4,"version":"gemm","modules_to_not_convert":null})");
 }
 
 TEST(GptqCheckpoint, DynamicEntriesAreReadBack) {
   GptqCheckpoint checkpoint;
   checkpoint.settings = {.bits = 4, .group_size = 64, .desc_act = false, .sym = false};
-  checkpoint.dynamic = {{"^a\\.b$", false, {.bits = 8, .group_size = -1, .desc_act = false, .sym = true}}, {"^c$", true, {}}};
+  checkpoint.dynamic = {{"^a\\.b$", false, {.bits = 8, .group_size = -1, .desc_act = false, .sym = true}},
+                        {"^c$", true, {}}};
   const GptqAwqSchemes schemes(to_json(checkpoint, "swage:test"));
   EXPECT_EQ(schemes.find("a.b").weights->num_bits, 8);
   EXPECT_EQ(schemes.find("a.b").weights->strategy, Strategy::Channel);
@@ -129,7 +139,8 @@ TEST(GptqAwqSchemes, OldSettingsFiles) {
   const fs::path folder = fs::path(testing::TempDir()) / cat("swage_old_settings_", ::getpid());
   fs::create_directories(folder);
   EXPECT_FALSE(old_settings_file(folder));
-  std::ofstream(folder / "quant_config.json") << R"({"zero_point": true, "q_group_size": 128, "w_bit": 4, "version": "GEMM"})";
+  std::ofstream(folder / "quant_config.json")
+      << R"({"zero_point": true, "q_group_size": 128, "w_bit": 4, "version": "GEMM"})";
   EXPECT_TRUE(is_gptq_or_awq(*old_settings_file(folder)));
   EXPECT_EQ(GptqAwqSchemes(*old_settings_file(folder)).format(), "awq");
   std::ofstream(folder / "quantize_config.json") << R"({"bits": 4, "group_size": 128, "desc_act": false})";

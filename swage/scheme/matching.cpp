@@ -14,9 +14,11 @@ namespace swage::scheme {
 namespace {
 
 constexpr std::string_view kRegexPrefix = "re:";
-// Steps of matching one name, some tenths of a second: an expression that backtracks without end is an error, and hangs no run.
+// Steps of matching one name, some tenths of a second: an expression that backtracks without end is an error, and hangs
+// no run.
 constexpr uint32_t kMaxSteps = 5'000'000;
-// What nearly all need. Only steps beyond it count for the sum of all names and expressions, of which a few seconds are allowed.
+// What nearly all need. Only steps beyond it count for the sum of all names and expressions, of which a few seconds are
+// allowed.
 constexpr uint32_t kFewSteps = 2'000;
 constexpr int64_t kMaxStepsInAll = 100'000'000;
 
@@ -37,13 +39,16 @@ class Regex {
     int error = 0;
     size_t at = 0;
     const std::string_view expression = std::string_view(text_).substr(kRegexPrefix.size());
-    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
-                              PCRE2_ANCHORED | PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &error, &at, nullptr));
-    SWAGE_CHECK(code_ != nullptr, InvalidArgument, "pattern \"", shown(), "\" is not a regular expression: ", message_of(error), " (at character ", at + 1, " of it)");
+    code_.reset(
+        pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
+                      PCRE2_ANCHORED | PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C,
+                      &error, &at, nullptr));
+    SWAGE_CHECK(code_ != nullptr, InvalidArgument, "pattern \"", shown(),
+                "\" is not a regular expression: ", message_of(error), " (at character ", at + 1, " of it)");
   }
 
-  // Whether it matches from the start of the name on. `steps_left` of all expressions together. How many a match took the library does not
-  // tell: it is tried with more and more of them.
+  // Whether it matches from the start of the name on. `steps_left` of all expressions together. How many a match took
+  // the library does not tell: it is tried with more and more of them.
   bool matches(const std::string& name, std::atomic<int64_t>& steps_left) const {
     const std::unique_ptr<pcre2_match_data, Free> data(pcre2_match_data_create(1, nullptr));
     const std::unique_ptr<pcre2_match_context, Free> context(pcre2_match_context_create(nullptr));
@@ -51,11 +56,14 @@ class Regex {
     int result = PCRE2_ERROR_MATCHLIMIT;
     for (uint32_t steps = kFewSteps; result == PCRE2_ERROR_MATCHLIMIT && steps < 4 * kMaxSteps; steps *= 4) {
       pcre2_set_match_limit(context.get(), std::min(steps, kMaxSteps));
-      result = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data.get(), context.get());
-      SWAGE_CHECK(steps == kFewSteps || (steps_left -= steps) >= 0, InvalidArgument, "the patterns take too long together: among them \"", shown(), "\" on \"",
-                  name.substr(0, kShown), "\"; write them without repetitions inside of repetitions");
+      result = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data.get(),
+                           context.get());
+      SWAGE_CHECK(steps == kFewSteps || (steps_left -= steps) >= 0, InvalidArgument,
+                  "the patterns take too long together: among them \"", shown(), "\" on \"", name.substr(0, kShown),
+                  "\"; write them without repetitions inside of repetitions");
     }
-    SWAGE_CHECK(result >= 0 || result == PCRE2_ERROR_NOMATCH, InvalidArgument, "pattern \"", shown(), "\" on \"", name.substr(0, kShown), "\": ", message_of(result),
+    SWAGE_CHECK(result >= 0 || result == PCRE2_ERROR_NOMATCH, InvalidArgument, "pattern \"", shown(), "\" on \"",
+                name.substr(0, kShown), "\": ", message_of(result),
                 "; write it without repetitions inside of repetitions");
     return result >= 0;
   }
@@ -79,7 +87,9 @@ struct Patterns::State {
     std::string text;
     std::unique_ptr<const Regex> regex;  // none: an exact or a class name
 
-    bool matches_name(const std::string& name, std::atomic<int64_t>& steps_left) const { return regex ? regex->matches(name, steps_left) : text == name; }
+    bool matches_name(const std::string& name, std::atomic<int64_t>& steps_left) const {
+      return regex ? regex->matches(name, steps_left) : text == name;
+    }
   };
   mutable std::atomic<int64_t> steps_left = kMaxStepsInAll;
   std::vector<std::string> texts;  // as given
@@ -91,9 +101,10 @@ Patterns::Patterns(std::vector<std::string> texts) {
   for (const std::string& text : texts) {
     state->patterns.push_back({text, is_regex(text) ? std::make_unique<const Regex>(text) : nullptr});
   }
-  std::stable_sort(state->patterns.begin(), state->patterns.end(), [](const State::Pattern& a, const State::Pattern& b) {
-    return std::pair(bool(a.regex), std::string_view(a.text)) < std::pair(bool(b.regex), std::string_view(b.text));
-  });
+  std::stable_sort(
+      state->patterns.begin(), state->patterns.end(), [](const State::Pattern& a, const State::Pattern& b) {
+        return std::pair(bool(a.regex), std::string_view(a.text)) < std::pair(bool(b.regex), std::string_view(b.text));
+      });
   state->texts = std::move(texts);
   state_ = std::move(state);
 }
@@ -117,7 +128,8 @@ std::vector<std::string> Patterns::unmatched(const std::vector<ModuleName>& modu
   std::vector<std::string> left = state_->texts;
   for (const State::Pattern& pattern : state_->patterns) {
     const bool hit = std::any_of(modules.begin(), modules.end(), [&](const ModuleName& module) {
-      return pattern.matches_name(module.name, state_->steps_left) || (!pattern.regex && pattern.text == module.class_name);
+      return pattern.matches_name(module.name, state_->steps_left) ||
+             (!pattern.regex && pattern.text == module.class_name);
     });
     if (hit) left.erase(std::remove(left.begin(), left.end(), pattern.text), left.end());
   }

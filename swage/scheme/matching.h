@@ -19,13 +19,15 @@ struct ModuleName {
 // Strings compiled once, matched often. Thread-safe after construction.
 class Patterns {
  public:
-  // Error(InvalidArgument) naming an expression that does not compile. Expressions are Perl's (PCRE2), which Python's agree with in all that names of
-  // modules ask for: lookahead and lookbehind, named groups, inline flags, back references.
+  // Error(InvalidArgument) naming an expression that does not compile. Expressions are Perl's (PCRE2), which Python's
+  // agree with in all that names of modules ask for: lookahead and lookbehind, named groups, inline flags, back
+  // references.
   explicit Patterns(std::vector<std::string> texts);
   ~Patterns();
   Patterns(Patterns&&) noexcept;
 
-  // This and the next two: Error(InvalidArgument) for an expression that takes too long for a name, or for all that do together.
+  // This and the next two: Error(InvalidArgument) for an expression that takes too long for a name, or for all that do
+  // together.
   bool match(const ModuleName& module) const;
   // The string that counts where several match: exact names first, then expressions, then classes, each in alphabetic
   // order, as in compressed-tensors. Empty if none does.
@@ -46,8 +48,8 @@ class SchemeMatcher {
 
   // nullptr if no target matches or the module is ignored. Valid while this lives.
   const Scheme* find(const ModuleName& module) const;
-  // The same for a module of a checkpoint, which does not tell classes: what is quantized is a Linear or an Embedding, and the latter is
-  // known by its name where both are targets.
+  // The same for a module of a checkpoint, which does not tell classes: what is quantized is a Linear or an Embedding,
+  // and the latter is known by its name where both are targets.
   const Scheme* find_by_name(const std::string& module) const;
 
  private:

@@ -44,7 +44,8 @@ TEST(Patterns, UnmatchedOnesAreReported) {
 }
 
 TEST(Patterns, BadExpressionsAreNamed) {
-  for (const std::string bad : {"re:(", "re:[a", "re:*", "re:(?P<n>a", "re:(a)\\2", "re:(?<=a*)b", "re:a{99999}", "re:a{1000}{1000}{1000}"}) {
+  for (const std::string bad :
+       {"re:(", "re:[a", "re:*", "re:(?P<n>a", "re:(a)\\2", "re:(?<=a*)b", "re:a{99999}", "re:a{1000}{1000}{1000}"}) {
     try {
       Patterns({bad});
       FAIL() << bad;
@@ -102,7 +103,8 @@ TEST(Patterns, ManyOrdinaryExpressionsAreFine) {
   std::vector<std::string> texts;
   for (int i = 0; i < 2000; ++i) texts.push_back(cat("re:.*layers[.]", i, "[.].*(q|k|v)_proj$"));
   const Patterns patterns(texts);
-  for (int layer = 0; layer < 300; ++layer) EXPECT_EQ(patterns.match({cat("model.layers.", layer, ".self_attn.q_proj")}), true);
+  for (int layer = 0; layer < 300; ++layer)
+    EXPECT_EQ(patterns.match({cat("model.layers.", layer, ".self_attn.q_proj")}), true);
   EXPECT_FALSE(patterns.match({"lm_head"}));
 }
 

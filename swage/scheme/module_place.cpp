@@ -12,7 +12,8 @@ constexpr size_t kMostDigits = 9;  // of a layer's number; more of them are a na
 constexpr int kOrdinary = 50;
 
 bool is_number(std::string_view part) {
-  return !part.empty() && part.size() <= kMostDigits && std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+  return !part.empty() && part.size() <= kMostDigits &&
+         std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
 }
 
 // Takes the first part off a name.
@@ -25,12 +26,38 @@ std::string_view take_part(std::string_view& name) {
 
 // When a part of a name runs among its neighbours; exact names, then what a name contains.
 int rank_of(std::string_view part) {
-  constexpr std::pair<std::string_view, int> kExact[] = {
-      {"input_layernorm", 10}, {"ln_1", 10},    {"self_attn_layer_norm", 10}, {"self_attn", 20}, {"attention", 20}, {"attn", 20},   {"linear_attn", 20},
-      {"q_proj", 30},          {"k_proj", 31},  {"v_proj", 32},               {"qkv_proj", 32},  {"q_norm", 33},    {"k_norm", 34}, {"o_proj", 35},
-      {"out_proj", 35},        {"post_attention_layernorm", 40},              {"ln_2", 40},      {"final_layer_norm", 40},
-      {"gate", 41},            {"router", 41},  {"gate_proj", 43},            {"w1", 43},        {"up_proj", 44},   {"w3", 44},     {"down_proj", 45},
-      {"w2", 45},              {"fc1", 43},     {"fc2", 45},                  {"gate_up_proj", 43}, {"norm", 60},   {"lm_head", 70}, {"score", 70}};
+  constexpr std::pair<std::string_view, int> kExact[] = {{"input_layernorm", 10},
+                                                         {"ln_1", 10},
+                                                         {"self_attn_layer_norm", 10},
+                                                         {"self_attn", 20},
+                                                         {"attention", 20},
+                                                         {"attn", 20},
+                                                         {"linear_attn", 20},
+                                                         {"q_proj", 30},
+                                                         {"k_proj", 31},
+                                                         {"v_proj", 32},
+                                                         {"qkv_proj", 32},
+                                                         {"q_norm", 33},
+                                                         {"k_norm", 34},
+                                                         {"o_proj", 35},
+                                                         {"out_proj", 35},
+                                                         {"post_attention_layernorm", 40},
+                                                         {"ln_2", 40},
+                                                         {"final_layer_norm", 40},
+                                                         {"gate", 41},
+                                                         {"router", 41},
+                                                         {"gate_proj", 43},
+                                                         {"w1", 43},
+                                                         {"up_proj", 44},
+                                                         {"w3", 44},
+                                                         {"down_proj", 45},
+                                                         {"w2", 45},
+                                                         {"fc1", 43},
+                                                         {"fc2", 45},
+                                                         {"gate_up_proj", 43},
+                                                         {"norm", 60},
+                                                         {"lm_head", 70},
+                                                         {"score", 70}};
   for (const auto& [name, rank] : kExact) {
     if (part == name) return rank;
   }

@@ -49,8 +49,8 @@ Dynamic get_dynamic(const Json& object) {
   const Json* value = find_set(object, "dynamic");
   if (!value) return Dynamic::No;
   if (value->is_bool()) return value->as_bool() ? Dynamic::Yes : Dynamic::No;
-  SWAGE_CHECK(value->is_string() && lower_case(value->as_string()) == "local", CorruptData, "dynamic: expected true, false or \"local\", found ",
-              value->dump());
+  SWAGE_CHECK(value->is_string() && lower_case(value->as_string()) == "local", CorruptData,
+              "dynamic: expected true, false or \"local\", found ", value->dump());
   return Dynamic::Local;
 }
 
@@ -83,12 +83,14 @@ std::optional<std::pair<int64_t, int64_t>> get_block_structure(const Json& objec
     rows = sizes[0].is_int() ? sizes[0].as_int() : 0;
     columns = sizes[1].is_int() ? sizes[1].as_int() : 0;
   }
-  SWAGE_CHECK(rows > 0 && columns > 0, CorruptData, "block_structure: expected two positive sizes, found ", value->dump());
+  SWAGE_CHECK(rows > 0 && columns > 0, CorruptData, "block_structure: expected two positive sizes, found ",
+              value->dump());
   return std::pair(rows, columns);
 }
 
 Strategy get_strategy(const Json& object, const std::optional<int64_t>& group_size) {
-  if (const auto text = get_text(object, "strategy")) return within("strategy", [&] { return strategy_named(lower_case(*text)); });
+  if (const auto text = get_text(object, "strategy"))
+    return within("strategy", [&] { return strategy_named(lower_case(*text)); });
   if (!group_size) return Strategy::Tensor;
   return *group_size > 0 ? Strategy::Group : Strategy::Channel;
 }
@@ -106,16 +108,19 @@ void check_consistent(const QuantizationArgs& args) {
               grouped ? " needs a positive one" : " has none");
   SWAGE_CHECK((args.strategy == Strategy::Block) == args.block_structure.has_value(), CorruptData,
               "block_structure: needed for strategy block and only for it, strategy is ", name_of(args.strategy));
-  SWAGE_CHECK(args.strategy != Strategy::Token || args.dynamic == Dynamic::Yes, CorruptData, "dynamic: strategy token needs true");
+  SWAGE_CHECK(args.strategy != Strategy::Token || args.dynamic == Dynamic::Yes, CorruptData,
+              "dynamic: strategy token needs true");
   SWAGE_CHECK(args.dynamic != Dynamic::Local || args.strategy == Strategy::TensorGroup, CorruptData,
               "dynamic: \"local\" needs strategy tensor_group");
-  const bool unmoving = args.strategy == Strategy::Channel || args.strategy == Strategy::Block || args.strategy == Strategy::AttnHead;
-  SWAGE_CHECK(args.dynamic == Dynamic::No || !unmoving, CorruptData, "dynamic: not possible with strategy ", name_of(args.strategy));
+  const bool unmoving =
+      args.strategy == Strategy::Channel || args.strategy == Strategy::Block || args.strategy == Strategy::AttnHead;
+  SWAGE_CHECK(args.dynamic == Dynamic::No || !unmoving, CorruptData, "dynamic: not possible with strategy ",
+              name_of(args.strategy));
 }
 
 QuantizationArgs parse_args(const Json& json) {
-  check_keys(json, {"num_bits", "type", "symmetric", "strategy", "group_size", "block_structure", "dynamic", "actorder", "scale_dtype", "zp_dtype",
-                    "observer", "observer_kwargs"});
+  check_keys(json, {"num_bits", "type", "symmetric", "strategy", "group_size", "block_structure", "dynamic", "actorder",
+                    "scale_dtype", "zp_dtype", "observer", "observer_kwargs"});
   QuantizationArgs args;
   args.type = within("type", [&] { return number_type_named(lower_case(json.get_string("type", "int"))); });
   args.num_bits = get_bits(json, args.type);
@@ -132,7 +137,8 @@ QuantizationArgs parse_args(const Json& json) {
   args.zp_dtype = get_dtype(json, "zp_dtype");
   if (args.symmetric) args.zp_dtype.reset();  // older versions wrote it all the same
   args.observer = get_text(json, "observer");
-  if (const Json* kwargs = find_set(json, "observer_kwargs")) args.observer_kwargs = within("observer_kwargs", [&] { return Json(kwargs->as_object()); });
+  if (const Json* kwargs = find_set(json, "observer_kwargs"))
+    args.observer_kwargs = within("observer_kwargs", [&] { return Json(kwargs->as_object()); });
   check_consistent(args);
   return args;
 }
@@ -172,18 +178,27 @@ Scheme parse_group(const std::string& name, const Json& json) {
 }
 
 // Libraries whose weights only they can read, as transformers calls them.
-constexpr std::array kOthers = {"aqlm", "auto-round", "bitnet", "bitsandbytes", "eetq", "fp_quant", "higgs", "hqq", "mxfp4", "quanto", "quark", "sinq", "spqr", "torchao", "vptq"};
+constexpr std::array kOthers = {"aqlm",  "auto-round", "bitnet", "bitsandbytes", "eetq", "fp_quant", "higgs", "hqq",
+                                "mxfp4", "quanto",     "quark",  "sinq",         "spqr", "torchao",  "vptq"};
 
 std::string way_out_of(const std::string& method) {
   constexpr const char* kFromTheOriginal = "start from the model that it was made of";
-  if (method == "modelopt") return cat("swage reads compressed-tensors, gptq, awq and fp8; export it as a compressed-tensors checkpoint, or ", kFromTheOriginal);
-  if (std::find(kOthers.begin(), kOthers.end(), method) == kOthers.end()) return cat("swage reads compressed-tensors, gptq, awq and fp8; ", kFromTheOriginal);
-  return cat("only ", method, " itself can read its weights; ", kFromTheOriginal, ", or let transformers write a dense one: model.dequantize(), then save_pretrained(), where it can");
+  if (method == "modelopt")
+    return cat("swage reads compressed-tensors, gptq, awq and fp8; export it as a compressed-tensors checkpoint, or ",
+               kFromTheOriginal);
+  if (std::find(kOthers.begin(), kOthers.end(), method) == kOthers.end())
+    return cat("swage reads compressed-tensors, gptq, awq and fp8; ", kFromTheOriginal);
+  return cat("only ", method, " itself can read its weights; ", kFromTheOriginal,
+             ", or let transformers write a dense one: model.dequantize(), then save_pretrained(), where it can");
 }
 
 void check_supported(const Json& json) {
-  const bool bits_and_bytes = json.find("load_in_4bit") != nullptr || json.find("load_in_8bit") != nullptr || json.find("_load_in_4bit") != nullptr;
-  const std::string method = lower_case(json.get_string("quant_method", json.find("config_groups") ? "compressed-tensors" : bits_and_bytes ? "bitsandbytes" : ""));
+  const bool bits_and_bytes = json.find("load_in_4bit") != nullptr || json.find("load_in_8bit") != nullptr ||
+                              json.find("_load_in_4bit") != nullptr;
+  const std::string method =
+      lower_case(json.get_string("quant_method", json.find("config_groups") ? "compressed-tensors"
+                                                 : bits_and_bytes           ? "bitsandbytes"
+                                                                            : ""));
   SWAGE_CHECK(!method.empty(), CorruptData, "missing key \"quant_method\"");
   SWAGE_CHECK(method == "compressed-tensors", Unsupported, "quant_method \"", method, "\": ", way_out_of(method));
   if (const Json* sparsity = find_set(json, "sparsity_config")) {
@@ -219,7 +234,8 @@ QuantizationConfig parse_quantization_config(const Json& json) {
     const Json no_groups = Json::object();
     within("config_groups", [&] {
       for (const auto& [name, group] : (only_transforms ? no_groups : json.at("config_groups")).as_object()) {
-        config.groups.emplace_back(name, within(name, [&, &name = name, &group = group] { return parse_group(name, group); }));
+        config.groups.emplace_back(
+            name, within(name, [&, &name = name, &group = group] { return parse_group(name, group); }));
       }
     });
     config.ignore = get_texts(json, "ignore");

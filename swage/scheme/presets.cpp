@@ -95,8 +95,13 @@ constexpr Preset kPresets[] = {
     {"W8A16", integers<8, 16>},
     {"W8A8", int8},
     {"INT8", int8},
-    {"FP8", [] { return with_inputs(plain(NumberType::Float, 8, Strategy::Tensor), observed(plain(NumberType::Float, 8, Strategy::Tensor))); }},
-    {"FP8_DYNAMIC", [] { return with_inputs(plain(NumberType::Float, 8, Strategy::Channel), tokens(NumberType::Float, 8)); }},
+    {"FP8",
+     [] {
+       return with_inputs(plain(NumberType::Float, 8, Strategy::Tensor),
+                          observed(plain(NumberType::Float, 8, Strategy::Tensor)));
+     }},
+    {"FP8_DYNAMIC",
+     [] { return with_inputs(plain(NumberType::Float, 8, Strategy::Channel), tokens(NumberType::Float, 8)); }},
     {"FP8_BLOCK", fp8_blocks},
     {"NVFP4", [] { return with_inputs(nvfp4(), observed(at_run_time(nvfp4(), Dynamic::Local))); }},
     {"NVFP4A16", [] { return weight_only(nvfp4()); }},

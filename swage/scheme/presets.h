@@ -9,9 +9,9 @@
 
 namespace swage::scheme {
 
-// The scheme called `name` in any case, one of compressed-tensors 0.20: WbA16 (b = 2..8), WbA8 (b = 2..7), WbA4 (b = 2..4),
-// W4A16_ASYM and W4AFP8, all in groups of 128; W8A8 = INT8, FP8, FP8_DYNAMIC, FP8_BLOCK, NVFP4, MXFP4, MXFP6, MXFP8 and their
-// weight-only forms; UNQUANTIZED. Its targets are {"Linear"} and its format is empty.
+// The scheme called `name` in any case, one of compressed-tensors 0.20: WbA16 (b = 2..8), WbA8 (b = 2..7), WbA4 (b
+// = 2..4), W4A16_ASYM and W4AFP8, all in groups of 128; W8A8 = INT8, FP8, FP8_DYNAMIC, FP8_BLOCK, NVFP4, MXFP4, MXFP6,
+// MXFP8 and their weight-only forms; UNQUANTIZED. Its targets are {"Linear"} and its format is empty.
 // Error(InvalidArgument) listing the known ones for anything else.
 Scheme preset(std::string_view name);
 // Names that preset() accepts, in upper case.

@@ -114,8 +114,10 @@ TEST(Quantization, NarrowIntegersArePackedUnlessAFormatIsGiven) {
 
 TEST(Describe, NamesTheNumbersAndWhatSharesAScale) {
   const std::vector<std::pair<std::string, std::string>> words = {
-      {"W4A16", "W4A16 g128"},   {"W4A16_ASYM", "W4A16_ASYM g128"}, {"INT8", "W8A8"},         {"W4AFP8", "W4AFP8 g128"},
-      {"FP8", "FP8A8"},          {"FP8_BLOCK", "FP8A8 128x128"},    {"NVFP4", "NVFP4A4 g16"}, {"MXFP4A16", "MXFP4A16 g32"},
+      {"W4A16", "W4A16 g128"},  {"W4A16_ASYM", "W4A16_ASYM g128"},
+      {"INT8", "W8A8"},         {"W4AFP8", "W4AFP8 g128"},
+      {"FP8", "FP8A8"},         {"FP8_BLOCK", "FP8A8 128x128"},
+      {"NVFP4", "NVFP4A4 g16"}, {"MXFP4A16", "MXFP4A16 g32"},
       {"MXFP8", "MXFP8A8 g32"}, {"UNQUANTIZED", "float"}};
   for (const auto& [name, text] : words) EXPECT_EQ(describe(preset(name)), text);
 }

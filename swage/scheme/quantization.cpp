@@ -38,9 +38,13 @@ Enum value_of(const std::array<Word<Enum>, N>& words, std::string_view what, std
   throw Error(ErrorKind::CorruptData, cat("unknown ", what, " \"", name, "\"; known: ", known));
 }
 
-bool is_float_of(const QuantizationArgs& args, int bits) { return args.type == NumberType::Float && args.num_bits == bits; }
+bool is_float_of(const QuantizationArgs& args, int bits) {
+  return args.type == NumberType::Float && args.num_bits == bits;
+}
 
-bool has_dtype(const std::optional<std::string>& dtype, std::string_view name) { return dtype && (*dtype == name || *dtype == cat("torch.", name)); }
+bool has_dtype(const std::optional<std::string>& dtype, std::string_view name) {
+  return dtype && (*dtype == name || *dtype == cat("torch.", name));
+}
 
 }  // namespace
 
@@ -55,7 +59,9 @@ double code_max(const QuantizationArgs& args) {
   return 6;
 }
 
-double code_min(const QuantizationArgs& args) { return args.type == NumberType::Int ? -code_max(args) - 1 : -code_max(args); }
+double code_min(const QuantizationArgs& args) {
+  return args.type == NumberType::Int ? -code_max(args) - 1 : -code_max(args);
+}
 
 bool orders_groups(const QuantizationArgs& args) { return args.actorder == "group" || args.actorder == "dynamic"; }
 

@@ -29,7 +29,7 @@ struct QuantizationArgs {
   std::optional<std::string> scale_dtype;  // "torch.float8_e4m3fn", "torch.uint8"; none: the weight's
   std::optional<std::string> zp_dtype;     // asymmetric only; none: int8 for integers of at most 8 bits
   std::optional<std::string> observer;
-  Json observer_kwargs = Json::object();   // settings of the observer; always an object
+  Json observer_kwargs = Json::object();  // settings of the observer; always an object
   bool operator==(const QuantizationArgs&) const = default;
 };
 
@@ -60,9 +60,9 @@ struct Scheme {
 
 // The format compressed-tensors 0.20 stores a Linear or Embedding of this scheme in; "dense" without weights.
 std::string default_format(const Scheme& scheme);
-// scheme.format, or where that is empty the one swage stores it in: the default, but pack-quantized for integer weights of
-// fewer than 8 bits with quantized activations (WbA8, WbA4, W4AFP8), which the default leaves at a byte a code. Of those,
-// vLLM runs the packed ones on GPUs.
+// scheme.format, or where that is empty the one swage stores it in: the default, but pack-quantized for integer weights
+// of fewer than 8 bits with quantized activations (WbA8, WbA4, W4AFP8), which the default leaves at a byte a code. Of
+// those, vLLM runs the packed ones on GPUs.
 std::string format_of(const Scheme& scheme);
 
 }  // namespace swage::scheme

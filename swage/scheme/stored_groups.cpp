@@ -120,7 +120,8 @@ NamedSchemes stored_groups(NamedSchemes groups, const std::vector<ModuleName>& m
   std::vector<Entry> entries = entries_of(groups, classes);
   std::vector<size_t> of_group;
   NamedSchemes out = groups_of(entries, groups, of_group);
-  // A target that two groups have for modules of their own stands in the later one only, so that the other may have none left.
+  // A target that two groups have for modules of their own stands in the later one only, so that the other may have
+  // none left.
   for (const auto& [module, group] : wanted) {
     if (std::find(of_group.begin(), of_group.end(), group) == of_group.end()) entries.push_back({0, group, module});
   }

@@ -13,7 +13,8 @@ Scheme scheme_of(int bits, std::vector<std::string> targets) {
   return scheme;
 }
 
-const std::vector<ModuleName> kModules = {{"a.q", "Linear"}, {"a.o", "Linear"}, {"b.q", "Linear"}, {"b.o", "Linear"}, {"head", "Linear"}, {"embed", "Embedding"}};
+const std::vector<ModuleName> kModules = {{"a.q", "Linear"}, {"a.o", "Linear"},  {"b.q", "Linear"},
+                                          {"b.o", "Linear"}, {"head", "Linear"}, {"embed", "Embedding"}};
 
 // Bits that each rule finds for each module that is wanted.
 void expect_read(const NamedSchemes& groups, const std::map<std::string, int>& bits) {
@@ -47,7 +48,10 @@ TEST(StoredGroups, StayAsTheyAreWhereReadersAgree) {
 
 TEST(StoredGroups, OverlapsAreStoredInTheOrderOfPriority) {
   const std::map<std::string, int> bits = {{"a.q", 8}, {"a.o", 4}, {"b.q", 2}, {"b.o", 3}};
-  const NamedSchemes groups = {{"x", scheme_of(3, {"re:b.*"})}, {"y", scheme_of(8, {"re:a.*"})}, {"z", scheme_of(4, {"a.o"})}, {"v", scheme_of(2, {"b.q", "Embedding"})}};
+  const NamedSchemes groups = {{"x", scheme_of(3, {"re:b.*"})},
+                               {"y", scheme_of(8, {"re:a.*"})},
+                               {"z", scheme_of(4, {"a.o"})},
+                               {"v", scheme_of(2, {"b.q", "Embedding"})}};
   const NamedSchemes out = stored(groups, bits);
   expect_read(out, bits);
   EXPECT_EQ(out[0].first, "group_0");
@@ -56,7 +60,8 @@ TEST(StoredGroups, OverlapsAreStoredInTheOrderOfPriority) {
 }
 
 TEST(StoredGroups, PatternsInPatternsAreAlphabetical) {
-  const std::map<std::string, int> bits = {{"a.q", 4}, {"a.o", 4}, {"b.q", 8}, {"b.o", 8}};  // "re:.*" stands before "re:a"
+  const std::map<std::string, int> bits = {
+      {"a.q", 4}, {"a.o", 4}, {"b.q", 8}, {"b.o", 8}};  // "re:.*" stands before "re:a"
   const NamedSchemes groups = {{"x", scheme_of(8, {"re:[ab].*"})}, {"y", scheme_of(4, {"re:.*a.*"})}};
   expect_read(stored(groups, bits), bits);
   const NamedSchemes other_way = {groups[1], groups[0]};
@@ -68,7 +73,8 @@ TEST(StoredGroups, WhatNoOrderTellsApartIsNamed) {
   const std::map<std::string, int> bits = {{"a.q", 4}, {"a.o", 4}, {"b.q", 8}, {"b.o", 8}};
   expect_read(stored({{"x", scheme_of(4, {"Linear"})}, {"y", scheme_of(8, {"Linear"})}}, bits), bits);
   expect_read(stored({{"x", scheme_of(8, {"Linear"})}, {"y", scheme_of(4, {"Linear"})}}, bits), bits);
-  expect_read(stored({{"x", scheme_of(4, {"re:.*q$", "Linear"})}, {"y", scheme_of(8, {"Linear", "re:.*o$"})}}, bits), bits);
+  expect_read(stored({{"x", scheme_of(4, {"re:.*q$", "Linear"})}, {"y", scheme_of(8, {"Linear", "re:.*o$"})}}, bits),
+              bits);
 }
 
 }  // namespace

@@ -54,7 +54,8 @@ TransformLocation location_named(const std::string& name) {
   for (const LocationName& known : kLocations) {
     if (known.name == name) return known.location;
   }
-  throw Error(ErrorKind::CorruptData, cat("location \"", name, "\": expected input, weight_input, weight_output, output, k_cache or q_attn"));
+  throw Error(ErrorKind::CorruptData,
+              cat("location \"", name, "\": expected input, weight_input, weight_output, output, k_cache or q_attn"));
 }
 
 TransformArgs parse_transform_args(const Json& json) {
@@ -120,11 +121,14 @@ Json to_json(const TransformScheme& scheme) {
 }  // namespace
 
 std::string_view name_of(TransformLocation location) {
-  const auto found = std::find_if(kLocations.begin(), kLocations.end(), [&](const LocationName& known) { return known.location == location; });
+  const auto found = std::find_if(kLocations.begin(), kLocations.end(),
+                                  [&](const LocationName& known) { return known.location == location; });
   return found->name;
 }
 
-bool is_online(TransformLocation location) { return location != TransformLocation::WeightInput && location != TransformLocation::WeightOutput; }
+bool is_online(TransformLocation location) {
+  return location != TransformLocation::WeightInput && location != TransformLocation::WeightOutput;
+}
 
 bool TransformScheme::has_online() const {
   return std::any_of(apply.begin(), apply.end(), [](const TransformArgs& args) { return is_online(args.location); });
@@ -154,7 +158,8 @@ TransformMatcher::TransformMatcher(TransformGroups groups) : groups_(std::move(g
   for (size_t g = 0; g < groups_.size(); ++g) {
     const std::vector<TransformArgs>& apply = groups_[g].second.apply;
     for (size_t a = 0; a < apply.size(); ++a) {
-      if (is_online(apply[a].location)) entries_.push_back({g, a, Patterns(apply[a].targets), Patterns(apply[a].ignore)});
+      if (is_online(apply[a].location))
+        entries_.push_back({g, a, Patterns(apply[a].targets), Patterns(apply[a].ignore)});
     }
   }
 }
@@ -177,8 +182,8 @@ std::optional<OnlineTransform> TransformMatcher::find(const ModuleName& module, 
     const auto& [name, scheme] = groups_[entry.group];
     const TransformArgs& args = scheme.apply[entry.args];
     if (args.location != location || !entry.targets.match(module) || entry.ignore.match(module)) continue;
-    SWAGE_CHECK(!out, Unsupported, "transform_config: ", module.name, " has two transforms at its ", name_of(location), ", of ", out->group, " and ", name,
-                "; one is supported");
+    SWAGE_CHECK(!out, Unsupported, "transform_config: ", module.name, " has two transforms at its ", name_of(location),
+                ", of ", out->group, " and ", name, "; one is supported");
     out = OnlineTransform{name, &scheme, location, args.inverse};
   }
   return out;

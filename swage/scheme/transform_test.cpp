@@ -14,22 +14,30 @@ TransformGroups parse(const char* text) { return parse_transform_config(parse_js
 
 // What compressed-tensors fills in where a file says nothing (transform_scheme.py, transform_args.py).
 TEST(TransformConfig, DefaultsAreCompressedTensors) {
-  const TransformGroups groups = parse(R"({"config_groups": {"R4": {"type": "hadamard", "apply": [{"targets": "Linear", "location": "input"}]}}})");
+  const TransformGroups groups = parse(
+      R"({"config_groups": {"R4": {"type": "hadamard", "apply": [{"targets": "Linear", "location": "input"}]}}})");
   ASSERT_EQ(groups.size(), 1u);
   const auto& [name, scheme] = groups[0];
   EXPECT_EQ(name, "R4");
-  EXPECT_TRUE(scheme.normalised() && scheme.has_online() && !scheme.randomize && !scheme.requires_grad && !scheme.head_dim);
+  EXPECT_TRUE(scheme.normalised() && scheme.has_online() && !scheme.randomize && !scheme.requires_grad &&
+              !scheme.head_dim);
   EXPECT_EQ(scheme.precision, "torch.float32");
   EXPECT_THAT(scheme.apply[0].targets, ElementsAre("Linear"));
   EXPECT_TRUE(scheme.apply[0].ignore.empty() && !scheme.apply[0].inverse);
-  EXPECT_TRUE(parse("{}").empty() && parse(R"({"config_groups": {}})").empty() && parse(R"({"config_groups": null})").empty());
+  EXPECT_TRUE(parse("{}").empty() && parse(R"({"config_groups": {}})").empty() &&
+              parse(R"({"config_groups": null})").empty());
   EXPECT_EQ(to_json(TransformGroups()).dump(), "{}");
 }
 
 TEST(TransformConfig, IsReadBackAsItWasWritten) {
   TransformGroups groups;
-  TransformScheme scheme{.type = "random-matrix", .apply = {{{"re:.*q_proj$", "a"}, TransformLocation::WeightOutput, false, {"b"}}}, .randomize = true, .head_dim = 16, .precision = "torch.float64"};
-  for (const auto location : {TransformLocation::Output, TransformLocation::WeightInput, TransformLocation::KeyCache, TransformLocation::Queries, TransformLocation::Input}) {
+  TransformScheme scheme{.type = "random-matrix",
+                         .apply = {{{"re:.*q_proj$", "a"}, TransformLocation::WeightOutput, false, {"b"}}},
+                         .randomize = true,
+                         .head_dim = 16,
+                         .precision = "torch.float64"};
+  for (const auto location : {TransformLocation::Output, TransformLocation::WeightInput, TransformLocation::KeyCache,
+                              TransformLocation::Queries, TransformLocation::Input}) {
     scheme.apply.push_back({{"Linear"}, location, true, {}});
   }
   groups.emplace_back("u", scheme);
@@ -51,13 +59,15 @@ TEST(TransformConfig, WhatMakesNoSenseIsNamed) {
     }
   };
   expect(R"({})", ErrorKind::CorruptData, "type");
-  expect(R"({"type": "fourier"})", ErrorKind::Unsupported, "type \"fourier\": expected hadamard, random-hadamard or random-matrix");
+  expect(R"({"type": "fourier"})", ErrorKind::Unsupported,
+         "type \"fourier\": expected hadamard, random-hadamard or random-matrix");
   expect(R"({"type": "hadamard", "seed": 3})", ErrorKind::CorruptData, "unknown key \"seed\"");
   expect(R"({"type": "hadamard", "head_dim": 0})", ErrorKind::CorruptData, "head_dim 0: expected columns, 1 or more");
   expect(R"({"type": "hadamard", "apply": 3})", ErrorKind::CorruptData, "apply: ");
   expect(R"({"type": "hadamard", "apply": [{"location": "input"}]})", ErrorKind::CorruptData, "targets");
   expect(R"({"type": "hadamard", "apply": [{"targets": ["a"]}]})", ErrorKind::CorruptData, "location");
-  expect(R"({"type": "hadamard", "apply": [{"targets": ["a"], "location": "bias"}]})", ErrorKind::CorruptData, "location \"bias\": expected input, weight_input");
+  expect(R"({"type": "hadamard", "apply": [{"targets": ["a"], "location": "bias"}]})", ErrorKind::CorruptData,
+         "location \"bias\": expected input, weight_input");
 }
 
 TEST(TransformMatcher, FindsWhatIsComputedWhere) {

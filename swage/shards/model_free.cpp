@@ -10,27 +10,28 @@
 #include <thread>
 
 #include "swage/base/error.h"
-#include "swage/base/version.h"
 #include "swage/base/memory.h"
+#include "swage/base/version.h"
 #include "swage/checkpoint/reader.h"
-#include "swage/model/model.h"
 #include "swage/job/identity.h"
 #include "swage/job/journaled_run.h"
+#include "swage/job/output_place.h"
+#include "swage/job/output_texts.h"
+#include "swage/model/model.h"
+#include "swage/plan/plan.h"
+#include "swage/plan/process_memory.h"
+#include "swage/report/report.h"
+#include "swage/resolve/output.h"
 #include "swage/shards/model_free_config.h"
 #include "swage/shards/model_free_layout.h"
 #include "swage/shards/model_free_modules.h"
 #include "swage/shards/model_free_work.h"
-#include "swage/resolve/output.h"
-#include "swage/job/output_place.h"
-#include "swage/job/output_texts.h"
-#include "swage/plan/plan.h"
-#include "swage/plan/process_memory.h"
-#include "swage/report/report.h"
 
 namespace swage::pipeline {
 namespace {
 
-// The process with libtorch's code, measured; and what names, shapes and places of one tensor take in all tables together.
+// The process with libtorch's code, measured; and what names, shapes and places of one tensor take in all tables
+// together.
 constexpr uint64_t kBaseBytes = uint64_t{190} << 20, kBytesPerTensor = 1500;
 // Buffers of a thread, in the size of a chunk of the source: itself, codes, packed codes, scales.
 constexpr uint64_t kBuffers = 4;
@@ -58,21 +59,35 @@ std::vector<std::string> exact_targets(const modifiers::Chain& chain) {
 class ModelFree {
  public:
   ModelFree(const CompressJob& job, const Context& context)
-      : job_(job), context_(context), source_(job.source), reader_(source_.reader()), existing_(existing_quantization(reader_)), modules_(find_modules(reader_, exact_targets(job.chain))) {
+      : job_(job),
+        context_(context),
+        source_(job.source),
+        reader_(source_.reader()),
+        existing_(existing_quantization(reader_)),
+        modules_(find_modules(reader_, exact_targets(job.chain))) {
     const modifiers::Modifier* calibrating = job.chain.calibrating();
-    SWAGE_CHECK(calibrating == nullptr, Unsupported, calibrating->name(), ": needs data and a model, so it cannot run model-free");
-    SWAGE_CHECK(job.chain.rotator == nullptr, Unsupported, job.chain.text(), ": rotations are not supported model-free: names and shapes do not say what reads and writes the residual stream");
+    SWAGE_CHECK(calibrating == nullptr, Unsupported, calibrating->name(),
+                ": needs data and a model, so it cannot run model-free");
+    SWAGE_CHECK(job.chain.rotator == nullptr, Unsupported, job.chain.text(),
+                ": rotations are not supported model-free: names and shapes do not say what reads and writes the "
+                "residual stream");
     SWAGE_CHECK(job.chain.sparsifiers.empty(), Unsupported, job.chain.text(), ": pruning is not supported model-free");
     assign();
-    SWAGE_CHECK(!assignment_.budget, Unsupported, "model-free: a bit budget measures errors on data, which need a model");
-    SWAGE_CHECK(!assignment_.needs_calibration(), Unsupported, "model-free: the scheme has static scales of activations, which need data and a model");
+    SWAGE_CHECK(!assignment_.budget, Unsupported,
+                "model-free: a bit budget measures errors on data, which need a model");
+    SWAGE_CHECK(!assignment_.needs_calibration(), Unsupported,
+                "model-free: the scheme has static scales of activations, which need data and a model");
     layout_ = free_layout(reader_, modules_, assignment_);
     make_plan();
   }
 
   Json run() {
-    context_.log(Severity::Info, cat("model-free", job_.model_free ? "" : cat(", because model_type \"", reader_.config().get_string("model_type", ""), "\" is not known to swage"),
-                                     ": works from the shards alone; no model is run, and no perplexity is measured"));
+    context_.log(Severity::Info,
+                 cat("model-free",
+                     job_.model_free ? ""
+                                     : cat(", because model_type \"", reader_.config().get_string("model_type", ""),
+                                           "\" is not known to swage"),
+                     ": works from the shards alone; no model is run, and no perplexity is measured"));
     context_.log(Severity::Info, plan_.summary());
     context_.log(Severity::Info, plan_.memory_summary());
     plan_.check_budget(job_.max_memory_bytes);
@@ -87,12 +102,18 @@ class ModelFree {
     const std::vector<io::TensorSpec> tensors = layout_.tensors();
     identity.set("output layout", digest_of(tensors));
     std::vector<ModuleReport> modules;
-    return JournaledRun(job_, context_, source_).run(identity, tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(writer, steps); }, modules);
+    return JournaledRun(job_, context_, source_)
+        .run(
+            identity, tensors, [&](checkpoint::Writer& writer, Steps& steps) { return write(writer, steps); }, modules);
   }
 
   ModelFreePlan plan() const {
-    ModelFreePlan out{.plan = plan_, .model_type = reader_.config().get_string("model_type", ""), .parameters = 0, .warnings = warnings_};
-    for (const io::TensorSpec& spec : reader_.tensors()) out.parameters += std::accumulate(spec.shape.begin(), spec.shape.end(), int64_t{1}, std::multiplies<>());
+    ModelFreePlan out{.plan = plan_,
+                      .model_type = reader_.config().get_string("model_type", ""),
+                      .parameters = 0,
+                      .warnings = warnings_};
+    for (const io::TensorSpec& spec : reader_.tensors())
+      out.parameters += std::accumulate(spec.shape.begin(), spec.shape.end(), int64_t{1}, std::multiplies<>());
     return out;
   }
 
@@ -127,11 +148,15 @@ class ModelFree {
     warnings_.insert(warnings_.end(), modules_.warnings.begin(), modules_.warnings.end());
     warnings_.insert(warnings_.end(), assignment_.warnings.begin(), assignment_.warnings.end());
     add_warnings_of_readers(assignment_, warnings_);
-    // Readers must find the head of a tied model ignored. In a model with another head, or with none, the name says nothing.
-    if (modules_.has_head || !modules_.has_embedding) std::erase_if(assignment_.ignore, [&](const std::string& name) { return !stores_weight(name); });
+    // Readers must find the head of a tied model ignored. In a model with another head, or with none, the name says
+    // nothing.
+    if (modules_.has_head || !modules_.has_embedding)
+      std::erase_if(assignment_.ignore, [&](const std::string& name) { return !stores_weight(name); });
   }
 
-  bool stores_weight(const std::string& module) const { return reader_.find(module + ".weight") != nullptr || module != "lm_head"; }
+  bool stores_weight(const std::string& module) const {
+    return reader_.find(module + ".weight") != nullptr || module != "lm_head";
+  }
 
   // The disk is busy with the last pages while the processors read the files back.
   void sync_and_check(FreeWork& work, checkpoint::Writer& writer) {
@@ -140,7 +165,8 @@ class ModelFree {
       try {
         const TraceSpan span(context_.trace, "sync", Trace::Kind::Disk);
         writer.close_shards();
-        write_side_files(source_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.saved_recipe, writer);
+        write_side_files(source_, reader_.config(), merged_config(existing_, modules_, assignment_), job_.saved_recipe,
+                         writer);
       } catch (...) {
         failure = std::current_exception();
       }
@@ -154,7 +180,8 @@ class ModelFree {
     syncing.join();
     if (failure) std::rethrow_exception(failure);
     const checkpoint::Reader output(writer.temporary());  // headers against index, config.json
-    SWAGE_CHECK(output.tensors().size() == layout_.tensors().size(), Internal, "self-check: the output has ", output.tensors().size(), " tensors");
+    SWAGE_CHECK(output.tensors().size() == layout_.tensors().size(), Internal, "self-check: the output has ",
+                output.tensors().size(), " tensors");
   }
 
   // One stage: what is read, quantized and written, and what is read back of it, goes on at the same time.
@@ -167,14 +194,18 @@ class ModelFree {
       tensors += item.outputs.size();
       if (item.scheme == nullptr) continue;
       const model::ModuleInfo& module = item.module->info;
-      const modifiers::LinearShape shape{module.rows, module.columns, item.scheme->weights ? &*item.scheme->weights : nullptr};
+      const modifiers::LinearShape shape{module.rows, module.columns,
+                                         item.scheme->weights ? &*item.scheme->weights : nullptr};
       stage.work.moved_bytes += sizeof(float) * assignment_.quantizer_of(module.name).cost({&shape, 1}, {}).passes;
       ++plan_.quantized_modules;
       plan_.quantized_parameters += module.rows * module.columns;
     }
-    plan_.bits_per_weight = 8.0 * double(layout_.quantized_bytes) / double(std::max<int64_t>(1, plan_.quantized_parameters));
+    plan_.bits_per_weight =
+        8.0 * double(layout_.quantized_bytes) / double(std::max<int64_t>(1, plan_.quantized_parameters));
     const auto process = kBaseBytes + uint64_t(process_bytes(at::get_num_threads(), 0, 0, 0) - kProcessBytes);
-    stage.parts = {{"process", process}, {"names and shapes", tensors * kBytesPerTensor}, {"buffers", uint64_t(at::get_num_threads()) * kBuffers * layout_.largest_chunk_bytes}};
+    stage.parts = {{"process", process},
+                   {"names and shapes", tensors * kBytesPerTensor},
+                   {"buffers", uint64_t(at::get_num_threads()) * kBuffers * layout_.largest_chunk_bytes}};
     stage.work.read_bytes = layout_.source_bytes + layout_.output_bytes;
     stage.work.written_bytes = layout_.output_bytes;
     plan_.peak_bytes = stage.host_bytes();

@@ -1,6 +1,6 @@
-// Model-free runs: from the shards alone, for any architecture. Tensors are taken in the order in which they lie on the disk, a
-// chunk of rows at a time, on all threads; memory does not grow with the model. What may be quantized is told by names and shapes
-// (model_free_modules.h).
+// Model-free runs: from the shards alone, for any architecture. Tensors are taken in the order in which they lie on the
+// disk, a chunk of rows at a time, on all threads; memory does not grow with the model. What may be quantized is told
+// by names and shapes (model_free_modules.h).
 #pragma once
 #include <cstdint>
 #include <string>

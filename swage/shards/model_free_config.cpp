@@ -16,14 +16,16 @@ scheme::ModuleName name_of(const SourceModule& module) { return {module.info.nam
 std::string fresh_group(const scheme::QuantizationConfig& config) {
   size_t number = config.groups.size();
   const auto taken = [&] {
-    return std::any_of(config.groups.begin(), config.groups.end(), [&](const auto& group) { return group.first == cat("group_", number); });
+    return std::any_of(config.groups.begin(), config.groups.end(),
+                       [&](const auto& group) { return group.first == cat("group_", number); });
   };
   while (taken()) ++number;
   return cat("group_", number);
 }
 
 // Exact names behind older patterns, in an order in which every reader finds both.
-scheme::NamedSchemes with_existing(const scheme::NamedSchemes& groups, const scheme::QuantizationConfig& existing, const SourceModules& modules, const Assignment& assignment) {
+scheme::NamedSchemes with_existing(const scheme::NamedSchemes& groups, const scheme::QuantizationConfig& existing,
+                                   const SourceModules& modules, const Assignment& assignment) {
   std::map<std::string, size_t> wanted;
   std::vector<scheme::ModuleName> names;
   for (size_t i = existing.groups.size(); i < groups.size(); ++i) {
@@ -47,11 +49,13 @@ std::optional<scheme::QuantizationConfig> existing_quantization(const checkpoint
   const Json* json = scheme::find_quantization_config(reader.config());
   if (json == nullptr) return {};
   try {
-    SWAGE_CHECK(!scheme::is_fp8_method(*json), Unsupported, "quant_method fp8 has no room for other schemes; swage convert --to dense makes a model to start from");
+    SWAGE_CHECK(!scheme::is_fp8_method(*json), Unsupported,
+                "quant_method fp8 has no room for other schemes; swage convert --to dense makes a model to start from");
     const scheme::QuantizationConfig config = scheme::parse_quantization_config(*json);
     const auto online = [](const auto& group) { return group.second.has_online(); };
     SWAGE_CHECK(std::none_of(config.transforms.begin(), config.transforms.end(), online), Unsupported,
-                "its transform_config has activations multiplied with matrices while the model runs, which a model-free run does not carry over");
+                "its transform_config has activations multiplied with matrices while the model runs, which a "
+                "model-free run does not carry over");
     return config;
   } catch (Error& e) {
     e.add_context(reader.folder().string());
@@ -59,7 +63,8 @@ std::optional<scheme::QuantizationConfig> existing_quantization(const checkpoint
   }
 }
 
-scheme::QuantizationConfig merged_config(const std::optional<scheme::QuantizationConfig>& existing, const SourceModules& modules, const Assignment& assignment) {
+scheme::QuantizationConfig merged_config(const std::optional<scheme::QuantizationConfig>& existing,
+                                         const SourceModules& modules, const Assignment& assignment) {
   scheme::QuantizationConfig merged;
   if (!existing) {
     merged.groups = assignment.groups();
@@ -87,7 +92,9 @@ scheme::QuantizationConfig merged_config(const std::optional<scheme::Quantizatio
   merged.groups = with_existing(merged.groups, *existing, modules, assignment);
   const scheme::SchemeMatcher matcher(merged.groups, merged.ignore);
   for (const SourceModule& module : modules.modules) {
-    if (!module.is_quantized && assignment.find(module.info.name) == nullptr && matcher.find(name_of(module)) != nullptr) merged.ignore.push_back(module.info.name);
+    if (!module.is_quantized && assignment.find(module.info.name) == nullptr &&
+        matcher.find(name_of(module)) != nullptr)
+      merged.ignore.push_back(module.info.name);
   }
   return merged;
 }

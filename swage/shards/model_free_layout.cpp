@@ -23,11 +23,12 @@ int64_t row_step(const scheme::QuantizationArgs& args) {
   return args.strategy == scheme::Strategy::Block ? std::lcm(kWordRows, args.block_structure->first) : kWordRows;
 }
 
-// A scale for the whole weight needs all of it at once, and so does an observer that stops searching when no group gains any more.
+// A scale for the whole weight needs all of it at once, and so does an observer that stops searching when no group
+// gains any more.
 bool is_separable(const scheme::QuantizationArgs& args) {
   const bool searches = args.observer && !observers::is_min_max(args, observers::Role::Weight);
-  SWAGE_CHECK(!searches || args.strategy != scheme::Strategy::TensorGroup, Unsupported, "model-free: observer ", *args.observer,
-              " with a global scale needs a model; leave the observer out");
+  SWAGE_CHECK(!searches || args.strategy != scheme::Strategy::TensorGroup, Unsupported, "model-free: observer ",
+              *args.observer, " with a global scale needs a model; leave the observer out");
   return args.strategy != scheme::Strategy::Tensor && !searches;
 }
 
@@ -40,14 +41,18 @@ FreeItem module_item(const SourceModule& module, const scheme::Scheme& scheme) {
   item.rows = rows;
   item.chunk_rows = is_separable(*scheme.weights) ? std::max<int64_t>(1, kChunkValues / columns / step) * step : rows;
   const format::Format& format = format::format_for(scheme);
-  const auto specs = [&](int64_t count) { return format.specs(*scheme.weights, count, columns, scale_dtype_of(*scheme.weights, module.dtype)); };
+  const auto specs = [&](int64_t count) {
+    return format.specs(*scheme.weights, count, columns, scale_dtype_of(*scheme.weights, module.dtype));
+  };
   const std::vector<io::TensorSpec> whole = specs(rows), one = specs(step), two = specs(2 * step);
   for (size_t i = 0; i < whole.size(); ++i) {
     OutputTensor& output = item.outputs.emplace_back();
     output.spec = whole[i];
     output.spec.name = module.info.name + "." + whole[i].name;
     output.bytes = io::data_bytes(whole[i]);
-    if (is_separable(*scheme.weights)) output.bytes_per_chunk = (io::data_bytes(two[i]) - io::data_bytes(one[i])) * uint64_t(item.chunk_rows) / uint64_t(step);
+    if (is_separable(*scheme.weights))
+      output.bytes_per_chunk =
+          (io::data_bytes(two[i]) - io::data_bytes(one[i])) * uint64_t(item.chunk_rows) / uint64_t(step);
   }
   return item;
 }
@@ -76,7 +81,8 @@ FreeItem copied_item(const io::TensorSpec& spec) {
 
 using ModulesOfTensor = std::map<std::string, std::vector<const SourceModule*>>;
 
-// By source tensor: the modules that replace it, in its order. Where one expert of a layer is quantized all are written one by one.
+// By source tensor: the modules that replace it, in its order. Where one expert of a layer is quantized all are written
+// one by one.
 ModulesOfTensor modules_to_write(const SourceModules& modules, const Assignment& assignment) {
   const auto parent = [](const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); };
   std::set<std::string> replaced;  // parents of tensors
@@ -89,7 +95,8 @@ ModulesOfTensor modules_to_write(const SourceModules& modules, const Assignment&
   for (const SourceModule& module : modules.modules) {
     if (!module.tensor.empty() && replaced.contains(parent(module.tensor))) out[module.tensor].push_back(&module);
   }
-  for (auto& [tensor, list] : out) std::sort(list.begin(), list.end(), [](const auto* a, const auto* b) { return a->offset < b->offset; });
+  for (auto& [tensor, list] : out)
+    std::sort(list.begin(), list.end(), [](const auto* a, const auto* b) { return a->offset < b->offset; });
   return out;
 }
 
@@ -104,7 +111,8 @@ std::vector<io::TensorSpec> FreeLayout::tensors() const {
 }
 
 const FreeItem& FreeLayout::item_of(int64_t chunk) const {
-  const auto after = std::upper_bound(items.begin(), items.end(), chunk, [](int64_t number, const FreeItem& item) { return number < item.first_chunk; });
+  const auto after = std::upper_bound(items.begin(), items.end(), chunk,
+                                      [](int64_t number, const FreeItem& item) { return number < item.first_chunk; });
   return *(after - 1);
 }
 
@@ -119,7 +127,8 @@ FreeLayout free_layout(const checkpoint::Reader& reader, const SourceModules& mo
   const auto modules_of = modules_to_write(modules, assignment);
   std::vector<const io::TensorSpec*> order;
   for (const io::TensorSpec& spec : reader.tensors()) order.push_back(&spec);
-  std::sort(order.begin(), order.end(), [&](const auto* a, const auto* b) { return reader.position_of(a->name) < reader.position_of(b->name); });
+  std::sort(order.begin(), order.end(),
+            [&](const auto* a, const auto* b) { return reader.position_of(a->name) < reader.position_of(b->name); });
   FreeLayout layout;
   const auto add = [&](FreeItem item) {
     item.first_chunk = layout.chunks;
@@ -142,7 +151,8 @@ FreeLayout free_layout(const checkpoint::Reader& reader, const SourceModules& mo
       add(scheme != nullptr ? module_item(*module, *scheme) : copied_module(*module));
       const FreeItem& item = layout.items.back();
       const uint64_t row_bytes = uint64_t(module->info.columns) * uint64_t(io::bits_of(module->dtype)) / 8;
-      layout.largest_chunk_bytes = std::max(layout.largest_chunk_bytes, uint64_t(std::min(item.chunk_rows, item.rows)) * row_bytes);
+      layout.largest_chunk_bytes =
+          std::max(layout.largest_chunk_bytes, uint64_t(std::min(item.chunk_rows, item.rows)) * row_bytes);
     }
   }
   return layout;

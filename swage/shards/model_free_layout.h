@@ -1,5 +1,5 @@
-// The pieces a model-free run is made of: every tensor of the source as an item that is copied, or as the modules made of it, each
-// cut into chunks of rows. Any chunk can be done by itself.
+// The pieces a model-free run is made of: every tensor of the source as an item that is copied, or as the modules made
+// of it, each cut into chunks of rows. Any chunk can be done by itself.
 #pragma once
 #include <string>
 #include <vector>
@@ -11,7 +11,8 @@
 
 namespace swage::pipeline {
 
-// A tensor of the output. The rows of a module make up consecutive bytes of it, or (weight_shape) it does not depend on them.
+// A tensor of the output. The rows of a module make up consecutive bytes of it, or (weight_shape) it does not depend on
+// them.
 struct OutputTensor {
   io::TensorSpec spec;
   uint64_t bytes = 0;
@@ -20,12 +21,13 @@ struct OutputTensor {
 
 struct FreeItem {
   const SourceModule* module = nullptr;  // nullptr: `tensor` is copied
-  const scheme::Scheme* scheme = nullptr;  // nullptr: copied; with a module, that module's rows, as a tensor of their own
-  std::string tensor;                    // of the source
-  std::vector<OutputTensor> outputs;     // in the order of Format::pack
-  int64_t rows = 0;                      // bytes where it is copied
+  const scheme::Scheme* scheme =
+      nullptr;                        // nullptr: copied; with a module, that module's rows, as a tensor of their own
+  std::string tensor;                 // of the source
+  std::vector<OutputTensor> outputs;  // in the order of Format::pack
+  int64_t rows = 0;                   // bytes where it is copied
   int64_t chunk_rows = 0;
-  int64_t first_chunk = 0;               // its number among all chunks
+  int64_t first_chunk = 0;  // its number among all chunks
 
   int64_t chunks() const { return rows == 0 ? 1 : (rows + chunk_rows - 1) / chunk_rows; }
 };

@@ -27,15 +27,20 @@ Kind kind_of(const std::string& module) {
   std::transform(leaf.begin(), leaf.end(), leaf.begin(), [](unsigned char c) { return char(std::tolower(c)); });
   const auto has = [&](std::string_view part) { return leaf.find(part) != std::string::npos; };
   const bool outermost = module.find('.') == std::string::npos;
-  if (one_of(leaf, {"lm_head", "embed_out", "score"}) || (outermost && one_of(leaf, {"output", "head", "classifier"}))) return Kind::Head;
+  if (one_of(leaf, {"lm_head", "embed_out", "score"}) || (outermost && one_of(leaf, {"output", "head", "classifier"})))
+    return Kind::Head;
   if (has("norm") || leaf.starts_with("ln_")) return Kind::Norm;
   if (leaf.starts_with("embed_") || leaf.ends_with("embedding") || leaf.ends_with("embeddings")) return Kind::Embedding;
   if (one_of(leaf, {"wte", "wpe", "relative_attention_bias"})) return Kind::Embedding;
-  if (one_of(leaf, {"gate", "router", "shared_expert_gate"}) || has("router") || module.find(".router.") != std::string::npos) return Kind::Router;
+  if (one_of(leaf, {"gate", "router", "shared_expert_gate"}) || has("router") ||
+      module.find(".router.") != std::string::npos)
+    return Kind::Router;
   return has("embed") ? Kind::Router : Kind::Linear;  // projections of embeddings: linears that stay as they are
 }
 
-bool is_float(io::Dtype dtype) { return dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F32; }
+bool is_float(io::Dtype dtype) {
+  return dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F32;
+}
 
 // Runs of digits compare as numbers, and what has no dot comes last.
 bool natural_less(const std::string& a, const std::string& b) {
@@ -63,21 +68,25 @@ bool natural_less(const std::string& a, const std::string& b) {
 class ModuleFinder {
  public:
   ModuleFinder(const checkpoint::Reader& reader, const std::vector<std::string>& exact_targets)
-      : reader_(reader), exact_(exact_targets.begin(), exact_targets.end()) {
+      : reader_(reader),
+        exact_(exact_targets.begin(), exact_targets.end()) {
     const Json& config = reader.config();
     model_type_ = config.get_string("model_type", "");
     const Json* text = config.find("text_config");
-    tied_ = config.get_bool("tie_word_embeddings", text != nullptr && text->is_object() && text->get_bool("tie_word_embeddings", false));
+    tied_ = config.get_bool("tie_word_embeddings",
+                            text != nullptr && text->is_object() && text->get_bool("tie_word_embeddings", false));
   }
 
   SourceModules find() {
     for (const io::TensorSpec& spec : reader_.tensors()) {
-      if (spec.name.ends_with(".weight_packed") || spec.name.ends_with(".weight_scale")) add_quantized(spec.name.substr(0, spec.name.rfind('.')));
+      if (spec.name.ends_with(".weight_packed") || spec.name.ends_with(".weight_scale"))
+        add_quantized(spec.name.substr(0, spec.name.rfind('.')));
       if (spec.name.ends_with(".gate_up_proj") && spec.shape.size() == 3) add_experts(spec);
       if (spec.name.ends_with(kWeight) && spec.shape.size() == 2) add_matrix(spec);
       warn_of_experts(spec);
     }
-    std::sort(out_.modules.begin(), out_.modules.end(), [](const auto& a, const auto& b) { return natural_less(a.info.name, b.info.name); });
+    std::sort(out_.modules.begin(), out_.modules.end(),
+              [](const auto& a, const auto& b) { return natural_less(a.info.name, b.info.name); });
     add_tied_head();
     return std::move(out_);
   }
@@ -98,31 +107,38 @@ class ModuleFinder {
     SourceModule module;
     module.info = {name, kind == Kind::Embedding ? "Embedding" : "Linear", spec.shape[0], spec.shape[1], 0, true};
     if (kind == Kind::Embedding || kind == Kind::Head) module.info.block = -1;
-    module.info.quantizable = is_float(spec.dtype) && io::data_bytes(spec) > 0 && (kind == Kind::Linear || exact_.contains(name));
+    module.info.quantizable =
+        is_float(spec.dtype) && io::data_bytes(spec) > 0 && (kind == Kind::Linear || exact_.contains(name));
     module.tensor = spec.name;
     module.dtype = spec.dtype;
     module.stride = spec.shape[1];
-    if (one_of(model_type_, {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"})) module.obstacle = "this architecture stores weights transposed, as Conv1D";
+    if (one_of(model_type_, {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}))
+      module.obstacle = "this architecture stores weights transposed, as Conv1D";
     named_head_ = named_head_ || name == "lm_head";
     out_.has_head = out_.has_head || kind == Kind::Head;
     out_.has_embedding = out_.has_embedding || kind == Kind::Embedding;
     out_.modules.push_back(std::move(module));
   }
 
-  // gate_up_proj [E, 2I, H] and down_proj [E, H, I], or both with the last two dimensions exchanged: their sizes tell which.
+  // gate_up_proj [E, 2I, H] and down_proj [E, H, I], or both with the last two dimensions exchanged: their sizes tell
+  // which.
   void add_experts(const io::TensorSpec& gate_up) {
     const std::string parent = gate_up.name.substr(0, gate_up.name.rfind('.'));
     const io::TensorSpec* down = reader_.find(parent + ".down_proj");
-    if (leaf_of(parent) != "experts" || down == nullptr || down->shape.size() != 3 || down->shape[0] != gate_up.shape[0]) return;
+    if (leaf_of(parent) != "experts" || down == nullptr || down->shape.size() != 3 ||
+        down->shape[0] != gate_up.shape[0])
+      return;
     const int64_t experts = gate_up.shape[0];
     const bool straight = gate_up.shape[1] == 2 * down->shape[2] && gate_up.shape[2] == down->shape[1];
     const bool transposed = gate_up.shape[2] == 2 * down->shape[1] && gate_up.shape[1] == down->shape[2];
     if (!is_float(gate_up.dtype) || !is_float(down->dtype) || (!straight && !transposed)) return;
     const bool biased = reader_.find(gate_up.name + "_bias") != nullptr;
-    const int64_t hidden = straight ? down->shape[1] : down->shape[2], inner = straight ? down->shape[2] : down->shape[1];
+    const int64_t hidden = straight ? down->shape[1] : down->shape[2],
+                  inner = straight ? down->shape[2] : down->shape[1];
     const bool mixtral = model_type_ == "mixtral";
     std::string prefix = parent;
-    if (mixtral && parent.ends_with(".mlp.experts")) prefix = parent.substr(0, parent.size() - std::strlen("mlp.experts")) + "block_sparse_moe.experts";
+    if (mixtral && parent.ends_with(".mlp.experts"))
+      prefix = parent.substr(0, parent.size() - std::strlen("mlp.experts")) + "block_sparse_moe.experts";
     for (int64_t e = 0; e < experts; ++e) {
       const std::string expert = cat(prefix, ".", e, ".");
       add_slice(expert + (mixtral ? "w1" : "gate_proj"), gate_up, e, 0, inner, hidden, transposed, biased);
@@ -134,7 +150,8 @@ class ModuleFinder {
   }
 
   // Rows first .. first + rows of matrix `index` of a 3-D tensor.
-  void add_slice(const std::string& name, const io::TensorSpec& spec, int64_t index, int64_t first, int64_t rows, int64_t columns, bool transposed, bool biased) {
+  void add_slice(const std::string& name, const io::TensorSpec& spec, int64_t index, int64_t first, int64_t rows,
+                 int64_t columns, bool transposed, bool biased) {
     SourceModule module;
     module.info = {name, "Linear", rows, columns, 0, io::data_bytes(spec) > 0};
     module.tensor = spec.name;
@@ -148,14 +165,16 @@ class ModuleFinder {
   }
 
   void warn_of_experts(const io::TensorSpec& spec) {
-    const bool suspect = spec.shape.size() == 3 && is_float(spec.dtype) && spec.name.find(".experts.") != std::string::npos;
+    const bool suspect =
+        spec.shape.size() == 3 && is_float(spec.dtype) && spec.name.find(".experts.") != std::string::npos;
     if (suspect) suspects_.push_back(spec.name);
   }
 
   // A head that is not stored is still a module.
   void add_tied_head() {
     for (const std::string& name : suspects_) {
-      if (!understood_.contains(name)) out_.warnings.push_back(cat(name, ": left as it is: a 3-D tensor of an unknown layout"));
+      if (!understood_.contains(name))
+        out_.warnings.push_back(cat(name, ": left as it is: a 3-D tensor of an unknown layout"));
     }
     if (named_head_) return;
     SourceModule module;
@@ -183,13 +202,16 @@ void read_rows(const checkpoint::Reader& reader, const SourceModule& module, int
   const uint64_t element = uint64_t(io::bits_of(module.dtype)) / 8;
   const int64_t columns = module.info.columns;
   if (!module.transposed) {
-    reader.read_bytes(module.tensor, module.offset + uint64_t(first * module.stride) * element, to, uint64_t(count * columns) * element);
+    reader.read_bytes(module.tensor, module.offset + uint64_t(first * module.stride) * element, to,
+                      uint64_t(count * columns) * element);
     return;
   }
   std::vector<char> column(size_t(count) * element);
   for (int64_t c = 0; c < columns; ++c) {
-    reader.read_bytes(module.tensor, module.offset + uint64_t(c * module.stride + first) * element, column.data(), column.size());
-    for (int64_t r = 0; r < count; ++r) std::memcpy(to + uint64_t(r * columns + c) * element, column.data() + uint64_t(r) * element, element);
+    reader.read_bytes(module.tensor, module.offset + uint64_t(c * module.stride + first) * element, column.data(),
+                      column.size());
+    for (int64_t r = 0; r < count; ++r)
+      std::memcpy(to + uint64_t(r * columns + c) * element, column.data() + uint64_t(r) * element, element);
   }
 }
 

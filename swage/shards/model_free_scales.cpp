@@ -20,7 +20,8 @@ kernels::NumberFormat format_of(io::Dtype dtype) {
 double absmax_of(const checkpoint::Reader& reader, const FreeItem& item) {
   const SourceModule& module = *item.module;
   const int64_t columns = module.info.columns;
-  std::vector<char> buffer(uint64_t(std::min(item.chunk_rows, item.rows) * columns) * uint64_t(io::bits_of(module.dtype)) / 8);
+  std::vector<char> buffer(uint64_t(std::min(item.chunk_rows, item.rows) * columns) *
+                           uint64_t(io::bits_of(module.dtype)) / 8);
   float largest = 0;
   for (int64_t first = 0; first < item.rows; first += item.chunk_rows) {
     const int64_t rows = std::min(item.chunk_rows, item.rows - first);

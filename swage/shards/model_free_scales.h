@@ -17,8 +17,8 @@ class SharedScales {
  public:
   // Both must outlive this.
   SharedScales(const checkpoint::Reader& reader, const FreeLayout& layout);
-  // f32 [1], or undefined for an item whose scheme has no global scale. The first call for a set reads the weights of all its
-  // members for their largest magnitude. Error(Numerical) naming a weight that holds NaN or infinity.
+  // f32 [1], or undefined for an item whose scheme has no global scale. The first call for a set reads the weights of
+  // all its members for their largest magnitude. Error(Numerical) naming a weight that holds NaN or infinity.
   at::Tensor of(const FreeItem& item);
 
  private:

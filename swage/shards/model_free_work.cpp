@@ -28,7 +28,8 @@ constexpr double kSecondsBetweenEntries = 5;
 // The first rows of a quantized weight: one in kErrorRows, or one row of blocks.
 format::QuantizedWeight first_rows(const format::QuantizedWeight& weight) {
   format::QuantizedWeight out = weight;
-  const int64_t all = weight.codes_OI.size(0), rows = weight.block_rows > 0 ? std::min(weight.block_rows, all) : std::max<int64_t>(1, all / kErrorRows);
+  const int64_t all = weight.codes_OI.size(0), rows = weight.block_rows > 0 ? std::min(weight.block_rows, all)
+                                                                            : std::max<int64_t>(1, all / kErrorRows);
   out.codes_OI = weight.codes_OI.narrow(0, 0, rows);
   if (weight.block_rows > 0) {
     out.scale_OG = weight.scale_OG.narrow(0, 0, 1);
@@ -50,8 +51,15 @@ struct FreeWork::Scratch {
   }
 };
 
-FreeWork::FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const Assignment& assignment, const Context& context, const StageClock& clock)
-    : reader_(reader), layout_(layout), assignment_(assignment), context_(context), clock_(clock), scales_(reader, layout), errors_(size_t(layout.chunks)) {
+FreeWork::FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const Assignment& assignment,
+                   const Context& context, const StageClock& clock)
+    : reader_(reader),
+      layout_(layout),
+      assignment_(assignment),
+      context_(context),
+      clock_(clock),
+      scales_(reader, layout),
+      errors_(size_t(layout.chunks)) {
   size_t outputs = 0;
   for (const FreeItem& item : layout.items) {
     first_digest_.push_back(outputs);
@@ -80,12 +88,14 @@ void FreeWork::for_each_chunk(const char* stage, const std::function<void(const 
 void FreeWork::prefetch(int64_t chunk) const {
   if (chunk >= layout_.chunks) return;
   const FreeItem& item = layout_.item_of(chunk);
-  const int64_t first = (chunk - item.first_chunk) * item.chunk_rows, rows = std::min(item.chunk_rows, item.rows - first);
+  const int64_t first = (chunk - item.first_chunk) * item.chunk_rows,
+                rows = std::min(item.chunk_rows, item.rows - first);
   if (item.module == nullptr) return reader_.prefetch(item.tensor, uint64_t(first), uint64_t(rows));
   const SourceModule& module = *item.module;
   const uint64_t element = uint64_t(io::bits_of(module.dtype)) / 8;
   if (module.transposed) return;  // read in columns, from pages that lie too far apart to ask for them
-  reader_.prefetch(module.tensor, module.offset + uint64_t(first * module.stride) * element, uint64_t(rows * module.stride) * element);
+  reader_.prefetch(module.tensor, module.offset + uint64_t(first * module.stride) * element,
+                   uint64_t(rows * module.stride) * element);
 }
 
 void FreeWork::tell(const char* stage, int64_t done) {
@@ -102,10 +112,12 @@ void FreeWork::tell(const char* stage, int64_t done) {
   context_.progress(event);
 }
 
-void FreeWork::put(const FreeItem& item, size_t output, int64_t chunk, std::string_view bytes, checkpoint::Writer& writer) {
+void FreeWork::put(const FreeItem& item, size_t output, int64_t chunk, std::string_view bytes,
+                   checkpoint::Writer& writer) {
   const Piece piece = layout_.piece(item, item.outputs[output], chunk);
   const std::string& name = item.outputs[output].spec.name;
-  SWAGE_CHECK(bytes.size() == piece.bytes, Internal, name, ": a chunk of ", bytes.size(), " bytes where ", piece.bytes, " were planned");
+  SWAGE_CHECK(bytes.size() == piece.bytes, Internal, name, ": a chunk of ", bytes.size(), " bytes where ", piece.bytes,
+              " were planned");
   written_[first_digest_[index_of(item)] + output] += wide_checksum(bytes, piece.offset);
   writer.put_part(name, piece.offset, bytes);
 }
@@ -125,7 +137,8 @@ void FreeWork::write_copied(const FreeItem& item, int64_t chunk, Scratch& scratc
 
 void FreeWork::write_quantized(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer) {
   const SourceModule& module = *item.module;
-  const int64_t first = (chunk - item.first_chunk) * item.chunk_rows, rows = std::min(item.chunk_rows, item.rows - first);
+  const int64_t first = (chunk - item.first_chunk) * item.chunk_rows,
+                rows = std::min(item.chunk_rows, item.rows - first);
   const at::ScalarType type = checkpoint::scalar_type_of(module.dtype);
   char* buffer = scratch.bytes(uint64_t(rows * module.info.columns) * c10::elementSize(type));
   {
@@ -137,9 +150,11 @@ void FreeWork::write_quantized(const FreeItem& item, int64_t chunk, Scratch& scr
   modifiers::LinearTask task{module.info.name, w_OI, type, item.scheme};
   task.global_scale = scales_.of(item);
   task.measure_error = false;
-  const modifiers::SolvedLinear solved = std::move(assignment_.quantizer_of(module.info.name).quantize({&task, 1}, {})[0]);
+  const modifiers::SolvedLinear solved =
+      std::move(assignment_.quantizer_of(module.info.name).quantize({&task, 1}, {})[0]);
   const auto packed = format::format_for(*item.scheme).pack(*item.scheme->weights, solved.weight);
-  SWAGE_CHECK(packed.size() == item.outputs.size(), Internal, module.info.name, ": ", packed.size(), " tensors where ", item.outputs.size(), " were planned");
+  SWAGE_CHECK(packed.size() == item.outputs.size(), Internal, module.info.name, ": ", packed.size(), " tensors where ",
+              item.outputs.size(), " were planned");
   for (size_t i = 0; i < packed.size(); ++i) {
     if (item.outputs[i].bytes_per_chunk == 0 && chunk != item.first_chunk) continue;
     if (packed[i].first == "weight_shape") {
@@ -153,7 +168,8 @@ void FreeWork::write_quantized(const FreeItem& item, int64_t chunk, Scratch& scr
 }
 
 void FreeWork::measure_error(const at::Tensor& w_OI, const format::QuantizedWeight& weight, ChunkError& error) {
-  const at::Tensor q_OI = format::dequantize(first_rows(weight)), exact_OI = w_OI.narrow(0, 0, q_OI.size(0)).to(at::kFloat);
+  const at::Tensor q_OI = format::dequantize(first_rows(weight)),
+                   exact_OI = w_OI.narrow(0, 0, q_OI.size(0)).to(at::kFloat);
   const float *q = q_OI.const_data_ptr<float>(), *w = exact_OI.const_data_ptr<float>();
   for (int64_t i = 0; i < q_OI.numel(); ++i) {
     error.difference += double(w[i] - q[i]) * double(w[i] - q[i]);
@@ -211,7 +227,8 @@ Json FreeWork::account_of(const std::vector<size_t>& items) const {
     row.push_back(int64_t(index));
     row.push_back(difference);
     row.push_back(whole);
-    for (size_t i = 0; i < layout_.items[index].outputs.size(); ++i) row.push_back(hex64(written_[first_digest_[index] + i]));
+    for (size_t i = 0; i < layout_.items[index].outputs.size(); ++i)
+      row.push_back(hex64(written_[first_digest_[index] + i]));
     out.push_back(std::move(row));
   }
   return out;
@@ -237,7 +254,8 @@ void FreeWork::restore(checkpoint::Writer& writer, const Steps& steps) {
 }
 
 // Only places are kept of the headers, which are long where experts are many.
-void FreeWork::find_outputs(const std::filesystem::path& folder, std::vector<io::FileDescriptor>& shards, std::vector<StoredPlace>& places) const {
+void FreeWork::find_outputs(const std::filesystem::path& folder, std::vector<io::FileDescriptor>& shards,
+                            std::vector<StoredPlace>& places) const {
   std::vector<std::pair<std::string_view, size_t>> number_of;  // outputs by name, sorted
   std::vector<const io::TensorSpec*> specs;
   for (const FreeItem& item : layout_.items) {
@@ -250,15 +268,19 @@ void FreeWork::find_outputs(const std::filesystem::path& folder, std::vector<io:
   places.resize(specs.size());
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() != ".safetensors") continue;
-    for (const io::StoredTensor& tensor : io::parse_safetensors_header(io::MmapFile(entry.path()).bytes(), entry.path().string()).tensors) {
-      const auto found = std::lower_bound(number_of.begin(), number_of.end(), std::pair(std::string_view(tensor.spec.name), size_t(0)));
-      const bool planned = found != number_of.end() && found->first == tensor.spec.name && tensor.spec == *specs[found->second];
+    for (const io::StoredTensor& tensor :
+         io::parse_safetensors_header(io::MmapFile(entry.path()).bytes(), entry.path().string()).tensors) {
+      const auto found = std::lower_bound(number_of.begin(), number_of.end(),
+                                          std::pair(std::string_view(tensor.spec.name), size_t(0)));
+      const bool planned =
+          found != number_of.end() && found->first == tensor.spec.name && tensor.spec == *specs[found->second];
       SWAGE_CHECK(planned, Internal, "self-check: ", tensor.spec.name, " is in the files other than it was planned");
       places[found->second] = {shards.size(), tensor.offset, true};
     }
     shards.emplace_back(entry.path(), O_RDONLY);
   }
-  for (size_t i = 0; i < places.size(); ++i) SWAGE_CHECK(places[i].found, Internal, "self-check: ", specs[i]->name, " is not in the files");
+  for (size_t i = 0; i < places.size(); ++i)
+    SWAGE_CHECK(places[i].found, Internal, "self-check: ", specs[i]->name, " is not in the files");
 }
 
 void FreeWork::check(const std::filesystem::path& folder) {
@@ -279,7 +301,8 @@ void FreeWork::check(const std::filesystem::path& folder) {
   for (const FreeItem& item : layout_.items) {
     for (size_t i = 0; i < item.outputs.size(); ++i) {
       const size_t at = first_digest_[index_of(item)] + i;
-      SWAGE_CHECK(written_[at] == found_[at], Internal, "self-check: ", item.outputs[i].spec.name, " reads back other than it was written");
+      SWAGE_CHECK(written_[at] == found_[at], Internal, "self-check: ", item.outputs[i].spec.name,
+                  " reads back other than it was written");
     }
   }
 }

@@ -1,4 +1,5 @@
-// The work of a model-free run: chunks are read, quantized, packed and written on all threads; afterwards the files are read back.
+// The work of a model-free run: chunks are read, quantized, packed and written on all threads; afterwards the files are
+// read back.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -11,11 +12,11 @@
 #include "swage/base/context.h"
 #include "swage/checkpoint/writer.h"
 #include "swage/io/file_descriptor.h"
+#include "swage/job/steps.h"
+#include "swage/report/report.h"
 #include "swage/resolve/assignment.h"
 #include "swage/shards/model_free_layout.h"
 #include "swage/shards/model_free_scales.h"
-#include "swage/report/report.h"
-#include "swage/job/steps.h"
 
 namespace swage::pipeline {
 
@@ -25,13 +26,14 @@ inline constexpr int64_t kErrorRows = 16;
 class FreeWork {
  public:
   // All must outlive this.
-  FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const Assignment& assignment, const Context& context, const StageClock& clock);
+  FreeWork(const checkpoint::Reader& reader, const FreeLayout& layout, const Assignment& assignment,
+           const Context& context, const StageClock& clock);
 
-  // Writes every tensor that `steps` does not have as finished, and notes in it what is, every few seconds. Error(Numerical) naming a
-  // weight that holds NaN or infinity, Error(Cancelled).
+  // Writes every tensor that `steps` does not have as finished, and notes in it what is, every few seconds.
+  // Error(Numerical) naming a weight that holds NaN or infinity, Error(Cancelled).
   void write(checkpoint::Writer& writer, Steps& steps);
-  // Reads the shards in `folder` back: headers, and every byte, compared by digest with what write() was given. Error(Internal)
-  // naming the first tensor that differs. May run while the shards are synced.
+  // Reads the shards in `folder` back: headers, and every byte, compared by digest with what write() was given.
+  // Error(Internal) naming the first tensor that differs. May run while the shards are synced.
   void check(const std::filesystem::path& folder);
   // Of item `index`: sums over the measured rows of |w - q|^2 and |w|^2.
   std::pair<double, double> error_of(size_t index) const;
@@ -46,8 +48,10 @@ class FreeWork {
     uint64_t offset = 0;
     bool found = false;
   };
-  // Opens the shards in `folder` and fills in the place of each output. Error(Internal) for one that is missing or differs.
-  void find_outputs(const std::filesystem::path& folder, std::vector<io::FileDescriptor>& shards, std::vector<StoredPlace>& places) const;
+  // Opens the shards in `folder` and fills in the place of each output. Error(Internal) for one that is missing or
+  // differs.
+  void find_outputs(const std::filesystem::path& folder, std::vector<io::FileDescriptor>& shards,
+                    std::vector<StoredPlace>& places) const;
   void for_each_chunk(const char* stage, const std::function<void(const FreeItem&, int64_t, Scratch&)>& work);
   void write_quantized(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer);
   void write_copied(const FreeItem& item, int64_t chunk, Scratch& scratch, checkpoint::Writer& writer);
@@ -65,15 +69,17 @@ class FreeWork {
   const Assignment& assignment_;
   const Context& context_;
   const StageClock& clock_;
-  std::vector<size_t> first_digest_;               // of each item's outputs
-  std::vector<std::atomic<uint64_t>> written_, found_;  // digests by output: sums over pieces, so that their order does not count
+  std::vector<size_t> first_digest_;  // of each item's outputs
+  std::vector<std::atomic<uint64_t>> written_,
+      found_;  // digests by output: sums over pieces, so that their order does not count
   SharedScales scales_;
-  std::vector<ChunkError> errors_;                 // by chunk
-  std::vector<std::atomic<int64_t>> left_;         // chunks to be done, by item
-  std::map<size_t, ChunkError> restored_errors_;   // of items that an earlier run finished
+  std::vector<ChunkError> errors_;                // by chunk
+  std::vector<std::atomic<int64_t>> left_;        // chunks to be done, by item
+  std::map<size_t, ChunkError> restored_errors_;  // of items that an earlier run finished
   std::mutex finishing_, journaling_;
-  std::vector<size_t> finished_items_;             // not in the journal yet; guarded by finishing_
-  double began_seconds_ = 0, noted_seconds_ = 0;   // of write(), and when the journal was written last; guarded by journaling_
+  std::vector<size_t> finished_items_;  // not in the journal yet; guarded by finishing_
+  double began_seconds_ = 0,
+         noted_seconds_ = 0;  // of write(), and when the journal was written last; guarded by journaling_
   std::mutex telling_;
   std::atomic<double> stage_began_ = 0;
   double told_seconds_ = 0;

@@ -27,7 +27,8 @@ std::vector<int> hull_of(const std::vector<BitOption>& options) {
     if (!hull.empty() && options[size_t(hull.back())].cost <= now.cost) continue;
     while (hull.size() >= 2) {
       const BitOption &a = options[size_t(hull[hull.size() - 2])], &b = options[size_t(hull.back())];
-      const double first = (a.cost - b.cost) * double(now.bytes - b.bytes), second = (b.cost - now.cost) * double(b.bytes - a.bytes);
+      const double first = (a.cost - b.cost) * double(now.bytes - b.bytes),
+                   second = (b.cost - now.cost) * double(b.bytes - a.bytes);
       if (first > second) break;
       hull.pop_back();
     }
@@ -45,7 +46,8 @@ struct Step {
   double slope() const { return gain / double(bytes); }
 };
 
-// The relaxed problem: steps by falling gain a byte while they fit. What is left out of the last one gives the price of a byte.
+// The relaxed problem: steps by falling gain a byte while they fit. What is left out of the last one gives the price of
+// a byte.
 struct Relaxed {
   std::vector<int> chosen;
   double price = 0;  // cost that another byte would save
@@ -89,7 +91,10 @@ struct State {
 
 class Allocation {
  public:
-  Allocation(const Units& units, int64_t budget, int64_t most_states) : units_(units), budget_(budget), most_states_(size_t(most_states)) {
+  Allocation(const Units& units, int64_t budget, int64_t most_states)
+      : units_(units),
+        budget_(budget),
+        most_states_(size_t(most_states)) {
     const Relaxed relaxed = relax(units, budget);
     price_ = relaxed.price;
     take(relaxed.chosen);
@@ -143,7 +148,8 @@ class Allocation {
     std::vector<State> now;
     for (size_t s = 0; s < before.size(); ++s) {
       for (size_t o = 0; o < units_[u].size(); ++o) {
-        const State state{before[s].bytes + units_[u][o].bytes, before[s].cost + units_[u][o].cost, int32_t(s), int32_t(o)};
+        const State state{before[s].bytes + units_[u][o].bytes, before[s].cost + units_[u][o].cost, int32_t(s),
+                          int32_t(o)};
         if (state.bytes + least_bytes_[u + 1] > budget_) continue;
         if (bound(state, u + 1) > out_.cost + kRounding * scale_) continue;
         now.push_back(state);
@@ -155,7 +161,9 @@ class Allocation {
   }
 
   static void keep_undominated(std::vector<State>& states) {
-    std::stable_sort(states.begin(), states.end(), [](const State& a, const State& b) { return a.bytes != b.bytes ? a.bytes < b.bytes : a.cost < b.cost; });
+    std::stable_sort(states.begin(), states.end(), [](const State& a, const State& b) {
+      return a.bytes != b.bytes ? a.bytes < b.bytes : a.cost < b.cost;
+    });
     size_t kept = 0;
     for (const State& state : states) {
       if (kept == 0 || state.cost < states[kept - 1].cost) states[kept++] = state;
@@ -166,7 +174,8 @@ class Allocation {
   // Keeps the most promising ones.
   void cut(std::vector<State>& states, size_t done) {
     out_.optimal = false;
-    std::stable_sort(states.begin(), states.end(), [&](const State& a, const State& b) { return bound(a, done) < bound(b, done); });
+    std::stable_sort(states.begin(), states.end(),
+                     [&](const State& a, const State& b) { return bound(a, done) < bound(b, done); });
     states.resize(most_states_);
   }
 
@@ -184,10 +193,10 @@ class Allocation {
   const int64_t budget_;
   const size_t most_states_;
   double price_ = 0, scale_ = 0;
-  std::vector<int64_t> least_bytes_;    // of units u, u + 1, ...
-  std::vector<double> least_priced_;    // the same: cost and price of the bytes
+  std::vector<int64_t> least_bytes_;  // of units u, u + 1, ...
+  std::vector<double> least_priced_;  // the same: cost and price of the bytes
   std::vector<std::vector<State>> tables_;
-  BitAllocation out_;                   // the best so far
+  BitAllocation out_;  // the best so far
 };
 
 void check_units(const Units& units, int64_t budget) {
@@ -196,19 +205,22 @@ void check_units(const Units& units, int64_t budget) {
     SWAGE_CHECK(!units[u].empty(), InvalidArgument, "allocate_bits: unit ", u, " has no option");
     int64_t smallest = std::numeric_limits<int64_t>::max();
     for (const BitOption& option : units[u]) {
-      SWAGE_CHECK(std::isfinite(option.cost) && option.bytes >= 0, InvalidArgument, "allocate_bits: unit ", u, " has an option of ", option.bytes, " bytes and cost ", option.cost);
+      SWAGE_CHECK(std::isfinite(option.cost) && option.bytes >= 0, InvalidArgument, "allocate_bits: unit ", u,
+                  " has an option of ", option.bytes, " bytes and cost ", option.cost);
       smallest = std::min(smallest, option.bytes);
     }
     least += smallest;
   }
-  SWAGE_CHECK(least <= budget, InvalidArgument, "allocate_bits: the smallest options take ", least, " bytes, but the budget is ", budget);
+  SWAGE_CHECK(least <= budget, InvalidArgument, "allocate_bits: the smallest options take ", least,
+              " bytes, but the budget is ", budget);
 }
 
 }  // namespace
 
 BitAllocation allocate_bits(const Units& units, int64_t budget_bytes, const BitAllocationOptions& options) {
   check_units(units, budget_bytes);
-  SWAGE_CHECK(options.most_states >= 1, InvalidArgument, "allocate_bits: most_states ", options.most_states, ": expected a positive number");
+  SWAGE_CHECK(options.most_states >= 1, InvalidArgument, "allocate_bits: most_states ", options.most_states,
+              ": expected a positive number");
   return Allocation(units, budget_bytes, options.most_states).run();
 }
 

@@ -29,7 +29,9 @@ double least_cost(const Units& units, int64_t budget, size_t u = 0) {
 int64_t smallest(const Units& units) {
   int64_t sum = 0;
   for (const auto& options : units) {
-    sum += std::min_element(options.begin(), options.end(), [](const BitOption& a, const BitOption& b) { return a.bytes < b.bytes; })->bytes;
+    sum += std::min_element(options.begin(), options.end(), [](const BitOption& a, const BitOption& b) {
+             return a.bytes < b.bytes;
+           })->bytes;
   }
   return sum;
 }
@@ -41,7 +43,8 @@ Units random_units(std::mt19937& random, size_t count) {
   for (auto& options : units) {
     const int64_t size = 1 + int64_t(random() % 40);
     const double weight = std::exp(4 * share(random) - 2);
-    for (const int bits : {3, 4, 5, 8}) options.push_back({size * bits, weight * std::pow(4.0, -bits) * (0.5 + share(random))});
+    for (const int bits : {3, 4, 5, 8})
+      options.push_back({size * bits, weight * std::pow(4.0, -bits) * (0.5 + share(random))});
     if (random() % 3 == 0) std::swap(options[0], options[2]);
   }
   return units;
@@ -114,7 +117,8 @@ TEST(AllocateBits, ALargeModelIsSolvedToTheEnd) {
     const double weight = std::exp(3 * share(random));
     weights += size;
     auto& options = units.emplace_back();
-    for (const int bits : {2, 3, 4, 5, 6, 8}) options.push_back({size * (4 * bits + 1) / 32 + 16, weight * std::pow(4.0, -bits)});
+    for (const int bits : {2, 3, 4, 5, 6, 8})
+      options.push_back({size * (4 * bits + 1) / 32 + 16, weight * std::pow(4.0, -bits)});
   }
   const BitAllocation found = allocate_bits(units, weights * 4 / 8);
   EXPECT_TRUE(found.optimal);

@@ -18,20 +18,22 @@ namespace {
 
 constexpr double kSmallestRetry = 1e-6;
 
-// The matrix is factored in reversed visiting order: with J the reversal and J H J = U^T U, R = J U^T J is upper triangular
-// and H = R R^T, M = R / diag(R), D = diag(R)^2.
+// The matrix is factored in reversed visiting order: with J the reversal and J H J = U^T U, R = J U^T J is upper
+// triangular and H = R R^T, M = R / diag(R), D = diag(R)^2.
 struct Matrix {
   const double* gram;
   int64_t columns;
   const std::vector<int64_t>& order;
-  const std::vector<double>& diagonal;  // takes the place of gram's: zeros replaced, dampening added, in the original order
+  const std::vector<double>&
+      diagonal;  // takes the place of gram's: zeros replaced, dampening added, in the original order
 };
 
 UpperCholesky reversed_factor(const Matrix& h) {
   const int64_t last = h.columns - 1;
   return upper_cholesky(h.columns, [&h, last](int64_t i, int64_t j) {
     const int64_t row = h.order[static_cast<size_t>(last - i)];
-    return i == j ? h.diagonal[static_cast<size_t>(row)] : h.gram[row * h.columns + h.order[static_cast<size_t>(last - j)]];
+    return i == j ? h.diagonal[static_cast<size_t>(row)]
+                  : h.gram[row * h.columns + h.order[static_cast<size_t>(last - j)]];
   });
 }
 
@@ -48,14 +50,18 @@ void unpack_factor(const UpperCholesky& u, GptqFactor& factor) {
     d[i] = static_cast<float>(pivot * pivot);
   }
   constexpr int64_t kRows = 16;  // rows of M that are read from the same lines of U
-  ops::parallel_tasks((n + kRows - 1) / kRows, [] { return 0; }, [&](int64_t task, int) {
-    const int64_t begin = task * kRows, end = std::min(n, begin + kRows);
-    for (int64_t i = begin; i < end; ++i) std::fill(m + i * n, m + i * n + i, 0.0f);
-    for (int64_t j = begin; j < n; ++j) {
-      for (int64_t i = begin; i < std::min(end, j); ++i) m[i * n + j] = static_cast<float>(u.at(n - 1 - j, n - 1 - i) * inverse[static_cast<size_t>(j)]);
-    }
-    for (int64_t i = begin; i < end; ++i) m[i * n + i] = 1.0f;
-  }, n >= kParallelCopy);
+  ops::parallel_tasks((n + kRows - 1) / kRows, [] { return 0; },
+                      [&](int64_t task, int) {
+                        const int64_t begin = task * kRows, end = std::min(n, begin + kRows);
+                        for (int64_t i = begin; i < end; ++i) std::fill(m + i * n, m + i * n + i, 0.0f);
+                        for (int64_t j = begin; j < n; ++j) {
+                          for (int64_t i = begin; i < std::min(end, j); ++i)
+                            m[i * n + j] =
+                                static_cast<float>(u.at(n - 1 - j, n - 1 - i) * inverse[static_cast<size_t>(j)]);
+                        }
+                        for (int64_t i = begin; i < end; ++i) m[i * n + i] = 1.0f;
+                      },
+                      n >= kParallelCopy);
 }
 
 // Fills factor.dead_I and returns the diagonal with the mean of the live columns in place of zeros.
@@ -68,7 +74,8 @@ std::vector<double> live_diagonal(const at::Tensor& gram_II, GptqFactor& factor,
   double sum = 0;
   int64_t live = 0;
   for (int64_t i = 0; i < n; ++i) {
-    SWAGE_CHECK(diagonal[static_cast<size_t>(i)] >= 0, Numerical, "gptq_factor: the Gram matrix is negative at ", i, " on its diagonal");
+    SWAGE_CHECK(diagonal[static_cast<size_t>(i)] >= 0, Numerical, "gptq_factor: the Gram matrix is negative at ", i,
+                " on its diagonal");
     sum += diagonal[static_cast<size_t>(i)];
     live += diagonal[static_cast<size_t>(i)] > 0;
   }
@@ -92,10 +99,11 @@ std::vector<int64_t> visiting_order(const at::Tensor& gram_II, ActOrder act_orde
 GptqFactor gptq_factor(const at::Tensor& gram_II, const GptqOptions& options) {
   SWAGE_CHECK(gram_II.dim() == 2 && gram_II.size(0) == gram_II.size(1) && gram_II.size(0) > 0, InvalidArgument,
               "gptq_factor: expected a square Gram matrix, got ", gram_II.sizes());
-  SWAGE_CHECK(options.dampening >= 0 && options.max_retries >= 0, InvalidArgument, "gptq_factor: dampening ", options.dampening,
-              " and max_retries ", options.max_retries, " must not be negative");
+  SWAGE_CHECK(options.dampening >= 0 && options.max_retries >= 0, InvalidArgument, "gptq_factor: dampening ",
+              options.dampening, " and max_retries ", options.max_retries, " must not be negative");
   const at::Tensor gram64_II = gram_II.to(at::kCPU, at::kDouble).contiguous();
-  SWAGE_CHECK(std::isfinite(gram64_II.sum().item<double>()), Numerical, "gptq_factor: the Gram matrix holds a NaN or Inf");
+  SWAGE_CHECK(std::isfinite(gram64_II.sum().item<double>()), Numerical,
+              "gptq_factor: the Gram matrix holds a NaN or Inf");
   GptqFactor factor;
   double mean = 0;
   const std::vector<double> diagonal = live_diagonal(gram64_II, factor, mean);

@@ -42,7 +42,8 @@ struct Panel {
 };
 
 void check(const at::Tensor& w_OI, const GptqFactor& factor) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument, "gptq_solve: expected a matrix on the CPU, got ", w_OI.sizes());
+  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument,
+              "gptq_solve: expected a matrix on the CPU, got ", w_OI.sizes());
   SWAGE_CHECK(factor.m_II.defined() && factor.m_II.size(0) == w_OI.size(1), InvalidArgument, "gptq_solve: a factor of ",
               factor.m_II.defined() ? factor.m_II.size(0) : 0, " columns for a weight of ", w_OI.size(1));
 }
@@ -60,7 +61,8 @@ Problem make_problem(const at::Tensor& weight_OI, const GptqFactor& factor, cons
   p.scale_rows = tiles.tile_rows;
   p.group.assign(static_cast<size_t>(p.padded), 0);
   p.d.assign(static_cast<size_t>(p.padded), 0.0f);
-  const int64_t* permutation = factor.permutation_I.defined() ? factor.permutation_I.const_data_ptr<int64_t>() : nullptr;
+  const int64_t* permutation =
+      factor.permutation_I.defined() ? factor.permutation_I.const_data_ptr<int64_t>() : nullptr;
   const bool* dead = factor.dead_I.const_data_ptr<bool>();
   for (int64_t i = 0; i < p.columns; ++i) {
     const int64_t column = permutation == nullptr ? i : permutation[i];
@@ -103,9 +105,15 @@ void transpose(const Problem& p, int64_t first, int64_t rows, float* to) {
 // The same for any format, with zeros for dead and padding columns.
 void load_weight(const Problem& p, int64_t first, int64_t rows, float* to) {
   switch (p.format) {
-    case kernels::NumberFormat::F32: transpose<kernels::NumberFormat::F32>(p, first, rows, to); break;
-    case kernels::NumberFormat::BF16: transpose<kernels::NumberFormat::BF16>(p, first, rows, to); break;
-    case kernels::NumberFormat::F16: transpose<kernels::NumberFormat::F16>(p, first, rows, to); break;
+    case kernels::NumberFormat::F32:
+      transpose<kernels::NumberFormat::F32>(p, first, rows, to);
+      break;
+    case kernels::NumberFormat::BF16:
+      transpose<kernels::NumberFormat::BF16>(p, first, rows, to);
+      break;
+    case kernels::NumberFormat::F16:
+      transpose<kernels::NumberFormat::F16>(p, first, rows, to);
+      break;
   }
   for (const int64_t i : p.dead) std::fill_n(to + i * kPanel, kPanel, 0.0f);
   std::fill(to + p.columns * kPanel, to + p.padded * kPanel, 0.0f);
@@ -158,9 +166,11 @@ GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Gr
     const int64_t first = task * kPanel, rows = std::min(kPanel, p.rows - first);
     load_weight(p, first, rows, panel.weight_error.mutable_data_ptr<float>());
     load_parameters(p, first, rows, panel);
-    kernels::fast_kernels().gptq_panel({p.padded, panel.weight_error.mutable_data_ptr<float>(), p.m.const_data_ptr<float>(), p.d.data(),
-                                        p.group.data(), panel.scale.const_data_ptr<float>(), panel.inverse_scale.const_data_ptr<float>(),
-                                        panel.zero.const_data_ptr<float>(), p.range, panel.codes.mutable_data_ptr<uint8_t>(), panel.loss, load_mask(panel)});
+    kernels::fast_kernels().gptq_panel(
+        {p.padded, panel.weight_error.mutable_data_ptr<float>(), p.m.const_data_ptr<float>(), p.d.data(),
+         p.group.data(), panel.scale.const_data_ptr<float>(), panel.inverse_scale.const_data_ptr<float>(),
+         panel.zero.const_data_ptr<float>(), p.range, panel.codes.mutable_data_ptr<uint8_t>(), panel.loss,
+         load_mask(panel)});
     store_codes(p, first, rows, panel.codes.const_data_ptr<uint8_t>(), codes);
     std::copy(panel.loss, panel.loss + rows, loss.begin() + first);
   };

@@ -66,9 +66,14 @@ at::Tensor values_of_codes(const GridSpec& spec) {
   if (spec.type == CodeType::Int) return at::arange(spec.code_min, spec.code_max + 1, at::kDouble);
   GridSpec unit = spec;
   unit.group_size = 0, unit.group_rows = 1;
-  const at::Tensor bytes = at::arange(spec.type == CodeType::Fp8E4M3 ? 256 : spec.type == CodeType::Fp6E2M3 ? 64 : 16, at::kByte).unsqueeze(0);
+  const at::Tensor bytes = at::arange(spec.type == CodeType::Fp8E4M3   ? 256
+                                      : spec.type == CodeType::Fp6E2M3 ? 64
+                                                                       : 16,
+                                      at::kByte)
+                               .unsqueeze(0);
   const at::Tensor codes = spec.type == CodeType::Fp8E4M3 ? bytes.view(at::kFloat8_e4m3fn) : bytes;
-  const at::Tensor values = dequantize_from_grid(codes, {unit, at::ones({1, 1}), {}, {}, {}}).squeeze(0).to(at::kDouble);
+  const at::Tensor values =
+      dequantize_from_grid(codes, {unit, at::ones({1, 1}), {}, {}, {}}).squeeze(0).to(at::kDouble);
   return values.index({values.abs() <= spec.code_max});  // E4M3 has two NaNs
 }
 
@@ -94,16 +99,19 @@ at::Tensor code_values(const at::Tensor& codes_OI, const GridSpec& spec) {
   return dequantize_from_grid(codes_OI, {unit, at::ones({1}), {}, {}, {}}).to(at::kDouble);
 }
 
-// Frantar et al. 2022, Algorithm 1 as published, in f64: upper Cholesky factor of the inverse, one column after the other.
+// Frantar et al. 2022, Algorithm 1 as published, in f64: upper Cholesky factor of the inverse, one column after the
+// other.
 at::Tensor textbook_gptq(const at::Tensor& w_OI, const at::Tensor& h_II, const at::Tensor& order_I, const Grid& grid) {
   const int64_t columns = w_OI.size(1);
   const at::Tensor sorted_II = h_II.index_select(0, order_I).index_select(1, order_I);
   const at::Tensor u_II = at::linalg_cholesky(at::linalg_inv(sorted_II), /*upper=*/true);
-  at::Tensor left_OI = w_OI.to(at::kDouble).index_select(1, order_I).clone(), codes_OI = at::zeros(w_OI.sizes(), at::kDouble);
+  at::Tensor left_OI = w_OI.to(at::kDouble).index_select(1, order_I).clone(),
+             codes_OI = at::zeros(w_OI.sizes(), at::kDouble);
   for (int64_t j = 0; j < columns; ++j) {
     const int64_t column = order_I[j].item<int64_t>();
     const at::Tensor scale_O = of_column(grid, grid.scale_OG, w_OI.size(0), columns, column);
-    const at::Tensor zero_O = grid.spec.symmetric ? at::zeros_like(scale_O) : of_column(grid, grid.zero_point_OG, w_OI.size(0), columns, column);
+    const at::Tensor zero_O = grid.spec.symmetric ? at::zeros_like(scale_O)
+                                                  : of_column(grid, grid.zero_point_OG, w_OI.size(0), columns, column);
     const at::Tensor w_O = left_OI.select(1, j).clone(), code_O = round_to_codes(w_O / scale_O + zero_O, grid.spec);
     codes_OI.select(1, column).copy_(code_O);
     const at::Tensor error_O = (w_O - (code_O - zero_O) * scale_O) / u_II[j][j];
@@ -117,7 +125,8 @@ at::Tensor order_of(const GptqFactor& factor) {
 }
 
 // tr(dW H dW^T) with the dampened H, dead columns of w counted as 0.
-double loss_of(const at::Tensor& w_OI, const at::Tensor& h_II, const GptqFactor& factor, const GptqResult& result, const Grid& grid) {
+double loss_of(const at::Tensor& w_OI, const at::Tensor& h_II, const GptqFactor& factor, const GptqResult& result,
+               const Grid& grid) {
   const at::Tensor target_OI = w_OI.to(at::kDouble).masked_fill(factor.dead_I.unsqueeze(0), 0);
   const at::Tensor d_OI = target_OI - dequantize_from_grid(result.codes_OI, grid).to(at::kDouble);
   return (d_OI.mm(h_II) * d_OI).sum().item<double>();
@@ -155,28 +164,39 @@ TEST_P(GptqSolve, EqualsTheTextbookForm) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GptqSolve,
-                         testing::Values(Setup{make_spec(4, true, 32), ActOrder::Static, 150, 256}, Setup{make_spec(4, true, 32), ActOrder::None, 150, 256},
-                                         Setup{make_spec(4, true, 32), ActOrder::Group, 150, 256}, Setup{make_spec(4, false, 64), ActOrder::Static, 48, 256},
-                                         Setup{make_spec(4, false, 64), ActOrder::Group, 49, 256}, Setup{make_spec(8, true, 0), ActOrder::Static, 30, 130},
-                                         Setup{make_spec(3, true, 11), ActOrder::Static, 97, 99}, Setup{make_spec(2, false, 1), ActOrder::None, 5, 13},
-                                         Setup{float_spec(CodeType::Fp8E4M3), ActOrder::Static, 60, 200}, Setup{make_spec(4, true, 0), ActOrder::Static, 1, 257},
-                                         Setup{make_spec(4, true, 0), ActOrder::Static, 100, 1}, Setup{make_spec(4, true, 1), ActOrder::Group, 1, 1}));
+                         testing::Values(Setup{make_spec(4, true, 32), ActOrder::Static, 150, 256},
+                                         Setup{make_spec(4, true, 32), ActOrder::None, 150, 256},
+                                         Setup{make_spec(4, true, 32), ActOrder::Group, 150, 256},
+                                         Setup{make_spec(4, false, 64), ActOrder::Static, 48, 256},
+                                         Setup{make_spec(4, false, 64), ActOrder::Group, 49, 256},
+                                         Setup{make_spec(8, true, 0), ActOrder::Static, 30, 130},
+                                         Setup{make_spec(3, true, 11), ActOrder::Static, 97, 99},
+                                         Setup{make_spec(2, false, 1), ActOrder::None, 5, 13},
+                                         Setup{float_spec(CodeType::Fp8E4M3), ActOrder::Static, 60, 200},
+                                         Setup{make_spec(4, true, 0), ActOrder::Static, 1, 257},
+                                         Setup{make_spec(4, true, 0), ActOrder::Static, 100, 1},
+                                         Setup{make_spec(4, true, 1), ActOrder::Group, 1, 1}));
 
-INSTANTIATE_TEST_SUITE_P(EveryGrid, GptqSolve,
-                         testing::Values(Setup{make_spec(2, true, 32), ActOrder::Static, 60, 128}, Setup{make_spec(3, false, 32), ActOrder::Static, 60, 128},
-                                         Setup{make_spec(5, true, 32), ActOrder::Static, 60, 128}, Setup{make_spec(6, false, 32), ActOrder::Group, 60, 128},
-                                         Setup{make_spec(7, true, 32), ActOrder::Static, 60, 128}, Setup{make_spec(8, false, 0), ActOrder::Static, 60, 128},
-                                         Setup{float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16), ActOrder::Static, 60, 128},
-                                         Setup{float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16), ActOrder::None, 49, 48},
-                                         Setup{float_spec(CodeType::Fp4E2M1, at::kByte, 32), ActOrder::Static, 60, 128},
-                                         Setup{float_spec(CodeType::Fp6E2M3, at::kByte, 32), ActOrder::Static, 60, 128},
-                                         Setup{float_spec(CodeType::Fp8E4M3, at::kByte, 32), ActOrder::Static, 60, 128},
-                                         Setup{in_blocks(float_spec(CodeType::Fp8E4M3, at::kFloat, 32), 32), ActOrder::Static, 130, 72},
-                                         Setup{in_blocks(make_spec(4, false, 24), 7), ActOrder::Static, 60, 100},
-                                         Setup{in_blocks(float_spec(CodeType::Fp8E4M3), 0), ActOrder::Static, 60, 128},
-                                         Setup{in_blocks(make_spec(8, false, 0), 0), ActOrder::Static, 60, 128}));
+INSTANTIATE_TEST_SUITE_P(
+    EveryGrid, GptqSolve,
+    testing::Values(Setup{make_spec(2, true, 32), ActOrder::Static, 60, 128},
+                    Setup{make_spec(3, false, 32), ActOrder::Static, 60, 128},
+                    Setup{make_spec(5, true, 32), ActOrder::Static, 60, 128},
+                    Setup{make_spec(6, false, 32), ActOrder::Group, 60, 128},
+                    Setup{make_spec(7, true, 32), ActOrder::Static, 60, 128},
+                    Setup{make_spec(8, false, 0), ActOrder::Static, 60, 128},
+                    Setup{float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16), ActOrder::Static, 60, 128},
+                    Setup{float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16), ActOrder::None, 49, 48},
+                    Setup{float_spec(CodeType::Fp4E2M1, at::kByte, 32), ActOrder::Static, 60, 128},
+                    Setup{float_spec(CodeType::Fp6E2M3, at::kByte, 32), ActOrder::Static, 60, 128},
+                    Setup{float_spec(CodeType::Fp8E4M3, at::kByte, 32), ActOrder::Static, 60, 128},
+                    Setup{in_blocks(float_spec(CodeType::Fp8E4M3, at::kFloat, 32), 32), ActOrder::Static, 130, 72},
+                    Setup{in_blocks(make_spec(4, false, 24), 7), ActOrder::Static, 60, 100},
+                    Setup{in_blocks(float_spec(CodeType::Fp8E4M3), 0), ActOrder::Static, 60, 128},
+                    Setup{in_blocks(make_spec(8, false, 0), 0), ActOrder::Static, 60, 128}));
 
-// The point of it all: less error than rounding each weight for itself, and act-order helps where columns differ in size.
+// The point of it all: less error than rounding each weight for itself, and act-order helps where columns differ in
+// size.
 TEST(Gptq, BeatsRoundToNearest) {
   at::manual_seed(8);
   const at::Tensor gram_II = correlated_gram(192, 1000), w_OI = at::randn({96, 192});
@@ -191,8 +211,8 @@ TEST(Gptq, BeatsRoundToNearest) {
   EXPECT_LT(gptq, gptq_solve(w_OI, gptq_factor(gram_II, natural), grid).loss);
 }
 
-// All 4^6 roundings of a row. Babai's point is within a quarter of sum D_i s^2 (all remainders half a step), and no better
-// than the best; for a diagonal H it is the best.
+// All 4^6 roundings of a row. Babai's point is within a quarter of sum D_i s^2 (all remainders half a step), and no
+// better than the best; for a diagonal H it is the best.
 TEST(Gptq, IsWithinBabaisBoundOfTheOptimum) {
   at::manual_seed(9);
   constexpr int64_t kColumns = 6;
@@ -202,7 +222,8 @@ TEST(Gptq, IsWithinBabaisBoundOfTheOptimum) {
     if (is_diagonal) gram_II = gram_II.diagonal().diag().contiguous();
     const GptqFactor factor = gptq_factor(gram_II, {});
     const at::Tensor h_II = dampened(gram_II, factor), w_OI = at::rand({1, kColumns}) - 0.5;
-    const Grid grid{make_spec(2, true, 0), at::full({1, 1}, 1.0f), {}, {}, {}};  // |w| <= 1/2 and small updates: no clamping
+    const Grid grid{
+        make_spec(2, true, 0), at::full({1, 1}, 1.0f), {}, {}, {}};  // |w| <= 1/2 and small updates: no clamping
     const GptqResult result = gptq_solve(w_OI, factor, grid);
     double best = INFINITY;
     for (int code = 0; code < 4096; ++code) {
@@ -222,8 +243,8 @@ TEST(Gptq, IsWithinBabaisBoundOfTheOptimum) {
   }
 }
 
-// All combinations of codes of a row, for a float grid: no solution is better than the best, a diagonal H finds it, and a code that
-// was not clamped is off by half of the largest step at most.
+// All combinations of codes of a row, for a float grid: no solution is better than the best, a diagonal H finds it, and
+// a code that was not clamped is off by half of the largest step at most.
 TEST(Gptq, MeetsTheOptimumOfFloatCodes) {
   at::manual_seed(13);
   constexpr int64_t kColumns = 4;
@@ -240,7 +261,9 @@ TEST(Gptq, MeetsTheOptimumOfFloatCodes) {
     const at::Tensor d_NI = all_NI - w_OI.to(at::kDouble);
     const double best = (d_NI.mm(h_II) * d_NI).sum(1).min().item<double>();
     EXPECT_GE(result.loss, best * (1 - 1e-5));
-    if (is_diagonal) { EXPECT_NEAR(result.loss, best, 1e-5 * best); }
+    if (is_diagonal) {
+      EXPECT_NEAR(result.loss, best, 1e-5 * best);
+    }
     if (code_values(result.codes_OI, spec).abs().max().item<double>() < 6) {
       EXPECT_LE(result.loss, factor.d_I.sum().item<double>() * (1 + 1e-5));  // steps of up to 2
     }
@@ -293,7 +316,8 @@ TEST(Gptq, DeadColumnsBecomeZero) {
     EXPECT_TRUE(result.codes_OI.equal(gptq_solve(other_OI, factor, grid).codes_OI));
   }
   const GptqFactor all_dead = gptq_factor(at::zeros({40, 40}, at::kDouble), {});
-  EXPECT_TRUE((gptq_solve(w_OI, all_dead, find_grid(w_OI, make_spec(4, true, 20), {})).codes_OI == 0).all().item<bool>());
+  EXPECT_TRUE(
+      (gptq_solve(w_OI, all_dead, find_grid(w_OI, make_spec(4, true, 20), {})).codes_OI == 0).all().item<bool>());
 }
 
 // A matrix that is not positive definite: the dampening grows until it is, and that is reported.

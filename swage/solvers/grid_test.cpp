@@ -28,7 +28,8 @@ GridSpec make_spec(bool fp8, bool symmetric, int64_t group_size, at::ScalarType 
 
 // Sum of |w - q|^norm for each group of consecutive columns, times the columns' importance.
 at::Tensor group_errors(const at::Tensor& w_OI, const Grid& grid, double norm, const at::Tensor& importance_I = {}) {
-  at::Tensor error_OI = (dequantize_from_grid(quantize_to_grid(w_OI, grid), grid) - w_OI.to(at::kFloat)).to(at::kDouble).abs().pow(norm);
+  at::Tensor error_OI =
+      (dequantize_from_grid(quantize_to_grid(w_OI, grid), grid) - w_OI.to(at::kFloat)).to(at::kDouble).abs().pow(norm);
   if (importance_I.defined()) error_OI.mul_(importance_I);
   return error_OI.view({w_OI.size(0), grid.scale_OG.size(1), -1}).sum(-1);
 }
@@ -39,9 +40,11 @@ at::Tensor searched_scales(const at::Tensor& w_OI, int64_t group_size, const Sca
   const at::Tensor absmax_OG = groups_OGC.abs().amax(-1);
   at::Tensor best_OG = at::full_like(absmax_OG, INFINITY, at::kDouble), scale_OG = at::zeros_like(absmax_OG);
   for (int i = 0; i < search.steps; ++i) {
-    const at::Tensor candidate_OG = (absmax_OG * (search.largest - search.step * i) / 7.5).to(at::kBFloat16).to(at::kFloat);
+    const at::Tensor candidate_OG =
+        (absmax_OG * (search.largest - search.step * i) / 7.5).to(at::kBFloat16).to(at::kFloat);
     const at::Tensor s = candidate_OG.unsqueeze(-1);
-    at::Tensor error_OGC = ((groups_OGC / s).round().clamp(-8, 7) * s - groups_OGC).to(at::kDouble).abs().pow(search.norm);
+    at::Tensor error_OGC =
+        ((groups_OGC / s).round().clamp(-8, 7) * s - groups_OGC).to(at::kDouble).abs().pow(search.norm);
     if (search.importance_I.defined()) error_OGC.mul_(search.importance_I.view({-1, group_size}));
     const at::Tensor error_OG = error_OGC.sum(-1);
     const at::Tensor better_OG = error_OG < best_OG;
@@ -64,7 +67,10 @@ TEST(FindGrid, SearchFindsTheBestCandidate) {
     EXPECT_GE((grid.scale_OG == want_OG).to(at::kDouble).mean().item<double>(), 0.995);
     Grid best = grid;
     best.scale_OG = want_OG;
-    EXPECT_TRUE((group_errors(w_OI, grid, 2.4, importance_I) <= group_errors(w_OI, best, 2.4, importance_I) * (1 + 5e-5)).all().item<bool>());
+    EXPECT_TRUE(
+        (group_errors(w_OI, grid, 2.4, importance_I) <= group_errors(w_OI, best, 2.4, importance_I) * (1 + 5e-5))
+            .all()
+            .item<bool>());
     found.push_back(grid.scale_OG);
   }
   EXPECT_LT((found[0] == found[1]).to(at::kDouble).mean().item<double>(), 0.5);
@@ -81,7 +87,8 @@ TEST(FindGrid, SearchedErrorIsAtMostAbsmax) {
         search.norm = norm;
         const GridSpec spec = make_spec(false, symmetric, 24);
         const at::Tensor searched_OG = group_errors(w_OI, find_grid(w_OI, spec, search), norm);
-        const at::Tensor absmax_OG = group_errors(w_OI.to(at::kFloat), find_grid(w_OI.to(at::kFloat), spec, absmax()), norm);
+        const at::Tensor absmax_OG =
+            group_errors(w_OI.to(at::kFloat), find_grid(w_OI.to(at::kFloat), spec, absmax()), norm);
         EXPECT_TRUE((searched_OG <= absmax_OG * (1 + 1e-4)).all().item<bool>()) << "norm " << norm;
         EXPECT_LT(searched_OG.sum().item<double>(), absmax_OG.sum().item<double>());
       }
@@ -107,18 +114,29 @@ GridSpec float_spec(CodeType type, at::ScalarType scale_dtype, int64_t group_siz
 }
 
 double whole_error(const at::Tensor& w_OI, const Grid& grid, double norm) {
-  return (dequantize_from_grid(quantize_to_grid(w_OI, grid), grid) - w_OI.to(at::kFloat)).to(at::kDouble).abs().pow(norm).sum().item<double>();
+  return (dequantize_from_grid(quantize_to_grid(w_OI, grid), grid) - w_OI.to(at::kFloat))
+      .to(at::kDouble)
+      .abs()
+      .pow(norm)
+      .sum()
+      .item<double>();
 }
 
-// On every kind of grid the search finds a better one than absmax, which is one of its candidates; sums over blocks and over whole
-// tensors too.
+// On every kind of grid the search finds a better one than absmax, which is one of its candidates; sums over blocks and
+// over whole tensors too.
 TEST(FindGrid, SearchImprovesEveryGrid) {
   at::manual_seed(21);
-  GridSpec int_blocks = make_spec(false, false, 24, at::kBFloat16), int_tensor = make_spec(false, false, 0), int_channel = make_spec(false, true, 0);
+  GridSpec int_blocks = make_spec(false, false, 24, at::kBFloat16), int_tensor = make_spec(false, false, 0),
+           int_channel = make_spec(false, true, 0);
   int_blocks.group_rows = 16, int_tensor.group_rows = 0;
-  const std::vector<GridSpec> all{int_blocks, int_tensor, int_channel, float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16),
-                                  float_spec(CodeType::Fp4E2M1, at::kByte, 16), float_spec(CodeType::Fp6E2M3, at::kByte, 16),
-                                  float_spec(CodeType::Fp8E4M3, at::kByte, 16), float_spec(CodeType::Fp8E4M3, at::kBFloat16, 24, 16),
+  const std::vector<GridSpec> all{int_blocks,
+                                  int_tensor,
+                                  int_channel,
+                                  float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16),
+                                  float_spec(CodeType::Fp4E2M1, at::kByte, 16),
+                                  float_spec(CodeType::Fp6E2M3, at::kByte, 16),
+                                  float_spec(CodeType::Fp8E4M3, at::kByte, 16),
+                                  float_spec(CodeType::Fp8E4M3, at::kBFloat16, 24, 16),
                                   float_spec(CodeType::Fp8E4M3, at::kFloat, 0, 0)};
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
     const at::Tensor w_OI = (at::randn({200, 112}) * 0.05 + 0.01).to(dtype);
@@ -126,7 +144,9 @@ TEST(FindGrid, SearchImprovesEveryGrid) {
       const double searched = whole_error(w_OI, find_grid(w_OI, all[i], {}), 2.4);
       const double plain = whole_error(w_OI.to(at::kFloat), find_grid(w_OI.to(at::kFloat), all[i], absmax()), 2.4);
       EXPECT_LE(searched, plain * (1 + 1e-4)) << i;
-      if (all[i].type != CodeType::Fp8E4M3) { EXPECT_LT(searched, plain) << i; }
+      if (all[i].type != CodeType::Fp8E4M3) {
+        EXPECT_LT(searched, plain) << i;
+      }
     }
   }
 }
@@ -151,7 +171,8 @@ TEST(FindGrid, SearchOfTilesFindsTheBestCandidate) {
   const Grid blocks = find_grid(w_OI, spec, {});
   ASSERT_EQ(blocks.scale_OG.sizes(), at::IntArrayRef({2, 2}));
   spec.group_rows = 0, spec.group_size = 0;
-  EXPECT_EQ(find_grid(w_OI.narrow(0, 200, 100).narrow(1, 100, 30), spec, {}).scale_OG.item<float>(), blocks.scale_OG[1][1].item<float>());
+  EXPECT_EQ(find_grid(w_OI.narrow(0, 200, 100).narrow(1, 100, 30), spec, {}).scale_OG.item<float>(),
+            blocks.scale_OG[1][1].item<float>());
 }
 
 // Importance makes a column's error count, patience ends the search, and a factor is what the range is multiplied by.
@@ -172,8 +193,10 @@ TEST(RangeSearch, WeighsColumnsAndStops) {
     EXPECT_FALSE(weighted.equal(plain));
     const auto error_of = [&](const at::Tensor& factors) {
       const GroupRanges ranges = ranges_of_groups(w_OI, spec);
-      Grid grid{spec, scales_of_ranges(ranges.low * factors, ranges.high * factors, spec, at::kFloat).scale, {}, {}, {}};
-      const at::Tensor error_OI = (dequantize_from_grid(quantize_to_grid(w_OI, grid), grid) - w_OI).to(at::kDouble).abs().pow(2.4);
+      Grid grid{
+          spec, scales_of_ranges(ranges.low * factors, ranges.high * factors, spec, at::kFloat).scale, {}, {}, {}};
+      const at::Tensor error_OI =
+          (dequantize_from_grid(quantize_to_grid(w_OI, grid), grid) - w_OI).to(at::kDouble).abs().pow(2.4);
       return (error_OI * search.importance_I).sum().item<double>();
     };
     EXPECT_LT(error_of(weighted), error_of(plain));
@@ -227,7 +250,8 @@ TEST(FindGrid, FollowsGroupIndices) {
     // The order of columns inside a group differs, so equal candidates may be summed to another last bit.
     EXPECT_GE((scattered.scale_OG == ordered.scale_OG).to(at::kDouble).mean().item<double>(), 0.98);
     const at::Tensor codes_OI = quantize_to_grid(w_OI, scattered);
-    const at::Tensor scale_OI = scattered.scale_OG.index_select(1, g_idx_I), zero_OI = scattered.zero_point_OG.index_select(1, g_idx_I);
+    const at::Tensor scale_OI = scattered.scale_OG.index_select(1, g_idx_I),
+                     zero_OI = scattered.zero_point_OG.index_select(1, g_idx_I);
     EXPECT_TRUE(codes_OI.to(at::kFloat).equal((w_OI / scale_OI + zero_OI).clamp(-8, 7).round()));
     EXPECT_TRUE(dequantize_from_grid(codes_OI, scattered).equal((codes_OI.to(at::kFloat) - zero_OI) * scale_OI));
   }
@@ -269,8 +293,11 @@ TEST(Grid, DoesNotDependOnThreads) {
     run();
     at::set_num_threads(2);
     run();
-    at::parallel_for(0, 2, 1, [&](int64_t begin, int64_t) { if (begin == 0) run(); });
-    for (size_t i = 1; i < 3; ++i) EXPECT_TRUE(scales[0].equal(scales[i]) && codes[0].equal(codes[i]) && values[0].equal(values[i]));
+    at::parallel_for(0, 2, 1, [&](int64_t begin, int64_t) {
+      if (begin == 0) run();
+    });
+    for (size_t i = 1; i < 3; ++i)
+      EXPECT_TRUE(scales[0].equal(scales[i]) && codes[0].equal(codes[i]) && values[0].equal(values[i]));
   }
   at::set_num_threads(threads);
 }

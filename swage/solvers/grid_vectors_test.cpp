@@ -42,7 +42,8 @@ bool read_case(const std::string& path, Case& found) {
   if (weights == nullptr || weights->is_null()) return false;
   const int64_t bits = weights->at("num_bits").as_int();
   if (bits > 8) return false;
-  const std::string strategy = weights->get_string("strategy", ""), scale_dtype = weights->get_string("scale_dtype", "");
+  const std::string strategy = weights->get_string("strategy", ""),
+                    scale_dtype = weights->get_string("scale_dtype", "");
   found.input = json.at("input").at("tensor").as_string();
   found.format = json.get_string("format", "");
   found.spec.type = type_of(weights->get_string("type", "int"), bits);
@@ -75,12 +76,14 @@ reference::QuantizeSpec twin_of(const Case& with, at::ScalarType dtype) {
   return twin;
 }
 
-// Codes of a stored weight: two FP4 codes to a byte, the first in the low half; four FP6 codes to three bytes, lowest first.
+// Codes of a stored weight: two FP4 codes to a byte, the first in the low half; four FP6 codes to three bytes, lowest
+// first.
 at::Tensor stored_codes(const std::map<std::string, at::Tensor>& tensors, CodeType type) {
   if (tensors.contains("codes.weight")) return tensors.at("codes.weight");
   if (tensors.contains("compressed.weight")) return tensors.at("compressed.weight");
   const at::Tensor packed = tensors.at("compressed.weight_packed").to(at::kInt);
-  if (type == CodeType::Fp4E2M1) return at::stack({packed.bitwise_and(15), packed.__rshift__(4)}, -1).flatten(1).to(at::kByte);
+  if (type == CodeType::Fp4E2M1)
+    return at::stack({packed.bitwise_and(15), packed.__rshift__(4)}, -1).flatten(1).to(at::kByte);
   const at::Tensor bytes = packed.view({packed.size(0), -1, 3});
   const at::Tensor word = bytes.select(2, 0) + bytes.select(2, 1) * 256 + bytes.select(2, 2) * 65536;
   std::vector<at::Tensor> codes;
@@ -96,15 +99,16 @@ at::Tensor steps_of(const at::Tensor& codes_OI, CodeType type) {
   return at::where(bytes_OI >= sign, -magnitude_OI, magnitude_OI);
 }
 
-// Groups whose scale differs on purpose: the library carries MX scales in F16, where a scale below 2^-24 becomes 1 and the
-// group is lost. swage keeps the exponent byte. Bool [O, G].
+// Groups whose scale differs on purpose: the library carries MX scales in F16, where a scale below 2^-24 becomes 1 and
+// the group is lost. swage keeps the exponent byte. Bool [O, G].
 at::Tensor differs_on_purpose(const Case& with, const at::Tensor& w_OI, const Grid& grid) {
   if (!with.power_of_two || w_OI.scalar_type() != at::kHalf) return at::zeros(grid.scale_OG.sizes(), at::kBool);
   const at::Tensor absmax_OG = w_OI.to(at::kFloat).abs().view({w_OI.size(0), grid.scale_OG.size(1), -1}).amax(-1);
   return (grid.scale_OG < 0x1p-24).logical_or(absmax_OG < 0x1p-14);
 }
 
-void expect_scales(const Case& with, const std::map<std::string, at::Tensor>& tensors, const at::Tensor& w_OI, const Grid& grid) {
+void expect_scales(const Case& with, const std::map<std::string, at::Tensor>& tensors, const at::Tensor& w_OI,
+                   const Grid& grid) {
   if (with.power_of_two) {
     const at::Tensor want_OG = at::exp2(tensors.at("compressed.weight_scale").to(at::kDouble) - 127).to(at::kFloat);
     EXPECT_TRUE((grid.scale_OG == want_OG).logical_or(differs_on_purpose(with, w_OI, grid)).all().item<bool>());
@@ -115,7 +119,9 @@ void expect_scales(const Case& with, const std::map<std::string, at::Tensor>& te
     ASSERT_EQ(tensors.at("qparam.weight_scale").scalar_type(), w_OI.scalar_type());
     EXPECT_TRUE(grid.scale_OG.equal(tensors.at("qparam.weight_scale").to(at::kFloat)));
   }
-  if (!grid.spec.symmetric) { EXPECT_TRUE(grid.zero_point_OG.equal(tensors.at("qparam.weight_zero_point").to(at::kFloat))); }
+  if (!grid.spec.symmetric) {
+    EXPECT_TRUE(grid.zero_point_OG.equal(tensors.at("qparam.weight_zero_point").to(at::kFloat)));
+  }
 }
 
 // The library's own arithmetic, step by step, gives the stored codes and values exactly, from any dtype.
@@ -123,12 +129,14 @@ void expect_twin(const Case& with, const std::map<std::string, at::Tensor>& tens
   const reference::Quantized twin = reference::quantize(w_OI, twin_of(with, w_OI.scalar_type()));
   EXPECT_TRUE(twin.values_OI.to(w_OI.scalar_type()).equal(tensors.at("fake_quant.weight"))) << "values of the twin";
   if (with.format == "dense") return;
-  EXPECT_TRUE(twin.codes_OI.view(at::kByte).equal(stored_codes(tensors, with.spec.type).view(at::kByte))) << "codes of the twin";
+  EXPECT_TRUE(twin.codes_OI.view(at::kByte).equal(stored_codes(tensors, with.spec.type).view(at::kByte)))
+      << "codes of the twin";
 }
 
-// Scales and zero points bit for bit. Codes from f32 bit for bit; from bf16 and f16 at most one step apart, because swage
-// divides in f32 where the reference's CPU path rounds the quotient to the weight's dtype.
-void check_case(const std::string& folder, const std::string& name, const Case& with, const std::map<std::string, at::Tensor>& inputs) {
+// Scales and zero points bit for bit. Codes from f32 bit for bit; from bf16 and f16 at most one step apart, because
+// swage divides in f32 where the reference's CPU path rounds the quotient to the weight's dtype.
+void check_case(const std::string& folder, const std::string& name, const Case& with,
+                const std::map<std::string, at::Tensor>& inputs) {
   SCOPED_TRACE(name);
   const auto tensors = load_tensors(folder + "/ct-0.20.0/" + name + ".safetensors");
   const at::Tensor w_OI = inputs.at(with.input);
@@ -142,7 +150,8 @@ void check_case(const std::string& folder, const std::string& name, const Case& 
   ASSERT_EQ(codes_OI.scalar_type(), want_OI.scalar_type());
   at::Tensor apart_OI = (steps_of(codes_OI, spec.type) - steps_of(want_OI, spec.type)).abs();
   const at::Tensor skip_OG = differs_on_purpose(with, w_OI, grid);
-  if (skip_OG.any().item<bool>()) apart_OI = apart_OI.masked_fill(skip_OG.repeat_interleave(apart_OI.size(1) / skip_OG.size(1), 1), 0);
+  if (skip_OG.any().item<bool>())
+    apart_OI = apart_OI.masked_fill(skip_OG.repeat_interleave(apart_OI.size(1) / skip_OG.size(1), 1), 0);
   EXPECT_LE(apart_OI.max().item<int64_t>(), w_OI.scalar_type() == at::kFloat ? 0 : 1);
   if (w_OI.scalar_type() != at::kFloat) return;
   EXPECT_TRUE(codes_OI.view(at::kByte).equal(want_OI.view(at::kByte)));  // the sign of zero too
@@ -170,7 +179,8 @@ TEST(GridVectors, EqualCompressedTensors) {
   const bool full = std::filesystem::exists(folder);
   if (!full) folder = SWAGE_TEST_DATA "/solvers";
   const int checked = check_folder(folder);
-  std::cout << "grid vectors: " << checked << " cases of the " << (full ? "full set" : "bundled selection") << std::endl;
+  std::cout << "grid vectors: " << checked << " cases of the " << (full ? "full set" : "bundled selection")
+            << std::endl;
   RecordProperty("cases", checked);
   EXPECT_GE(checked, full ? 128 : 25);
 }
@@ -187,17 +197,19 @@ GridSpec float_spec(CodeType type, at::ScalarType scale_dtype) {
 }
 
 const std::vector<std::pair<std::string, at::ScalarType>>& dtypes() {
-  static const std::vector<std::pair<std::string, at::ScalarType>> all{{"f32", at::kFloat}, {"bf16", at::kBFloat16}, {"f16", at::kHalf}};
+  static const std::vector<std::pair<std::string, at::ScalarType>> all{
+      {"f32", at::kFloat}, {"bf16", at::kBFloat16}, {"f16", at::kHalf}};
   return all;
 }
 
 // Tables of single roundings: values to codes with a scale of 1.
 TEST(GridVectors, RoundingTables) {
   const auto tables = load_tensors(SWAGE_TEST_DATA "/solvers/scalars.safetensors");
-  const std::vector<std::tuple<CodeType, std::string, std::string>> all{{CodeType::Fp4E2M1, "e2m1.x_f32", "e2m1.code"},
-                                                                         {CodeType::Fp6E2M3, "e2m3.x_f32", "e2m3.code"},
-                                                                         {CodeType::Fp8E4M3, "e4m3.x_f32", "e4m3.clamped_then_cast"},
-                                                                         {CodeType::Fp8E4M3, "e4m3.x_bf16", "e4m3.bf16_clamped_then_cast"}};
+  const std::vector<std::tuple<CodeType, std::string, std::string>> all{
+      {CodeType::Fp4E2M1, "e2m1.x_f32", "e2m1.code"},
+      {CodeType::Fp6E2M3, "e2m3.x_f32", "e2m3.code"},
+      {CodeType::Fp8E4M3, "e4m3.x_f32", "e4m3.clamped_then_cast"},
+      {CodeType::Fp8E4M3, "e4m3.x_bf16", "e4m3.bf16_clamped_then_cast"}};
   for (const auto& [type, input, output] : all) {
     const at::Tensor x_OI = tables.at(input).unsqueeze(0), want_OI = tables.at(output).unsqueeze(0);
     Grid grid{float_spec(type, at::kFloat), at::ones({1, 1}), {}, {}, {}};
@@ -228,7 +240,9 @@ TEST(GridVectors, ScalesOfRanges) {
         spec.scale_dtype = dtype;
         const RangeScales found = scales_of_ranges(low, high, spec, dtype);
         EXPECT_TRUE(found.scale.equal(tables.at(key + ".scale").to(at::kFloat)));
-        if (!symmetric) { EXPECT_TRUE(found.zero_point.equal(tables.at(key + ".zero_point").to(at::kFloat))); }
+        if (!symmetric) {
+          EXPECT_TRUE(found.zero_point.equal(tables.at(key + ".zero_point").to(at::kFloat)));
+        }
       }
     }
     const RangeScales fp8 = scales_of_ranges(low, high, float_spec(CodeType::Fp8E4M3, dtype), dtype);
@@ -236,16 +250,19 @@ TEST(GridVectors, ScalesOfRanges) {
   }
 }
 
-// Exponent bytes of MX scales. In F16 the library rounds scales below 2^-24 and those of subnormals up, mostly to 2^0, and in all
-// types those of groups beyond 1.75 * 2^127 (an infinity) become 2^0; swage keeps them.
+// Exponent bytes of MX scales. In F16 the library rounds scales below 2^-24 and those of subnormals up, mostly to 2^0,
+// and in all types those of groups beyond 1.75 * 2^127 (an infinity) become 2^0; swage keeps them.
 TEST(GridVectors, MxExponents) {
   const auto tables = load_tensors(SWAGE_TEST_DATA "/solvers/scalars.safetensors");
   for (const auto& [name, dtype] : dtypes()) {
     const at::Tensor largest = tables.at("e8m0.amax_" + name);
-    for (const auto& [type, bits] : {std::pair{CodeType::Fp4E2M1, "4bit"}, {CodeType::Fp6E2M3, "6bit"}, {CodeType::Fp8E4M3, "8bit"}}) {
+    for (const auto& [type, bits] :
+         {std::pair{CodeType::Fp4E2M1, "4bit"}, {CodeType::Fp6E2M3, "6bit"}, {CodeType::Fp8E4M3, "8bit"}}) {
       const RangeScales found = scales_of_ranges(-largest, largest, float_spec(type, at::kByte), dtype);
-      const at::Tensor want = at::exp2(tables.at("e8m0.stored_" + name + "_" + bits).to(at::kDouble) - 127).to(at::kFloat);
-      const at::Tensor lost = dtype == at::kHalf ? (found.scale < 0x1p-24).logical_or(largest < 0x1p-14) : largest >= 0x1.cp127;
+      const at::Tensor want =
+          at::exp2(tables.at("e8m0.stored_" + name + "_" + bits).to(at::kDouble) - 127).to(at::kFloat);
+      const at::Tensor lost =
+          dtype == at::kHalf ? (found.scale < 0x1p-24).logical_or(largest < 0x1p-14) : largest >= 0x1.cp127;
       EXPECT_TRUE((found.scale == want).logical_or(lost).all().item<bool>()) << name << " " << bits;
     }
   }
@@ -254,9 +271,11 @@ TEST(GridVectors, MxExponents) {
 // Linears that an engine fuses share the global scale of the largest among them, and each keeps its own local scales.
 TEST(GridVectors, FusedWeightsShareAGlobalScale) {
   at::manual_seed(5);
-  const std::vector<at::Tensor> weights{at::randn({8, 32}).to(at::kBFloat16), at::randn({4, 32}).mul(3).to(at::kBFloat16)};
+  const std::vector<at::Tensor> weights{at::randn({8, 32}).to(at::kBFloat16),
+                                        at::randn({4, 32}).mul(3).to(at::kBFloat16)};
   const at::Tensor shared = shared_global_scale(weights);
-  EXPECT_TRUE(shared.equal(weights[1].abs().max().reciprocal().mul(2688).to(at::kFloat).reshape({1})));  // each step in bf16
+  EXPECT_TRUE(
+      shared.equal(weights[1].abs().max().reciprocal().mul(2688).to(at::kFloat).reshape({1})));  // each step in bf16
   GridSpec spec = float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn);
   spec.group_size = 16;
   for (const at::Tensor& w_OI : weights) {

@@ -69,7 +69,8 @@ at::Tensor sylvester(int64_t n) {
 at::Tensor paley(int64_t order) {
   if (const int64_t q = first_prime(order)) return bordered(q, -1).add(at::eye(order, at::kDouble));
   const int64_t q = second_prime(order);
-  return at::kron(bordered(q, 1), pair_of_rows(1, 1, 1, -1)).add(at::kron(at::eye(q + 1, at::kDouble), pair_of_rows(1, -1, -1, -1)));
+  return at::kron(bordered(q, 1), pair_of_rows(1, 1, 1, -1))
+      .add(at::kron(at::eye(q + 1, at::kDouble), pair_of_rows(1, -1, -1, -1)));
 }
 
 }  // namespace

@@ -24,11 +24,14 @@
 namespace swage::solvers {
 namespace {
 
-constexpr double kSmallestRetry = 1e-6;       // as gptq_factor()
-constexpr double kLeastDiagonal = 1e-6;       // as refine()
-constexpr int64_t kSuperblock = 1024;         // columns whose errors are carried to all later ones in one product, large enough for any GPU
+constexpr double kSmallestRetry = 1e-6;  // as gptq_factor()
+constexpr double kLeastDiagonal = 1e-6;  // as refine()
+constexpr int64_t kSuperblock =
+    1024;  // columns whose errors are carried to all later ones in one product, large enough for any GPU
 
-const float* floats(const at::Tensor& x, at::Device device, const char* who) { return ops::data_on<float>(device, x, who); }
+const float* floats(const at::Tensor& x, at::Device device, const char* who) {
+  return ops::data_on<float>(device, x, who);
+}
 
 // Codes as bytes, whatever their type.
 at::Tensor as_bytes(const at::Tensor& codes) { return codes.view(at::kByte); }
@@ -55,18 +58,21 @@ Grid DeviceSolver::find_grid(const at::Tensor& w_OI, const GridSpec& spec, const
   const Formula formula = formula_of(spec, {});
   const at::Tensor weight_OI = w_OI.to(at::kFloat).contiguous();
   const at::Tensor factors = at::tensor(factors_of(search, formula.rule.format)).to(device);
-  const at::Tensor importance_I = search.importance_I.defined() ? search.importance_I.to(device, at::kFloat).contiguous() : at::Tensor();
+  const at::Tensor importance_I =
+      search.importance_I.defined() ? search.importance_I.to(device, at::kFloat).contiguous() : at::Tensor();
   grid.scale_OG = at::empty({rows, columns / group}, weight_OI.options());
   if (!spec.symmetric) grid.zero_point_OG = at::empty({rows, columns / group}, weight_OI.options());
   const at::Tensor bad = at::zeros({1}, weight_OI.options().dtype(at::kInt));
   const char* who = "find_grid";
-  ops::run("search_scales", kernels_.search_scales,
-           kernels::ScaleSearchRows{floats(weight_OI, device, who), rows, columns, group, floats(factors, device, who), factors.numel(), float(search.norm), formula.codes,
-                                    formula.symmetric, formula.divisor, formula.rule, importance_I.defined() ? floats(importance_I, device, who) : nullptr,
-                                    ops::mutable_data_on<float>(device, grid.scale_OG, who),
-                                    spec.symmetric ? nullptr : ops::mutable_data_on<float>(device, grid.zero_point_OG, who),
-                                    ops::mutable_data_on<int32_t>(device, bad, who)},
-           device);
+  ops::run(
+      "search_scales", kernels_.search_scales,
+      kernels::ScaleSearchRows{floats(weight_OI, device, who), rows, columns, group, floats(factors, device, who),
+                               factors.numel(), float(search.norm), formula.codes, formula.symmetric, formula.divisor,
+                               formula.rule, importance_I.defined() ? floats(importance_I, device, who) : nullptr,
+                               ops::mutable_data_on<float>(device, grid.scale_OG, who),
+                               spec.symmetric ? nullptr : ops::mutable_data_on<float>(device, grid.zero_point_OG, who),
+                               ops::mutable_data_on<int32_t>(device, bad, who)},
+      device);
   SWAGE_CHECK(bad.item<int32_t>() == 0, Numerical, "the weight holds a NaN or Inf");
   return grid;
 }
@@ -77,8 +83,10 @@ GptqFactor DeviceSolver::gptq_factor(const at::Tensor& gram_II, const GptqOption
   const at::Tensor diagonal_I = gram_II.diagonal().to(at::kDouble).contiguous();
   factor.dead_I = at::eq(diagonal_I, 0);
   const int64_t dead = factor.dead_I.sum().item<int64_t>();
-  SWAGE_CHECK(std::isfinite(gram_II.sum().item<double>()), Numerical, "gptq_factor: the Gram matrix holds a NaN or Inf");
-  SWAGE_CHECK(diagonal_I.min().item<double>() >= 0, Numerical, "gptq_factor: the Gram matrix is negative on its diagonal");
+  SWAGE_CHECK(std::isfinite(gram_II.sum().item<double>()), Numerical,
+              "gptq_factor: the Gram matrix holds a NaN or Inf");
+  SWAGE_CHECK(diagonal_I.min().item<double>() >= 0, Numerical,
+              "gptq_factor: the Gram matrix is negative on its diagonal");
   const double mean = dead == n ? 1.0 : diagonal_I.sum().item<double>() / double(n - dead);
   at::Tensor order_I = at::arange(n, gram_II.options().dtype(at::kLong));
   if (options.act_order != ActOrder::None) {
@@ -93,18 +101,21 @@ GptqFactor DeviceSolver::gptq_factor(const at::Tensor& gram_II, const GptqOption
     at::Tensor h_II = gram_II.to(at::kDouble).index_select(0, reversed_I).index_select(1, reversed_I);
     const at::Tensor dampened_I = live_I + factor.dampening_added;
     h_II.diagonal().copy_(dampened_I);
-    const auto [lower_II, info] = at::linalg_cholesky_ex(h_II);  // L L^T = J H J, so that R = J L J is upper triangular and H = R R^T
+    const auto [lower_II, info] =
+        at::linalg_cholesky_ex(h_II);  // L L^T = J H J, so that R = J L J is upper triangular and H = R R^T
     h_II = at::Tensor();
     const at::Tensor pivot_I = lower_II.diagonal();
-    const bool ok = info.item<int>() == 0 && (pivot_I.mul(pivot_I) > dampened_I.mul(double(n) * 0x1p-52)).all().item<bool>();  // as UpperCholesky::factor()
+    const bool ok =
+        info.item<int>() == 0 &&
+        (pivot_I.mul(pivot_I) > dampened_I.mul(double(n) * 0x1p-52)).all().item<bool>();  // as UpperCholesky::factor()
     if (ok) {
       const at::Tensor last_to_first_I = pivot_I.flip(0);
       factor.m_II = lower_II.flip({0, 1}).div_(last_to_first_I.unsqueeze(0)).to(at::kFloat).contiguous();
       factor.d_I = last_to_first_I.mul(last_to_first_I).to(at::kFloat).contiguous();
       return factor;
     }
-    SWAGE_CHECK(factor.retries < options.max_retries, Numerical, "gptq_factor: the Gram matrix of ", n, " columns is not positive definite, even with dampening ",
-                factor.dampening_used);
+    SWAGE_CHECK(factor.retries < options.max_retries, Numerical, "gptq_factor: the Gram matrix of ", n,
+                " columns is not positive definite, even with dampening ", factor.dampening_used);
     factor.dampening_used = std::max(factor.dampening_used * 10, kSmallestRetry);
   }
 }
@@ -115,7 +126,7 @@ namespace {
 struct Transposed {
   at::Tensor error_IO;  // f32, w on entry
   at::Tensor scale_GO, zero_GO;
-  at::Tensor group_I;   // int32
+  at::Tensor group_I;  // int32
 };
 
 Transposed transpose(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid) {
@@ -137,22 +148,36 @@ Transposed transpose(const at::Tensor& w_OI, const GptqFactor& factor, const Gri
 }
 
 at::Tensor inverse_of(const at::Tensor& permutation_I) {
-  return at::empty_like(permutation_I).index_copy_(0, permutation_I, at::arange(permutation_I.size(0), permutation_I.options()));
+  return at::empty_like(permutation_I)
+      .index_copy_(0, permutation_I, at::arange(permutation_I.size(0), permutation_I.options()));
 }
 
 }  // namespace
 
-GptqResult DeviceSolver::gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid, bool keep_zeros) const {
+GptqResult DeviceSolver::gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid,
+                                    bool keep_zeros) const {
   const at::Device device = w_OI.device();
   const int64_t rows = w_OI.size(0), columns = w_OI.size(1), block = kernels::kGptqBlock;
   const char* who = "gptq_solve";
   const Transposed t = transpose(w_OI, factor, grid);
   at::Tensor value_IO = t.error_IO.clone();
-  const at::Tensor codes_IO = at::empty({columns, rows}, w_OI.options().dtype(at::kByte)), loss_O = at::zeros({rows}, w_OI.options().dtype(at::kDouble));
-  kernels::GptqBlock p{rows, columns, 0, 0, nullptr, ops::mutable_data_on<float>(device, t.error_IO, who), floats(factor.m_II, device, who),
-                       floats(factor.d_I, device, who), ops::data_on<int32_t>(device, t.group_I, who), floats(t.scale_GO, device, who),
-                       t.zero_GO.defined() ? floats(t.zero_GO, device, who) : nullptr, code_range_of(grid.spec), keep_zeros,
-                       ops::mutable_data_on<uint8_t>(device, codes_IO, who), ops::mutable_data_on<double>(device, loss_O, who)};
+  const at::Tensor codes_IO = at::empty({columns, rows}, w_OI.options().dtype(at::kByte)),
+                   loss_O = at::zeros({rows}, w_OI.options().dtype(at::kDouble));
+  kernels::GptqBlock p{rows,
+                       columns,
+                       0,
+                       0,
+                       nullptr,
+                       ops::mutable_data_on<float>(device, t.error_IO, who),
+                       floats(factor.m_II, device, who),
+                       floats(factor.d_I, device, who),
+                       ops::data_on<int32_t>(device, t.group_I, who),
+                       floats(t.scale_GO, device, who),
+                       t.zero_GO.defined() ? floats(t.zero_GO, device, who) : nullptr,
+                       code_range_of(grid.spec),
+                       keep_zeros,
+                       ops::mutable_data_on<uint8_t>(device, codes_IO, who),
+                       ops::mutable_data_on<double>(device, loss_O, who)};
   for (int64_t first = 0; first < columns; first += kSuperblock) {
     const int64_t end = std::min(columns, first + kSuperblock);
     for (p.begin = first; p.begin < end; p.begin += block) {
@@ -169,7 +194,8 @@ GptqResult DeviceSolver::gptq_solve(const at::Tensor& w_OI, const GptqFactor& fa
     const at::Tensor m_KL = factor.m_II.narrow(0, first, end - first).narrow(1, end, columns - end);
     value_IO.narrow(0, end, columns - end).addmm_(m_KL.t(), t.error_IO.narrow(0, first, end - first));
   }
-  const at::Tensor in_order_IO = factor.permutation_I.defined() ? codes_IO.index_select(0, inverse_of(factor.permutation_I)) : codes_IO;
+  const at::Tensor in_order_IO =
+      factor.permutation_I.defined() ? codes_IO.index_select(0, inverse_of(factor.permutation_I)) : codes_IO;
   return {in_order_IO.t().contiguous().view(code_dtype_of(grid.spec)), loss_O.sum().item<double>()};
 }
 
@@ -177,16 +203,19 @@ at::Tensor DeviceSolver::dequantize(const at::Tensor& codes_OI, const Grid& grid
   const at::Device device = codes_OI.device();
   const char* who = "dequantize";
   at::Tensor out_OI = at::empty(codes_OI.sizes(), codes_OI.options().dtype(at::kFloat));
-  const at::Tensor scale_OG = grid.scale_OG.contiguous(), zero_OG = grid.spec.symmetric ? at::Tensor() : grid.zero_point_OG.contiguous();
+  const at::Tensor scale_OG = grid.scale_OG.contiguous(),
+                   zero_OG = grid.spec.symmetric ? at::Tensor() : grid.zero_point_OG.contiguous();
   ops::run("dequantize", kernels_.dequantize,
-           kernels::DequantizeRows{ops::data_on<uint8_t>(device, as_bytes(codes_OI), who), codes_OI.size(0), codes_OI.size(1), codes_OI.size(1) / scale_OG.size(1),
-                                   floats(scale_OG, device, who), zero_OG.defined() ? floats(zero_OG, device, who) : nullptr, code_kind_of(grid.spec.type),
-                                   ops::mutable_data_on<float>(device, out_OI, who)},
+           kernels::DequantizeRows{ops::data_on<uint8_t>(device, as_bytes(codes_OI), who), codes_OI.size(0),
+                                   codes_OI.size(1), codes_OI.size(1) / scale_OG.size(1), floats(scale_OG, device, who),
+                                   zero_OG.defined() ? floats(zero_OG, device, who) : nullptr,
+                                   code_kind_of(grid.spec.type), ops::mutable_data_on<float>(device, out_OI, who)},
            device);
   return out_OI;
 }
 
-double DeviceSolver::refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options, at::Tensor& codes_OI, Grid& grid) const {
+double DeviceSolver::refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options,
+                            at::Tensor& codes_OI, Grid& grid) const {
   const at::Device device = w_OI.device();
   const int64_t rows = w_OI.size(0), columns = w_OI.size(1), groups = grid.scale_OG.size(1), group = columns / groups;
   const char* who = "refine";
@@ -201,9 +230,21 @@ double DeviceSolver::refine(const at::Tensor& w_OI, const at::Tensor& gram_II, c
   const at::Tensor inverse_I = diagonal_I.clamp_min(least).reciprocal().contiguous();
   const at::Tensor change_KO = at::empty({kernels::kLongestRefit, rows}, error_IO.options());
   const Formula formula = formula_of(grid.spec, grid.global_scale);
-  kernels::RefineBlock p{rows, columns, 0, 0, floats(gram_II, device, who), floats(inverse_I, device, who), floats(gradient_IO, device, who),
-                         ops::mutable_data_on<uint8_t>(device, codes_IO, who), nullptr, nullptr, options.refit_scales && group <= kernels::kLongestRefit,
-                         formula.rule, formula.codes, keep_IO.defined() ? floats(keep_IO, device, who) : nullptr, ops::mutable_data_on<float>(device, change_KO, who)};
+  kernels::RefineBlock p{rows,
+                         columns,
+                         0,
+                         0,
+                         floats(gram_II, device, who),
+                         floats(inverse_I, device, who),
+                         floats(gradient_IO, device, who),
+                         ops::mutable_data_on<uint8_t>(device, codes_IO, who),
+                         nullptr,
+                         nullptr,
+                         options.refit_scales && group <= kernels::kLongestRefit,
+                         formula.rule,
+                         formula.codes,
+                         keep_IO.defined() ? floats(keep_IO, device, who) : nullptr,
+                         ops::mutable_data_on<float>(device, change_KO, who)};
   for (int sweep = 0; sweep < options.sweeps; ++sweep) {
     for (p.first = 0; p.first < columns; p.first += p.count) {
       const int64_t g = p.first / group;

@@ -21,15 +21,20 @@ class OnDeviceSolver : public ops::OnDevice {
 };
 SWAGE_ON_DEVICE(OnDeviceSolver);
 
-GridSpec int4(int64_t group, bool symmetric) { return {.symmetric = symmetric, .group_size = group, .scale_dtype = at::kBFloat16}; }
+GridSpec int4(int64_t group, bool symmetric) {
+  return {.symmetric = symmetric, .group_size = group, .scale_dtype = at::kBFloat16};
+}
 
 // Inputs whose columns go together, as those of a model do.
 at::Tensor gram_of(int64_t columns, int64_t tokens) {
-  const at::Tensor x_TI = at::mm(at::randn({tokens, columns}, at::kDouble), at::eye(columns, at::kDouble) + at::randn({columns, columns}, at::kDouble).mul(0.3));
+  const at::Tensor x_TI = at::mm(at::randn({tokens, columns}, at::kDouble),
+                                 at::eye(columns, at::kDouble) + at::randn({columns, columns}, at::kDouble).mul(0.3));
   return at::mm(x_TI.t(), x_TI);
 }
 
-double share_equal(const at::Tensor& a, const at::Tensor& b) { return at::eq(a.cpu(), b.cpu()).to(at::kDouble).mean().item<double>(); }
+double share_equal(const at::Tensor& a, const at::Tensor& b) {
+  return at::eq(a.cpu(), b.cpu()).to(at::kDouble).mean().item<double>();
+}
 
 GptqFactor there(GptqFactor factor, at::Device device) {
   for (at::Tensor* tensor : {&factor.m_II, &factor.d_I, &factor.permutation_I, &factor.dead_I}) {
@@ -38,11 +43,14 @@ GptqFactor there(GptqFactor factor, at::Device device) {
   return factor;
 }
 
-// Sums of errors in another order may prefer the neighbour of a candidate that is as good: one group in a hundred at most.
+// Sums of errors in another order may prefer the neighbour of a candidate that is as good: one group in a hundred at
+// most.
 TEST_P(OnDeviceSolver, ScalesAreThoseOfTheCpu) {
   at::manual_seed(11);
   const at::Tensor w_OI = at::randn({larger(3, 200), 256}), importance_I = at::randn({256}).abs_().add_(0.01);
-  for (const auto& [spec, norm, weighed] : {std::tuple{int4(128, true), 2.0, true}, std::tuple{int4(64, false), 2.4, false}, std::tuple{int4(0, true), 2.4, true}}) {
+  for (const auto& [spec, norm, weighed] :
+       {std::tuple{int4(128, true), 2.0, true}, std::tuple{int4(64, false), 2.4, false},
+        std::tuple{int4(0, true), 2.4, true}}) {
     const ScaleSearch search{.norm = norm, .importance_I = weighed ? importance_I : at::Tensor()};
     const Grid expected = find_grid(w_OI, spec, search), got = solver().find_grid(w_OI.to(device()), spec, search);
     EXPECT_GE(share_equal(got.scale_OG, expected.scale_OG), 0.99) << spec.group_size;
@@ -66,7 +74,8 @@ TEST_P(OnDeviceSolver, FactorIsThatOfTheCpu) {
   gram_II.select(1, 7).zero_();
   for (const ActOrder order : {ActOrder::None, ActOrder::Static}) {
     const GptqOptions options{.act_order = order};
-    const GptqFactor expected = gptq_factor(gram_II, options), got = solver().gptq_factor(gram_II.to(device()), options);
+    const GptqFactor expected = gptq_factor(gram_II, options),
+                     got = solver().gptq_factor(gram_II.to(device()), options);
     EXPECT_LT((got.m_II.cpu() - expected.m_II).abs().max().item<double>(), 1e-6);
     EXPECT_LT(((got.d_I.cpu() - expected.d_I) / expected.d_I).abs().max().item<double>(), 1e-6);
     EXPECT_TRUE(got.dead_I.cpu().equal(expected.dead_I));
@@ -91,18 +100,21 @@ struct Solved {
   GptqResult result;
 };
 
-// Within a block of columns sums run in the order of the plain twin; across blocks in another, which moves a value at the border between two codes: one of
-// some hundred thousand. Such a code changes the later values of its row by hundredths of a step, so that with thousands of columns more of them follow.
+// Within a block of columns sums run in the order of the plain twin; across blocks in another, which moves a value at
+// the border between two codes: one of some hundred thousand. Such a code changes the later values of its row by
+// hundredths of a step, so that with thousands of columns more of them follow.
 TEST_P(OnDeviceSolver, CodesAreThoseOfTheCpu) {
   at::manual_seed(14);
   const int64_t columns = larger(320, 2304), rows = larger(40, 300);
   const at::Tensor w_OI = at::randn({rows, columns}), gram_II = gram_of(columns, 2 * columns);
-  for (const auto& [spec, order] : {std::pair{int4(64, true), ActOrder::Static}, std::pair{int4(32, false), ActOrder::None},
-                                    std::pair{GridSpec{.type = CodeType::Fp8E4M3, .code_min = -448, .code_max = 448}, ActOrder::Static}}) {
+  for (const auto& [spec, order] :
+       {std::pair{int4(64, true), ActOrder::Static}, std::pair{int4(32, false), ActOrder::None},
+        std::pair{GridSpec{.type = CodeType::Fp8E4M3, .code_min = -448, .code_max = 448}, ActOrder::Static}}) {
     const GptqFactor factor = gptq_factor(gram_II, {.act_order = order});
     const Grid grid = find_grid(w_OI, spec, {.kind = ScaleSearch::Kind::Absmax});
     const GptqResult expected = gptq_solve(w_OI, factor, grid);
-    const GptqResult got = solver().gptq_solve(w_OI.to(device()), there(factor, device()), to_device(grid, device()), false);
+    const GptqResult got =
+        solver().gptq_solve(w_OI.to(device()), there(factor, device()), to_device(grid, device()), false);
     EXPECT_EQ(got.codes_OI.scalar_type(), expected.codes_OI.scalar_type());
     EXPECT_GE(share_equal(got.codes_OI.view(at::kByte), expected.codes_OI.view(at::kByte)), 0.999);
     EXPECT_NEAR(got.loss, expected.loss, 1e-3 * expected.loss);
@@ -116,7 +128,8 @@ TEST_P(OnDeviceSolver, CodesOfOneBlockAreExactlyThoseOfTheCpu) {
   const GptqFactor factor = gptq_factor(gram_II, {});
   const Grid grid = find_grid(w_OI, int4(50, false), {.kind = ScaleSearch::Kind::Absmax});
   const at::Tensor expected_OI = gptq_solve(w_OI, factor, grid).codes_OI;
-  const at::Tensor got_OI = solver().gptq_solve(w_OI.to(device()), there(factor, device()), to_device(grid, device()), false).codes_OI;
+  const at::Tensor got_OI =
+      solver().gptq_solve(w_OI.to(device()), there(factor, device()), to_device(grid, device()), false).codes_OI;
   EXPECT_TRUE(got_OI.cpu().equal(expected_OI));
 }
 
@@ -135,10 +148,14 @@ TEST_P(OnDeviceSolver, ZerosAreKept) {
 TEST_P(OnDeviceSolver, DequantizedWeightsAreThoseOfTheCpu) {
   at::manual_seed(17);
   const at::Tensor w_OI = at::randn({6, 96});
-  for (const GridSpec& spec : {int4(32, false), GridSpec{.type = CodeType::Fp4E2M1, .code_min = -6, .code_max = 6, .group_size = 16}}) {
+  for (const GridSpec& spec :
+       {int4(32, false), GridSpec{.type = CodeType::Fp4E2M1, .code_min = -6, .code_max = 6, .group_size = 16}}) {
     const Grid grid = find_grid(w_OI, spec, {.kind = ScaleSearch::Kind::Absmax});
     const at::Tensor codes_OI = quantize_to_grid(w_OI, grid);
-    EXPECT_TRUE(solver().dequantize(codes_OI.to(device()), to_device(grid, device())).cpu().equal(dequantize_from_grid(codes_OI, grid)));
+    EXPECT_TRUE(solver()
+                    .dequantize(codes_OI.to(device()), to_device(grid, device()))
+                    .cpu()
+                    .equal(dequantize_from_grid(codes_OI, grid)));
   }
 }
 
@@ -148,7 +165,8 @@ TEST_P(OnDeviceSolver, RefinementEndsAsLowAsOnTheCpu) {
   const int64_t columns = larger(256, 1024), rows = larger(33, 300);
   const at::Tensor w_OI = at::randn({rows, columns}), gram_II = gram_of(columns, 2 * columns).to(at::kFloat);
   for (const bool symmetric : {true, false}) {
-    Grid grid = find_grid(w_OI, int4(128, symmetric), {.kind = ScaleSearch::Kind::Absmax}), grid_there = to_device(grid, device());
+    Grid grid = find_grid(w_OI, int4(128, symmetric), {.kind = ScaleSearch::Kind::Absmax}),
+         grid_there = to_device(grid, device());
     grid.scale_OG = grid.scale_OG.clone();
     at::Tensor codes_OI = quantize_to_grid(w_OI, grid), codes_there = codes_OI.clone().to(device());
     const double expected = refine(w_OI, gram_II, {}, codes_OI, grid);
@@ -156,7 +174,8 @@ TEST_P(OnDeviceSolver, RefinementEndsAsLowAsOnTheCpu) {
     EXPECT_NEAR(got, expected, 5e-3 * expected);
     EXPECT_GE(share_equal(codes_there, codes_OI), 0.98);
     const at::Tensor error_OI = w_OI - solver().dequantize(codes_there, grid_there).cpu();
-    EXPECT_NEAR(got, (at::mm(error_OI, gram_II) * error_OI).sum(at::kDouble).item<double>(), 1e-3 * expected) << "the loss that is told is that of the codes";
+    EXPECT_NEAR(got, (at::mm(error_OI, gram_II) * error_OI).sum(at::kDouble).item<double>(), 1e-3 * expected)
+        << "the loss that is told is that of the codes";
   }
 }
 

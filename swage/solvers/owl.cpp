@@ -36,7 +36,8 @@ std::vector<double> owl_shares(const std::vector<double>& outlier_percents, doub
   const double mean = std::accumulate(out.begin(), out.end(), 0.0) / double(out.size());
   for (double& x : out) {
     x = sparsity - (x - mean);
-    SWAGE_CHECK(x >= 0 && x < 1, InvalidArgument, "owl_lmbda ", lambda, " is too large: with sparsity ", sparsity, " a layer would get ", x);
+    SWAGE_CHECK(x >= 0 && x < 1, InvalidArgument, "owl_lmbda ", lambda, " is too large: with sparsity ", sparsity,
+                " a layer would get ", x);
   }
   return out;
 }

@@ -9,12 +9,13 @@ namespace swage::solvers {
 namespace {
 
 TEST(Owl, CountsWhatExceedsAMultipleOfTheLayersMean) {
-  const at::Tensor w_OI = at::tensor({1.0f, -1.0f, 1.0f, -20.0f}).view({2, 2}), v_OI = at::tensor({2.0f, 0.0f}).view({1, 2});
+  const at::Tensor w_OI = at::tensor({1.0f, -1.0f, 1.0f, -20.0f}).view({2, 2}),
+                   v_OI = at::tensor({2.0f, 0.0f}).view({1, 2});
   // |w| * norm: 1 2 1 40 and 2 0, mean 46 / 6 = 7.67
   const std::vector<OwlLinear> layer{{w_OI, at::tensor({1.0f, 2.0f})}, {v_OI, at::tensor({1.0f, 2.0f})}};
-  EXPECT_DOUBLE_EQ(outlier_percent(layer, 5), 100.0 / 6);   // 40 > 38.3
-  EXPECT_DOUBLE_EQ(outlier_percent(layer, 5.3), 0);         // 40 < 40.6
-  EXPECT_DOUBLE_EQ(outlier_percent(layer, 0.2), 300.0 / 6); // 2, 40 and 2 > 1.53
+  EXPECT_DOUBLE_EQ(outlier_percent(layer, 5), 100.0 / 6);    // 40 > 38.3
+  EXPECT_DOUBLE_EQ(outlier_percent(layer, 5.3), 0);          // 40 < 40.6
+  EXPECT_DOUBLE_EQ(outlier_percent(layer, 0.2), 300.0 / 6);  // 2, 40 and 2 > 1.53
 }
 
 TEST(Owl, SharesLieAroundTheSparsity) {

@@ -24,15 +24,18 @@ at::Tensor packed_factor(const at::Tensor& m_II, int64_t padded) {
   at::Tensor packed = at::empty({kernels::gptq_m_offset(column_groups)}, at::kFloat);
   const float* m = m_II.const_data_ptr<float>();
   float* to = packed.mutable_data_ptr<float>();
-  ops::parallel_tasks(column_groups, [] { return 0; }, [&](int64_t g, int) {
-    float* out = to + kernels::gptq_m_offset(g);
-    for (int64_t k = 0; k < kColumnGroup * (g + 1); ++k) {
-      for (int64_t c = 0; c < kColumnGroup; ++c) {
-        const int64_t column = g * kColumnGroup + c;
-        out[k * kColumnGroup + c] = k < n && column < n ? m[k * n + column] : 0.0f;
-      }
-    }
-  }, n >= kParallelCopy);
+  ops::parallel_tasks(
+      column_groups, [] { return 0; },
+      [&](int64_t g, int) {
+        float* out = to + kernels::gptq_m_offset(g);
+        for (int64_t k = 0; k < kColumnGroup * (g + 1); ++k) {
+          for (int64_t c = 0; c < kColumnGroup; ++c) {
+            const int64_t column = g * kColumnGroup + c;
+            out[k * kColumnGroup + c] = k < n && column < n ? m[k * n + column] : 0.0f;
+          }
+        }
+      },
+      n >= kParallelCopy);
   return packed;
 }
 

@@ -32,32 +32,36 @@ at::Tensor mask_of(const at::Tensor& score_OI, int64_t run, int64_t dropped) {
   const float* score = scores.const_data_ptr<float>();
   bool* keep = mask_OI.mutable_data_ptr<bool>();
   const int64_t runs = scores.numel() / run, at_once = std::max<int64_t>(1, 4096 / run);
-  ops::parallel_tasks((runs + at_once - 1) / at_once, [] { return std::vector<int64_t>(); }, [&](int64_t task, std::vector<int64_t>& order) {
-    for (int64_t r = task * at_once; r < std::min(runs, (task + 1) * at_once); ++r) keep_most(score + r * run, run, dropped, order, keep + r * run);
-  });
+  ops::parallel_tasks((runs + at_once - 1) / at_once, [] { return std::vector<int64_t>(); },
+                      [&](int64_t task, std::vector<int64_t>& order) {
+                        for (int64_t r = task * at_once; r < std::min(runs, (task + 1) * at_once); ++r)
+                          keep_most(score + r * run, run, dropped, order, keep + r * run);
+                      });
   return mask_OI;
 }
 
 void check_weight(const char* who, const at::Tensor& w_OI) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.scalar_type() == at::kFloat && w_OI.numel() > 0, InvalidArgument, who,
-              ": expected a float32 matrix on the CPU, got ", w_OI.sizes(), " of ", w_OI.scalar_type());
+  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.scalar_type() == at::kFloat && w_OI.numel() > 0, InvalidArgument,
+              who, ": expected a float32 matrix on the CPU, got ", w_OI.sizes(), " of ", w_OI.scalar_type());
 }
 
 }  // namespace
 
 void check_pattern(const char* who, const SparsityPattern& pattern, int64_t columns) {
-  SWAGE_CHECK(pattern.sparsity >= 0 && pattern.sparsity < 1, InvalidArgument, who, ": sparsity ", pattern.sparsity, ": expected a share from 0 to 1");
+  SWAGE_CHECK(pattern.sparsity >= 0 && pattern.sparsity < 1, InvalidArgument, who, ": sparsity ", pattern.sparsity,
+              ": expected a share from 0 to 1");
   if (!pattern.grouped()) return;
-  SWAGE_CHECK(pattern.dropped >= 0 && pattern.dropped < pattern.group, InvalidArgument, who, ": ", pattern.dropped, " zeros in every ", pattern.group,
-              " columns");
-  SWAGE_CHECK(columns % pattern.group == 0, InvalidArgument, who, ": ", columns, " columns do not split into groups of ", pattern.group);
+  SWAGE_CHECK(pattern.dropped >= 0 && pattern.dropped < pattern.group, InvalidArgument, who, ": ", pattern.dropped,
+              " zeros in every ", pattern.group, " columns");
+  SWAGE_CHECK(columns % pattern.group == 0, InvalidArgument, who, ": ", columns,
+              " columns do not split into groups of ", pattern.group);
 }
 
 at::Tensor wanda_mask(const at::Tensor& w_OI, const at::Tensor& diagonal_I, const SparsityPattern& pattern) {
   check_weight("wanda_mask", w_OI);
   check_pattern("wanda_mask", pattern, w_OI.size(1));
-  SWAGE_CHECK(diagonal_I.dim() == 1 && diagonal_I.size(0) == w_OI.size(1), InvalidArgument, "wanda_mask: a diagonal ", diagonal_I.sizes(), " for a weight ",
-              w_OI.sizes());
+  SWAGE_CHECK(diagonal_I.dim() == 1 && diagonal_I.size(0) == w_OI.size(1), InvalidArgument, "wanda_mask: a diagonal ",
+              diagonal_I.sizes(), " for a weight ", w_OI.sizes());
   const at::Tensor score_OI = at::abs(w_OI) * at::sqrt(diagonal_I.to(at::kFloat));
   if (pattern.grouped()) return mask_of(score_OI, pattern.group, pattern.dropped);
   return mask_of(score_OI, w_OI.size(1), int64_t(double(w_OI.size(1)) * pattern.sparsity));

@@ -16,9 +16,10 @@ struct FactorSearch {
   at::Tensor importance_I;     // f32 [I]: factors of the columns' errors; undefined: 1
 };
 
-// For each group of w_OI (f32, bf16 or f16 [O, I], CPU) the factor of its range (0 put inside) whose absmax scale errs least, f32 of the
-// scales' shape. Errors are summed in f32 for a group of one row, in f64 between parts of larger ones; the result does not depend on
-// threads. spec.scale_dtype must not be float8_e4m3fn: a global scale follows from the ranges.
+// For each group of w_OI (f32, bf16 or f16 [O, I], CPU) the factor of its range (0 put inside) whose absmax scale errs
+// least, f32 of the scales' shape. Errors are summed in f32 for a group of one row, in f64 between parts of larger
+// ones; the result does not depend on threads. spec.scale_dtype must not be float8_e4m3fn: a global scale follows from
+// the ranges.
 at::Tensor best_range_factors(const at::Tensor& w_OI, const GridSpec& spec, const FactorSearch& search);
 
 // Smallest and largest value of each group (of edge blocks: of what is there), f32 of the scales' shape.

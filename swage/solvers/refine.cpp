@@ -20,8 +20,8 @@ namespace {
 
 using kernels::kPanel;
 
-constexpr int64_t kRows = 2 * kPanel;        // of one task: enough for matrix products, few enough to share among threads
-constexpr double kLeastDiagonal = 1e-6;      // share of the mean diagonal that a dead column gets
+constexpr int64_t kRows = 2 * kPanel;    // of one task: enough for matrix products, few enough to share among threads
+constexpr double kLeastDiagonal = 1e-6;  // share of the mean diagonal that a dead column gets
 
 // Columns that are refined together: a group, or a piece of one.
 struct Piece {
@@ -54,7 +54,7 @@ std::vector<Piece> pieces_of(const at::Tensor& gram_II, int64_t groups) {
 // A piece of one panel, columns one after the other with kPanel rows each.
 struct Scratch {
   at::Tensor gradient, code, change, keep;  // [kLongestRefit, kPanel]
-  at::Tensor change_RK;               // [kRows, kLongestRefit]: the piece's change for all rows of the task
+  at::Tensor change_RK;                     // [kRows, kLongestRefit]: the piece's change for all rows of the task
   alignas(64) float scale[kPanel], zero[kPanel];
 };
 
@@ -65,7 +65,8 @@ Scratch make_scratch() {
 
 class Refinement {
  public:
-  Refinement(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options, at::Tensor& codes_OI, Grid& grid)
+  Refinement(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options, at::Tensor& codes_OI,
+             Grid& grid)
       : w_OI_(w_OI),
         gram_II_(gram_II),
         options_(options),
@@ -110,8 +111,9 @@ class Refinement {
       s.scale[lane] = scale_[(first + row) * groups_ + piece.group];
       s.zero[lane] = zero_ == nullptr ? 0 : zero_[(first + row) * groups_ + piece.group];
     }
-    kernels::fast_kernels().refine_panel({piece.count, piece.gram.data(), piece.inverse_diagonal.data(), gradient, code, s.scale, s.zero,
-                                          options_.refit_scales && piece.whole, rule_, range_, change, load_mask(first + r, lanes, piece, s)});
+    kernels::fast_kernels().refine_panel({piece.count, piece.gram.data(), piece.inverse_diagonal.data(), gradient, code,
+                                          s.scale, s.zero, options_.refit_scales && piece.whole, rule_, range_, change,
+                                          load_mask(first + r, lanes, piece, s)});
     for (int64_t lane = 0; lane < lanes; ++lane) {
       uint8_t* codes = codes_ + (first + r + lane) * columns_ + piece.first;
       float* to = s.change_RK.mutable_data_ptr<float>() + (r + lane) * kernels::kLongestRefit;
@@ -145,16 +147,20 @@ class Refinement {
 };
 
 // Whether every row has its own scales of consecutive columns.
-bool scales_by_row(const Grid& grid) { return grid.spec.group_rows == 1 && !grid.g_idx_I.defined() && grid.scale_OG.dim() == 2; }
+bool scales_by_row(const Grid& grid) {
+  return grid.spec.group_rows == 1 && !grid.g_idx_I.defined() && grid.scale_OG.dim() == 2;
+}
 
 }  // namespace
 
-double refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options, at::Tensor& codes_OI, Grid& grid) {
+double refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options, at::Tensor& codes_OI,
+              Grid& grid) {
   const int64_t rows = w_OI.size(0), columns = w_OI.size(1);
-  SWAGE_CHECK(w_OI.is_cpu() && w_OI.scalar_type() == at::kFloat && gram_II.is_cpu() && gram_II.scalar_type() == at::kFloat && gram_II.is_contiguous() &&
-                  gram_II.size(0) == columns && gram_II.size(1) == columns && codes_OI.is_contiguous() && codes_OI.sizes() == w_OI.sizes(),
-              InvalidArgument, "refine: a weight ", w_OI.sizes(), " of ", w_OI.scalar_type(), " with codes ", codes_OI.sizes(), " and a Gram matrix ",
-              gram_II.sizes(), " of ", gram_II.scalar_type());
+  SWAGE_CHECK(w_OI.is_cpu() && w_OI.scalar_type() == at::kFloat && gram_II.is_cpu() &&
+                  gram_II.scalar_type() == at::kFloat && gram_II.is_contiguous() && gram_II.size(0) == columns &&
+                  gram_II.size(1) == columns && codes_OI.is_contiguous() && codes_OI.sizes() == w_OI.sizes(),
+              InvalidArgument, "refine: a weight ", w_OI.sizes(), " of ", w_OI.scalar_type(), " with codes ",
+              codes_OI.sizes(), " and a Gram matrix ", gram_II.sizes(), " of ", gram_II.scalar_type());
   RefineOptions used = options;
   if (!scales_by_row(grid)) used.sweeps = 0;
   grid.scale_OG = grid.scale_OG.contiguous();
@@ -171,7 +177,8 @@ double refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOpt
   std::vector<double> loss(static_cast<size_t>((rows + kRows - 1) / kRows));
   ops::parallel_tasks(static_cast<int64_t>(loss.size()), make_scratch, [&](int64_t task, Scratch& scratch) {
     const int64_t first = task * kRows;
-    loss[static_cast<size_t>(task)] = refinement.run(first, error_OI.narrow(0, first, std::min(kRows, rows - first)), scratch);
+    loss[static_cast<size_t>(task)] =
+        refinement.run(first, error_OI.narrow(0, first, std::min(kRows, rows - first)), scratch);
   });
   double sum = 0;
   for (const double part : loss) sum += part;

@@ -1,4 +1,5 @@
-// Refinement on tiny problems: never worse, a fixed point where nothing is to be gained, equal to trying every single change.
+// Refinement on tiny problems: never worse, a fixed point where nothing is to be gained, equal to trying every single
+// change.
 #include "swage/solvers/refine.h"
 
 #include <ATen/ATen.h>
@@ -28,7 +29,8 @@ GridSpec int4(int64_t group, bool symmetric = true) {
 Problem solved(int64_t rows, int64_t columns, const GridSpec& spec) {
   Problem p;
   p.w_OI = at::randn({rows, columns});
-  const at::Tensor x_TI = at::mm(at::randn({4 * columns, columns}), at::randn({columns, columns}) * 0.2 + at::eye(columns));
+  const at::Tensor x_TI =
+      at::mm(at::randn({4 * columns, columns}), at::randn({columns, columns}) * 0.2 + at::eye(columns));
   p.gram_II = at::mm(x_TI.t(), x_TI);
   p.grid = find_grid(p.w_OI, spec, {});
   p.codes_OI = gptq_solve(p.w_OI, gptq_factor(p.gram_II, {}), p.grid).codes_OI;
@@ -72,7 +74,8 @@ TEST(Refine, EndsWhereNoSingleCodeCanBeBettered) {
   }
 }
 
-// A sweep first fits each row's scale to the codes it was given, then moves codes: after one sweep the scale is the least-squares solution for those, c H w / c H c.
+// A sweep first fits each row's scale to the codes it was given, then moves codes: after one sweep the scale is the
+// least-squares solution for those, c H w / c H c.
 TEST(Refine, TheScaleIsTheLeastSquaresOne) {
   at::manual_seed(3);
   GridSpec spec = int4(0);
@@ -106,7 +109,9 @@ TEST(Refine, OtherGrids) {
     const double before = loss(p);
     refine(p.w_OI, p.gram_II, {}, p.codes_OI, p.grid);
     EXPECT_LT(loss(p), before);
-    if (spec.scale_dtype == at::kByte) { EXPECT_TRUE(p.grid.scale_OG.equal(scale_OG)); }
+    if (spec.scale_dtype == at::kByte) {
+      EXPECT_TRUE(p.grid.scale_OG.equal(scale_OG));
+    }
     if (spec.scale_dtype == at::kFloat8_e4m3fn) {
       const at::Tensor local = p.grid.scale_OG * p.grid.global_scale;
       EXPECT_TRUE(at::allclose(local, local.to(at::kFloat8_e4m3fn).to(at::kFloat), 1e-6, 0));
@@ -133,8 +138,8 @@ TEST(Refine, DoesNotDependOnThreadsAndLeavesWhatItCannotDo) {
   EXPECT_THROW(refine(one.w_OI, at::eye(3), {}, one.codes_OI, one.grid), Error);
 }
 
-// Zeros of a pruned weight stay through GPTQ and its refinement, on grids with and without zero points, and cost less than if the
-// codes were set to 0 afterwards.
+// Zeros of a pruned weight stay through GPTQ and its refinement, on grids with and without zero points, and cost less
+// than if the codes were set to 0 afterwards.
 TEST(Refine, KeepsTheZerosOfAPrunedWeight) {
   at::manual_seed(8);
   for (const GridSpec& spec : {int4(32), int4(16, false), int4(0)}) {

@@ -24,7 +24,9 @@ class Random {
     return z ^ (z >> 31);
   }
   double uniform() { return (double(bits() >> 11) + 0.5) * 0x1p-53; }  // in (0, 1)
-  double normal() { return std::sqrt(-2 * std::log(uniform())) * std::cos(2 * std::numbers::pi * uniform()); }  // Box and Muller 1958
+  double normal() {
+    return std::sqrt(-2 * std::log(uniform())) * std::cos(2 * std::numbers::pi * uniform());
+  }  // Box and Muller 1958
 
  private:
   uint64_t state_;
@@ -38,20 +40,23 @@ at::Tensor random_signs(int64_t n, uint64_t seed) {
   return out;
 }
 
-// Q of a Gaussian matrix, its columns signed so that R has a positive diagonal: uniform over the orthogonal matrices (Mezzadri 2007,
-// arXiv:math-ph/0609050, section 5).
+// Q of a Gaussian matrix, its columns signed so that R has a positive diagonal: uniform over the orthogonal matrices
+// (Mezzadri 2007, arXiv:math-ph/0609050, section 5).
 at::Tensor random_orthogonal(int64_t n, uint64_t seed) {
   Random random(seed);
   at::Tensor gauss = at::empty({n, n}, at::kDouble);
   double* value = gauss.mutable_data_ptr<double>();
   for (int64_t i = 0; i < n * n; ++i) value[i] = random.normal();
   at::Tensor out;
-  // Of two tasks, so that it runs in a parallel region: LAPACK takes one thread there, and its bits do not depend on how many there are.
-  ops::parallel_tasks(2, [] { return 0; }, [&](int64_t task, int) {
-    if (task != 0) return;
-    const auto [q, r] = at::linalg_qr(gauss);
-    out = q.mul(r.diagonal().sign());
-  });
+  // Of two tasks, so that it runs in a parallel region: LAPACK takes one thread there, and its bits do not depend on
+  // how many there are.
+  ops::parallel_tasks(
+      2, [] { return 0; },
+      [&](int64_t task, int) {
+        if (task != 0) return;
+        const auto [q, r] = at::linalg_qr(gauss);
+        out = q.mul(r.diagonal().sign());
+      });
   return out;
 }
 
@@ -63,7 +68,9 @@ int64_t inner_size(int64_t n) {
   return inner;
 }
 
-at::Tensor normalised(const at::Tensor& hadamard) { return hadamard.div(std::sqrt(double(hadamard.size(0)))).to(at::kFloat); }
+at::Tensor normalised(const at::Tensor& hadamard) {
+  return hadamard.div(std::sqrt(double(hadamard.size(0)))).to(at::kFloat);
+}
 
 }  // namespace
 

@@ -28,7 +28,8 @@ TEST(Hadamard, EveryOrderThatIsGivenIsOne) {
     ++orders;
   }
   EXPECT_GT(orders, 60);
-  // Hidden sizes of SmolLM, Qwen2.5, Llama and Mistral: 64 * 9, 64 * 15, 128 * 7, 1024 * 5; cores by both of Paley's constructions.
+  // Hidden sizes of SmolLM, Qwen2.5, Llama and Mistral: 64 * 9, 64 * 15, 128 * 7, 1024 * 5; cores by both of Paley's
+  // constructions.
   EXPECT_EQ(hadamard_core(576), 36);
   EXPECT_EQ(hadamard_core(960), 60);
   EXPECT_EQ(hadamard_core(896), 28);
@@ -46,8 +47,9 @@ TEST(Hadamard, OtherOrdersAreRefused) {
 
 // compressed-tensors 0.19, deterministic_hadamard_matrix(16).
 TEST(Hadamard, PowersOfTwoAreSylvesters) {
-  const char* const rows[16] = {"++++++++++++++++", "+-+-+-+-+-+-+-+-", "++--++--++--++--", "+--++--++--++--+", "++++----++++----", "+-+--+-++-+--+-+",
-                                "++----++++----++", "+--+-++-+--+-++-", "++++++++--------", "+-+-+-+--+-+-+-+", "++--++----++--++", "+--++--+-++--++-",
+  const char* const rows[16] = {"++++++++++++++++", "+-+-+-+-+-+-+-+-", "++--++--++--++--", "+--++--++--++--+",
+                                "++++----++++----", "+-+--+-++-+--+-+", "++----++++----++", "+--+-++-+--+-++-",
+                                "++++++++--------", "+-+-+-+--+-+-+-+", "++--++----++--++", "+--++--+-++--++-",
                                 "++++--------++++", "+-+--+-+-+-++-+-", "++----++--++++--", "+--+-++--++-+--+"};
   const at::Tensor h = hadamard(16);
   for (int i = 0; i < 16; ++i) {
@@ -83,7 +85,8 @@ TEST(Rotation, PlainHadamardIsTheMatrixItself) {
 // The first bits of splitmix64 with seed 7, from an independent Python version.
 TEST(Rotation, SignsAreThoseOfTheSeed) {
   const std::string signs = "--++-------++++++-+++---";
-  const at::Tensor plain = rotation(RotationKind::Hadamard, 24, 7).matrix(), signed_rows = rotation(RotationKind::RandomHadamard, 24, 7).matrix();
+  const at::Tensor plain = rotation(RotationKind::Hadamard, 24, 7).matrix(),
+                   signed_rows = rotation(RotationKind::RandomHadamard, 24, 7).matrix();
   for (int i = 0; i < 24; ++i) EXPECT_TRUE(signed_rows[i].equal(signs[size_t(i)] == '+' ? plain[i] : -plain[i])) << i;
 }
 

@@ -1,5 +1,5 @@
-// Scales by trying factors of each group's range: sixteen groups side by side where a group is part of a row, else a group's
-// weights spread over all lanes.
+// Scales by trying factors of each group's range: sixteen groups side by side where a group is part of a row, else a
+// group's weights spread over all lanes.
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -15,9 +15,9 @@ namespace swage::solvers {
 
 std::vector<float> factors_of(const ScaleSearch& search, kernels::ScaleFormat format) {
   if (format == kernels::ScaleFormat::PowerOfTwo) return {1.0f, 2.0f, 0.5f};
-  SWAGE_CHECK(search.steps > 0 && search.norm > 0 && search.largest - search.step * (search.steps - 1) > 0, InvalidArgument,
-              "scale search: factors from ", search.largest, " in ", search.steps, " steps of ", search.step, " and norm ", search.norm,
-              " must all be positive");
+  SWAGE_CHECK(search.steps > 0 && search.norm > 0 && search.largest - search.step * (search.steps - 1) > 0,
+              InvalidArgument, "scale search: factors from ", search.largest, " in ", search.steps, " steps of ",
+              search.step, " and norm ", search.norm, " must all be positive");
   std::vector<float> factors;
   for (int i = 0; i < search.steps; ++i) factors.push_back(static_cast<float>(search.largest - search.step * i));
   return factors;
@@ -46,9 +46,21 @@ struct Search {
   float norm;
   const float* importance;  // [columns], or null
 
-  kernels::ScaleSearchPanel panel(const float* values, int64_t count, const float* low, const float* high, float* scale, float* zero) const {
-    return {values, count, low, high, factors.data(), static_cast<int64_t>(factors.size()), norm, formula.codes, formula.symmetric,
-            formula.divisor, formula.rule, scale, zero};
+  kernels::ScaleSearchPanel panel(const float* values, int64_t count, const float* low, const float* high, float* scale,
+                                  float* zero) const {
+    return {values,
+            count,
+            low,
+            high,
+            factors.data(),
+            static_cast<int64_t>(factors.size()),
+            norm,
+            formula.codes,
+            formula.symmetric,
+            formula.divisor,
+            formula.rule,
+            scale,
+            zero};
   }
 };
 
@@ -75,7 +87,9 @@ void fill_side_by_side(const Search& search, int64_t first, int64_t lanes, Scrat
   const TiledWeight& weight = search.weight;
   constexpr int64_t kBlock = 16;  // columns copied for all lanes before the next ones: 16 lines of the panel
   const Tiling& tiles = weight.tiles;
-  const auto place = [&](int64_t lane) { return std::pair{(first + lane) / tiles.across, (first + lane) % tiles.across * tiles.tile_columns}; };
+  const auto place = [&](int64_t lane) {
+    return std::pair{(first + lane) / tiles.across, (first + lane) % tiles.across * tiles.tile_columns};
+  };
   float* to = scratch.weight.mutable_data_ptr<float>();
   float* importance = search.importance == nullptr ? nullptr : scratch.importance.mutable_data_ptr<float>();
   for (int64_t lane = 0; lane < kSearchLanes; ++lane) {
@@ -103,8 +117,8 @@ void search_groups_of_rows(const Search& search, Outcome& out) {
   const auto run = [&](int64_t task, Scratch& scratch) {
     const int64_t first = task * kSearchLanes, lanes = std::min(kSearchLanes, count - first);
     fill_side_by_side(search, first, lanes, scratch);
-    kernels::ScaleSearchPanel panel =
-        search.panel(scratch.weight.const_data_ptr<float>(), tiles.tile_columns, scratch.low, scratch.high, scratch.scale, scratch.zero);
+    kernels::ScaleSearchPanel panel = search.panel(scratch.weight.const_data_ptr<float>(), tiles.tile_columns,
+                                                   scratch.low, scratch.high, scratch.scale, scratch.zero);
     if (search.importance != nullptr) panel.importance = scratch.importance.const_data_ptr<float>();
     panel.step = scratch.step;
     panel.improved = scratch.improved.data();
@@ -115,7 +129,8 @@ void search_groups_of_rows(const Search& search, Outcome& out) {
     const std::lock_guard guard(lock);
     for (size_t i = 0; i < scratch.improved.size(); ++i) out.improved[i] |= scratch.improved[i];
   };
-  ops::parallel_tasks((count + kSearchLanes - 1) / kSearchLanes, scratch_maker(search, tiles.tile_columns * kSearchLanes), run);
+  ops::parallel_tasks((count + kSearchLanes - 1) / kSearchLanes,
+                      scratch_maker(search, tiles.tile_columns * kSearchLanes), run);
 }
 
 // Part of a tile: its weights `begin` .. `end`, counted row by row.
@@ -141,13 +156,15 @@ int64_t fill_piece(const Search& search, const Piece& piece, Scratch& scratch) {
   const Tiling& tiles = weight.tiles;
   float* to = scratch.weight.mutable_data_ptr<float>();
   float* importance = search.importance == nullptr ? nullptr : scratch.importance.mutable_data_ptr<float>();
-  const int64_t row0 = piece.tile / tiles.across * tiles.tile_rows, column0 = piece.tile % tiles.across * tiles.tile_columns;
+  const int64_t row0 = piece.tile / tiles.across * tiles.tile_rows,
+                column0 = piece.tile % tiles.across * tiles.tile_columns;
   const int64_t width = std::min(tiles.tile_columns, tiles.columns - column0);
   for (int64_t k = piece.begin; k < piece.end;) {
     const int64_t count = std::min(width - k % width, piece.end - k);
     const void* from = weight.at(row0 + k / width, column0 + k % width);
     for (int64_t i = 0; i < count; ++i) to[k - piece.begin + i] = kernels::load_as_float(from, weight.format, i);
-    if (importance != nullptr) std::copy_n(search.importance + column0 + k % width, count, importance + k - piece.begin);
+    if (importance != nullptr)
+      std::copy_n(search.importance + column0 + k % width, count, importance + k - piece.begin);
     k += count;
   }
   const int64_t size = piece.end - piece.begin, count = (size + kSearchLanes - 1) / kSearchLanes;
@@ -187,7 +204,8 @@ void search_tiles(const Search& search, Outcome& out) {
   const std::vector<Piece> pieces = pieces_of(search.weight.tiles);
   const std::vector<Range> ranges = ranges_of_tiles(search.weight);
   const size_t steps = search.factors.size();
-  Tried tried{std::vector<double>(pieces.size() * steps), std::vector<float>(pieces.size() * steps), std::vector<float>(pieces.size() * steps)};
+  Tried tried{std::vector<double>(pieces.size() * steps), std::vector<float>(pieces.size() * steps),
+              std::vector<float>(pieces.size() * steps)};
   const auto run = [&](int64_t task, Scratch& scratch) {
     const Piece& piece = pieces[static_cast<size_t>(task)];
     const Range range = with_zero(ranges[static_cast<size_t>(piece.tile)]);
@@ -195,8 +213,8 @@ void search_tiles(const Search& search, Outcome& out) {
     std::fill_n(scratch.high, kSearchLanes, range.high);
     const int64_t count = fill_piece(search, piece, scratch);
     const size_t at = static_cast<size_t>(task) * steps;
-    kernels::ScaleSearchPanel panel =
-        search.panel(scratch.weight.const_data_ptr<float>(), count, scratch.low, scratch.high, &tried.scale[at], &tried.zero[at]);
+    kernels::ScaleSearchPanel panel = search.panel(scratch.weight.const_data_ptr<float>(), count, scratch.low,
+                                                   scratch.high, &tried.scale[at], &tried.zero[at]);
     if (search.importance != nullptr) panel.importance = scratch.importance.const_data_ptr<float>();
     panel.error = &tried.error[at];
     kernels::fast_kernels().search_scales(panel);
@@ -207,15 +225,19 @@ void search_tiles(const Search& search, Outcome& out) {
 
 void search_all(const Search& search, Outcome& out) {
   out.improved.assign(search.factors.size(), 0);
-  if (search.weight.tiles.tile_rows == 1) search_groups_of_rows(search, out);
-  else search_tiles(search, out);
+  if (search.weight.tiles.tile_rows == 1)
+    search_groups_of_rows(search, out);
+  else
+    search_tiles(search, out);
 }
 
 }  // namespace
 
-void search_scales(const TiledWeight& weight, const Formula& formula, const ScaleSearch& search, const float* importance, float* scale, float* zero) {
+void search_scales(const TiledWeight& weight, const Formula& formula, const ScaleSearch& search,
+                   const float* importance, float* scale, float* zero) {
   Outcome out{scale, zero, nullptr, {}};
-  search_all({weight, formula, factors_of(search, formula.rule.format), static_cast<float>(search.norm), importance}, out);
+  search_all({weight, formula, factors_of(search, formula.rule.format), static_cast<float>(search.norm), importance},
+             out);
 }
 
 namespace {
@@ -233,17 +255,23 @@ size_t steps_within(const std::vector<uint8_t>& improved, int64_t patience) {
 }  // namespace
 
 at::Tensor best_range_factors(const at::Tensor& w_OI, const GridSpec& spec, const FactorSearch& search) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument, "range search: expected a matrix on the CPU, got ", w_OI.sizes());
-  SWAGE_CHECK(!search.factors.empty() && search.norm > 0 && *std::min_element(search.factors.begin(), search.factors.end()) > 0, InvalidArgument,
-              "range search: expected positive factors and a positive norm");
+  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument,
+              "range search: expected a matrix on the CPU, got ", w_OI.sizes());
+  SWAGE_CHECK(
+      !search.factors.empty() && search.norm > 0 && *std::min_element(search.factors.begin(), search.factors.end()) > 0,
+      InvalidArgument, "range search: expected positive factors and a positive norm");
   const at::Tensor& importance = search.importance_I;
-  SWAGE_CHECK(!importance.defined() || (importance.dim() == 1 && importance.size(0) == w_OI.size(1) && importance.scalar_type() == at::kFloat),
+  SWAGE_CHECK(!importance.defined() || (importance.dim() == 1 && importance.size(0) == w_OI.size(1) &&
+                                        importance.scalar_type() == at::kFloat),
               InvalidArgument, "range search: expected an f32 importance for each of ", w_OI.size(1), " columns");
-  const at::Tensor weight_OI = w_OI.contiguous(), importance_I = importance.defined() ? importance.contiguous() : importance;
-  const TiledWeight weight{static_cast<const char*>(weight_OI.const_data_ptr()), number_format_of(w_OI.scalar_type(), "range search"),
+  const at::Tensor weight_OI = w_OI.contiguous(),
+                   importance_I = importance.defined() ? importance.contiguous() : importance;
+  const TiledWeight weight{static_cast<const char*>(weight_OI.const_data_ptr()),
+                           number_format_of(w_OI.scalar_type(), "range search"),
                            tiling_of(spec, w_OI.size(0), w_OI.size(1))};
   const Formula formula = formula_of(spec, {});
-  Search all{weight, formula, search.factors, static_cast<float>(search.norm), importance.defined() ? importance_I.const_data_ptr<float>() : nullptr};
+  Search all{weight, formula, search.factors, static_cast<float>(search.norm),
+             importance.defined() ? importance_I.const_data_ptr<float>() : nullptr};
   std::vector<int32_t> step(static_cast<size_t>(weight.tiles.down * weight.tiles.across));
   Outcome out{nullptr, nullptr, step.data(), {}};
   search_all(all, out);
@@ -253,15 +281,17 @@ at::Tensor best_range_factors(const at::Tensor& w_OI, const GridSpec& spec, cons
     search_all(all, out);
   }
   at::Tensor factors = at::empty(weight.tiles.scale_shape, at::kFloat);
-  for (size_t i = 0; i < step.size(); ++i) factors.mutable_data_ptr<float>()[i] = search.factors[static_cast<size_t>(step[i])];
+  for (size_t i = 0; i < step.size(); ++i)
+    factors.mutable_data_ptr<float>()[i] = search.factors[static_cast<size_t>(step[i])];
   return factors;
 }
 
 GroupRanges ranges_of_groups(const at::Tensor& w_OI, const GridSpec& spec) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument, "ranges: expected a matrix on the CPU, got ", w_OI.sizes());
+  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument,
+              "ranges: expected a matrix on the CPU, got ", w_OI.sizes());
   const at::Tensor weight_OI = w_OI.contiguous();
-  const TiledWeight weight{static_cast<const char*>(weight_OI.const_data_ptr()), number_format_of(w_OI.scalar_type(), "ranges"),
-                           tiling_of(spec, w_OI.size(0), w_OI.size(1))};
+  const TiledWeight weight{static_cast<const char*>(weight_OI.const_data_ptr()),
+                           number_format_of(w_OI.scalar_type(), "ranges"), tiling_of(spec, w_OI.size(0), w_OI.size(1))};
   const std::vector<Range> ranges = ranges_of_tiles(weight);
   GroupRanges out{at::empty(weight.tiles.scale_shape, at::kFloat), at::empty(weight.tiles.scale_shape, at::kFloat)};
   for (size_t i = 0; i < ranges.size(); ++i) {

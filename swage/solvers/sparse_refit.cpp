@@ -21,10 +21,10 @@ namespace {
 
 using kernels::kPanel;
 
-constexpr int64_t kRows = 2 * kPanel;     // of one task: enough for matrix products, few enough to share among threads
-constexpr int64_t kPieceColumns = 96;     // that are refitted together, at most
-constexpr double kLeastDiagonal = 1e-6;   // share of the mean diagonal below which a column counts as dead
-constexpr int64_t kMostSupports = 70;     // those of 4:8
+constexpr int64_t kRows = 2 * kPanel;    // of one task: enough for matrix products, few enough to share among threads
+constexpr int64_t kPieceColumns = 96;    // that are refitted together, at most
+constexpr double kLeastDiagonal = 1e-6;  // share of the mean diagonal below which a column counts as dead
+constexpr int64_t kMostSupports = 70;    // those of 4:8
 
 // The supports of a group: which `kept` of its columns are not zero.
 struct Supports {
@@ -157,10 +157,12 @@ class SparseRefit {
     float* value = s.value.mutable_data_ptr<float>();
     float* change = s.change.mutable_data_ptr<float>();
     float* q = q_ + (first + r) * columns_ + piece.first;
-    load_panel(gradient_RI.const_data_ptr<float>() + r * columns_ + piece.first, columns_, lanes, piece.count, gradient);
+    load_panel(gradient_RI.const_data_ptr<float>() + r * columns_ + piece.first, columns_, lanes, piece.count,
+               gradient);
     load_panel(q, columns_, lanes, piece.count, value);
-    kernels::fast_kernels().sparse_refit_panel({piece.count, piece.gram.data(), piece.inverse_diagonal.data(), gradient, value, change, supports_.group,
-                                                supports_.kept, supports_.count, supports_.members.data(), piece.inverse.data()});
+    kernels::fast_kernels().sparse_refit_panel({piece.count, piece.gram.data(), piece.inverse_diagonal.data(), gradient,
+                                                value, change, supports_.group, supports_.kept, supports_.count,
+                                                supports_.members.data(), piece.inverse.data()});
     store_panel(value, lanes, piece.count, columns_, q);
     store_panel(change, lanes, piece.count, kPieceColumns, s.change_RK.mutable_data_ptr<float>() + r * kPieceColumns);
   }
@@ -175,12 +177,17 @@ class SparseRefit {
 
 }  // namespace
 
-double sparse_refit(const at::Tensor& w_OI, const at::Tensor& gram_II, const SparseRefitOptions& options, at::Tensor& q_OI) {
-  const auto is_float_matrix = [](const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 2; };
-  SWAGE_CHECK(is_float_matrix(w_OI) && is_float_matrix(gram_II) && is_float_matrix(q_OI) && gram_II.is_contiguous() && q_OI.is_contiguous() &&
-                  gram_II.size(0) == w_OI.size(1) && gram_II.size(1) == w_OI.size(1) && q_OI.sizes() == w_OI.sizes(),
-              InvalidArgument, "sparse_refit: a weight ", w_OI.sizes(), " of ", w_OI.scalar_type(), ", pruned ", q_OI.sizes(), " of ", q_OI.scalar_type(),
-              ", and a Gram matrix ", gram_II.sizes(), " of ", gram_II.scalar_type());
+double sparse_refit(const at::Tensor& w_OI, const at::Tensor& gram_II, const SparseRefitOptions& options,
+                    at::Tensor& q_OI) {
+  const auto is_float_matrix = [](const at::Tensor& x) {
+    return x.is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 2;
+  };
+  SWAGE_CHECK(is_float_matrix(w_OI) && is_float_matrix(gram_II) && is_float_matrix(q_OI) && gram_II.is_contiguous() &&
+                  q_OI.is_contiguous() && gram_II.size(0) == w_OI.size(1) && gram_II.size(1) == w_OI.size(1) &&
+                  q_OI.sizes() == w_OI.sizes(),
+              InvalidArgument, "sparse_refit: a weight ", w_OI.sizes(), " of ", w_OI.scalar_type(), ", pruned ",
+              q_OI.sizes(), " of ", q_OI.scalar_type(), ", and a Gram matrix ", gram_II.sizes(), " of ",
+              gram_II.scalar_type());
   check_pattern("sparse_refit", options.pattern, w_OI.size(1));
   const int64_t rows = w_OI.size(0);
   const at::Tensor error_OI = at::sub(w_OI, q_OI);

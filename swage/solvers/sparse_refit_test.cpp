@@ -1,4 +1,5 @@
-// The refit on tiny problems: never worse, ends at the least squares of its support, and at supports that no other one betters.
+// The refit on tiny problems: never worse, ends at the least squares of its support, and at supports that no other one
+// betters.
 #include "swage/solvers/sparse_refit.h"
 
 #include <ATen/ATen.h>
@@ -16,7 +17,8 @@ struct Problem {
 };
 
 Problem pruned(int64_t rows, int64_t columns, const SparsityPattern& pattern) {
-  const at::Tensor x_TI = at::mm(at::randn({4 * columns, columns}), at::randn({columns, columns}) * 0.2 + at::eye(columns));
+  const at::Tensor x_TI =
+      at::mm(at::randn({4 * columns, columns}), at::randn({columns, columns}) * 0.2 + at::eye(columns));
   Problem p{at::randn({rows, columns}), at::mm(x_TI.t(), x_TI), {}};
   p.q_OI = sparsegpt_solve(p.w_OI, gptq_factor(p.gram_II, {.act_order = ActOrder::None}), {.pattern = pattern}).w_OI;
   return p;
@@ -37,12 +39,14 @@ at::Tensor least_squares(const Problem& p, int64_t row, const at::Tensor& q_I) {
 
 TEST(SparseRefit, LowersTheLossAndReportsIt) {
   at::manual_seed(1);
-  for (const SparsityPattern& pattern : {SparsityPattern{0.5}, SparsityPattern{0.5, 2, 4}, SparsityPattern{0.5, 4, 8}, SparsityPattern{0.375, 6, 16}}) {
+  for (const SparsityPattern& pattern :
+       {SparsityPattern{0.5}, SparsityPattern{0.5, 2, 4}, SparsityPattern{0.5, 4, 8}, SparsityPattern{0.375, 6, 16}}) {
     Problem p = pruned(130, 208, pattern);
     double before = loss(p, p.q_OI);
     const int64_t zeros = p.q_OI.eq(0).sum().item<int64_t>();
     for (int sweep = 0; sweep < 3; ++sweep) {
-      const double reported = sparse_refit(p.w_OI, p.gram_II, {.pattern = pattern, .sweeps = 1}, p.q_OI), after = loss(p, p.q_OI);
+      const double reported = sparse_refit(p.w_OI, p.gram_II, {.pattern = pattern, .sweeps = 1}, p.q_OI),
+                   after = loss(p, p.q_OI);
       EXPECT_LT(after, before);
       EXPECT_NEAR(reported, after, 1e-3 * after);  // the gradient is carried along in f32
       before = after;
@@ -58,7 +62,8 @@ TEST(SparseRefit, EndsAtTheLeastSquaresOfTheSupport) {
     const at::Tensor support = p.q_OI.ne(0).clone();
     sparse_refit(p.w_OI, p.gram_II, {.pattern = {0.5, 2, 4}, .sweeps = 300, .swap = swap}, p.q_OI);
     EXPECT_TRUE(swap || p.q_OI.ne(0).equal(support));
-    for (int64_t row = 0; row < 5; ++row) EXPECT_TRUE(p.q_OI[row].to(at::kDouble).allclose(least_squares(p, row, p.q_OI[row]), 1e-3, 1e-3));
+    for (int64_t row = 0; row < 5; ++row)
+      EXPECT_TRUE(p.q_OI[row].to(at::kDouble).allclose(least_squares(p, row, p.q_OI[row]), 1e-3, 1e-3));
   }
 }
 
@@ -78,7 +83,8 @@ TEST(SparseRefit, EndsWhereNoOtherSupportOfAGroupIsBetter) {
           const at::Tensor kept_K = at::tensor({first + a, first + b});
           const at::Tensor pull_K = at::mv(h_II, p.w_OI[row] - q_I).index({kept_K});
           q_I.index_put_({kept_K}, at::linalg_solve(h_II.index_select(0, kept_K).index_select(1, kept_K), pull_K));
-          EXPECT_GE(loss({p.w_OI.narrow(0, row, 1), p.gram_II, {}}, q_I.view({1, 16})), best * (1 - 1e-4)) << row << " " << first << " " << a << b;
+          EXPECT_GE(loss({p.w_OI.narrow(0, row, 1), p.gram_II, {}}, q_I.view({1, 16})), best * (1 - 1e-4))
+              << row << " " << first << " " << a << b;
         }
       }
     }

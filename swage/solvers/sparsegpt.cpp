@@ -20,9 +20,9 @@ using kernels::kPanel;
 
 // Columns begin .. end of one panel of rows, as the kernels take them.
 struct Panel {
-  at::Tensor weight_error;     // [padded, kPanel], 64-byte aligned as all of ATen's
+  at::Tensor weight_error;  // [padded, kPanel], 64-byte aligned as all of ATen's
   at::Tensor value, keep, loss;
-  at::Tensor cost;             // unstructured: values by which the block's mask is chosen
+  at::Tensor cost;  // unstructured: values by which the block's mask is chosen
 };
 
 class SparseGpt {
@@ -55,7 +55,8 @@ class SparseGpt {
  private:
   Panel make_panel(int64_t values) const {
     const auto floats = [](int64_t count) { return at::empty({count, kPanel}, at::kFloat); };
-    return {floats(padded_), floats(values), floats(values), floats(1), options_.pattern.grouped() ? at::Tensor() : floats(values)};
+    return {floats(padded_), floats(values), floats(values), floats(1),
+            options_.pattern.grouped() ? at::Tensor() : floats(values)};
   }
 
   int64_t lanes(int64_t panel) const { return std::min(kPanel, rows_ - panel * kPanel); }
@@ -74,34 +75,47 @@ class SparseGpt {
   }
 
   kernels::PrunePanel kernel_args(Panel& p, int64_t begin, int64_t end) const {
-    return {begin, end, p.weight_error.mutable_data_ptr<float>(), m_.const_data_ptr<float>(), d_.data(), p.value.mutable_data_ptr<float>(),
-            p.keep.mutable_data_ptr<float>(), options_.pattern.group, options_.pattern.dropped, p.loss.mutable_data_ptr<float>()};
+    return {begin,
+            end,
+            p.weight_error.mutable_data_ptr<float>(),
+            m_.const_data_ptr<float>(),
+            d_.data(),
+            p.value.mutable_data_ptr<float>(),
+            p.keep.mutable_data_ptr<float>(),
+            options_.pattern.group,
+            options_.pattern.dropped,
+            p.loss.mutable_data_ptr<float>()};
   }
 
   void prune(int64_t panel, int64_t begin, int64_t end, Panel& p) {
     p.loss.zero_();
     kernels::fast_kernels().prune_panel(kernel_args(p, begin, end));
     const int64_t count = std::min(end, columns_) - begin;
-    store_panel(p.value.const_data_ptr<float>(), lanes(panel), count, columns_, result_.w_OI.mutable_data_ptr<float>() + panel * kPanel * columns_ + begin);
+    store_panel(p.value.const_data_ptr<float>(), lanes(panel), count, columns_,
+                result_.w_OI.mutable_data_ptr<float>() + panel * kPanel * columns_ + begin);
     const float* loss = p.loss.const_data_ptr<float>();
     for (int64_t lane = 0; lane < lanes(panel); ++lane) loss_[size_t(panel)] += double(loss[lane]);
   }
 
   // Each group's mask depends on its own row alone: panel by panel.
   void run_groups() {
-    ops::parallel_tasks(panels_, [this] { return make_panel(padded_); }, [this](int64_t panel, Panel& p) {
-      load(panel, p.weight_error.mutable_data_ptr<float>());
-      allow(p.weight_error.const_data_ptr<float>(), padded_, p.keep.mutable_data_ptr<float>());
-      kernels::fast_kernels().prune_gather(kernel_args(p, 0, padded_));
-      prune(panel, 0, padded_, p);
-    });
+    ops::parallel_tasks(
+        panels_, [this] { return make_panel(padded_); },
+        [this](int64_t panel, Panel& p) {
+          load(panel, p.weight_error.mutable_data_ptr<float>());
+          allow(p.weight_error.const_data_ptr<float>(), padded_, p.keep.mutable_data_ptr<float>());
+          kernels::fast_kernels().prune_gather(kernel_args(p, 0, padded_));
+          prune(panel, 0, padded_, p);
+        });
   }
 
   // A block's mask depends on all rows: block by block, and all panels in between.
   void run_blocks() {
     std::vector<Panel> panels;
     for (int64_t i = 0; i < panels_; ++i) panels.push_back(make_panel(options_.block_size));
-    const auto each = [&](const auto& work) { ops::parallel_tasks(panels_, [] { return 0; }, [&](int64_t i, int) { work(i, panels[size_t(i)]); }); };
+    const auto each = [&](const auto& work) {
+      ops::parallel_tasks(panels_, [] { return 0; }, [&](int64_t i, int) { work(i, panels[size_t(i)]); });
+    };
     each([this](int64_t i, Panel& p) { load(i, p.weight_error.mutable_data_ptr<float>()); });
     for (int64_t begin = 0; begin < padded_; begin += options_.block_size) {
       const int64_t end = std::min(begin + options_.block_size, padded_);
@@ -171,16 +185,18 @@ void check(const at::Tensor& w_OI, const GptqFactor& factor, const SparseGptOpti
   SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.scalar_type() == at::kFloat && w_OI.numel() > 0, InvalidArgument,
               "sparsegpt_solve: expected a float32 matrix on the CPU, got ", w_OI.sizes(), " of ", w_OI.scalar_type());
   check_pattern("sparsegpt_solve", options.pattern, w_OI.size(1));
-  SWAGE_CHECK(factor.m_II.defined() && factor.m_II.size(0) == w_OI.size(1) && !factor.permutation_I.defined(), InvalidArgument,
-              "sparsegpt_solve: expected a factor of ", w_OI.size(1), " columns in their natural order");
-  SWAGE_CHECK(options.block_size > 0 && options.block_size % kColumnGroup == 0, InvalidArgument, "sparsegpt_solve: block_size ", options.block_size,
-              ": expected a multiple of ", kColumnGroup);
-  SWAGE_CHECK(options.pattern.group <= kernels::kLongestPruneGroup, Unsupported, "sparsegpt_solve: groups of ", options.pattern.group,
-              " columns; at most ", kernels::kLongestPruneGroup);
+  SWAGE_CHECK(factor.m_II.defined() && factor.m_II.size(0) == w_OI.size(1) && !factor.permutation_I.defined(),
+              InvalidArgument, "sparsegpt_solve: expected a factor of ", w_OI.size(1),
+              " columns in their natural order");
+  SWAGE_CHECK(options.block_size > 0 && options.block_size % kColumnGroup == 0, InvalidArgument,
+              "sparsegpt_solve: block_size ", options.block_size, ": expected a multiple of ", kColumnGroup);
+  SWAGE_CHECK(options.pattern.group <= kernels::kLongestPruneGroup, Unsupported, "sparsegpt_solve: groups of ",
+              options.pattern.group, " columns; at most ", kernels::kLongestPruneGroup);
   if (!options.preserve_mask) return;
   const double zeros = 1 - double(w_OI.count_nonzero().item<int64_t>()) / double(w_OI.numel());
-  SWAGE_CHECK(zeros <= options.pattern.sparsity || options.pattern.grouped(), InvalidArgument, "sparsegpt_solve: the weight has a share of ", zeros,
-              " zeros already, more than the sparsity of ", options.pattern.sparsity, "; without preserve_sparsity_mask they may come back");
+  SWAGE_CHECK(zeros <= options.pattern.sparsity || options.pattern.grouped(), InvalidArgument,
+              "sparsegpt_solve: the weight has a share of ", zeros, " zeros already, more than the sparsity of ",
+              options.pattern.sparsity, "; without preserve_sparsity_mask they may come back");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// SparseGPT against stored outputs of LLM Compressor, against the textbook form with an explicit inverse, and against all masks.
+// SparseGPT against stored outputs of LLM Compressor, against the textbook form with an explicit inverse, and against
+// all masks.
 #include "swage/solvers/sparsegpt.h"
 
 #include <ATen/ATen.h>
@@ -14,18 +15,24 @@
 namespace swage::solvers {
 namespace {
 
-GptqFactor natural_factor(const at::Tensor& gram_II, double dampening = 0.01) { return gptq_factor(gram_II, {.dampening = dampening, .act_order = ActOrder::None}); }
+GptqFactor natural_factor(const at::Tensor& gram_II, double dampening = 0.01) {
+  return gptq_factor(gram_II, {.dampening = dampening, .act_order = ActOrder::None});
+}
 
 struct Problem {
   at::Tensor w_OI, gram_II;  // f32, f64
 };
 
 Problem problem(int64_t rows, int64_t columns) {
-  const at::Tensor x_TI = at::mm(at::randn({3 * columns, columns}), at::randn({columns, columns}) * 0.3 + at::eye(columns)) * at::rand({columns}).mul(2).exp();
+  const at::Tensor x_TI =
+      at::mm(at::randn({3 * columns, columns}), at::randn({columns, columns}) * 0.3 + at::eye(columns)) *
+      at::rand({columns}).mul(2).exp();
   return {at::randn({rows, columns}), at::mm(x_TI.t(), x_TI).to(at::kDouble)};
 }
 
-at::Tensor dampened(const at::Tensor& gram_II, double share) { return gram_II + at::eye(gram_II.size(0), at::kDouble) * (share * gram_II.diagonal().mean()); }
+at::Tensor dampened(const at::Tensor& gram_II, double share) {
+  return gram_II + at::eye(gram_II.size(0), at::kDouble) * (share * gram_II.diagonal().mean());
+}
 
 double loss(const at::Tensor& w_OI, const at::Tensor& q_OI, const at::Tensor& h_II) {
   const at::Tensor d_OI = (w_OI - q_OI).to(at::kDouble);
@@ -56,7 +63,8 @@ TEST(SparseGpt, EqualsLlmCompressor) {
   const auto expect = [&](const std::string& name, const at::Tensor& w_OI, const SparseGptOptions& options) {
     const at::Tensor ours = sparsegpt_solve(w_OI, factor, options).w_OI, theirs = vectors.at(name);
     EXPECT_TRUE(ours.eq(0).equal(theirs.eq(0))) << name;
-    // Their inverse is made in f32 of a matrix with a condition number near 1e3: 1e3 * 2^-24 relative, some steps of it.
+    // Their inverse is made in f32 of a matrix with a condition number near 1e3: 1e3 * 2^-24 relative, some steps of
+    // it.
     EXPECT_TRUE(ours.allclose(theirs, 1e-3, 1e-3)) << name << " " << (ours - theirs).abs().max();
   };
   const at::Tensor w_OI = vectors.at("weight");
@@ -72,7 +80,8 @@ TEST(SparseGpt, EqualsTheFormWithAnInverse) {
   at::manual_seed(3);
   const Problem p = problem(61, 96);
   for (const auto& [dropped, group] : {std::pair<int64_t, int64_t>{2, 4}, {3, 4}, {4, 8}, {1, 2}, {5, 12}, {12, 32}}) {
-    const SparseResult result = sparsegpt_solve(p.w_OI, natural_factor(p.gram_II), {.pattern = {double(dropped) / double(group), dropped, group}});
+    const SparseResult result = sparsegpt_solve(p.w_OI, natural_factor(p.gram_II),
+                                                {.pattern = {double(dropped) / double(group), dropped, group}});
     const at::Tensor expected_OI = textbook(p, dropped, group);
     // A near tie may go either way and change what comes after it in its row.
     const at::Tensor same_O = result.w_OI.eq(0).eq(expected_OI.eq(0)).all(1);
@@ -84,7 +93,8 @@ TEST(SparseGpt, EqualsTheFormWithAnInverse) {
   }
 }
 
-// No mask with its exact least squares is better, and SparseGPT finds one that is not far off; all 2:4 masks of 8 columns are tried.
+// No mask with its exact least squares is better, and SparseGPT finds one that is not far off; all 2:4 masks of 8
+// columns are tried.
 TEST(SparseGpt, LiesAboveTheBestOfAllMasks) {
   at::manual_seed(4);
   const Problem p = problem(20, 8);
@@ -116,7 +126,8 @@ TEST(SparseGpt, KeepsZerosWhereAsked) {
   Problem p = problem(50, 64);
   p.w_OI.mul_(at::rand({50, 64}).gt(0.3));
   for (const SparsityPattern& pattern : {SparsityPattern{0.5}, SparsityPattern{0.5, 2, 4}}) {
-    const at::Tensor kept_OI = sparsegpt_solve(p.w_OI, natural_factor(p.gram_II), {.pattern = pattern, .preserve_mask = true}).w_OI;
+    const at::Tensor kept_OI =
+        sparsegpt_solve(p.w_OI, natural_factor(p.gram_II), {.pattern = pattern, .preserve_mask = true}).w_OI;
     EXPECT_TRUE(kept_OI.index({p.w_OI.eq(0)}).eq(0).all().item<bool>());
     EXPECT_GE(kept_OI.eq(0).sum().item<int64_t>(), 50 * 32);
   }
@@ -140,7 +151,7 @@ TEST(SparseGpt, DoesNotDependOnTheThreads) {
 TEST(SparseGpt, RefusesWhatDoesNotFit) {
   const Problem p = problem(4, 24);
   const GptqFactor factor = natural_factor(p.gram_II);
-  EXPECT_THROW(sparsegpt_solve(p.w_OI, factor, {.pattern = {0.5, 4, 16}}), Error);               // 24 columns
+  EXPECT_THROW(sparsegpt_solve(p.w_OI, factor, {.pattern = {0.5, 4, 16}}), Error);  // 24 columns
   EXPECT_THROW(sparsegpt_solve(p.w_OI, factor, {.pattern = {0.5, 24, 48}}), Error);
   EXPECT_THROW(sparsegpt_solve(p.w_OI, factor, {.pattern = {0.5}, .block_size = 12}), Error);
   EXPECT_THROW(sparsegpt_solve(p.w_OI, factor, {.pattern = {1.0}}), Error);
@@ -163,11 +174,14 @@ TEST(PruneMasks, DropTheLeast) {
   const at::Tensor w_OI = at::randn({33, 40});
   const at::Tensor mask_OI = magnitude_mask(w_OI, {0.75});
   EXPECT_EQ(mask_OI.logical_not().sum().item<int64_t>(), 990);  // 0.75 * 33 * 40
-  EXPECT_GE(w_OI.abs().index({mask_OI}).min().item<float>(), w_OI.abs().index({mask_OI.logical_not()}).max().item<float>());
-  const at::Tensor groups = magnitude_mask(w_OI, {0.25, 1, 4}).view({-1, 4}), least = std::get<1>(w_OI.abs().view({-1, 4}).min(1, true));
+  EXPECT_GE(w_OI.abs().index({mask_OI}).min().item<float>(),
+            w_OI.abs().index({mask_OI.logical_not()}).max().item<float>());
+  const at::Tensor groups = magnitude_mask(w_OI, {0.25, 1, 4}).view({-1, 4}),
+                   least = std::get<1>(w_OI.abs().view({-1, 4}).min(1, true));
   EXPECT_TRUE(groups.logical_not().sum(1).eq(1).all().item<bool>());
   EXPECT_FALSE(groups.gather(1, least).any().item<bool>());
-  EXPECT_TRUE(magnitude_mask(at::ones({1, 8}), {0.5}).equal(at::arange(8).ge(4).view({1, 8})));  // of equals the first go
+  EXPECT_TRUE(
+      magnitude_mask(at::ones({1, 8}), {0.5}).equal(at::arange(8).ge(4).view({1, 8})));  // of equals the first go
   EXPECT_THROW(magnitude_mask(w_OI, {0.5, 3, 7}), Error);
   EXPECT_THROW(wanda_mask(w_OI, at::ones({39}), {0.5}), Error);
   EXPECT_THROW(wanda_mask(w_OI.to(at::kDouble), at::ones({40}), {0.5}), Error);

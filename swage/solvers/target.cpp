@@ -16,7 +16,8 @@ namespace swage::solvers {
 namespace {
 
 constexpr std::array kRidges = {0.01, 0.03, 0.1, 0.3, 1.0, 3.0};
-constexpr int64_t kJudgedRows = 128;  // at least, of each linear: what more of them say about the ridge is not worth the solves
+constexpr int64_t kJudgedRows =
+    128;  // at least, of each linear: what more of them say about the ridge is not worth the solves
 
 std::optional<FactoredSolver> solver_of(const at::Tensor& gram_II, double ridge) {
   const int64_t n = gram_II.size(0);
@@ -27,7 +28,8 @@ std::optional<FactoredSolver> solver_of(const at::Tensor& gram_II, double ridge)
   return FactoredSolver(std::move(u));
 }
 
-// D: the error that the outputs of these rows have on the inputs of `moments`, times those inputs. The rows are every `step`-th of the linear's.
+// D: the error that the outputs of these rows have on the inputs of `moments`, times those inputs. The rows are every
+// `step`-th of the linear's.
 at::Tensor errors(const at::Tensor& w_OI, const TargetMoments& moments, int64_t step) {
   at::Tensor out_OI = at::zeros_like(w_OI);
   if (moments.residual_OI.defined()) out_OI.copy_(moments.residual_OI.slice(0, 0, std::nullopt, step));
@@ -47,17 +49,26 @@ double gain(const at::Tensor& change_OI, const at::Tensor& gram_II, const at::Te
   add_product(change_OI, gram_II, -1, slope_OI);
   const int64_t columns = change_OI.size(1);
   const double *slope = slope_OI.const_data_ptr<double>(), *change = change_OI.const_data_ptr<double>();
-  return ops::sum_by_rows(change_OI.size(0), [&](int64_t first, int64_t rows) { return dot(slope + first * columns, change + first * columns, rows * columns); });
+  return ops::sum_by_rows(change_OI.size(0), [&](int64_t first, int64_t rows) {
+    return dot(slope + first * columns, change + first * columns, rows * columns);
+  });
 }
 
-double energy(const at::Tensor& w_OI, const at::Tensor& gram_II) { return std::max(-gain(w_OI, gram_II, at::zeros_like(w_OI)), 1e-300); }
+double energy(const at::Tensor& w_OI, const at::Tensor& gram_II) {
+  return std::max(-gain(w_OI, gram_II, at::zeros_like(w_OI)), 1e-300);
+}
 
 // One linear. Everything f64.
 class Target {
  public:
   Target(const at::Tensor& w_OI, const TargetMoments& fit, const TargetMoments& held_out)
-      : w_OI_(w_OI.to(at::kCPU, at::kDouble).contiguous()), fit_(fit), held_out_(held_out), step_(std::max<int64_t>(1, w_OI.size(0) / kJudgedRows)),
-        judged_OI_(w_OI_.slice(0, 0, std::nullopt, step_).contiguous()), fit_OI_(errors(judged_OI_, fit, step_)), held_OI_(errors(judged_OI_, held_out, step_)) {}
+      : w_OI_(w_OI.to(at::kCPU, at::kDouble).contiguous()),
+        fit_(fit),
+        held_out_(held_out),
+        step_(std::max<int64_t>(1, w_OI.size(0) / kJudgedRows)),
+        judged_OI_(w_OI_.slice(0, 0, std::nullopt, step_).contiguous()),
+        fit_OI_(errors(judged_OI_, fit, step_)),
+        held_OI_(errors(judged_OI_, held_out, step_)) {}
 
   // Tries the correction that `solver` gives on the tokens of the fit.
   void consider(double ridge, const FactoredSolver& solver) {
@@ -91,19 +102,23 @@ class Target {
 void check(const std::vector<at::Tensor>& weights, const TargetMoments& moments) {
   const int64_t n = moments.gram_II.size(0);
   for (const at::Tensor* matrix : {&moments.gram_II, &moments.inputs_II}) {
-    SWAGE_CHECK(matrix->dim() == 2 && matrix->size(0) == n && matrix->size(1) == n && matrix->scalar_type() == at::kDouble && matrix->is_contiguous(),
-                InvalidArgument, "correct_targets: expected f64 moments [", n, ", ", n, "], got ", matrix->scalar_type(), " ", matrix->sizes());
+    SWAGE_CHECK(matrix->dim() == 2 && matrix->size(0) == n && matrix->size(1) == n &&
+                    matrix->scalar_type() == at::kDouble && matrix->is_contiguous(),
+                InvalidArgument, "correct_targets: expected f64 moments [", n, ", ", n, "], got ",
+                matrix->scalar_type(), " ", matrix->sizes());
     SWAGE_CHECK(matrix->isfinite().all().item<bool>(), Numerical, "correct_targets: the moments hold NaN or infinity");
   }
   for (const at::Tensor& w_OI : weights) {
-    SWAGE_CHECK(w_OI.dim() == 2 && w_OI.size(1) == n && (!moments.residual_OI.defined() || moments.residual_OI.sizes() == w_OI.sizes()), InvalidArgument,
-                "correct_targets: a weight ", w_OI.sizes(), " for moments of ", n, " columns");
+    SWAGE_CHECK(w_OI.dim() == 2 && w_OI.size(1) == n &&
+                    (!moments.residual_OI.defined() || moments.residual_OI.sizes() == w_OI.sizes()),
+                InvalidArgument, "correct_targets: a weight ", w_OI.sizes(), " for moments of ", n, " columns");
   }
 }
 
 }  // namespace
 
-std::vector<CorrectedTarget> correct_targets(const std::vector<at::Tensor>& weights, const TargetMoments& fit, const TargetMoments& held_out) {
+std::vector<CorrectedTarget> correct_targets(const std::vector<at::Tensor>& weights, const TargetMoments& fit,
+                                             const TargetMoments& held_out) {
   check(weights, fit);
   check(weights, held_out);
   std::vector<Target> targets;
@@ -115,7 +130,8 @@ std::vector<CorrectedTarget> correct_targets(const std::vector<at::Tensor>& weig
   }
   const at::Tensor gram_II = fit.gram_II.add(held_out.gram_II);
   std::vector<CorrectedTarget> out;
-  for (const Target& target : targets) out.push_back(target.finish(target.ridge() == 0 ? std::nullopt : solver_of(gram_II, target.ridge())));
+  for (const Target& target : targets)
+    out.push_back(target.finish(target.ridge() == 0 ? std::nullopt : solver_of(gram_II, target.ridge())));
   return out;
 }
 

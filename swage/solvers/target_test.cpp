@@ -19,13 +19,15 @@ struct Tokens {
     at::manual_seed(seed);
     x_IT = at::randn({kInputs, kTokens}, at::kDouble);
     at::manual_seed(1);
-    const at::Tensor loss_II = at::randn({kInputs, kInputs}, at::kDouble) * 0.03, behind_OI = at::randn({kOutputs, kInputs}, at::kDouble) * 0.05;
+    const at::Tensor loss_II = at::randn({kInputs, kInputs}, at::kDouble) * 0.03,
+                     behind_OI = at::randn({kOutputs, kInputs}, at::kDouble) * 0.05;
     at::manual_seed(seed + 100);
     seen_IT = x_IT - loss_II.mm(x_IT) + at::randn({kInputs, kTokens}, at::kDouble) * 0.02;
     behind_OT = behind_OI.mm(x_IT);
   }
   TargetMoments moments(bool residual) const {
-    return {seen_IT.mm(seen_IT.t()), (x_IT - seen_IT).mm(seen_IT.t()), residual ? behind_OT.mm(seen_IT.t()) : at::Tensor()};
+    return {seen_IT.mm(seen_IT.t()), (x_IT - seen_IT).mm(seen_IT.t()),
+            residual ? behind_OT.mm(seen_IT.t()) : at::Tensor()};
   }
   double error(const at::Tensor& w_OI, const at::Tensor& corrected_OI, bool residual) const {
     at::Tensor want_OT = w_OI.to(at::kDouble).mm(x_IT);
@@ -44,15 +46,18 @@ TEST(CorrectTargets, SolvesTheLeastSquaresProblem) {
     at::Tensor lacking_OT = w_OI.to(at::kDouble).mm(x_IT - seen_IT);
     if (residual) lacking_OT = lacking_OT + at::cat({fit.behind_OT, held.behind_OT}, 1);
     const at::Tensor gram_II = seen_IT.mm(seen_IT.t());
-    const at::Tensor damped_II = gram_II + at::eye(kInputs, at::kDouble) * (target.ridge * gram_II.diagonal().mean().item<double>());
+    const at::Tensor damped_II =
+        gram_II + at::eye(kInputs, at::kDouble) * (target.ridge * gram_II.diagonal().mean().item<double>());
     const at::Tensor want_OI = w_OI.to(at::kDouble) + at::linalg_solve(damped_II, seen_IT.mm(lacking_OT.t())).t();
     EXPECT_GT(target.ridge, 0);
-    EXPECT_LE((target.weight_OI.to(at::kDouble) - want_OI).abs().max().item<double>(), 1e-6);  // W* is rounded to f32: 2^-24 of numbers up to 4
+    EXPECT_LE((target.weight_OI.to(at::kDouble) - want_OI).abs().max().item<double>(),
+              1e-6);  // W* is rounded to f32: 2^-24 of numbers up to 4
     EXPECT_LT(fresh.error(w_OI, target.weight_OI, residual), 0.5 * fresh.error(w_OI, w_OI, residual));
     const double before = fit.error(w_OI, w_OI, residual);
     EXPECT_GT(target.fitted, 0);
     EXPECT_GT(target.held_out, 0);
-    EXPECT_NEAR(target.fitted * w_OI.to(at::kDouble).mm(fit.seen_IT).square().sum().item<double>(), before - fit.error(w_OI, target.weight_OI, residual), 1e-3 * before);
+    EXPECT_NEAR(target.fitted * w_OI.to(at::kDouble).mm(fit.seen_IT).square().sum().item<double>(),
+                before - fit.error(w_OI, target.weight_OI, residual), 1e-3 * before);
   }
 }
 

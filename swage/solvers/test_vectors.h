@@ -20,9 +20,9 @@ inline std::string read_text(const std::string& path) {
 }
 
 inline at::ScalarType dtype_named(const std::string& name) {
-  static const std::map<std::string, at::ScalarType> types{{"F32", at::kFloat},  {"BF16", at::kBFloat16}, {"F16", at::kHalf},
-                                                           {"I8", at::kChar},    {"I32", at::kInt},       {"I64", at::kLong},
-                                                           {"U8", at::kByte},    {"F8_E4M3", at::kFloat8_e4m3fn}};
+  static const std::map<std::string, at::ScalarType> types{
+      {"F32", at::kFloat}, {"BF16", at::kBFloat16}, {"F16", at::kHalf}, {"I8", at::kChar},
+      {"I32", at::kInt},   {"I64", at::kLong},      {"U8", at::kByte},  {"F8_E4M3", at::kFloat8_e4m3fn}};
   return types.at(name);
 }
 
@@ -37,7 +37,8 @@ inline std::map<std::string, at::Tensor> load_tensors(const std::string& path) {
     std::vector<int64_t> shape;
     for (const Json& size : entry.at("shape").as_array()) shape.push_back(size.as_int());
     at::Tensor tensor = at::empty(shape, dtype_named(entry.at("dtype").as_string()));
-    std::memcpy(tensor.mutable_data_ptr(), bytes.data() + 8 + header_size + entry.at("data_offsets").as_array()[0].as_int(), tensor.nbytes());
+    std::memcpy(tensor.mutable_data_ptr(),
+                bytes.data() + 8 + header_size + entry.at("data_offsets").as_array()[0].as_int(), tensor.nbytes());
     tensors[name] = tensor;
   }
   return tensors;

@@ -1,5 +1,6 @@
-// Products and solutions of linear equations in f64, in the tiles of the Cholesky factorization: sums of fixed order, whatever the number of threads (the math
-// library's are not: with another number it may divide a product otherwise, also for one thread that belongs to several).
+// Products and solutions of linear equations in f64, in the tiles of the Cholesky factorization: sums of fixed order,
+// whatever the number of threads (the math library's are not: with another number it may divide a product otherwise,
+// also for one thread that belongs to several).
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -19,7 +20,9 @@ class FactoredSolver {
   at::Tensor solve(const at::Tensor& d_OI) const;
 
  private:
-  UpperCholesky u_, back_;  // back_ is J U^T J with J the reversal: upper triangular as well, so that going back through U is going forward through it
+  UpperCholesky u_,
+      back_;  // back_ is J U^T J with J the reversal: upper triangular as well, so that going back through U is going
+              // forward through it
 };
 
 }  // namespace swage::solvers

@@ -22,7 +22,9 @@ class UpperCholesky {
   // Whether the matrix was positive definite: every pivot above its rounding errors.
   bool ok() const { return ok_; }
   // Element of U, row <= column; meaningful if ok().
-  double at(int64_t row, int64_t column) const { return panel(column / kernels::kPanel)[row * kernels::kPanel + column % kernels::kPanel]; }
+  double at(int64_t row, int64_t column) const {
+    return panel(column / kernels::kPanel)[row * kernels::kPanel + column % kernels::kPanel];
+  }
 
   // Rows 0 .. kPanel*(p+1)-1 of panel p, each [kPanel].
   double* panel(int64_t p) { return first_ + p * panel_doubles_; }
@@ -45,16 +47,19 @@ template <class Element>
 UpperCholesky upper_cholesky(int64_t n, const Element& element) {
   using kernels::kPanel;
   UpperCholesky u(n);
-  ops::parallel_tasks(u.panels(), [] { return 0; }, [&](int64_t block, int) {
-    for (int64_t row = block * kPanel; row < (block + 1) * kPanel; ++row) {  // a row of H is read at one go
-      for (int64_t p = block; p < u.panels(); ++p) {
-        double* to = u.panel(p) + row * kPanel;
-        for (int64_t column = p * kPanel; column < (p + 1) * kPanel; ++column) {
-          *to++ = row < n && column < n ? element(row, column) : row == column ? 1.0 : 0.0;
+  ops::parallel_tasks(
+      u.panels(), [] { return 0; },
+      [&](int64_t block, int) {
+        for (int64_t row = block * kPanel; row < (block + 1) * kPanel; ++row) {  // a row of H is read at one go
+          for (int64_t p = block; p < u.panels(); ++p) {
+            double* to = u.panel(p) + row * kPanel;
+            for (int64_t column = p * kPanel; column < (p + 1) * kPanel; ++column) {
+              *to++ = row < n && column < n ? element(row, column) : row == column ? 1.0 : 0.0;
+            }
+          }
         }
-      }
-    }
-  }, n >= kParallelCopy);
+      },
+      n >= kParallelCopy);
   u.factor();
   return u;
 }

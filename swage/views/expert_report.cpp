@@ -39,7 +39,8 @@ void check_report_place(const fs::path& file) {
   SWAGE_CHECK(!fs::is_directory(file, error), Io, file.string(), ": report_path is a folder");
   fs::path folder = fs::absolute(file).parent_path();
   while (!fs::exists(folder, error) && folder.has_relative_path()) folder = folder.parent_path();
-  SWAGE_CHECK(fs::is_directory(folder, error) && access(folder.c_str(), W_OK) == 0, Io, file.string(), ": report_path cannot be written: ", folder.string(), " is no folder that can be");
+  SWAGE_CHECK(fs::is_directory(folder, error) && access(folder.c_str(), W_OK) == 0, Io, file.string(),
+              ": report_path cannot be written: ", folder.string(), " is no folder that can be");
 }
 
 }  // namespace swage::pipeline

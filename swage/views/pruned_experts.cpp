@@ -23,14 +23,19 @@ std::string as_target(const std::string& pattern) {
 
 }  // namespace
 
-PrunedExperts::PrunedExperts(const checkpoint::WeightSource& source, const model::Model& model, const modifiers::ExpertPruner& by)
-    : source_(source), model_(model), by_(by), kept_(size_t(model.blocks())) {
+PrunedExperts::PrunedExperts(const checkpoint::WeightSource& source, const model::Model& model,
+                             const modifiers::ExpertPruner& by)
+    : source_(source),
+      model_(model),
+      by_(by),
+      kept_(size_t(model.blocks())) {
   for (int64_t b = 0; b < model.blocks(); ++b) {
     const Mixture* mixture = model.mixture(b);
     if (mixture == nullptr) continue;
     experts_ = int64_t(mixture->experts.size());
     top_k_ = mixture->top_k;
-    SWAGE_CHECK(mixture->groups == 1, Unsupported, by.name(), ": ", mixture->router.name, " chooses among groups of experts, which would no longer be of one size");
+    SWAGE_CHECK(mixture->groups == 1, Unsupported, by.name(), ": ", mixture->router.name,
+                " chooses among groups of experts, which would no longer be of one size");
   }
   SWAGE_CHECK(experts_ > 0, InvalidArgument, by.name(), ": this model has no experts to prune");
   stay_ = experts_ - by.dropped(experts_);
@@ -42,9 +47,11 @@ PrunedExperts::PrunedExperts(const checkpoint::WeightSource& source, const model
 }
 
 void PrunedExperts::check_counts() const {
-  SWAGE_CHECK(stay_ < experts_, InvalidArgument, by_.name(), ": sparsity takes none of ", experts_, " experts; one goes from ", 1.0 / double(experts_), " on");
-  SWAGE_CHECK(stay_ >= top_k_, InvalidArgument, by_.name(), ": sparsity leaves ", stay_, " of ", experts_, " experts, but the router sends each token to ", top_k_,
-              "; at most ", double(experts_ - top_k_) / double(experts_), " of them can go");
+  SWAGE_CHECK(stay_ < experts_, InvalidArgument, by_.name(), ": sparsity takes none of ", experts_,
+              " experts; one goes from ", 1.0 / double(experts_), " on");
+  SWAGE_CHECK(stay_ >= top_k_, InvalidArgument, by_.name(), ": sparsity leaves ", stay_, " of ", experts_,
+              " experts, but the router sends each token to ", top_k_, "; at most ",
+              double(experts_ - top_k_) / double(experts_), " of them can go");
 }
 
 // config.json has one number of experts for all layers.
@@ -82,17 +89,22 @@ void PrunedExperts::add_parts(int64_t block, const Mixture& mixture) {
   for (int64_t e = 0; e < experts_; ++e) {
     const std::vector<LinearSpec>& linears = mixture.experts[size_t(e)];
     for (size_t i = 0; i < linears.size(); ++i) {
-      if (e < stay_) parts_[weight_of(linears[i])] = {block, e, i, {linears[i].rows, linears[i].columns}};
-      else gone_.insert(weight_of(linears[i]));
+      if (e < stay_)
+        parts_[weight_of(linears[i])] = {block, e, i, {linears[i].rows, linears[i].columns}};
+      else
+        gone_.insert(weight_of(linears[i]));
     }
   }
 }
 
-std::string PrunedExperts::layer_name(const Mixture& mixture) { return mixture.router.name.substr(0, mixture.router.name.rfind('.')); }
+std::string PrunedExperts::layer_name(const Mixture& mixture) {
+  return mixture.router.name.substr(0, mixture.router.name.rfind('.'));
+}
 
 void PrunedExperts::keep(int64_t block, std::vector<int64_t> kept) {
-  SWAGE_CHECK(model_.mixture(block) != nullptr && int64_t(kept.size()) == stay_ && std::is_sorted(kept.begin(), kept.end()) && kept.front() >= 0 &&
-                  kept.back() < experts_ && std::adjacent_find(kept.begin(), kept.end()) == kept.end(),
+  SWAGE_CHECK(model_.mixture(block) != nullptr && int64_t(kept.size()) == stay_ &&
+                  std::is_sorted(kept.begin(), kept.end()) && kept.front() >= 0 && kept.back() < experts_ &&
+                  std::adjacent_find(kept.begin(), kept.end()) == kept.end(),
               Internal, by_.name(), ": ", kept.size(), " experts of layer ", block, " were to stay, of ", stay_);
   kept_[size_t(block)] = std::move(kept);
 }
@@ -144,13 +156,15 @@ void PrunedExperts::check(const checkpoint::Reader& reader) const {
     const std::vector<std::string> known = model_.tensors_of_block(b);  // a shared expert's stay as they are
     for (const io::TensorSpec& spec : reader.tensors()) {
       if (!spec.name.starts_with(prefix) || std::find(known.begin(), known.end(), spec.name) != known.end()) continue;
-      SWAGE_CHECK(parts_.contains(spec.name) || gone_.contains(spec.name), Unsupported, by_.name(), ": ", spec.name, ": it is not known which expert this belongs to");
+      SWAGE_CHECK(parts_.contains(spec.name) || gone_.contains(spec.name), Unsupported, by_.name(), ": ", spec.name,
+                  ": it is not known which expert this belongs to");
     }
     if (!mixture->shared.empty()) continue;
     for (const std::vector<LinearSpec>& linears : mixture->experts) {
       const std::vector<LinearSpec>& first = mixture->experts.front();
       for (size_t i = 0; i < linears.size(); ++i) {
-        SWAGE_CHECK(reader.find(weight_of(linears[i]))->dtype == reader.find(weight_of(first[i]))->dtype, Unsupported, by_.name(), ": ", linears[i].name, " and ", first[i].name,
+        SWAGE_CHECK(reader.find(weight_of(linears[i]))->dtype == reader.find(weight_of(first[i]))->dtype, Unsupported,
+                    by_.name(), ": ", linears[i].name, " and ", first[i].name,
                     " are stored in different types, and one may come to the place of the other");
       }
     }
@@ -170,7 +184,8 @@ void PrunedExperts::lay_out(OutputLayout& layout) const {
 
 void check_prunable(const std::vector<std::string>& encoded_modules, const std::string& source) {
   SWAGE_CHECK(encoded_modules.empty(), Unsupported, source, ": ", encoded_modules.front(),
-              " is stored quantized or without its zeros, and experts are taken out of plain weights; swage convert --to dense it first");
+              " is stored quantized or without its zeros, and experts are taken out of plain weights; swage convert "
+              "--to dense it first");
 }
 
 Json config_of_pruned(const Json& config, const PrunedExperts& experts) {

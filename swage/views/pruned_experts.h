@@ -1,5 +1,6 @@
-// A model without some of its experts, in front of the weights of the whole one: expert p of a mixture is the source's expert kept[p], and
-// the router has the rows of these alone. How many stay is known from the start, which ones when the run gets to the layer.
+// A model without some of its experts, in front of the weights of the whole one: expert p of a mixture is the source's
+// expert kept[p], and the router has the rows of these alone. How many stay is known from the start, which ones when
+// the run gets to the layer.
 #pragma once
 #include <map>
 #include <set>
@@ -18,8 +19,9 @@ namespace swage::pipeline {
 // One thread changes it, with nobody reading.
 class PrunedExperts : public checkpoint::WeightSource {
  public:
-  // `model` is that of `source`; both must live longer. Error(InvalidArgument) for a model without experts, where none would go, and where
-  // fewer would stay than a token is sent to; Error(Unsupported) where `by` ignores some of the mixtures.
+  // `model` is that of `source`; both must live longer. Error(InvalidArgument) for a model without experts, where none
+  // would go, and where fewer would stay than a token is sent to; Error(Unsupported) where `by` ignores some of the
+  // mixtures.
   PrunedExperts(const checkpoint::WeightSource& source, const model::Model& model, const modifiers::ExpertPruner& by);
 
   const modifiers::ExpertPruner& by() const { return by_; }
@@ -39,8 +41,12 @@ class PrunedExperts : public checkpoint::WeightSource {
   // Shapes are those of the pruned model. load() of a tensor of a mixture is Error(Internal) before its keep().
   std::vector<int64_t> shape(const std::string& name) const override;
   at::Tensor load(const std::string& name) const override;
-  std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override { return source_.input_quantization(module); }
-  std::optional<scheme::QuantizationArgs> kv_cache_quantization() const override { return source_.kv_cache_quantization(); }
+  std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override {
+    return source_.input_quantization(module);
+  }
+  std::optional<scheme::QuantizationArgs> kv_cache_quantization() const override {
+    return source_.kv_cache_quantization();
+  }
   void prefetch(const std::vector<std::string>& names) const override;
 
   // The tensors of mixtures, as the pruned model names them: they are written when their layer is done.
@@ -70,8 +76,8 @@ class PrunedExperts : public checkpoint::WeightSource {
   int64_t experts_ = 0, stay_ = 0, top_k_ = 0;
   std::vector<std::string> warnings_;
   std::map<std::string, Part> parts_;
-  std::set<std::string> gone_;                // tensors of the source that the pruned model has not
-  std::vector<std::vector<int64_t>> kept_;    // of each block
+  std::set<std::string> gone_;              // tensors of the source that the pruned model has not
+  std::vector<std::vector<int64_t>> kept_;  // of each block
 };
 
 // Error(Unsupported) for a source that holds quantized weights.

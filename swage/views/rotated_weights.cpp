@@ -16,7 +16,8 @@ using model::Basis;
 
 ops::Transform make_rotation(const char* name, const modifiers::RotationRequest& request, int64_t size, uint64_t seed) {
   const int64_t block = request.block_size.value_or(size);
-  SWAGE_CHECK(size > 0 && size % block == 0, InvalidArgument, "rotation ", name, ": ", size, " columns do not split into blocks of ", block);
+  SWAGE_CHECK(size > 0 && size % block == 0, InvalidArgument, "rotation ", name, ": ", size,
+              " columns do not split into blocks of ", block);
   try {
     return solvers::rotation(request.kind, block, seed);
   } catch (Error& e) {
@@ -29,21 +30,30 @@ ops::Transform make_rotation(const char* name, const modifiers::RotationRequest&
 uint64_t seed_of(uint64_t seed, uint64_t use) { return seed * 0x9e3779b97f4a7c15u + use * 0xd1342543de82ef95u; }
 
 // The rows of x that the slice names, changed by `turn`.
-at::Tensor turned(const at::Tensor& x, const graph::RowSlice& slice, const std::function<at::Tensor(const at::Tensor&)>& turn) {
+at::Tensor turned(const at::Tensor& x, const graph::RowSlice& slice,
+                  const std::function<at::Tensor(const at::Tensor&)>& turn) {
   if (slice.all()) return turn(x);
-  const at::Tensor rows = at::arange(slice.groups).mul(slice.stride).unsqueeze(1).add(at::arange(slice.first, slice.first + slice.size)).view({-1});
+  const at::Tensor rows = at::arange(slice.groups)
+                              .mul(slice.stride)
+                              .unsqueeze(1)
+                              .add(at::arange(slice.first, slice.first + slice.size))
+                              .view({-1});
   return x.index_copy(0, rows, turn(x.index_select(0, rows)));
 }
 
 }  // namespace
 
-RotatedWeights::RotatedWeights(const checkpoint::WeightSource& source, const model::Model& model, const modifiers::RotationRequest& request, uint64_t seed)
-    : source_(source), online_(model, request, seed), tensors_(model.rotated_tensors({request.stream, request.heads, online_.inputs(), online_.outputs()})) {
+RotatedWeights::RotatedWeights(const checkpoint::WeightSource& source, const model::Model& model,
+                               const modifiers::RotationRequest& request, uint64_t seed)
+    : source_(source),
+      online_(model, request, seed),
+      tensors_(model.rotated_tensors({request.stream, request.heads, online_.inputs(), online_.outputs()})) {
   for (size_t i = 0; i < tensors_.tensors.size(); ++i) index_of_[tensors_.tensors[i].name] = i;
   seed = request.seed.value_or(seed);
   if (request.stream) stream_.push_back(make_rotation("R1", request, tensors_.stream_size, seed_of(seed, 1)));
   const int64_t several = request.each_layer ? model.blocks() : 1;
-  for (int64_t i = 0; request.heads && i < several; ++i) heads_.push_back(make_rotation("R2", request, tensors_.head_size, seed_of(seed, 2 + uint64_t(i))));
+  for (int64_t i = 0; request.heads && i < several; ++i)
+    heads_.push_back(make_rotation("R2", request, tensors_.head_size, seed_of(seed, 2 + uint64_t(i))));
 }
 
 const model::RotatedTensor* RotatedWeights::find(const std::string& name) const {
@@ -74,10 +84,14 @@ at::Tensor RotatedWeights::rotate(const std::string& name, const at::Tensor& val
   }
   const bool of_bias = out.dim() == 1;
   if (tensor->columns != Basis::Other) {
-    out = of_bias && !tensor->slice.all() ? turned(out, tensor->slice, [&](const at::Tensor& part) { return rotation_of(tensor->columns, *tensor).columns(part); })
-                                          : rotation_of(tensor->columns, *tensor).columns(out);
+    out = of_bias && !tensor->slice.all()
+              ? turned(out, tensor->slice,
+                       [&](const at::Tensor& part) { return rotation_of(tensor->columns, *tensor).columns(part); })
+              : rotation_of(tensor->columns, *tensor).columns(out);
   }
-  if (tensor->rows != Basis::Other) out = turned(out, tensor->slice, [&](const at::Tensor& part) { return rotation_of(tensor->rows, *tensor).rows(part); });
+  if (tensor->rows != Basis::Other)
+    out = turned(out, tensor->slice,
+                 [&](const at::Tensor& part) { return rotation_of(tensor->rows, *tensor).rows(part); });
   return out;
 }
 
@@ -106,7 +120,8 @@ Json config_of_rotated(const Json& config, const RotatedWeights& rotated) {
   return out;
 }
 
-std::map<std::string, io::TensorSpec> dense_rotated(const checkpoint::Reader& reader, const RotatedWeights& rotated, const Assignment& assignment) {
+std::map<std::string, io::TensorSpec> dense_rotated(const checkpoint::Reader& reader, const RotatedWeights& rotated,
+                                                    const Assignment& assignment) {
   constexpr std::string_view kWeight = ".weight";
   std::map<std::string, io::TensorSpec> out;
   for (const model::RotatedTensor& tensor : rotated.tensors()) {
@@ -120,7 +135,8 @@ std::map<std::string, io::TensorSpec> dense_rotated(const checkpoint::Reader& re
 
 void check_rotatable(const std::vector<std::string>& encoded_modules, const std::string& source) {
   SWAGE_CHECK(encoded_modules.empty(), Unsupported, source, ": ", encoded_modules.front(),
-              " is stored quantized or without its zeros, and rotations are folded into plain weights; swage convert --to dense it first");
+              " is stored quantized or without its zeros, and rotations are folded into plain weights; swage convert "
+              "--to dense it first");
 }
 
 }  // namespace swage::pipeline

@@ -19,14 +19,19 @@ using testing::HasSubstr;
 // A golden checkpoint, other biases and norms than it has if asked for.
 class Golden : public checkpoint::WeightSource {
  public:
-  explicit Golden(const std::string& name) : reader_(std::filesystem::path(SWAGE_TEST_DATA) / "model" / name), weights_(reader_), config(reader_.config()) {}
+  explicit Golden(const std::string& name)
+      : reader_(std::filesystem::path(SWAGE_TEST_DATA) / "model" / name),
+        weights_(reader_),
+        config(reader_.config()) {}
   std::vector<int64_t> shape(const std::string& name) const override {
-    return name.ends_with("_proj.bias") ? std::vector{weights_.shape(name.substr(0, name.size() - 4) + "weight")[0]} : weights_.shape(name);
+    return name.ends_with("_proj.bias") ? std::vector{weights_.shape(name.substr(0, name.size() - 4) + "weight")[0]}
+                                        : weights_.shape(name);
   }
   at::Tensor load(const std::string& name) const override {
     at::manual_seed(int64_t(std::hash<std::string>()(name) % 1000));
     if (name.ends_with("norm.weight")) return at::rand(weights_.shape(name)) + 0.5;
-    if (name.ends_with("_proj.bias") && config.get_string("model_type", "") != "opt") return at::randn({shape(name)[0]});
+    if (name.ends_with("_proj.bias") && config.get_string("model_type", "") != "opt")
+      return at::randn({shape(name)[0]});
     return weights_.load(name);
   }
   std::optional<scheme::QuantizationArgs> input_quantization(const std::string&) const override { return {}; }
@@ -59,14 +64,16 @@ double difference(const Golden& golden, const RotationRequest& request) {
   return ((found - expected).abs().max() / expected.abs().max()).item<double>();
 }
 
-// Three layers are some 30 chained roundings of 2^-24 on either side; sums over up to 64 columns multiply each by their condition, about 10.
+// Three layers are some 30 chained roundings of 2^-24 on either side; sums over up to 64 columns multiply each by their
+// condition, about 10.
 constexpr double kTolerance = 2 * 30 * 10 * 0x1p-24;
 
 std::vector<RotationRequest> requests() {
   using solvers::RotationKind;
   std::vector<RotationRequest> out;
   for (const RotationKind kind : {RotationKind::Hadamard, RotationKind::RandomHadamard, RotationKind::RandomMatrix}) {
-    for (const bool each_layer : {false, true}) out.push_back({.stream = true, .heads = true, .kind = kind, .each_layer = each_layer});
+    for (const bool each_layer : {false, true})
+      out.push_back({.stream = true, .heads = true, .kind = kind, .each_layer = each_layer});
     out.push_back({.stream = true, .kind = kind});
     out.push_back({.heads = true, .kind = kind});
     out.push_back({.stream = true, .heads = true, .kind = kind, .block_size = 4});
@@ -76,7 +83,8 @@ std::vector<RotationRequest> requests() {
 
 TEST(RotatedWeights, KeepTheFunctionOfEveryArchitectureWithRmsNorm) {
   for (const char* name : {"llama32_tied", "qwen3", "mixtral", "qwen3_moe_fused"}) {
-    if (!std::filesystem::exists(std::filesystem::path(SWAGE_TEST_DATA) / "model" / name / "model.safetensors")) continue;
+    if (!std::filesystem::exists(std::filesystem::path(SWAGE_TEST_DATA) / "model" / name / "model.safetensors"))
+      continue;
     const Golden golden(name);
     for (const RotationRequest& request : requests()) EXPECT_LE(difference(golden, request), kTolerance) << name;
   }
@@ -95,7 +103,10 @@ std::vector<RotationRequest> online_requests() {
     out.push_back({.outputs = true, .targets = linear, .ignore = head, .kind = kind});
     out.push_back({.inputs = true, .outputs = true, .targets = linear, .ignore = head, .kind = kind, .block_size = 8});
   }
-  out.push_back({.inputs = true, .outputs = true, .targets = {"re:.*[qk]_proj$", "re:.*o(ut)?_proj$"}, .kind = RotationKind::RandomHadamard});
+  out.push_back({.inputs = true,
+                 .outputs = true,
+                 .targets = {"re:.*[qk]_proj$", "re:.*o(ut)?_proj$"},
+                 .kind = RotationKind::RandomHadamard});
   return out;
 }
 
@@ -105,8 +116,11 @@ TEST(RotatedWeights, KeepTheFunctionWhereTheReaderComputes) {
     for (const RotationRequest& request : online_requests()) {
       if (std::string(name) == "opt" && request.stream) continue;
       const bool whole_experts = request.inner || request.inputs || request.outputs;  // of 24 columns inside
-      if (std::string(name) == "qwen3_moe_fused" && whole_experts && request.kind == solvers::RotationKind::Hadamard && !request.block_size) continue;
-      EXPECT_LE(difference(golden, request), kTolerance) << name << " " << request.keys << request.inner << request.inputs << request.outputs;
+      if (std::string(name) == "qwen3_moe_fused" && whole_experts && request.kind == solvers::RotationKind::Hadamard &&
+          !request.block_size)
+        continue;
+      EXPECT_LE(difference(golden, request), kTolerance)
+          << name << " " << request.keys << request.inner << request.inputs << request.outputs;
     }
   }
 }
@@ -116,7 +130,9 @@ TEST(RotatedWeights, TheReaderHasSomethingToDo) {
   const Golden golden("llama32_tied");
   const auto plain = model::make_model(golden.config, golden);
   const at::Tensor expected = logits_of(*plain, golden);
-  for (const RotationRequest& request : {RotationRequest{.inner = true}, {.inputs = true, .targets = {"Linear"}, .ignore = {"lm_head"}}, {.outputs = true, .targets = {"Linear"}, .ignore = {"lm_head"}}}) {
+  for (const RotationRequest& request : {RotationRequest{.inner = true},
+                                         {.inputs = true, .targets = {"Linear"}, .ignore = {"lm_head"}},
+                                         {.outputs = true, .targets = {"Linear"}, .ignore = {"lm_head"}}}) {
     const RotatedWeights weights(golden, *plain, request, 11);
     class Alone : public Golden {  // the weights without what is computed
      public:
@@ -134,23 +150,35 @@ TEST(RotatedWeights, TheReaderHasSomethingToDo) {
 TEST(RotatedWeights, SayWhatTheReaderComputes) {
   const Golden golden("llama32_tied");
   const auto model = model::make_model(golden.config, golden);
-  const RotatedWeights spin(golden, *model, {.stream = true, .keys = true, .inner = true, .kind = solvers::RotationKind::RandomHadamard}, 1);
-  EXPECT_EQ(to_json(spin.online().groups()).dump(), R"({"config_groups":{)"
+  const RotatedWeights spin(
+      golden, *model, {.stream = true, .keys = true, .inner = true, .kind = solvers::RotationKind::RandomHadamard}, 1);
+  EXPECT_EQ(
+      to_json(spin.online().groups()).dump(),
+      R"({"config_groups":{)"
       R"("R3":{"apply":[{"ignore":[],"inverse":false,"location":"q_attn","targets":["re:.*self_attn$"]},{"ignore":[],"inverse":false,"location":"k_cache","targets":["re:.*self_attn$"]}],)"
       R"("head_dim":8,"precision":"torch.float32","randomize":false,"requires_grad":false,"type":"random-hadamard"},)"
       R"("R4":{"apply":[{"ignore":[],"inverse":false,"location":"input","targets":["re:.*down_proj$"]},{"ignore":[],"inverse":true,"location":"weight_input","targets":["re:.*down_proj$"]}],)"
       R"("head_dim":null,"precision":"torch.float32","randomize":false,"requires_grad":false,"type":"random-hadamard"}}})");
   std::vector<std::string> names;
   for (const io::TensorSpec& spec : spin.online().tensors()) names.push_back(spec.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"model.layers.0.self_attn.R3_q_attn.weight", "model.layers.0.mlp.down_proj.R4_input.weight"}));
-  const RotatedWeights quip(golden, *model, {.inputs = true, .targets = {"Linear"}, .ignore = {"lm_head"}, .kind = solvers::RotationKind::RandomHadamard, .precision = "float64"}, 1);
+  EXPECT_EQ(names, (std::vector<std::string>{"model.layers.0.self_attn.R3_q_attn.weight",
+                                             "model.layers.0.mlp.down_proj.R4_input.weight"}));
+  const RotatedWeights quip(golden, *model,
+                            {.inputs = true,
+                             .targets = {"Linear"},
+                             .ignore = {"lm_head"},
+                             .kind = solvers::RotationKind::RandomHadamard,
+                             .precision = "float64"},
+                            1);
   EXPECT_EQ(quip.online().tensors()[0].name, "model.layers.0.self_attn.q_proj.v_input.weight");
   EXPECT_EQ(quip.online().tensors()[0].dtype, io::Dtype::F64);
-  EXPECT_EQ(quip.transform({"model.layers.1.mlp.up_proj"}, scheme::TransformLocation::Input, 32), quip.transform({"model.layers.0.self_attn.q_proj"}, scheme::TransformLocation::Input, 32));
+  EXPECT_EQ(quip.transform({"model.layers.1.mlp.up_proj"}, scheme::TransformLocation::Input, 32),
+            quip.transform({"model.layers.0.self_attn.q_proj"}, scheme::TransformLocation::Input, 32));
   EXPECT_EQ(quip.transform({"lm_head"}, scheme::TransformLocation::Input, 32), nullptr);
   EXPECT_FALSE(quip.unties_head());
   const Golden mixtral("mixtral"), opt("opt");
-  const RotatedWeights experts(mixtral, *model::make_model(mixtral.config, mixtral), {.inner = true}, 1), relu(opt, *model::make_model(opt.config, opt), {.inner = true}, 1);
+  const RotatedWeights experts(mixtral, *model::make_model(mixtral.config, mixtral), {.inner = true}, 1),
+      relu(opt, *model::make_model(opt.config, opt), {.inner = true}, 1);
   EXPECT_EQ(experts.online().groups()[0].second.apply[0].targets, std::vector<std::string>{"re:.*w2$"});
   EXPECT_EQ(relu.online().groups()[0].second.apply[0].targets, std::vector<std::string>{"re:.*fc2$"});
 }
@@ -159,20 +187,29 @@ TEST(RotatedWeights, BiasesOfValuesAndOfWhatIsAddedToTheStreamTurnToo) {
   Golden golden("llama32_tied");
   golden.config.set("attention_bias", true);
   golden.config.set("mlp_bias", true);
-  const RotationRequest both{.stream = true, .heads = true, .kind = solvers::RotationKind::RandomHadamard, .each_layer = true};
+  const RotationRequest both{
+      .stream = true, .heads = true, .kind = solvers::RotationKind::RandomHadamard, .each_layer = true};
   EXPECT_LE(difference(golden, both), kTolerance);
   golden.config.set("model_type", "qwen2");
   EXPECT_LE(difference(golden, both), kTolerance);
   EXPECT_LE(difference(golden, {.heads = true}), kTolerance);
-  EXPECT_LE(difference(golden, {.inputs = true, .outputs = true, .targets = {"Linear"}, .ignore = {"lm_head"}, .kind = solvers::RotationKind::RandomMatrix}), kTolerance);
+  EXPECT_LE(difference(golden, {.inputs = true,
+                                .outputs = true,
+                                .targets = {"Linear"},
+                                .ignore = {"lm_head"},
+                                .kind = solvers::RotationKind::RandomMatrix}),
+            kTolerance);
 }
 
 TEST(RotatedWeights, ChangeWhatTheySay) {
   const Golden golden("llama32_tied");
   const auto model = model::make_model(golden.config, golden);
-  const RotatedWeights both(golden, *model, {.stream = true, .heads = true}, 1), heads(golden, *model, {.heads = true}, 1);
-  const std::string q = "model.layers.0.self_attn.q_proj.weight", v = "model.layers.2.self_attn.v_proj.weight", o = "model.layers.2.self_attn.o_proj.weight";
-  const std::string norm = "model.layers.1.input_layernorm.weight", embedding = "model.embed_tokens.weight", head = "lm_head.weight";
+  const RotatedWeights both(golden, *model, {.stream = true, .heads = true}, 1),
+      heads(golden, *model, {.heads = true}, 1);
+  const std::string q = "model.layers.0.self_attn.q_proj.weight", v = "model.layers.2.self_attn.v_proj.weight",
+                    o = "model.layers.2.self_attn.o_proj.weight";
+  const std::string norm = "model.layers.1.input_layernorm.weight", embedding = "model.embed_tokens.weight",
+                    head = "lm_head.weight";
   EXPECT_TRUE(both.load(norm).equal(at::ones({32})));
   EXPECT_TRUE(heads.load(norm).equal(golden.load(norm)));
   EXPECT_TRUE(heads.load(q).equal(golden.load(q)));
@@ -209,28 +246,42 @@ void expect_refused(const Golden& golden, const RotationRequest& request, ErrorK
 }
 
 TEST(RotatedWeights, WhatIsNoIdentityIsRefused) {
-  expect_refused(Golden("opt"), {.stream = true}, ErrorKind::Unsupported, "is a LayerNorm, whose mean is not the same after a rotation");
+  expect_refused(Golden("opt"), {.stream = true}, ErrorKind::Unsupported,
+                 "is a LayerNorm, whose mean is not the same after a rotation");
   expect_refused(Golden("opt_350m"), {.stream = true}, ErrorKind::Unsupported, "is a LayerNorm");
   EXPECT_LE(difference(Golden("opt"), {.heads = true}), kTolerance);  // R2 asks for no norm
   const Golden llama("llama32_tied");
-  expect_refused(llama, {.stream = true, .block_size = 12}, ErrorKind::InvalidArgument, "rotation R1: 32 columns do not split into blocks of 12");
+  expect_refused(llama, {.stream = true, .block_size = 12}, ErrorKind::InvalidArgument,
+                 "rotation R1: 32 columns do not split into blocks of 12");
   const std::vector<std::string> all = {"Linear"}, head = {"lm_head"};
-  expect_refused(llama, {.inner = true, .block_size = 7}, ErrorKind::InvalidArgument, "rotation R4: 64 columns of model.layers.0.mlp.down_proj do not split into blocks of 7");
-  expect_refused(llama, {.inputs = true, .targets = all}, ErrorKind::Unsupported, "lm_head: embedding and head of this model share one table");
-  expect_refused(llama, {.inputs = true, .targets = {"Embedding"}}, ErrorKind::Unsupported, "model.embed_tokens: embeddings and routers are not rotated while the model runs");
-  expect_refused(llama, {.inputs = true, .targets = {"re:.*qq_proj"}}, ErrorKind::InvalidArgument, "QuIPModifier: targets matches no module of this model: re:.*qq_proj");
-  expect_refused(llama, {.stream = true, .inputs = true, .targets = all, .ignore = head}, ErrorKind::Unsupported, "model.layers.0.self_attn.q_proj: its input would be rotated twice");
-  expect_refused(Golden("mixtral"), {.outputs = true, .targets = {"re:.*gate$"}}, ErrorKind::Unsupported, "embeddings and routers are not rotated");
-  expect_refused(Golden("qwen3_moe_fused"), {.inputs = true, .targets = {"re:.*experts.0.*"}, .kind = solvers::RotationKind::RandomHadamard}, ErrorKind::Unsupported, "but not for both, which are parts of it");
-  expect_refused(llama, {.heads = true, .block_size = 16}, ErrorKind::InvalidArgument, "rotation R2: 8 columns do not split into blocks of 16");
+  expect_refused(llama, {.inner = true, .block_size = 7}, ErrorKind::InvalidArgument,
+                 "rotation R4: 64 columns of model.layers.0.mlp.down_proj do not split into blocks of 7");
+  expect_refused(llama, {.inputs = true, .targets = all}, ErrorKind::Unsupported,
+                 "lm_head: embedding and head of this model share one table");
+  expect_refused(llama, {.inputs = true, .targets = {"Embedding"}}, ErrorKind::Unsupported,
+                 "model.embed_tokens: embeddings and routers are not rotated while the model runs");
+  expect_refused(llama, {.inputs = true, .targets = {"re:.*qq_proj"}}, ErrorKind::InvalidArgument,
+                 "QuIPModifier: targets matches no module of this model: re:.*qq_proj");
+  expect_refused(llama, {.stream = true, .inputs = true, .targets = all, .ignore = head}, ErrorKind::Unsupported,
+                 "model.layers.0.self_attn.q_proj: its input would be rotated twice");
+  expect_refused(Golden("mixtral"), {.outputs = true, .targets = {"re:.*gate$"}}, ErrorKind::Unsupported,
+                 "embeddings and routers are not rotated");
+  expect_refused(Golden("qwen3_moe_fused"),
+                 {.inputs = true, .targets = {"re:.*experts.0.*"}, .kind = solvers::RotationKind::RandomHadamard},
+                 ErrorKind::Unsupported, "but not for both, which are parts of it");
+  expect_refused(llama, {.heads = true, .block_size = 16}, ErrorKind::InvalidArgument,
+                 "rotation R2: 8 columns do not split into blocks of 16");
 }
 
 TEST(RotatedWeights, AHeadWithoutAHadamardMatrixIsRefused) {
   Golden golden("llama32_tied");
   golden.config.set("head_dim", 6);
-  expect_refused(golden, {.heads = true}, ErrorKind::InvalidArgument, "rotation R2 of 6 columns; transform_type random-matrix takes any size");
-  expect_refused(golden, {.keys = true}, ErrorKind::InvalidArgument, "rotation R3 of 6 columns: the hadamard matrices of readers have powers of two");
-  expect_refused(golden, {.keys = true, .kind = solvers::RotationKind::RandomHadamard}, ErrorKind::InvalidArgument, "rotation R3 of 6 columns; transform_type random-matrix takes any size");
+  expect_refused(golden, {.heads = true}, ErrorKind::InvalidArgument,
+                 "rotation R2 of 6 columns; transform_type random-matrix takes any size");
+  expect_refused(golden, {.keys = true}, ErrorKind::InvalidArgument,
+                 "rotation R3 of 6 columns: the hadamard matrices of readers have powers of two");
+  expect_refused(golden, {.keys = true, .kind = solvers::RotationKind::RandomHadamard}, ErrorKind::InvalidArgument,
+                 "rotation R3 of 6 columns; transform_type random-matrix takes any size");
   const auto model = model::make_model(golden.config, golden);
   EXPECT_NO_THROW(RotatedWeights(golden, *model, {.heads = true, .kind = solvers::RotationKind::RandomMatrix}, 1));
 }

@@ -1,11 +1,14 @@
-// Faults of the operating system, for tests of the built program: a library for LD_PRELOAD that stands between the program and
-// the C library's file calls. Nothing of it is in the program.
-//   SWAGE_FAULTS=CALL:N:ACTION   at the N-th call (from 1) of the kind CALL to a file whose path contains SWAGE_FAULTS_PATH:
+// Faults of the operating system, for tests of the built program: a library for LD_PRELOAD that stands between the
+// program and the C library's file calls. Nothing of it is in the program.
+//
+//   SWAGE_FAULTS_PATH=TEXT      files whose path contains it
+//   SWAGE_FAULTS=CALL:N:ACTION  at the N-th call (from 1) of the kind CALL to such a file
 //     CALL    sync (fsync, fdatasync), rename, write, read, reserve, make (mkdir), any of these: all
-//     ACTION  kill: the process dies before the call. crash: the machine does, so that what was written since a file's last sync
-//             is lost. short: a read or write does half of what it should. ENOSPC, EIO, EACCES, EROFS: the call fails with it,
-//             and so do all later ones of its kind
-//   SWAGE_FAULTS_COUNT=FILE      receives the number of such calls when the program ends
+//     ACTION  kill: the process dies before the call
+//             crash: the machine does, so that what was written since a file's last sync is lost
+//             short: a read or write does half of what it should
+//             ENOSPC, EIO, EACCES, EROFS: the call fails with it, and so do all later ones of its kind
+//   SWAGE_FAULTS_COUNT=FILE     receives the number of such calls when the program ends
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -97,7 +100,7 @@ class Faults {
 
  private:
   static std::pair<dev_t, ino_t> inode(int fd) {
-    struct stat status {};
+    struct stat status{};
     ::fstat(fd, &status);
     return {status.st_dev, status.st_ino};
   }
@@ -169,8 +172,12 @@ extern "C" {
 
 int fsync(int fd) { return sync("fsync", fd); }
 int fdatasync(int fd) { return sync("fdatasync", fd); }
-ssize_t pwrite(int fd, const void* from, size_t count, off_t offset) { return write_at("pwrite", fd, from, count, offset); }
-ssize_t pwrite64(int fd, const void* from, size_t count, off_t offset) { return write_at("pwrite64", fd, from, count, offset); }
+ssize_t pwrite(int fd, const void* from, size_t count, off_t offset) {
+  return write_at("pwrite", fd, from, count, offset);
+}
+ssize_t pwrite64(int fd, const void* from, size_t count, off_t offset) {
+  return write_at("pwrite64", fd, from, count, offset);
+}
 ssize_t pread(int fd, void* to, size_t count, off_t offset) { return read_at("pread", fd, to, count, offset); }
 ssize_t pread64(int fd, void* to, size_t count, off_t offset) { return read_at("pread64", fd, to, count, offset); }
 
@@ -178,11 +185,17 @@ int rename(const char* from, const char* to) noexcept {
   return refused("rename", to) ? -1 : next<int (*)(const char*, const char*)>("rename")(from, to);
 }
 int renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) noexcept {
-  return refused("rename", to) ? -1 : next<int (*)(int, const char*, int, const char*, unsigned)>("renameat2")(from_folder, from, to_folder, to, flags);
+  return refused("rename", to) ? -1
+                               : next<int (*)(int, const char*, int, const char*, unsigned)>("renameat2")(
+                                     from_folder, from, to_folder, to, flags);
 }
-int mkdir(const char* path, mode_t mode) noexcept { return refused("make", path) ? -1 : next<int (*)(const char*, mode_t)>("mkdir")(path, mode); }
+int mkdir(const char* path, mode_t mode) noexcept {
+  return refused("make", path) ? -1 : next<int (*)(const char*, mode_t)>("mkdir")(path, mode);
+}
 int fallocate(int fd, int mode, off_t offset, off_t length) {
-  return refused("reserve", Faults::path_of(fd)) ? -1 : next<int (*)(int, int, off_t, off_t)>("fallocate")(fd, mode, offset, length);
+  return refused("reserve", Faults::path_of(fd))
+             ? -1
+             : next<int (*)(int, int, off_t, off_t)>("fallocate")(fd, mode, offset, length);
 }
 
 }  // extern "C"

@@ -1,6 +1,7 @@
-// For builds with ThreadSanitizer: it does not see how the threads of libgomp, which is not instrumented, start and wait for each other, and would take everything that
-// a parallel region reads for a race. This stands before the entry of parallel regions and says so: what was written before a region is seen in it, and what
-// was written in it is seen after it. Nothing within a region is ordered, so races between its threads are still found.
+// For builds with ThreadSanitizer: it does not see how the threads of libgomp, which is not instrumented, start and
+// wait for each other, and would take everything that a parallel region reads for a race. This stands before the entry
+// of parallel regions and says so: what was written before a region is seen in it, and what was written in it is seen
+// after it. Nothing within a region is ordered, so races between its threads are still found.
 #include <dlfcn.h>
 
 extern "C" {
@@ -27,7 +28,8 @@ void run(void* region) {
 }  // namespace
 
 void GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags) {
-  static const auto next = reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(dlsym(RTLD_NEXT, "GOMP_parallel"));
+  static const auto next =
+      reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(dlsym(RTLD_NEXT, "GOMP_parallel"));
   Region region{work, data, 0, 0};
   __tsan_release(&region.start);
   next(run, &region, threads, flags);

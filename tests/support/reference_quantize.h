@@ -21,19 +21,19 @@ struct QuantizeSpec {
   // What every intermediate is rounded to: kFloat, kBFloat16 or kHalf. Scales have the dtype `parameters`.
   at::ScalarType parameters = at::kFloat;  // in finding scale and zero point
   at::ScalarType codes = at::kFloat;       // in dividing by the scale
-  int float_bits = 0;        // 4: E2M1 codes, 6: E2M3 codes; 0: as fp8 says
-  int64_t block_rows = 1;    // rows that share a scale with group_size columns
-  bool power_of_two = false; // MX: scales 2^e
-  bool two_levels = false;   // NVFP4: E4M3 scales under a global scale
+  int float_bits = 0;                      // 4: E2M1 codes, 6: E2M3 codes; 0: as fp8 says
+  int64_t block_rows = 1;                  // rows that share a scale with group_size columns
+  bool power_of_two = false;               // MX: scales 2^e
+  bool two_levels = false;                 // NVFP4: E4M3 scales under a global scale
 };
 
 struct Quantized {
   at::Tensor scale_OG;       // dtype spec.parameters; [1] for kWholeTensor
   at::Tensor zero_point_OG;  // int8, the shape of scale_OG; undefined when symmetric
   at::Tensor codes_OI;       // int8, float8_e4m3fn, or uint8 codes of FP4 and FP6
-  at::Tensor values_OI;      // (code - zero point) * scale, rounded to spec.parameters, kept as f32; a value that rounds to
-                             // zero from below stays -0, which integer codes cannot tell
-  float global_scale = 1;    // of two levels: scale_OG are f32, effective, local / global
+  at::Tensor values_OI;  // (code - zero point) * scale, rounded to spec.parameters, kept as f32; a value that rounds to
+                         // zero from below stays -0, which integer codes cannot tell
+  float global_scale = 1;  // of two levels: scale_OG are f32, effective, local / global
 };
 
 // `value` rounded to nearest even in `type`.
@@ -72,7 +72,8 @@ inline std::vector<float> small_float_values(int bits) {
 inline int nearest_small_float(float x, const std::vector<float>& values) {
   int best = 0;
   for (int code = 1; code < int(values.size()); ++code) {
-    const float now = std::fabs(std::fabs(x) - values[size_t(code)]), before = std::fabs(std::fabs(x) - values[size_t(best)]);
+    const float now = std::fabs(std::fabs(x) - values[size_t(code)]),
+                before = std::fabs(std::fabs(x) - values[size_t(best)]);
     if (now < before || (now == before && code % 2 == 0)) best = code;
   }
   return best;
@@ -134,7 +135,8 @@ inline Parameters find_parameters(float lowest, float highest, const QuantizeSpe
 
 // Value of the code nearest to `value`: x / s, + z, clamp, round.
 inline float nearest_code(float value, Parameters of, const QuantizeSpec& spec) {
-  const at::ScalarType type = spec.two_levels ? at::kFloat : spec.codes;  // the global scale is f32, and so is all it touches
+  const at::ScalarType type =
+      spec.two_levels ? at::kFloat : spec.codes;  // the global scale is f32, and so is all it touches
   float code = rounded(value / of.scale, type);
   if (spec.float_bits == 6) {  // its path adds no zero point
     const std::vector<float> values = small_float_values(6);
@@ -156,12 +158,14 @@ inline at::Tensor stored_codes(const at::Tensor& values_OI, const QuantizeSpec& 
   at::Tensor codes_OI = at::empty(values_OI.sizes(), at::kByte);
   for (int64_t i = 0; i < values_OI.numel(); ++i) {
     const float value = values_OI.const_data_ptr<float>()[i];
-    codes_OI.mutable_data_ptr<uint8_t>()[i] = uint8_t(nearest_small_float(value, values) + (std::signbit(value) ? int(values.size()) : 0));
+    codes_OI.mutable_data_ptr<uint8_t>()[i] =
+        uint8_t(nearest_small_float(value, values) + (std::signbit(value) ? int(values.size()) : 0));
   }
   return codes_OI;
 }
 
-// w_OI: float types, any; its values should be exact in spec.codes. group_size must divide the columns unless blocks have rows.
+// w_OI: float types, any; its values should be exact in spec.codes. group_size must divide the columns unless blocks
+// have rows.
 inline Quantized quantize(const at::Tensor& w_OI, const QuantizeSpec& spec) {
   const at::Tensor w = w_OI.to(at::kFloat).contiguous();
   const int64_t rows = w.size(0), columns = w.size(1);
@@ -176,7 +180,8 @@ inline Quantized quantize(const at::Tensor& w_OI, const QuantizeSpec& spec) {
   for (int64_t tile = 0; tile < down * across; ++tile) {  // one tile of `width` x `height` values shares a scale
     std::vector<int64_t> places;
     for (int64_t r = tile / across * height; r < std::min(rows, (tile / across + 1) * height); ++r) {
-      for (int64_t c = tile % across * width; c < std::min(columns, (tile % across + 1) * width); ++c) places.push_back(r * columns + c);
+      for (int64_t c = tile % across * width; c < std::min(columns, (tile % across + 1) * width); ++c)
+        places.push_back(r * columns + c);
     }
     float lowest = 0, highest = 0;
     for (const int64_t i : places) lowest = std::min(lowest, value[i]), highest = std::max(highest, value[i]);

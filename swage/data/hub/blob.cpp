@@ -19,14 +19,21 @@ namespace {
 constexpr size_t kPiece = 256 * 1024;
 
 bool is_hex(const std::string& text, size_t digits) {
-  return text.size() == digits && std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isxdigit(c); });
+  return text.size() == digits &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isxdigit(c); });
 }
 
 }  // namespace
 
-// The file so far, and the digest of it: the etag of a large file is its SHA-256, that of a small one the SHA-1 that git gives it.
+// The file so far, and the digest of it: the etag of a large file is its SHA-256, that of a small one the SHA-1 that
+// git gives it.
 struct BlobDownload::State {
-  State(const fs::path& path, const FileMeta& meta) : out(path, O_RDWR | O_CREAT), meta(meta), digest(bridge::sha256()) { begin_digest(); }
+  State(const fs::path& path, const FileMeta& meta)
+      : out(path, O_RDWR | O_CREAT),
+        meta(meta),
+        digest(bridge::sha256()) {
+    begin_digest();
+  }
 
   void begin_digest() {
     digest = is_hex(meta.etag, 40) ? bridge::sha1() : bridge::sha256();
@@ -70,7 +77,8 @@ BlobDownload::BlobDownload(HubHttp& http, Source source, fs::path blob, const Co
 
 // True if the body is what was asked for and was taken, to its end or to a break; false: the file had to be begun anew.
 bool BlobDownload::take(HttpReply& reply, State& state, TransferProgress& progress) {
-  const bool goes_on = reply.status() == 206 && reply.header("content-range").starts_with(cat("bytes ", state.have, "-"));
+  const bool goes_on =
+      reply.status() == 206 && reply.header("content-range").starts_with(cat("bytes ", state.have, "-"));
   if (state.have > 0 && !goes_on) {
     progress.add(-int64_t(state.have));
     state.throw_away();
@@ -79,7 +87,8 @@ bool BlobDownload::take(HttpReply& reply, State& state, TransferProgress& progre
   std::vector<char> piece(kPiece);
   for (size_t count; (count = reply.read(piece.data(), piece.size())) > 0;) {
     context_.check_cancelled();
-    SWAGE_CHECK(state.have + count <= source_.meta.size, CorruptData, source_.what, ": more bytes come than the ", source_.meta.size, " announced");
+    SWAGE_CHECK(state.have + count <= source_.meta.size, CorruptData, source_.what, ": more bytes come than the ",
+                source_.meta.size, " announced");
     state.append({piece.data(), count});
     progress.add(int64_t(count));
   }
@@ -94,7 +103,8 @@ void BlobDownload::fill(State& state, TransferProgress& progress) {
     if (before > 0) request.headers.emplace_back("Range", cat("bytes=", before, "-"));
     std::string why = "the connection broke off";
     HttpReply reply = http_.send(request, source_.what);
-    SWAGE_CHECK(reply.ok() || reply.status() == 416, Io, source_.what, ": the server of the file answers ", reply.status());
+    SWAGE_CHECK(reply.ok() || reply.status() == 416, Io, source_.what, ": the server of the file answers ",
+                reply.status());
     try {
       take(reply, state, progress);
     } catch (const Error& error) {
@@ -104,8 +114,9 @@ void BlobDownload::fill(State& state, TransferProgress& progress) {
     }
     if (state.have == source_.meta.size) return;
     if (state.have > before) patience.progressed();
-    SWAGE_CHECK(patience.another(cat(source_.what, ": ", why, " after ", transfer_size(state.have))), Io, source_.what, ": ", why, " again and again, after ",
-                state.have, " of ", source_.meta.size, " bytes; the same command goes on from there");
+    SWAGE_CHECK(patience.another(cat(source_.what, ": ", why, " after ", transfer_size(state.have))), Io, source_.what,
+                ": ", why, " again and again, after ", state.have, " of ", source_.meta.size,
+                " bytes; the same command goes on from there");
   }
 }
 
@@ -116,7 +127,9 @@ std::string BlobDownload::wrong_digest(State& state) const {
   const std::string found(state.digest->hex());
   std::string wanted = etag;
   std::transform(wanted.begin(), wanted.end(), wanted.begin(), [](unsigned char c) { return char(std::tolower(c)); });
-  return found == wanted ? "" : cat(etag.size() == 64 ? "its SHA-256 is " : "its git digest is ", found, ", the hub announced ", wanted);
+  return found == wanted
+             ? ""
+             : cat(etag.size() == 64 ? "its SHA-256 is " : "its git digest is ", found, ", the hub announced ", wanted);
 }
 
 void BlobDownload::run(TransferProgress& progress) {
@@ -125,7 +138,9 @@ void BlobDownload::run(TransferProgress& progress) {
   if (left > source_.meta.size) state.out.truncate(0);
   state.take_over(left > source_.meta.size ? 0 : left);
   progress.add(int64_t(state.have));
-  if (state.have > 0) context_.log(Severity::Info, cat(source_.what, ": going on after ", transfer_size(state.have), " of ", transfer_size(source_.meta.size)));
+  if (state.have > 0)
+    context_.log(Severity::Info, cat(source_.what, ": going on after ", transfer_size(state.have), " of ",
+                                     transfer_size(source_.meta.size)));
   for (int attempt = 0;; ++attempt) {
     fill(state, progress);
     const std::string wrong = wrong_digest(state);

@@ -16,7 +16,8 @@ class BlobDownload {
   };
   // The bytes gather in BLOB.incomplete, as huggingface_hub names it.
   BlobDownload(HubHttp& http, Source source, std::filesystem::path blob, const Context& context);
-  // Error(Io) when it breaks off again and again without a byte; Error(CorruptData) if size or digest are not those announced, twice.
+  // Error(Io) when it breaks off again and again without a byte; Error(CorruptData) if size or digest are not those
+  // announced, twice.
   void run(TransferProgress& progress);
 
  private:

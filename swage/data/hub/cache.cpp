@@ -55,7 +55,8 @@ std::optional<HubRepo> parse_hub_id(const std::string& text, RepoType type) {
   HubRepo repo{type, text.substr(0, at)};
   if (at != std::string::npos) repo.revision = text.substr(at + 1);
   const bool two_parts = slash < repo.id.size();
-  const bool valid = two_parts ? is_name(repo.id.substr(0, slash)) && is_name(repo.id.substr(slash + 1)) : is_name(repo.id);
+  const bool valid =
+      two_parts ? is_name(repo.id.substr(0, slash)) && is_name(repo.id.substr(slash + 1)) : is_name(repo.id);
   if (!valid || !all_parts(repo.revision, is_name)) return std::nullopt;
   return repo;
 }
@@ -64,7 +65,8 @@ bool is_safe_path(std::string_view path) {
   if (valid_utf8_prefix(path) != path.size()) return false;
   return all_parts(path, [](std::string_view part) {
     const auto fits = [](unsigned char c) { return c >= 32 && c != 127 && c != '\\'; };
-    return !part.empty() && part.size() <= kLongestPart && part[0] != '.' && std::all_of(part.begin(), part.end(), fits);
+    return !part.empty() && part.size() <= kLongestPart && part[0] != '.' &&
+           std::all_of(part.begin(), part.end(), fits);
   });
 }
 

@@ -34,7 +34,8 @@ class HubCache {
   // `root` holds all repositories.
   HubCache(const std::filesystem::path& root, const HubRepo& repo);
 
-  // The commit that the revision stood at when it was last asked for; the revision itself if it is a commit. Empty if unknown.
+  // The commit that the revision stood at when it was last asked for; the revision itself if it is a commit. Empty if
+  // unknown.
   std::string commit() const;
   std::filesystem::path snapshot(const std::string& commit) const;
   std::filesystem::path blob(const std::string& etag) const;

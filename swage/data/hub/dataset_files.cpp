@@ -16,7 +16,9 @@ constexpr uint64_t kMaxCardBytes = uint64_t{16} << 20;
 constexpr char kConverted[] = "refs/convert/parquet", kCard[] = "README.md";
 
 // Where the list of a commit's files is kept: huggingface_hub keeps none, and its snapshots hold only what was fetched.
-fs::path listing_path(const HubCache& cache, const std::string& commit) { return cache.snapshot(commit).parent_path().parent_path() / "listings" / (commit + ".json"); }
+fs::path listing_path(const HubCache& cache, const std::string& commit) {
+  return cache.snapshot(commit).parent_path().parent_path() / "listings" / (commit + ".json");
+}
 
 Json to_json(const std::vector<RemoteFile>& files) {
   Json out = Json::array();
@@ -45,8 +47,10 @@ bool knows(const std::vector<RemoteFile>& files, const std::string& name) {
 }  // namespace
 
 RemoteRepo& DatasetFiles::remote(const HubRepo& repo) {
-  SWAGE_CHECK(!hub_.offline, Io, "data set ", repo.id, ": not all of it is in the hub cache ", hub_.cache_dir.string(), ", and it is not fetched, because HF_HUB_OFFLINE is set");
-  if (!remote_ || remote_->repo().revision != repo.revision) remote_ = std::make_unique<RemoteRepo>(repo, hub_, context_);
+  SWAGE_CHECK(!hub_.offline, Io, "data set ", repo.id, ": not all of it is in the hub cache ", hub_.cache_dir.string(),
+              ", and it is not fetched, because HF_HUB_OFFLINE is set");
+  if (!remote_ || remote_->repo().revision != repo.revision)
+    remote_ = std::make_unique<RemoteRepo>(repo, hub_, context_);
   return *remote_;
 }
 
@@ -56,7 +60,8 @@ DatasetFiles::Listing DatasetFiles::list_remote(const HubRepo& repo) {
   const fs::path kept = listing_path(from.cache(), info.commit);
   std::error_code error;
   fs::create_directories(kept.parent_path(), error);
-  if (error) throw Error(ErrorKind::Io, cat(kept.parent_path().string(), ": cannot make the folder: ", error.message()));
+  if (error)
+    throw Error(ErrorKind::Io, cat(kept.parent_path().string(), ": cannot make the folder: ", error.message()));
   io::write_file_atomically(kept, to_json(info.files).dump());
   from.cache().remember(info.commit);
   return {info.commit, std::move(info.files)};
@@ -98,14 +103,16 @@ DatasetFiles::DatasetFiles(const DataSpec& spec, const HubOptions& hub, const Co
       listing = list(repo_);
       splits = splits_of(listing.files, "", default_config);
     }
-    SWAGE_CHECK(!splits.empty(), Unsupported, "the repository has neither Parquet nor JSON files, and the hub has not converted it");
+    SWAGE_CHECK(!splits.empty(), Unsupported,
+                "the repository has neither Parquet nor JSON files, and the hub has not converted it");
     if (!spec.first_file.empty() && knows(listing.files, spec.first_file)) {
       chosen_ = {spec.default_config, spec.split, {spec.first_file}};
     } else {
       chosen_ = choose_split(splits, spec, default_config);
     }
     for (const std::string& name : chosen_.files) {
-      files_.push_back(*std::find_if(listing.files.begin(), listing.files.end(), [&](const RemoteFile& file) { return file.name == name; }));
+      files_.push_back(*std::find_if(listing.files.begin(), listing.files.end(),
+                                     [&](const RemoteFile& file) { return file.name == name; }));
     }
     commit_ = listing.commit;
   } catch (Error& error) {

@@ -14,10 +14,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint64_t kFirstRead = 256 * 1024;           // holds most headers
-constexpr uint64_t kLongestHeader = 100'000'000;      // of the safetensors format
-constexpr uint64_t kGap = 1 << 20;                    // bytes read for nothing rather than asked around
-constexpr uint64_t kShapeBytes = 16;                  // two I64 numbers
+constexpr uint64_t kFirstRead = 256 * 1024;       // holds most headers
+constexpr uint64_t kLongestHeader = 100'000'000;  // of the safetensors format
+constexpr uint64_t kGap = 1 << 20;                // bytes read for nothing rather than asked around
+constexpr uint64_t kShapeBytes = 16;              // two I64 numbers
 
 struct Range {
   uint64_t begin = 0, end = 0;
@@ -29,7 +29,8 @@ fs::path make_temporary_folder() {
   return name;
 }
 
-// Where the stored shapes of a file lie, near ones together. Nothing for a header that cannot be read: who opens the file says why.
+// Where the stored shapes of a file lie, near ones together. Nothing for a header that cannot be read: who opens the
+// file says why.
 std::vector<Range> stored_shapes(std::string_view header, uint64_t data_begin, uint64_t file_size) {
   std::vector<Range> ranges;
   try {
@@ -37,7 +38,8 @@ std::vector<Range> stored_shapes(std::string_view header, uint64_t data_begin, u
     for (const auto& [name, tensor] : json.as_object()) {
       if (!name.ends_with(".weight_shape") && !name.ends_with(".shape")) continue;
       const Json& offsets = tensor.at("data_offsets");
-      const uint64_t begin = data_begin + uint64_t(offsets.as_array().at(0).as_int()), end = data_begin + uint64_t(offsets.as_array().at(1).as_int());
+      const uint64_t begin = data_begin + uint64_t(offsets.as_array().at(0).as_int()),
+                     end = data_begin + uint64_t(offsets.as_array().at(1).as_int());
       if (begin < end && end - begin <= kShapeBytes && end <= file_size) ranges.push_back({begin, end});
     }
   } catch (const std::exception&) {
@@ -55,7 +57,8 @@ std::vector<Range> stored_shapes(std::string_view header, uint64_t data_begin, u
   return joined;
 }
 
-void bring_file(RemoteRepo& remote, const std::string& commit, const std::string& name, const fs::path& to, TransferProgress& progress) {
+void bring_file(RemoteRepo& remote, const std::string& commit, const std::string& name, const fs::path& to,
+                TransferProgress& progress) {
   const FileMeta meta = remote.meta(commit, name);
   const io::FileDescriptor out(to, O_RDWR | O_CREAT | O_EXCL);
   const auto read = [&](uint64_t offset, uint64_t count) {
@@ -78,7 +81,8 @@ void bring_file(RemoteRepo& remote, const std::string& commit, const std::string
 
 }  // namespace
 
-HeaderFolder::HeaderFolder(RemoteRepo& remote, const std::string& commit, const std::vector<RemoteFile>& weights, const Context& context)
+HeaderFolder::HeaderFolder(RemoteRepo& remote, const std::string& commit, const std::vector<RemoteFile>& weights,
+                           const Context& context)
     : folder_(make_temporary_folder()) {
   try {
     bring(remote, commit, weights, context);
@@ -94,19 +98,22 @@ HeaderFolder::~HeaderFolder() {
   fs::remove_all(folder_, ignored);
 }
 
-void HeaderFolder::bring(RemoteRepo& remote, const std::string& commit, const std::vector<RemoteFile>& weights, const Context& context) {
+void HeaderFolder::bring(RemoteRepo& remote, const std::string& commit, const std::vector<RemoteFile>& weights,
+                         const Context& context) {
   std::error_code error;  // copies: a link out of a model's folder is not followed by those who read it
-  for (auto entry = fs::directory_iterator(remote.cache().snapshot(commit), error); !error && entry != fs::directory_iterator(); entry.increment(error)) {
+  for (auto entry = fs::directory_iterator(remote.cache().snapshot(commit), error);
+       !error && entry != fs::directory_iterator(); entry.increment(error)) {
     if (entry->path().extension() == ".json") fs::copy_file(entry->path(), folder_ / entry->path().filename(), error);
   }
-  if (error) throw Error(ErrorKind::Io, cat(folder_.string(), ": cannot copy the model's configuration: ", error.message()));
+  if (error)
+    throw Error(ErrorKind::Io, cat(folder_.string(), ": cannot copy the model's configuration: ", error.message()));
   TransferProgress progress("reading headers of", 0, context);
   for (const RemoteFile& file : weights) {
     progress.begin(cat(remote.repo().id, "/", file.name));
     bring_file(remote, commit, file.name, folder_ / file.name, progress);
   }
-  context.log(Severity::Info, cat("read the headers of ", remote.title(), ": ", transfer_size(progress.done()), " of ", weights.size(),
-                                  weights.size() == 1 ? " weight file" : " weight files"));
+  context.log(Severity::Info, cat("read the headers of ", remote.title(), ": ", transfer_size(progress.done()), " of ",
+                                  weights.size(), weights.size() == 1 ? " weight file" : " weight files"));
 }
 
 }  // namespace swage::data

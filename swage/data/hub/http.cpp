@@ -30,7 +30,8 @@ bool HttpReply::unreachable() const { return state_->reply->unreachable(); }
 std::string HttpReply::header(const char* name) const { return std::string(state_->reply->header(name)); }
 
 size_t HttpReply::read(char* to, size_t count) {
-  return call_bridge(ErrorKind::Io, "the connection broke off", [&] { return state_->reply->read({reinterpret_cast<uint8_t*>(to), count}); });
+  return call_bridge(ErrorKind::Io, "the connection broke off",
+                     [&] { return state_->reply->read({reinterpret_cast<uint8_t*>(to), count}); });
 }
 
 std::string HttpReply::text(uint64_t most) {
@@ -48,9 +49,13 @@ namespace {
 constexpr int kMostTries = 5, kMostRedirects = 10;
 constexpr double kFirstPause = 0.5, kLongestPause = 300;
 
-bool worth_another_try(int status) { return status == 408 || status == 429 || status == 500 || (status >= 502 && status <= 504); }
+bool worth_another_try(int status) {
+  return status == 408 || status == 429 || status == 500 || (status >= 502 && status <= 504);
+}
 
-bool is_redirect(int status) { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
+bool is_redirect(int status) {
+  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
 
 std::string origin_of(const std::string& url, std::string_view what) {
   return std::string(call_bridge(ErrorKind::InvalidArgument, what, [&] { return bridge::url_origin(as_str(url)); }));
@@ -114,13 +119,19 @@ struct HubHttp::State {
   rust::Box<bridge::HttpClient> client;
 };
 
-HubHttp::HubHttp(const HubOptions& options, const Context& context) : endpoint_(options.endpoint), token_(options.token), context_(context) {
-  SWAGE_CHECK(printable(endpoint_) == endpoint_, InvalidArgument, "HF_ENDPOINT \"", printable(endpoint_), "\" is no URL");
+HubHttp::HubHttp(const HubOptions& options, const Context& context)
+    : endpoint_(options.endpoint),
+      token_(options.token),
+      context_(context) {
+  SWAGE_CHECK(printable(endpoint_) == endpoint_, InvalidArgument, "HF_ENDPOINT \"", printable(endpoint_),
+              "\" is no URL");
   origin_ = origin_of(endpoint_, cat("HF_ENDPOINT \"", endpoint_, "\""));
   const auto fit = [](unsigned char c) { return c > 32 && c < 127; };
-  SWAGE_CHECK(std::all_of(token_.begin(), token_.end(), fit), InvalidArgument, "the hub's token holds spaces or other characters that no token has");
+  SWAGE_CHECK(std::all_of(token_.begin(), token_.end(), fit), InvalidArgument,
+              "the hub's token holds spaces or other characters that no token has");
   const std::string agent = cat("swage/", kVersion);
-  state_ = std::make_unique<State>(State{call_bridge(ErrorKind::Io, "HTTP", [&] { return bridge::http_client(agent, uint64_t(options.timeout_seconds)); })});
+  state_ = std::make_unique<State>(State{call_bridge(
+      ErrorKind::Io, "HTTP", [&] { return bridge::http_client(agent, uint64_t(options.timeout_seconds)); })});
 }
 
 HubHttp::~HubHttp() = default;
@@ -131,7 +142,8 @@ HttpReply HubHttp::send_once(const HttpRequest& request) {
   call.method = request.method;
   call.url = request.url;
   for (const auto& [name, value] : request.headers) call.headers.push_back({name, value});
-  if (!token_.empty() && origin_of(request.url, "the hub's answer") == origin_) call.headers.push_back({"Authorization", "Bearer " + token_});
+  if (!token_.empty() && origin_of(request.url, "the hub's answer") == origin_)
+    call.headers.push_back({"Authorization", "Bearer " + token_});
   call.body.reserve(request.body.size());
   for (const char c : request.body) call.body.push_back(uint8_t(c));
   const std::string path = request.file.string();
@@ -156,9 +168,11 @@ HttpReply HubHttp::follow(HttpRequest request, Redirects redirects) {
     const std::string location = reply.header("location");
     if (!is_redirect(reply.status()) || location.empty()) return reply;
     const std::string here = origin_of(request.url, "the hub's answer");
-    const std::string next = std::string(call_bridge(ErrorKind::Io, "a redirect", [&] { return bridge::join_url(as_str(request.url), as_str(location)); }));
+    const std::string next = std::string(call_bridge(
+        ErrorKind::Io, "a redirect", [&] { return bridge::join_url(as_str(request.url), as_str(location)); }));
     const std::string there = origin_of(next, "a redirect");
-    SWAGE_CHECK(!here.starts_with("https:") || there.starts_with("https:"), Io, "a redirect from ", here, " to ", there, " leaves encryption");
+    SWAGE_CHECK(!here.starts_with("https:") || there.starts_with("https:"), Io, "a redirect from ", here, " to ", there,
+                " leaves encryption");
     if (redirects == Redirects::SameHost && here != there) return reply;
     request.url = next;
   }

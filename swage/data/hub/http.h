@@ -35,8 +35,8 @@ class HttpReply {
   int status() const;  // 0: no answer came, failure() says why
   bool ok() const { return status() >= 200 && status() < 300; }
   std::string failure() const;
-  bool unreachable() const;                      // no connection was made
-  std::string header(const char* name) const;    // name in lower case; empty if absent
+  bool unreachable() const;                        // no connection was made
+  std::string header(const char* name) const;      // name in lower case; empty if absent
   const std::string& url() const { return url_; }  // after redirects
   // Some bytes of the body, 0 at its end. Error(Io) if it breaks off.
   size_t read(char* to, size_t count);
@@ -49,8 +49,8 @@ class HttpReply {
   std::string url_;
 };
 
-// When to try again: at most 5 tries in a row that bring nothing, with 0.5, 1, 2 and 4 seconds between them, or as many as the
-// server asks for, up to 5 minutes.
+// When to try again: at most 5 tries in a row that bring nothing, with 0.5, 1, 2 and 4 seconds between them, or as many
+// as the server asks for, up to 5 minutes.
 class Patience {
  public:
   explicit Patience(const Context& context) : context_(context) {}
@@ -65,7 +65,8 @@ class Patience {
 
 class HubHttp {
  public:
-  // Error(InvalidArgument) for an endpoint that is no URL, and for a token that cannot be one; neither message holds the token.
+  // Error(InvalidArgument) for an endpoint that is no URL, and for a token that cannot be one; neither message holds
+  // the token.
   HubHttp(const HubOptions& options, const Context& context);
   ~HubHttp();
   HubHttp(const HubHttp&) = delete;
@@ -74,8 +75,8 @@ class HubHttp {
   bool has_token() const { return !token_.empty(); }
 
   enum class Redirects { Follow, SameHost };  // SameHost: a redirect to another host is the answer itself
-  // The answer, once there is one that another try would not better: no server error (5xx), no 408 or 429. `what` names the request in
-  // errors: Error(Io) if no answer comes.
+  // The answer, once there is one that another try would not better: no server error (5xx), no 408 or 429. `what` names
+  // the request in errors: Error(Io) if no answer comes.
   HttpReply send(const HttpRequest& request, const std::string& what, Redirects redirects = Redirects::Follow);
   // Is told, while a file goes out, how many bytes of files went out so far.
   std::function<void(uint64_t)> on_sent = [](uint64_t) {};

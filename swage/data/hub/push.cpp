@@ -17,8 +17,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t kSampleBytes = 512;     // by which the hub tells text from other files
-constexpr size_t kFilesAtOnce = 100;     // in one question to the hub
+constexpr size_t kSampleBytes = 512;                  // by which the hub tells text from other files
+constexpr size_t kFilesAtOnce = 100;                  // in one question to the hub
 constexpr uint64_t kMostInline = uint64_t{64} << 20;  // of a file that the hub wants inside the commit
 constexpr char kLfs[] = "application/vnd.git-lfs+json";
 
@@ -45,7 +45,8 @@ struct LocalFile {
 std::vector<LocalFile> files_of(const fs::path& folder) {
   std::error_code error;
   SWAGE_CHECK(fs::is_directory(folder, error), InvalidArgument, folder.string(), ": no such folder");
-  SWAGE_CHECK(fs::exists(folder / "config.json", error), InvalidArgument, folder.string(), ": no config.json, so this is no model's folder");
+  SWAGE_CHECK(fs::exists(folder / "config.json", error), InvalidArgument, folder.string(),
+              ": no config.json, so this is no model's folder");
   std::vector<LocalFile> files;
   auto entry = fs::recursive_directory_iterator(folder, error);
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
@@ -78,13 +79,16 @@ class Push {
         http_(options, context),
         api_(cat(http_.endpoint(), "/api/models/", repo.id)),
         files_(files_of(request.folder)) {
-    SWAGE_CHECK(http_.has_token(), InvalidArgument, "uploading needs a token: set HF_TOKEN to one with the right to write (", http_.endpoint(), "/settings/tokens)");
+    SWAGE_CHECK(http_.has_token(), InvalidArgument,
+                "uploading needs a token: set HF_TOKEN to one with the right to write (", http_.endpoint(),
+                "/settings/tokens)");
   }
 
   Json run() {
     const bool created = make_repository();
     if (request_.revision != "main") make_branch();
-    for (size_t begin = 0; begin < files_.size(); begin += kFilesAtOnce) ask_modes(begin, std::min(files_.size(), begin + kFilesAtOnce));
+    for (size_t begin = 0; begin < files_.size(); begin += kFilesAtOnce)
+      ask_modes(begin, std::min(files_.size(), begin + kFilesAtOnce));
     const uint64_t sent = send_large();
     const Json commit = send_commit();
     Json out = Json::object();
@@ -111,13 +115,19 @@ class Push {
     return reply;
   }
   HttpReply answer(const std::string& url, const std::string& body, const char* type, const std::string& what) {
-    return http_.send({.method = "POST", .url = url, .headers = {{"Content-Type", type}, {"Accept", type == std::string_view(kLfs) ? kLfs : "application/json"}}, .body = body}, what);
+    return http_.send(
+        {.method = "POST",
+         .url = url,
+         .headers = {{"Content-Type", type}, {"Accept", type == std::string_view(kLfs) ? kLfs : "application/json"}},
+         .body = body},
+        what);
   }
   [[noreturn]] void refuse(HttpReply& reply, const std::string& what) {
     std::string why = printable(reply.header("x-error-message"));
     if (why.empty()) why = printable(reply.text(1 << 20));
     const int status = reply.status();
-    if (status == 401 || status == 403) why += cat(why.empty() ? "" : "; ", "the token needs the right to write to ", title_, " (HF_TOKEN)");
+    if (status == 401 || status == 403)
+      why += cat(why.empty() ? "" : "; ", "the token needs the right to write to ", title_, " (HF_TOKEN)");
     throw Error(ErrorKind::Io, cat(what, ": the hub refuses (", status, ")", why.empty() ? "" : ": " + why));
   }
   Json json_of(HttpReply reply, const std::string& what) {
@@ -134,14 +144,17 @@ class Push {
     if (request_.is_private) asked.set("private", *request_.is_private);
     HttpReply reply = answer(http_.endpoint() + "/api/repos/create", asked.dump(), "application/json", title_);
     if (reply.ok()) return true;
-    if (reply.status() == 403 && http_.send({.url = api_}, title_).ok()) return false;  // a token for existing repositories only
+    if (reply.status() == 403 && http_.send({.url = api_}, title_).ok())
+      return false;  // a token for existing repositories only
     if (reply.status() != 409) refuse(reply, title_);
-    if (request_.is_private) context_.log(Severity::Info, cat(title_, " is there already; who may see it stays as it is"));
+    if (request_.is_private)
+      context_.log(Severity::Info, cat(title_, " is there already; who may see it stays as it is"));
     return false;
   }
 
   void make_branch() {
-    HttpReply reply = answer(cat(api_, "/branch/", url_quoted(request_.revision, true)), "{}", "application/json", title_);
+    HttpReply reply =
+        answer(cat(api_, "/branch/", url_quoted(request_.revision, true)), "{}", "application/json", title_);
     if (!reply.ok() && reply.status() != 409) refuse(reply, title_);
   }
 
@@ -156,7 +169,9 @@ class Push {
     }
     Json asked = Json::object();
     asked.set("files", std::move(list));
-    const Json answered = json_of(ask(cat(api_, "/preupload/", url_quoted(request_.revision, true)), asked.dump(), "application/json", title_), title_);
+    const Json answered = json_of(
+        ask(cat(api_, "/preupload/", url_quoted(request_.revision, true)), asked.dump(), "application/json", title_),
+        title_);
     std::map<std::string, const Json*> modes;
     for (const Json& one : answered.at("files").as_array()) modes[one.get_string("path", "")] = &one;
     for (size_t i = begin; i < end; ++i) {
@@ -164,7 +179,8 @@ class Push {
       SWAGE_CHECK(found != modes.end(), CorruptData, title_, ": the hub does not say how it takes ", files_[i].name);
       files_[i].is_large = found->second->get_string("uploadMode", "") == "lfs";
       files_[i].ignored = found->second->get_bool("shouldIgnore", false);
-      if (files_[i].ignored) context_.log(Severity::Info, cat(files_[i].name, ": left out, as the repository's .gitignore says"));
+      if (files_[i].ignored)
+        context_.log(Severity::Info, cat(files_[i].name, ": left out, as the repository's .gitignore says"));
     }
   }
 
@@ -181,14 +197,19 @@ class Push {
     uint64_t missing = 0;
     std::vector<std::pair<LocalFile*, Json>> uploads;
     for (size_t begin = 0; begin < large.size(); begin += kFilesAtOnce) {
-      for (auto& [file, actions] : ask_uploads({large.begin() + ptrdiff_t(begin), large.begin() + ptrdiff_t(std::min(large.size(), begin + kFilesAtOnce))})) {
+      for (auto& [file, actions] :
+           ask_uploads({large.begin() + ptrdiff_t(begin),
+                        large.begin() + ptrdiff_t(std::min(large.size(), begin + kFilesAtOnce))})) {
         missing += file->size;
         uploads.emplace_back(file, std::move(actions));
       }
     }
     if (!large.empty()) {
-      context_.log(Severity::Info, cat("uploading to ", title_, ": ", transfer_size(missing), " in ", uploads.size(), uploads.size() == 1 ? " large file" : " large files",
-                                       uploads.size() < large.size() ? cat("; ", large.size() - uploads.size(), " are there already") : ""));
+      context_.log(
+          Severity::Info,
+          cat("uploading to ", title_, ": ", transfer_size(missing), " in ", uploads.size(),
+              uploads.size() == 1 ? " large file" : " large files",
+              uploads.size() < large.size() ? cat("; ", large.size() - uploads.size(), " are there already") : ""));
     }
     TransferProgress progress("uploading", missing, context_);
     http_.on_sent = [&](uint64_t bytes) { progress.set(bytes); };
@@ -237,13 +258,16 @@ class Push {
     asked.set("objects", std::move(objects));
     asked.set("hash_algo", "sha256");
     asked.set("ref", std::move(ref));
-    const Json answered = json_of(ask(cat(http_.endpoint(), "/", title_, ".git/info/lfs/objects/batch"), asked.dump(), kLfs, title_), title_);
+    const Json answered = json_of(
+        ask(cat(http_.endpoint(), "/", title_, ".git/info/lfs/objects/batch"), asked.dump(), kLfs, title_), title_);
     std::vector<std::pair<LocalFile*, Json>> out;
     for (const Json& one : answered.at("objects").as_array()) {
       const auto found = by_digest.find(one.get_string("oid", ""));
-      SWAGE_CHECK(found != by_digest.end(), CorruptData, title_, ": the hub speaks of a file that is none of this folder");
+      SWAGE_CHECK(found != by_digest.end(), CorruptData, title_,
+                  ": the hub speaks of a file that is none of this folder");
       if (const Json* error = one.find("error")) {
-        throw Error(ErrorKind::Io, cat(title_, "/", found->second->name, ": the hub refuses: ", printable(error->get_string("message", "no reason given"))));
+        throw Error(ErrorKind::Io, cat(title_, "/", found->second->name, ": the hub refuses: ",
+                                       printable(error->get_string("message", "no reason given"))));
       }
       const Json* actions = one.find("actions");
       if (actions != nullptr && actions->find("upload") != nullptr) out.emplace_back(found->second, *actions);
@@ -274,7 +298,8 @@ class Push {
 
   static void add_headers(const Json& header, HttpRequest& request) {
     for (const auto& [name, value] : header.as_object()) {
-      if (value.is_string() && printable(name) == name && printable(value.as_string(), 4096) == value.as_string()) request.headers.emplace_back(name, value.as_string());
+      if (value.is_string() && printable(name) == name && printable(value.as_string(), 4096) == value.as_string())
+        request.headers.emplace_back(name, value.as_string());
     }
   }
 
@@ -286,23 +311,34 @@ class Push {
   }
 
   // The URLs of the parts stand under "1", "2", ... or "00001", "00002", ...
-  void send_parts(const LocalFile& file, const Json& header, const std::string& chunk, const std::string& url, const std::string& what) {
-    const bool number = chunk.size() < 16 && std::all_of(chunk.begin(), chunk.end(), [](unsigned char c) { return std::isdigit(c); }) && std::stoull(chunk) > 0;
+  void send_parts(const LocalFile& file, const Json& header, const std::string& chunk, const std::string& url,
+                  const std::string& what) {
+    const bool number = chunk.size() < 16 &&
+                        std::all_of(
+                            chunk.begin(), chunk.end(), [](unsigned char c) { return std::isdigit(c); }) &&
+                        std::stoull(chunk) > 0;
     SWAGE_CHECK(number, CorruptData, what, ": the hub wants parts of \"", printable(chunk), "\" bytes");
     const uint64_t part_bytes = std::stoull(chunk);
     std::map<uint64_t, std::string> urls;
     for (const auto& [name, value] : header.as_object()) {
-      const bool is_part = !name.empty() && name.size() < 10 && std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c); });
+      const bool is_part = !name.empty() && name.size() < 10 &&
+                           std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c); });
       if (is_part) urls[std::stoull(name)] = value.as_string();
     }
     const uint64_t parts = (file.size + part_bytes - 1) / part_bytes;
-    SWAGE_CHECK(urls.size() == parts && urls.rbegin()->first == parts, CorruptData, what, ": the hub names ", urls.size(), " parts of ", part_bytes, " bytes for ", file.size);
+    SWAGE_CHECK(urls.size() == parts && urls.rbegin()->first == parts, CorruptData, what, ": the hub names ",
+                urls.size(), " parts of ", part_bytes, " bytes for ", file.size);
     Json done = Json::array();
     for (const auto& [index, part_url] : urls) {
       const uint64_t offset = (index - 1) * part_bytes;
       Json one = Json::object();
       one.set("partNumber", index);
-      one.set("etag", put({.method = "PUT", .url = part_url, .file = file.path, .offset = offset, .length = std::min(part_bytes, file.size - offset)}, what));
+      one.set("etag", put({.method = "PUT",
+                           .url = part_url,
+                           .file = file.path,
+                           .offset = offset,
+                           .length = std::min(part_bytes, file.size - offset)},
+                          what));
       done.push_back(std::move(one));
     }
     Json asked = Json::object();
@@ -331,13 +367,15 @@ class Push {
         value.set("oid", file.sha256);
         value.set("size", file.size);
       } else {
-        SWAGE_CHECK(file.size <= kMostInline, Unsupported, file.name, ": the hub wants ", file.size, " bytes inside the commit");
+        SWAGE_CHECK(file.size <= kMostInline, Unsupported, file.name, ": the hub wants ", file.size,
+                    " bytes inside the commit");
         value.set("content", base64(first_bytes(file, file.size)));
         value.set("encoding", "base64");
       }
       body += line(file.is_large ? "lfsFile" : "file", std::move(value));
     }
-    return json_of(ask(cat(api_, "/commit/", url_quoted(request_.revision, true)), body, "application/x-ndjson", title_), title_);
+    return json_of(
+        ask(cat(api_, "/commit/", url_quoted(request_.revision, true)), body, "application/x-ndjson", title_), title_);
   }
 
   const PushRequest& request_;
@@ -352,7 +390,8 @@ class Push {
 
 Json push_folder(const PushRequest& request, const HubOptions& options, const Context& context) {
   const auto repo = parse_hub_id(request.repo);
-  SWAGE_CHECK(repo && request.repo.find('@') == std::string::npos, InvalidArgument, request.repo, ": expected a repository of the hub, \"org/name\"");
+  SWAGE_CHECK(repo && request.repo.find('@') == std::string::npos, InvalidArgument, request.repo,
+              ": expected a repository of the hub, \"org/name\"");
   SWAGE_CHECK(parse_hub_id("x@" + request.revision), InvalidArgument, request.revision, ": no name of a branch");
   SWAGE_CHECK(!request.message.empty(), InvalidArgument, "the commit's message is empty");
   SWAGE_CHECK(!options.offline, Io, request.repo, ": nothing is uploaded, because HF_HUB_OFFLINE is set");

@@ -17,7 +17,8 @@ namespace {
 constexpr auto kShownEvery = std::chrono::milliseconds(200);
 
 std::string title_of(const HubRepo& repo) {
-  return cat(repo.type == RepoType::Dataset ? "data set " : "", repo.id, repo.revision == "main" ? "" : "@" + repo.revision);
+  return cat(repo.type == RepoType::Dataset ? "data set " : "", repo.id,
+             repo.revision == "main" ? "" : "@" + repo.revision);
 }
 
 std::string without_quotes(std::string etag) {
@@ -27,7 +28,8 @@ std::string without_quotes(std::string etag) {
 }
 
 uint64_t size_of(const std::string& text, const std::string& what) {
-  const bool number = !text.empty() && text.size() < 17 && std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c); });
+  const bool number = !text.empty() && text.size() < 17 &&
+                      std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c); });
   SWAGE_CHECK(number, CorruptData, what, ": the hub does not tell the file's size");
   return std::stoull(text);
 }
@@ -59,7 +61,9 @@ void TransferProgress::add(int64_t bytes) {
   ProgressEvent event;
   event.elapsed_seconds = seconds();
   const double a_second = double(done_) / std::max(event.elapsed_seconds, 0.2);
-  event.stage = cat(stage_, " ", what_, "  ", transfer_size(done_), total_ > 0 ? cat(" of ", transfer_size(total_)) : "", "  ", transfer_size(uint64_t(a_second)), "/s");
+  event.stage =
+      cat(stage_, " ", what_, "  ", transfer_size(done_), total_ > 0 ? cat(" of ", transfer_size(total_)) : "", "  ",
+          transfer_size(uint64_t(a_second)), "/s");
   if (total_ > done_ && done_ > 0) event.eta_seconds = double(total_ - done_) / a_second;
   context_.progress(event);
 }
@@ -81,14 +85,17 @@ void RemoteRepo::refuse(HttpReply& reply, const std::string& what) const {
   const int status = reply.status();
   std::string why;
   if (code == "GatedRepo" || (status == 403 && message.find("gated") != std::string::npos)) {
-    why = cat("is gated: ask for access on ", pages_, http_.has_token() ? " with the account that the token belongs to" : ", then set HF_TOKEN to a token of your account");
+    why = cat("is gated: ask for access on ", pages_,
+              http_.has_token() ? " with the account that the token belongs to"
+                                : ", then set HF_TOKEN to a token of your account");
   } else if (code == "RevisionNotFound") {
     why = cat("the hub knows no revision \"", repo_.revision, "\" of it");
   } else if (code == "EntryNotFound" && status == 404) {
     why = "the repository has no such file";
   } else if (status == 401 || status == 403) {
-    why = http_.has_token() ? "the hub does not let this token in, or there is no such repository: check the name and HF_TOKEN"
-                            : "the hub knows no such repository, or it is private: check the name; for a private one set HF_TOKEN";
+    why = http_.has_token()
+              ? "the hub does not let this token in, or there is no such repository: check the name and HF_TOKEN"
+              : "the hub knows no such repository, or it is private: check the name; for a private one set HF_TOKEN";
   } else if (status == 404) {
     why = "the hub knows no such repository";
   } else if (status == 429) {
@@ -113,7 +120,8 @@ Json RemoteRepo::api(const std::string& path) {
 RepoInfo RemoteRepo::info() {
   const std::string path = cat("/revision/", url_quoted(repo_.revision, true));
   HttpReply detailed = http_.send({.url = cat(api_, path, "?blobs=true")}, title_);
-  const bool plain = detailed.status() == 404 && detailed.header("x-error-code").empty();  // a mirror that does not know the question
+  const bool plain =
+      detailed.status() == 404 && detailed.header("x-error-code").empty();  // a mirror that does not know the question
   if (!plain) check(detailed, title_);
   const Json json = plain ? api(path) : parse_json(detailed.text(), cat(title_, ": the hub's answer"));
   RepoInfo info;
@@ -125,9 +133,11 @@ RepoInfo RemoteRepo::info() {
     const std::string name = sibling.get_string("rfilename", "");
     if (!is_safe_path(name)) continue;  // hidden ones (.gitattributes), and whatever would lie outside
     const Json* size = sibling.find("size");
-    info.files.push_back({name, size != nullptr && size->is_int() && size->as_int() > 0 ? uint64_t(size->as_int()) : 0});
+    info.files.push_back(
+        {name, size != nullptr && size->is_int() && size->as_int() > 0 ? uint64_t(size->as_int()) : 0});
   }
-  std::sort(info.files.begin(), info.files.end(), [](const RemoteFile& a, const RemoteFile& b) { return a.name < b.name; });
+  std::sort(info.files.begin(), info.files.end(),
+            [](const RemoteFile& a, const RemoteFile& b) { return a.name < b.name; });
   return info;
 }
 
@@ -146,14 +156,20 @@ FileMeta RemoteRepo::meta(const std::string& commit, const std::string& file) {
   }
   if (reply.status() < 300 || reply.status() >= 400) check(reply, what);
   FileMeta meta;
-  const auto first = [&](const char* name, const char* other) { return reply.header(name).empty() ? reply.header(other) : reply.header(name); };
+  const auto first = [&](const char* name, const char* other) {
+    return reply.header(name).empty() ? reply.header(other) : reply.header(name);
+  };
   meta.etag = without_quotes(first("x-linked-etag", "etag"));
   const std::string range = reply.header("content-range");
-  meta.size = size_of(reply.status() == 206 && range.find('/') != std::string::npos ? range.substr(range.find('/') + 1) : first("x-linked-size", "content-length"), what);
+  meta.size =
+      size_of(reply.status() == 206 && range.find('/') != std::string::npos ? range.substr(range.find('/') + 1)
+                                                                            : first("x-linked-size", "content-length"),
+              what);
   meta.commit = reply.header("x-repo-commit");
   meta.url = request.url;
   SWAGE_CHECK(is_safe_name(meta.etag), CorruptData, what, ": the hub gives the file no etag that can name it");
-  SWAGE_CHECK(meta.commit.empty() || meta.commit == commit, Io, what, ": the hub answers with another commit, ", printable(meta.commit), " for ", commit);
+  SWAGE_CHECK(meta.commit.empty() || meta.commit == commit, Io, what, ": the hub answers with another commit, ",
+              printable(meta.commit), " for ", commit);
   return meta;
 }
 
@@ -188,25 +204,34 @@ fs::path RemoteRepo::fetch_all(const std::string& commit, const std::vector<Remo
     if (!cache_.holds(commit, file.name)) ++missing;
   }
   TransferProgress progress("downloading", total, context_);
-  if (missing > 0) context_.log(Severity::Info, cat("fetching ", title_, ": ", missing, missing == 1 ? " file" : " files", total > 0 ? cat(" of ", transfer_size(total)) : ""));
+  if (missing > 0)
+    context_.log(Severity::Info, cat("fetching ", title_, ": ", missing, missing == 1 ? " file" : " files",
+                                     total > 0 ? cat(" of ", transfer_size(total)) : ""));
   for (const RemoteFile& file : files) fetch(commit, file, progress);
   cache_.remember(commit);
-  if (missing > 0) context_.log(Severity::Info, cat("fetched ", title_, " in ", int64_t(progress.seconds() + 0.5), " s, commit ", commit.substr(0, 12)));
+  if (missing > 0)
+    context_.log(Severity::Info, cat("fetched ", title_, " in ", int64_t(progress.seconds() + 0.5), " s, commit ",
+                                     commit.substr(0, 12)));
   return cache_.snapshot(commit);
 }
 
 std::string RemoteRepo::range(const FileMeta& meta, const std::string& file, uint64_t offset, uint64_t count) {
   const std::string what = cat(title_, "/", file);
-  HttpReply reply = http_.send({.url = meta.url, .headers = {{"Range", cat("bytes=", offset, "-", offset + count - 1)}, {"Accept-Encoding", "identity"}}}, what);
+  HttpReply reply = http_.send(
+      {.url = meta.url,
+       .headers = {{"Range", cat("bytes=", offset, "-", offset + count - 1)}, {"Accept-Encoding", "identity"}}},
+      what);
   check(reply, what);
   std::string bytes;
   if (reply.status() == 206) {
     bytes = reply.text(count);
   } else {  // the whole file comes: take what is wanted of it, no more than a header may be away
-    SWAGE_CHECK(offset + count <= (uint64_t{128} << 20), Unsupported, what, ": the server gives whole files only, so the headers alone cannot be read");
+    SWAGE_CHECK(offset + count <= (uint64_t{128} << 20), Unsupported, what,
+                ": the server gives whole files only, so the headers alone cannot be read");
     bytes.resize(offset + count);
     size_t have = 0;
-    for (size_t got; have < bytes.size() && (got = reply.read(bytes.data() + have, bytes.size() - have)) > 0;) have += got;
+    for (size_t got; have < bytes.size() && (got = reply.read(bytes.data() + have, bytes.size() - have)) > 0;)
+      have += got;
     bytes.resize(have);
     bytes.erase(0, std::min<uint64_t>(offset, have));
   }

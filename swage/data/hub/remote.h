@@ -34,7 +34,7 @@ class TransferProgress {
  public:
   TransferProgress(std::string stage, uint64_t total, const Context& context);
   void begin(const std::string& what) { what_ = what; }  // the file that moves now
-  void add(int64_t bytes);  // negative: was thrown away
+  void add(int64_t bytes);                               // negative: was thrown away
   void set(uint64_t bytes) { add(int64_t(bytes) - int64_t(done_)); }
   uint64_t done() const { return done_; }
   double seconds() const;
@@ -64,10 +64,12 @@ class RemoteRepo {
   // The files of the revision. Error(Io) that says what to do: no such repository or revision, private, gated.
   RepoInfo info();
   FileMeta meta(const std::string& commit, const std::string& file);
-  // The file in the snapshot of `commit`, downloaded unless it is there: gone on with where an earlier try broke off, its size checked,
-  // and its digest where the hub names one. Error(CorruptData) if what comes is not what the hub announced.
+  // The file in the snapshot of `commit`, downloaded unless it is there: gone on with where an earlier try broke off,
+  // its size checked, and its digest where the hub names one. Error(CorruptData) if what comes is not what the hub
+  // announced.
   std::filesystem::path fetch(const std::string& commit, const RemoteFile& file, TransferProgress& progress);
-  // All of them, with a line at the beginning and one at the end; the revision is remembered. Returns the snapshot's folder.
+  // All of them, with a line at the beginning and one at the end; the revision is remembered. Returns the snapshot's
+  // folder.
   std::filesystem::path fetch_all(const std::string& commit, const std::vector<RemoteFile>& files);
   // `count` bytes of a file from `offset` on.
   std::string range(const FileMeta& meta, const std::string& file, uint64_t offset, uint64_t count);

@@ -28,7 +28,9 @@ std::vector<std::string> parts_of(std::string_view path, char between = '/') {
   }
 }
 
-bool all_digits(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c); }); }
+bool all_digits(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c); });
+}
 
 // The name without ".parquet", ".jsonl", ".json" and ".gz"; nothing for files that hold no rows.
 std::optional<std::string> stem_of(const std::string& name) {
@@ -43,9 +45,13 @@ std::optional<std::string> stem_of(const std::string& name) {
 
 // "train" of "my-train_data", empty if no split is named.
 std::string keyword_of(std::string text) {
-  for (char& c : text) c = std::isalnum(static_cast<unsigned char>(c)) ? char(std::tolower(static_cast<unsigned char>(c))) : ' ';
-  static const std::map<std::string, std::string> words = {{"train", "train"},     {"training", "train"}, {"validation", "validation"}, {"valid", "validation"}, {"val", "validation"},
-                                                           {"dev", "validation"},  {"test", "test"},      {"testing", "test"},          {"eval", "test"},        {"evaluation", "test"}};
+  for (char& c : text)
+    c = std::isalnum(static_cast<unsigned char>(c)) ? char(std::tolower(static_cast<unsigned char>(c))) : ' ';
+  static const std::map<std::string, std::string> words = {
+      {"train", "train"},      {"training", "train"}, {"validation", "validation"},
+      {"valid", "validation"}, {"val", "validation"}, {"dev", "validation"},
+      {"test", "test"},        {"testing", "test"},   {"eval", "test"},
+      {"evaluation", "test"}};
   for (const std::string& word : parts_of(text, ' ')) {
     if (const auto found = words.find(word); found != words.end()) return found->second;
   }
@@ -58,11 +64,15 @@ std::string split_of_shard(const std::string& stem) {
   if (of == std::string::npos) return "";
   const size_t dash = stem.rfind('-', of - 1);
   const std::string count = stem.substr(of + 4, stem.find('-', of + 4) - of - 4);
-  if (dash == std::string::npos || dash == 0 || !all_digits(std::string_view(stem).substr(dash + 1, of - dash - 1)) || !all_digits(count)) return "";
+  if (dash == std::string::npos || dash == 0 || !all_digits(std::string_view(stem).substr(dash + 1, of - dash - 1)) ||
+      !all_digits(count))
+    return "";
   return stem.substr(0, dash);
 }
 
-std::string config_named(const std::string& folder) { return folder.empty() || folder == "data" || !keyword_of(folder).empty() ? "default" : folder; }
+std::string config_named(const std::string& folder) {
+  return folder.empty() || folder == "data" || !keyword_of(folder).empty() ? "default" : folder;
+}
 
 // What a path says; nothing for one that says nothing.
 std::optional<Place> place_of(const std::string& path) {
@@ -75,7 +85,8 @@ std::optional<Place> place_of(const std::string& path) {
     return Place{parts.size() > 2 ? parts[parts.size() - 3] : "default", split};
   }
   if (const std::string split = keyword_of(stem); !split.empty()) return Place{config_named(folder), split};
-  if (const std::string split = keyword_of(folder); !split.empty()) return Place{parts.size() > 2 ? config_named(parts[parts.size() - 3]) : "default", split};
+  if (const std::string split = keyword_of(folder); !split.empty())
+    return Place{parts.size() > 2 ? config_named(parts[parts.size() - 3]) : "default", split};
   return std::nullopt;
 }
 
@@ -115,12 +126,14 @@ Json front_matter(std::string_view card) {
   }
 }
 
-void add_matching(const Json& patterns, const std::string& folder, const std::vector<RemoteFile>& files, std::vector<std::string>& out) {
+void add_matching(const Json& patterns, const std::string& folder, const std::vector<RemoteFile>& files,
+                  std::vector<std::string>& out) {
   const Json::Array one = {patterns};
   for (const Json& pattern : patterns.is_array() ? patterns.as_array() : one) {
     if (!pattern.is_string()) continue;
     for (const RemoteFile& file : files) {
-      const bool fits = matches_glob(pattern.as_string(), file.name) || (!folder.empty() && matches_glob(folder + "/" + pattern.as_string(), file.name));
+      const bool fits = matches_glob(pattern.as_string(), file.name) ||
+                        (!folder.empty() && matches_glob(folder + "/" + pattern.as_string(), file.name));
       if (fits && stem_of(parts_of(file.name).back())) out.push_back(file.name);
     }
   }
@@ -159,7 +172,8 @@ Reached step(const Reached& before, std::string_view path, Fits fits) {
 
 // A star: what is reached stays so, and spreads; not over a slash unless `across`.
 void spread(Reached& reached, std::string_view path, bool across) {
-  for (size_t i = 0; i < path.size(); ++i) reached[i + 1] = reached[i + 1] || (reached[i] && (across || path[i] != '/'));
+  for (size_t i = 0; i < path.size(); ++i)
+    reached[i + 1] = reached[i + 1] || (reached[i] && (across || path[i] != '/'));
 }
 
 // "**/": nothing, or whole folders.
@@ -207,7 +221,8 @@ bool matches_glob(std::string_view pattern, std::string_view path) {
   return reached.back();
 }
 
-std::vector<SplitFiles> splits_of(const std::vector<RemoteFile>& files, std::string_view card, std::string& default_config) {
+std::vector<SplitFiles> splits_of(const std::vector<RemoteFile>& files, std::string_view card,
+                                  std::string& default_config) {
   Splits splits;
   const Json settings = front_matter(card);
   if (const Json* configs = settings.find("configs"); configs != nullptr && configs->is_array()) {
@@ -226,32 +241,42 @@ std::vector<SplitFiles> splits_of(const std::vector<RemoteFile>& files, std::str
   return listed(splits.empty() ? by_names(files) : std::move(splits));
 }
 
-SplitFiles choose_split(const std::vector<SplitFiles>& splits, const DataSpec& spec, const std::string& default_config) {
-  const auto has_config = [&](const std::string& name) { return std::any_of(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == name; }); };
+SplitFiles choose_split(const std::vector<SplitFiles>& splits, const DataSpec& spec,
+                        const std::string& default_config) {
+  const auto has_config = [&](const std::string& name) {
+    return std::any_of(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == name; });
+  };
   const auto find = [&](const std::string& config, const std::string& split) -> const SplitFiles* {
-    const auto found = std::find_if(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == config && one.split == split; });
+    const auto found = std::find_if(splits.begin(), splits.end(),
+                                    [&](const SplitFiles& one) { return one.config == config && one.split == split; });
     return found == splits.end() ? nullptr : &*found;
   };
   std::string config = spec.config, split = spec.split;
   for (const std::string& name : {spec.default_config, default_config, std::string("default")}) {
     if (config.empty() && !name.empty() && has_config(name)) config = name;
   }
-  const bool only = std::all_of(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == splits[0].config; });
+  const bool only =
+      std::all_of(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == splits[0].config; });
   if (config.empty() && only && !splits.empty()) config = splits[0].config;
-  if (spec.config.empty() && !split.empty() && find(config, split) == nullptr && has_config(split)) {  // the one word was a configuration
+  if (spec.config.empty() && !split.empty() && find(config, split) == nullptr &&
+      has_config(split)) {  // the one word was a configuration
     config = split;
     split.clear();
   }
-  SWAGE_CHECK(!config.empty(), InvalidArgument, spec.text, ": the data set has several configurations, name one (", spec.id, ":CONFIG:SPLIT): ", names_of(splits, nullptr));
-  SWAGE_CHECK(has_config(config), InvalidArgument, spec.text, ": no configuration \"", config, "\"; there are ", names_of(splits, nullptr));
+  SWAGE_CHECK(!config.empty(), InvalidArgument, spec.text, ": the data set has several configurations, name one (",
+              spec.id, ":CONFIG:SPLIT): ", names_of(splits, nullptr));
+  SWAGE_CHECK(has_config(config), InvalidArgument, spec.text, ": no configuration \"", config, "\"; there are ",
+              names_of(splits, nullptr));
   const std::string wanted = split.empty() ? "train" : split;
   if (const SplitFiles* found = find(config, wanted)) return *found;
-  const auto of_config = std::count_if(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == config; });
+  const auto of_config =
+      std::count_if(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == config; });
   if (split.empty() && of_config == 1) {
     return *std::find_if(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == config; });
   }
-  throw Error(ErrorKind::InvalidArgument, cat(spec.text, ": no split \"", wanted, "\"", only ? "" : cat(" in the configuration \"", config, "\""), "; there are ",
-                                              names_of(splits, &config)));
+  throw Error(ErrorKind::InvalidArgument,
+              cat(spec.text, ": no split \"", wanted, "\"", only ? "" : cat(" in the configuration \"", config, "\""),
+                  "; there are ", names_of(splits, &config)));
 }
 
 }  // namespace swage::data

@@ -1,4 +1,5 @@
-// One tile of an upper Cholesky factor in f64: register blocks of 8 x 24 (AVX-512) as in gram.cpp, then the triangular solve.
+// One tile of an upper Cholesky factor in f64: register blocks of 8 x 24 (AVX-512) as in gram.cpp, then the triangular
+// solve.
 #include "swage/kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "swage/kernels/cpu/cholesky.cpp"
@@ -20,15 +21,17 @@ inline constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(DD()));
 inline constexpr int kBlockRows = SWAGE_BLOCK_ROWS;
 inline constexpr int64_t kDepth = 256;  // rows of the factor whose two panels (98 KB each) stay in the L2 cache
 
-// The next kDepth rows of b are fetched into the L2 cache meanwhile: they have 6 lines a row, and at AVX-512 12 blocks use a row.
+// The next kDepth rows of b are fetched into the L2 cache meanwhile: they have 6 lines a row, and at AVX-512 12 blocks
+// use a row.
 inline constexpr int64_t kLineDoubles = 8, kRowsPerLine = 2;
 
 // tile[r][0 .. 3*kLanes) -= sum over depth of a[r] * b[...]; everything steps kPanel doubles per row.
-HWY_NOINLINE void block(const double* HWY_RESTRICT a, const double* HWY_RESTRICT b, int64_t depth, const double* ahead, double* tile) {
+HWY_NOINLINE void block(const double* HWY_RESTRICT a, const double* HWY_RESTRICT b, int64_t depth, const double* ahead,
+                        double* tile) {
   const DD d;
-#define SWAGE_DECLARE(r)                                                        \
-  VD s##r##0 = hn::Load(d, tile + (r < kBlockRows ? r : 0) * kPanel);           \
-  VD s##r##1 = hn::Load(d, tile + (r < kBlockRows ? r : 0) * kPanel + kLanes);  \
+#define SWAGE_DECLARE(r)                                                       \
+  VD s##r##0 = hn::Load(d, tile + (r < kBlockRows ? r : 0) * kPanel);          \
+  VD s##r##1 = hn::Load(d, tile + (r < kBlockRows ? r : 0) * kPanel + kLanes); \
   VD s##r##2 = hn::Load(d, tile + (r < kBlockRows ? r : 0) * kPanel + 2 * kLanes);
   SWAGE_EACH_ROW(SWAGE_DECLARE)
 #undef SWAGE_DECLARE
@@ -37,21 +40,21 @@ HWY_NOINLINE void block(const double* HWY_RESTRICT a, const double* HWY_RESTRICT
     const VD b0 = hn::Load(d, b);
     const VD b1 = hn::Load(d, b + kLanes);
     const VD b2 = hn::Load(d, b + 2 * kLanes);
-#define SWAGE_STEP(r)                          \
-  if constexpr (r < kBlockRows) {              \
-    const VD x = hn::Set(d, a[r]);             \
-    s##r##0 = hn::NegMulAdd(x, b0, s##r##0);   \
-    s##r##1 = hn::NegMulAdd(x, b1, s##r##1);   \
-    s##r##2 = hn::NegMulAdd(x, b2, s##r##2);   \
+#define SWAGE_STEP(r)                        \
+  if constexpr (r < kBlockRows) {            \
+    const VD x = hn::Set(d, a[r]);           \
+    s##r##0 = hn::NegMulAdd(x, b0, s##r##0); \
+    s##r##1 = hn::NegMulAdd(x, b1, s##r##1); \
+    s##r##2 = hn::NegMulAdd(x, b2, s##r##2); \
   }
     SWAGE_EACH_ROW(SWAGE_STEP)
 #undef SWAGE_STEP
   }
-#define SWAGE_FLUSH(r)                                         \
-  if constexpr (r < kBlockRows) {                              \
-    hn::Store(s##r##0, d, tile + r * kPanel);                  \
-    hn::Store(s##r##1, d, tile + r * kPanel + kLanes);         \
-    hn::Store(s##r##2, d, tile + r * kPanel + 2 * kLanes);     \
+#define SWAGE_FLUSH(r)                                     \
+  if constexpr (r < kBlockRows) {                          \
+    hn::Store(s##r##0, d, tile + r * kPanel);              \
+    hn::Store(s##r##1, d, tile + r * kPanel + kLanes);     \
+    hn::Store(s##r##2, d, tile + r * kPanel + 2 * kLanes); \
   }
   SWAGE_EACH_ROW(SWAGE_FLUSH)
 #undef SWAGE_FLUSH
@@ -77,7 +80,8 @@ void solve(const double* u, double* tile) {
 void cholesky_tile(const CholeskyTile& tile) {
   for (int64_t k = 0; k < tile.depth; k += kDepth) {
     const int64_t depth = HWY_MIN(kDepth, tile.depth - k);
-    const double* ahead = tile.b + HWY_MIN(k + kDepth, tile.depth) * kPanel;  // at the end: what lies behind b, harmless
+    const double* ahead =
+        tile.b + HWY_MIN(k + kDepth, tile.depth) * kPanel;  // at the end: what lies behind b, harmless
     for (int64_t c = 0; c < kPanel; c += 3 * kLanes) {
       for (int64_t r = 0; r < kPanel; r += kBlockRows, ahead += kDepth / kRowsPerLine * kLineDoubles) {
         block(tile.a + k * kPanel + r, tile.b + k * kPanel + c, depth, ahead, tile.tile + r * kPanel + c);

@@ -1,5 +1,5 @@
-// GPTQ in its left-looking form: a block of columns gathers the errors of all columns before it at matrix-multiply speed,
-// then is rounded column by column.
+// GPTQ in its left-looking form: a block of columns gathers the errors of all columns before it at matrix-multiply
+// speed, then is rounded column by column.
 #include "swage/kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "swage/kernels/cpu/gptq.cpp"
@@ -19,12 +19,13 @@ inline constexpr int kBlockRows = SWAGE_BLOCK_ROWS;  // here: columns of the wei
 inline constexpr int64_t kWide = 3 * kLanes;         // here: rows of the weight
 
 // v[r] = w[columns + r] + sum_{k<columns} error[k] * m[k][r]; `error` continues into w. m steps kColumnGroup per k.
-HWY_NOINLINE void gather_errors(const float* HWY_RESTRICT error, const float* HWY_RESTRICT m, int64_t columns, float* HWY_RESTRICT v) {
+HWY_NOINLINE void gather_errors(const float* HWY_RESTRICT error, const float* HWY_RESTRICT m, int64_t columns,
+                                float* HWY_RESTRICT v) {
   const DF d;
   const float* w = error + columns * kPanel;
-#define SWAGE_DECLARE(r)                                                     \
-  VF s##r##0 = hn::Load(d, w + (r < kBlockRows ? r : 0) * kPanel);           \
-  VF s##r##1 = hn::Load(d, w + (r < kBlockRows ? r : 0) * kPanel + kLanes);  \
+#define SWAGE_DECLARE(r)                                                    \
+  VF s##r##0 = hn::Load(d, w + (r < kBlockRows ? r : 0) * kPanel);          \
+  VF s##r##1 = hn::Load(d, w + (r < kBlockRows ? r : 0) * kPanel + kLanes); \
   VF s##r##2 = hn::Load(d, w + (r < kBlockRows ? r : 0) * kPanel + 2 * kLanes);
   SWAGE_EACH_ROW(SWAGE_DECLARE)
 #undef SWAGE_DECLARE
@@ -32,21 +33,21 @@ HWY_NOINLINE void gather_errors(const float* HWY_RESTRICT error, const float* HW
     const VF e0 = hn::Load(d, error);
     const VF e1 = hn::Load(d, error + kLanes);
     const VF e2 = hn::Load(d, error + 2 * kLanes);
-#define SWAGE_STEP(r)                      \
-  if constexpr (r < kBlockRows) {          \
-    const VF x = hn::Set(d, m[r]);         \
-    s##r##0 = hn::MulAdd(x, e0, s##r##0);  \
-    s##r##1 = hn::MulAdd(x, e1, s##r##1);  \
-    s##r##2 = hn::MulAdd(x, e2, s##r##2);  \
+#define SWAGE_STEP(r)                     \
+  if constexpr (r < kBlockRows) {         \
+    const VF x = hn::Set(d, m[r]);        \
+    s##r##0 = hn::MulAdd(x, e0, s##r##0); \
+    s##r##1 = hn::MulAdd(x, e1, s##r##1); \
+    s##r##2 = hn::MulAdd(x, e2, s##r##2); \
   }
     SWAGE_EACH_ROW(SWAGE_STEP)
 #undef SWAGE_STEP
   }
-#define SWAGE_FLUSH(r)                                    \
-  if constexpr (r < kBlockRows) {                         \
-    hn::Store(s##r##0, d, v + r * kWide);                 \
-    hn::Store(s##r##1, d, v + r * kWide + kLanes);        \
-    hn::Store(s##r##2, d, v + r * kWide + 2 * kLanes);    \
+#define SWAGE_FLUSH(r)                                 \
+  if constexpr (r < kBlockRows) {                      \
+    hn::Store(s##r##0, d, v + r * kWide);              \
+    hn::Store(s##r##1, d, v + r * kWide + kLanes);     \
+    hn::Store(s##r##2, d, v + r * kWide + 2 * kLanes); \
   }
   SWAGE_EACH_ROW(SWAGE_FLUSH)
 #undef SWAGE_FLUSH
@@ -63,7 +64,8 @@ HWY_INLINE void round_column(const GptqPanel& p, int64_t column, int64_t lane, c
     const VF zero = hn::Load(d, p.zero + parameters + i);
     const VF t = hn::MulAdd(value, hn::Load(d, p.inverse_scale + parameters + i), zero);
     VF code = round_to_code<kKind>(t, min, max);
-    if (p.keep != nullptr) code = hn::IfThenElse(hn::Eq(hn::Load(d, p.keep + column * kPanel + lane + i), hn::Zero(d)), zero, code);
+    if (p.keep != nullptr)
+      code = hn::IfThenElse(hn::Eq(hn::Load(d, p.keep + column * kPanel + lane + i), hn::Zero(d)), zero, code);
     store_codes<kKind>(code, p.codes + column * kPanel + lane + i);
     const VF rounded = hn::Mul(hn::Sub(code, zero), hn::Load(d, p.scale + parameters + i));
     float* w = p.weight_error + column * kPanel + lane + i;

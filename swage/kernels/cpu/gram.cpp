@@ -36,7 +36,10 @@ class Ahead {
  public:
   // Two runs of floats, one after the other.
   Ahead(const float* first, int64_t first_count, const float* second, int64_t second_count)
-      : now_(first), left_(first_count), second_(second), second_left_(second_count) {}
+      : now_(first),
+        left_(first_count),
+        second_(second),
+        second_left_(second_count) {}
   // Where to start fetching `floats`; null when all is fetched.
   const float* take(int64_t floats) {
     if (left_ <= 0) {
@@ -60,7 +63,8 @@ class Ahead {
 
 // sum[r][0 .. kVecs*kLanes) += sum over tokens of a[r] * b[...]; a and b step kPanel floats per token.
 template <int kVecs>
-HWY_NOINLINE void block(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, int64_t tokens, double* sum, int64_t stride, const float* ahead) {
+HWY_NOINLINE void block(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, int64_t tokens, double* sum,
+                        int64_t stride, const float* ahead) {
   const DF d;
 #define SWAGE_DECLARE(r) VF s##r##0 = hn::Zero(d), s##r##1 = hn::Zero(d), s##r##2 = hn::Zero(d);
   SWAGE_EACH_ROW(SWAGE_DECLARE)
@@ -75,28 +79,29 @@ HWY_NOINLINE void block(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b
     const VF b0 = hn::Load(d, b);
     const VF b1 = kVecs > 1 ? hn::Load(d, b + kLanes) : b0;
     const VF b2 = kVecs > 2 ? hn::Load(d, b + 2 * kLanes) : b0;
-#define SWAGE_STEP(r)                                               \
-  if constexpr (r < kBlockRows) {                                   \
-    const VF x = hn::Set(d, a[r]);                                  \
-    s##r##0 = hn::MulAdd(x, b0, s##r##0);                           \
-    if constexpr (kVecs > 1) s##r##1 = hn::MulAdd(x, b1, s##r##1);  \
-    if constexpr (kVecs > 2) s##r##2 = hn::MulAdd(x, b2, s##r##2);  \
+#define SWAGE_STEP(r)                                              \
+  if constexpr (r < kBlockRows) {                                  \
+    const VF x = hn::Set(d, a[r]);                                 \
+    s##r##0 = hn::MulAdd(x, b0, s##r##0);                          \
+    if constexpr (kVecs > 1) s##r##1 = hn::MulAdd(x, b1, s##r##1); \
+    if constexpr (kVecs > 2) s##r##2 = hn::MulAdd(x, b2, s##r##2); \
   }
     SWAGE_EACH_ROW(SWAGE_STEP)
 #undef SWAGE_STEP
   }
-#define SWAGE_FLUSH(r)                                                            \
-  if constexpr (r < kBlockRows) {                                                 \
-    add_to_f64(s##r##0, sum + r * stride);                                        \
-    if constexpr (kVecs > 1) add_to_f64(s##r##1, sum + r * stride + kLanes);      \
-    if constexpr (kVecs > 2) add_to_f64(s##r##2, sum + r * stride + 2 * kLanes);  \
+#define SWAGE_FLUSH(r)                                                           \
+  if constexpr (r < kBlockRows) {                                                \
+    add_to_f64(s##r##0, sum + r * stride);                                       \
+    if constexpr (kVecs > 1) add_to_f64(s##r##1, sum + r * stride + kLanes);     \
+    if constexpr (kVecs > 2) add_to_f64(s##r##2, sum + r * stride + 2 * kLanes); \
   }
   SWAGE_EACH_ROW(SWAGE_FLUSH)
 #undef SWAGE_FLUSH
 }
 
 // Three vectors of columns starting at `column`; on a diagonal panel, vectors wholly left of the diagonal are left out.
-void three_vectors(const float* a, const float* b, int64_t tokens, int64_t row, int64_t column, bool diagonal, double* sum, int64_t stride, Ahead& next) {
+void three_vectors(const float* a, const float* b, int64_t tokens, int64_t row, int64_t column, bool diagonal,
+                   double* sum, int64_t stride, Ahead& next) {
   const int64_t first = diagonal && row > column ? (row - column) / kLanes : 0;
   a += row;
   b += column + first * kLanes;
@@ -108,9 +113,11 @@ void three_vectors(const float* a, const float* b, int64_t tokens, int64_t row, 
   if (first == 2) block<1>(a, b, tokens, sum, stride, ahead);
 }
 
-void panel_pair(const float* a, const float* b, int64_t tokens, bool diagonal, double* sum, int64_t stride, Ahead& next) {
+void panel_pair(const float* a, const float* b, int64_t tokens, bool diagonal, double* sum, int64_t stride,
+                Ahead& next) {
   for (int64_t column = 0; column < kPanel; column += 3 * kLanes) {
-    for (int64_t row = 0; row < kPanel; row += kBlockRows) three_vectors(a, b, tokens, row, column, diagonal, sum, stride, next);
+    for (int64_t row = 0; row < kPanel; row += kBlockRows)
+      three_vectors(a, b, tokens, row, column, diagonal, sum, stride, next);
   }
 }
 
@@ -138,8 +145,10 @@ void gram_tile(const GramTile& tile) {
     const float* chunk = tile.packed + t / kGramChunk * tile.panels * panel_floats;
     const float* after = chunk + tile.panels * panel_floats;
     const int64_t next_floats = HWY_MIN(kGramChunk, HWY_MAX(int64_t{0}, tile.tokens - t - kGramChunk)) * kPanel;
-    Ahead next(next_floats == 0 ? chunk : after + tile.row_panel * panel_floats, next_floats == 0 ? 0 : tile.row_panels * panel_floats,
-               next_floats == 0 ? chunk : after + tile.column_panel * panel_floats, next_floats == 0 ? 0 : tile.column_panels * panel_floats);
+    Ahead next(next_floats == 0 ? chunk : after + tile.row_panel * panel_floats,
+               next_floats == 0 ? 0 : tile.row_panels * panel_floats,
+               next_floats == 0 ? chunk : after + tile.column_panel * panel_floats,
+               next_floats == 0 ? 0 : tile.column_panels * panel_floats);
     for (int64_t c = 0; c < tile.column_panels; ++c) {
       const float* b = chunk + (tile.column_panel + c) * panel_floats;
       for (int64_t r = 0; r < tile.row_panels; ++r) {

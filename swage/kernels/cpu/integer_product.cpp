@@ -1,5 +1,5 @@
-// Products of 16-bit activations and integer weight codes: register blocks of 8 x 48 (AVX-512) int32 sums over one block of
-// columns, scaled and added to f32 sums in the L1 cache. One instruction multiplies 32 pairs where f32 has 16.
+// Products of 16-bit activations and integer weight codes: register blocks of 8 x 48 (AVX-512) int32 sums over one
+// block of columns, scaled and added to f32 sums in the L1 cache. One instruction multiplies 32 pairs where f32 has 16.
 #define SWAGE_WITH_DOT_PRODUCTS
 #include "swage/kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
@@ -44,9 +44,9 @@ HWY_INLINE hn::Vec<DS> two_of(const int16_t* x) {
 
 // Sums of kRows rows over one block of columns, times both scales, added to `out` [kRows, kPanel].
 template <int kRows>
-HWY_INLINE void add_block(const int16_t* HWY_RESTRICT x, int64_t columns, const int16_t* HWY_RESTRICT weight, int64_t count,
-                          const float* HWY_RESTRICT x_scale, int64_t blocks, const float* HWY_RESTRICT weight_scale, int64_t vector,
-                          float* HWY_RESTRICT out) {
+HWY_INLINE void add_block(const int16_t* HWY_RESTRICT x, int64_t columns, const int16_t* HWY_RESTRICT weight,
+                          int64_t count, const float* HWY_RESTRICT x_scale, int64_t blocks,
+                          const float* HWY_RESTRICT weight_scale, int64_t vector, float* HWY_RESTRICT out) {
   const DF d;
   const DI di;
   const DS ds;
@@ -59,24 +59,26 @@ HWY_INLINE void add_block(const int16_t* HWY_RESTRICT x, int64_t columns, const 
     __builtin_prefetch(b + 32 * kPanel + 32, 0, 3);
     __builtin_prefetch(b + 32 * kPanel + 64, 0, 3);
     const auto b0 = hn::Load(ds, b), b1 = hn::Load(ds, b + 2 * kLanes), b2 = hn::Load(ds, b + 4 * kLanes);
-#define SWAGE_STEP(r)                                   \
-  if constexpr (r < kRows) {                            \
-    const auto a = two_of(x + r * columns);             \
-    s##r##0 = add_pair_products(s##r##0, a, b0);        \
-    s##r##1 = add_pair_products(s##r##1, a, b1);        \
-    s##r##2 = add_pair_products(s##r##2, a, b2);        \
+#define SWAGE_STEP(r)                            \
+  if constexpr (r < kRows) {                     \
+    const auto a = two_of(x + r * columns);      \
+    s##r##0 = add_pair_products(s##r##0, a, b0); \
+    s##r##1 = add_pair_products(s##r##1, a, b1); \
+    s##r##2 = add_pair_products(s##r##2, a, b2); \
   }
     SWAGE_EACH_ROW(SWAGE_STEP)
 #undef SWAGE_STEP
   }
-  const VF w0 = hn::Load(d, weight_scale), w1 = hn::Load(d, weight_scale + kLanes), w2 = hn::Load(d, weight_scale + 2 * kLanes);
-#define SWAGE_FLUSH(r)                                                                                                      \
-  if constexpr (r < kRows) {                                                                                                \
-    const VF scale = hn::Set(d, x_scale[r * blocks]);                                                                       \
-    float* to = out + r * kPanel;                                                                                           \
-    hn::Store(hn::MulAdd(hn::ConvertTo(d, s##r##0), hn::Mul(scale, w0), hn::Load(d, to)), d, to);                           \
-    hn::Store(hn::MulAdd(hn::ConvertTo(d, s##r##1), hn::Mul(scale, w1), hn::Load(d, to + kLanes)), d, to + kLanes);         \
-    hn::Store(hn::MulAdd(hn::ConvertTo(d, s##r##2), hn::Mul(scale, w2), hn::Load(d, to + 2 * kLanes)), d, to + 2 * kLanes); \
+  const VF w0 = hn::Load(d, weight_scale), w1 = hn::Load(d, weight_scale + kLanes),
+           w2 = hn::Load(d, weight_scale + 2 * kLanes);
+#define SWAGE_FLUSH(r)                                                                                              \
+  if constexpr (r < kRows) {                                                                                        \
+    const VF scale = hn::Set(d, x_scale[r * blocks]);                                                               \
+    float* to = out + r * kPanel;                                                                                   \
+    hn::Store(hn::MulAdd(hn::ConvertTo(d, s##r##0), hn::Mul(scale, w0), hn::Load(d, to)), d, to);                   \
+    hn::Store(hn::MulAdd(hn::ConvertTo(d, s##r##1), hn::Mul(scale, w1), hn::Load(d, to + kLanes)), d, to + kLanes); \
+    hn::Store(hn::MulAdd(hn::ConvertTo(d, s##r##2), hn::Mul(scale, w2), hn::Load(d, to + 2 * kLanes)), d,           \
+              to + 2 * kLanes);                                                                                     \
   }
   SWAGE_EACH_ROW(SWAGE_FLUSH)
 #undef SWAGE_FLUSH
@@ -89,8 +91,9 @@ HWY_NOINLINE void some_rows(const IntegerProduct& p, int64_t row) {
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t first = block * p.block;
     for (int64_t vector = 0; vector < kPanel; vector += 3 * kLanes) {
-      add_block<kRows>(p.x + row * p.columns + first, p.columns, p.weight + first * kPanel, p.block, p.x_scale + row * blocks + block, blocks,
-                       p.weight_scale + block * kPanel + vector, vector, sum + vector);
+      add_block<kRows>(p.x + row * p.columns + first, p.columns, p.weight + first * kPanel, p.block,
+                       p.x_scale + row * blocks + block, blocks, p.weight_scale + block * kPanel + vector, vector,
+                       sum + vector);
     }
   }
   const DF d;

@@ -1,5 +1,5 @@
-// SparseGPT on the factor of GPTQ: a block of columns gathers the errors of all columns before it at matrix-multiply speed,
-// then is pruned column by column.
+// SparseGPT on the factor of GPTQ: a block of columns gathers the errors of all columns before it at matrix-multiply
+// speed, then is pruned column by column.
 #include "swage/kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "swage/kernels/cpu/prune.cpp"
@@ -21,10 +21,11 @@ inline constexpr int kPruneColumns = SWAGE_BLOCK_ROWS;  // of the weight, in reg
 inline constexpr int64_t kPruneRows = 3 * kLanes;       // rows of the weight
 
 // value[c] += sum_{from<=k<to} error[k] * m[k][c] for kPruneColumns columns; `error` and `m` begin at k = from.
-HWY_NOINLINE void add_errors(const float* HWY_RESTRICT error, const float* HWY_RESTRICT m, int64_t count, float* HWY_RESTRICT value) {
+HWY_NOINLINE void add_errors(const float* HWY_RESTRICT error, const float* HWY_RESTRICT m, int64_t count,
+                             float* HWY_RESTRICT value) {
   const DF d;
-#define SWAGE_DECLARE(r)                                                         \
-  VF s##r##0 = hn::Load(d, value + (r < kPruneColumns ? r : 0) * kPanel);        \
+#define SWAGE_DECLARE(r)                                                           \
+  VF s##r##0 = hn::Load(d, value + (r < kPruneColumns ? r : 0) * kPanel);          \
   VF s##r##1 = hn::Load(d, value + (r < kPruneColumns ? r : 0) * kPanel + kLanes); \
   VF s##r##2 = hn::Load(d, value + (r < kPruneColumns ? r : 0) * kPanel + 2 * kLanes);
   SWAGE_EACH_ROW(SWAGE_DECLARE)
@@ -33,20 +34,20 @@ HWY_NOINLINE void add_errors(const float* HWY_RESTRICT error, const float* HWY_R
     const VF e0 = hn::Load(d, error);
     const VF e1 = hn::Load(d, error + kLanes);
     const VF e2 = hn::Load(d, error + 2 * kLanes);
-#define SWAGE_STEP(r)                      \
-  if constexpr (r < kPruneColumns) {       \
-    const VF x = hn::Set(d, m[r]);         \
-    s##r##0 = hn::MulAdd(x, e0, s##r##0);  \
-    s##r##1 = hn::MulAdd(x, e1, s##r##1);  \
-    s##r##2 = hn::MulAdd(x, e2, s##r##2);  \
+#define SWAGE_STEP(r)                     \
+  if constexpr (r < kPruneColumns) {      \
+    const VF x = hn::Set(d, m[r]);        \
+    s##r##0 = hn::MulAdd(x, e0, s##r##0); \
+    s##r##1 = hn::MulAdd(x, e1, s##r##1); \
+    s##r##2 = hn::MulAdd(x, e2, s##r##2); \
   }
     SWAGE_EACH_ROW(SWAGE_STEP)
 #undef SWAGE_STEP
   }
-#define SWAGE_FLUSH(r)                                     \
-  if constexpr (r < kPruneColumns) {                       \
-    hn::Store(s##r##0, d, value + r * kPanel);             \
-    hn::Store(s##r##1, d, value + r * kPanel + kLanes);    \
+#define SWAGE_FLUSH(r)                                      \
+  if constexpr (r < kPruneColumns) {                        \
+    hn::Store(s##r##0, d, value + r * kPanel);              \
+    hn::Store(s##r##1, d, value + r * kPanel + kLanes);     \
     hn::Store(s##r##2, d, value + r * kPanel + 2 * kLanes); \
   }
   SWAGE_EACH_ROW(SWAGE_FLUSH)
@@ -61,8 +62,9 @@ void gather_columns(const PrunePanel& p, int64_t lane, int64_t from, int64_t to,
   }
 }
 
-// Of the `group` columns from `column` on, the `dropped` with the least v^2 d are not kept, the first of equals before the
-// later ones; those that `keep` drops already come before all others. The v are those that follow if the whole group is kept.
+// Of the `group` columns from `column` on, the `dropped` with the least v^2 d are not kept, the first of equals before
+// the later ones; those that `keep` drops already come before all others. The v are those that follow if the whole
+// group is kept.
 void choose_kept(const PrunePanel& p, int64_t column, int64_t lane) {
   const DF d;
   const VF one = hn::Set(d, 1.0f), zero = hn::Zero(d);
@@ -71,11 +73,13 @@ void choose_kept(const PrunePanel& p, int64_t column, int64_t lane) {
     VF cost[kLongestPruneGroup], rank[kLongestPruneGroup], error[kLongestPruneGroup];
     for (int64_t j = 0; j < p.group; ++j) {
       VF v = hn::Load(d, p.value + at + j * kPanel + i);
-      const float* m = p.m + gptq_m_offset((column + j) / kColumnGroup) + column * kColumnGroup + (column + j) % kColumnGroup;
+      const float* m =
+          p.m + gptq_m_offset((column + j) / kColumnGroup) + column * kColumnGroup + (column + j) % kColumnGroup;
       for (int64_t k = 0; k < j; ++k) v = hn::MulAdd(hn::Set(d, m[k * kColumnGroup]), error[k], v);
       error[j] = hn::Sub(hn::Load(d, p.weight_error + (column + j) * kPanel + lane + i), v);
       const VF kept = hn::Load(d, p.keep + at + j * kPanel + i);
-      cost[j] = hn::IfThenElse(hn::Eq(kept, zero), hn::Set(d, -1.0f), hn::Mul(hn::Mul(v, v), hn::Set(d, p.d[column + j])));
+      cost[j] =
+          hn::IfThenElse(hn::Eq(kept, zero), hn::Set(d, -1.0f), hn::Mul(hn::Mul(v, v), hn::Set(d, p.d[column + j])));
       rank[j] = zero;
       for (int64_t k = 0; k < j; ++k) {
         const auto later = hn::Lt(cost[j], cost[k]);
@@ -106,7 +110,8 @@ void prune_column(const PrunePanel& p, int64_t column, int64_t last, int64_t lan
   for (int64_t c = column + 1; c < last; ++c) {
     const VF m = hn::Set(d, p.m[gptq_m_offset(c / kColumnGroup) + column * kColumnGroup + c % kColumnGroup]);
     float* value = p.value + (c - p.begin) * kPanel + lane;
-    for (int64_t i = 0; i < kPruneRows; i += kLanes) hn::Store(hn::MulAdd(m, hn::Load(d, error + i), hn::Load(d, value + i)), d, value + i);
+    for (int64_t i = 0; i < kPruneRows; i += kLanes)
+      hn::Store(hn::MulAdd(m, hn::Load(d, error + i), hn::Load(d, value + i)), d, value + i);
   }
 }
 

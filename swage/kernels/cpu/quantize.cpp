@@ -1,4 +1,5 @@
-// Round-to-nearest codes of a row, the range of its values, and how far its codes are from them, read in the format they are stored in.
+// Round-to-nearest codes of a row, the range of its values, and how far its codes are from them, read in the format
+// they are stored in.
 #include "swage/kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "swage/kernels/cpu/quantize.cpp"
@@ -45,9 +46,12 @@ void quantize_span(const QuantizeRow& row) {
 template <CodeKind kKind>
 void quantize_format(const QuantizeRow& row) {
   switch (row.format) {
-    case NumberFormat::F32: return quantize_span<kKind, NumberFormat::F32>(row);
-    case NumberFormat::BF16: return quantize_span<kKind, NumberFormat::BF16>(row);
-    case NumberFormat::F16: return quantize_span<kKind, NumberFormat::F16>(row);
+    case NumberFormat::F32:
+      return quantize_span<kKind, NumberFormat::F32>(row);
+    case NumberFormat::BF16:
+      return quantize_span<kKind, NumberFormat::BF16>(row);
+    case NumberFormat::F16:
+      return quantize_span<kKind, NumberFormat::F16>(row);
   }
 }
 
@@ -98,7 +102,8 @@ void error_of(RowError& row) {
     row.whole += double{hn::GetLane(hn::SumOfLanes(d, whole))};
   }
   for (; i < row.count; ++i) {
-    const double w = double{load_as_float(row.weight, kFormat, i)}, q = double{(row.values[row.codes[i]] - row.zero[i]) * row.scale[i]};
+    const double w = double{load_as_float(row.weight, kFormat, i)},
+                 q = double{(row.values[row.codes[i]] - row.zero[i]) * row.scale[i]};
     row.difference += (w - q) * (w - q);
     row.whole += w * w;
   }
@@ -112,17 +117,23 @@ void quantize_row(const QuantizeRow& row) {
 
 void value_range(ValueRange& range) {
   switch (range.format) {
-    case NumberFormat::F32: return range_of<NumberFormat::F32>(range);
-    case NumberFormat::BF16: return range_of<NumberFormat::BF16>(range);
-    case NumberFormat::F16: return range_of<NumberFormat::F16>(range);
+    case NumberFormat::F32:
+      return range_of<NumberFormat::F32>(range);
+    case NumberFormat::BF16:
+      return range_of<NumberFormat::BF16>(range);
+    case NumberFormat::F16:
+      return range_of<NumberFormat::F16>(range);
   }
 }
 
 void row_error(RowError& row) {
   switch (row.format) {
-    case NumberFormat::F32: return error_of<NumberFormat::F32>(row);
-    case NumberFormat::BF16: return error_of<NumberFormat::BF16>(row);
-    case NumberFormat::F16: return error_of<NumberFormat::F16>(row);
+    case NumberFormat::F32:
+      return error_of<NumberFormat::F32>(row);
+    case NumberFormat::BF16:
+      return error_of<NumberFormat::BF16>(row);
+    case NumberFormat::F16:
+      return error_of<NumberFormat::F16>(row);
   }
 }
 

@@ -1,5 +1,5 @@
-// Refinement of solved codes, one group of columns for kPanel rows at a time: the scale that suits the codes best, then each
-// code to its best value given all others.
+// Refinement of solved codes, one group of columns for kPanel rows at a time: the scale that suits the codes best, then
+// each code to its best value given all others.
 #include "swage/kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "swage/kernels/cpu/refine.cpp"
@@ -25,8 +25,8 @@ HWY_INLINE void pull_of(const RefinePanel& p, int64_t lane, VF zero, VF* pull) {
   }
 }
 
-// The least-squares scale for the codes as they are, rounded as it is stored; kept only if the loss falls. Returns the new
-// scale and takes its effect out of the gradient.
+// The least-squares scale for the codes as they are, rounded as it is stored; kept only if the loss falls. Returns the
+// new scale and takes its effect out of the gradient.
 HWY_INLINE VF refit_scale(const RefinePanel& p, int64_t lane, VF scale, VF zero) {
   const DF d;
   VF pull[kLongestRefit];
@@ -63,12 +63,15 @@ void refine_rows(const RefinePanel& p, int64_t lane) {
     const VF old_code = hn::Load(d, code);
     const float* gram = p.gram + j * p.count;
     // The best value lies gradient / H_jj from the present one.
-    const VF step = hn::Mul(hn::Mul(hn::Load(d, p.gradient + j * kPanel + lane), hn::Set(d, p.inverse_diagonal[j])), inverse);
+    const VF step =
+        hn::Mul(hn::Mul(hn::Load(d, p.gradient + j * kPanel + lane), hn::Set(d, p.inverse_diagonal[j])), inverse);
     const VF t = hn::Add(old_code, step);
     VF new_code = round_to_code<kKind>(t, min, max);
-    if (p.keep != nullptr) new_code = hn::IfThenElse(hn::Eq(hn::Load(d, p.keep + j * kPanel + lane), hn::Zero(d)), old_code, new_code);
+    if (p.keep != nullptr)
+      new_code = hn::IfThenElse(hn::Eq(hn::Load(d, p.keep + j * kPanel + lane), hn::Zero(d)), old_code, new_code);
     hn::Store(new_code, d, code);
-    const VF old_value = hn::Mul(hn::Sub(old_code, zero), old_scale), new_value = hn::Mul(hn::Sub(new_code, zero), scale);
+    const VF old_value = hn::Mul(hn::Sub(old_code, zero), old_scale),
+             new_value = hn::Mul(hn::Sub(new_code, zero), scale);
     hn::Store(hn::Sub(new_value, old_value), d, p.change + j * kPanel + lane);
     const VF moved = hn::Mul(hn::Sub(new_code, old_code), scale);
     if (hn::AllTrue(d, hn::Eq(moved, hn::Zero(d)))) continue;

@@ -46,8 +46,10 @@ HWY_INLINE VF round_to_bf16_v(VF x) {
 template <CodeKind kKind>
 HWY_INLINE VF round_to_code(VF t, VF min, VF max) {
   t = hn::Min(hn::Max(t, min), max);
-  if constexpr (kKind == CodeKind::Int) return hn::Round(t);
-  else return round_mantissa_v<small_float(kKind).mantissa_bits, small_float(kKind).min_exponent>(t);
+  if constexpr (kKind == CodeKind::Int)
+    return hn::Round(t);
+  else
+    return round_mantissa_v<small_float(kKind).mantissa_bits, small_float(kKind).min_exponent>(t);
 }
 
 // Code values to one byte each.
@@ -65,7 +67,8 @@ HWY_INLINE void store_codes(VF code, uint8_t* to) {
     const auto bits = hn::BitCast(di, code);
     const auto sign = hn::And(hn::ShiftRight<f.sign_shift>(bits), hn::Set(di, 1 << (31 - f.sign_shift)));
     const auto magnitude = hn::Abs(code);
-    const auto normal = hn::Sub(hn::ShiftRight<23 - f.mantissa_bits>(hn::BitCast(di, magnitude)), hn::Set(di, (f.min_exponent + 126) << f.mantissa_bits));
+    const auto normal = hn::Sub(hn::ShiftRight<23 - f.mantissa_bits>(hn::BitCast(di, magnitude)),
+                                hn::Set(di, (f.min_exponent + 126) << f.mantissa_bits));
     const auto small = hn::ConvertTo(di, hn::Mul(magnitude, hn::Set(d, kPerStep)));
     const auto is_small = hn::RebindMask(di, hn::Lt(magnitude, hn::Set(d, kSmallestNormal)));
     const auto byte = hn::Or(sign, hn::IfThenElse(is_small, small, normal));
@@ -78,10 +81,14 @@ HWY_INLINE void store_codes(VF code, uint8_t* to) {
 template <class F>
 HWY_INLINE void for_kind(CodeKind kind, const F& f) {
   switch (kind) {
-    case CodeKind::Int: return f.template operator()<CodeKind::Int>();
-    case CodeKind::E4M3: return f.template operator()<CodeKind::E4M3>();
-    case CodeKind::E2M3: return f.template operator()<CodeKind::E2M3>();
-    case CodeKind::E2M1: return f.template operator()<CodeKind::E2M1>();
+    case CodeKind::Int:
+      return f.template operator()<CodeKind::Int>();
+    case CodeKind::E4M3:
+      return f.template operator()<CodeKind::E4M3>();
+    case CodeKind::E2M3:
+      return f.template operator()<CodeKind::E2M3>();
+    case CodeKind::E2M1:
+      return f.template operator()<CodeKind::E2M1>();
   }
 }
 

@@ -13,7 +13,8 @@ namespace swage::kernels {
 namespace HWY_NAMESPACE {
 namespace {
 
-// log2 of a positive normal number, relative error of the fraction 1e-5: minimax in t = m - 1, m in [sqrt(1/2), sqrt(2)).
+// log2 of a positive normal number, relative error of the fraction 1e-5: minimax in t = m - 1, m in [sqrt(1/2),
+// sqrt(2)).
 HWY_INLINE VF log2_v(VF x) {
   const DF d;
   const DI di;
@@ -29,8 +30,8 @@ HWY_INLINE VF log2_v(VF x) {
   return hn::MulAdd(y, t, hn::ConvertTo(d, exponent));
 }
 
-// Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to the nearest integer, ties to even, on both vector ports; the sum's
-// low bits are that integer.
+// Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to the nearest integer, ties to even, on both vector ports; the
+// sum's low bits are that integer.
 HWY_INLINE VF rounder() { return hn::Set(DF(), 12582912.0f); }
 
 // 2^x for x in [-126, 127], relative error 3e-6: minimax on [-1/2, 1/2].
@@ -69,11 +70,19 @@ HWY_INLINE VF stored_scale_v(const ScaleRule& rule, VF raw, VF largest) {
   const VF zero_scale = hn::Set(d, rule.zero_scale), global = hn::Set(d, rule.global);
   VF scale = raw;
   switch (rule.format) {
-    case ScaleFormat::PowerOfTwo: return power_of_two_v(largest, rule.codes);
-    case ScaleFormat::E4M3: scale = round_mantissa_v<3, -6>(hn::Min(hn::Mul(raw, global), hn::Set(d, 448.0f))); break;
-    case ScaleFormat::BF16: scale = round_to_bf16_v(raw); break;
-    case ScaleFormat::F16: scale = round_mantissa_v<10, -14>(raw); break;
-    case ScaleFormat::F32: break;
+    case ScaleFormat::PowerOfTwo:
+      return power_of_two_v(largest, rule.codes);
+    case ScaleFormat::E4M3:
+      scale = round_mantissa_v<3, -6>(hn::Min(hn::Mul(raw, global), hn::Set(d, 448.0f)));
+      break;
+    case ScaleFormat::BF16:
+      scale = round_to_bf16_v(raw);
+      break;
+    case ScaleFormat::F16:
+      scale = round_mantissa_v<10, -14>(raw);
+      break;
+    case ScaleFormat::F32:
+      break;
   }
   scale = hn::IfThenElse(hn::Eq(scale, hn::Zero(d)), zero_scale, scale);
   return rule.format == ScaleFormat::E4M3 ? hn::Div(scale, global) : scale;
@@ -92,8 +101,8 @@ HWY_INLINE Candidate make_candidate(const ScaleSearchPanel& p, VF low, VF high, 
 
 inline constexpr int64_t kStretch = 16;  // weights between two looks at whether the candidate can still win
 
-// Sum of |code value - w|^norm, times a constant per lane: 2^log2_unit. kSquare: norm 2, and no constant. Sums only grow: the
-// sum is left unfinished once no lane is below `best`.
+// Sum of |code value - w|^norm, times a constant per lane: 2^log2_unit. kSquare: norm 2, and no constant. Sums only
+// grow: the sum is left unfinished once no lane is below `best`.
 template <CodeKind kKind, bool kSquare, bool kWeighted>
 HWY_INLINE VF candidate_error(const ScaleSearchPanel& p, int64_t lane, Candidate c, VF log2_unit, VF best) {
   const DF d;
@@ -104,8 +113,10 @@ HWY_INLINE VF candidate_error(const ScaleSearchPanel& p, int64_t lane, Candidate
     for (int64_t i = begin; i < HWY_MIN(begin + kStretch, p.count); ++i) {
       const VF w = hn::Load(d, p.weight + i * kSearchLanes + lane);
       VF code = hn::Min(hn::Max(hn::MulAdd(w, inverse, c.zero), min), max);
-      if constexpr (kKind == CodeKind::Int) code = hn::Sub(hn::Add(code, rounder()), rounder());
-      else code = round_mantissa_v<small_float(kKind).mantissa_bits, small_float(kKind).min_exponent>(code);
+      if constexpr (kKind == CodeKind::Int)
+        code = hn::Sub(hn::Add(code, rounder()), rounder());
+      else
+        code = round_mantissa_v<small_float(kKind).mantissa_bits, small_float(kKind).min_exponent>(code);
       const VF error = hn::MulSub(hn::Sub(code, c.zero), c.scale, w);
       if constexpr (kSquare && !kWeighted) {
         sum = hn::MulAdd(error, error, sum);
@@ -116,8 +127,10 @@ HWY_INLINE VF candidate_error(const ScaleSearchPanel& p, int64_t lane, Candidate
         const VF log2_power = hn::MulAdd(norm, log2_v(hn::Abs(error)), log2_unit);
         power = exp2_v(hn::Max(log2_power, hn::Set(d, -126.0f)));  // an error of 0 counts as 2^-126
       }
-      if constexpr (kWeighted) sum = hn::MulAdd(power, hn::Load(d, p.importance + i * kSearchLanes + lane), sum);
-      else sum = hn::Add(sum, power);
+      if constexpr (kWeighted)
+        sum = hn::MulAdd(power, hn::Load(d, p.importance + i * kSearchLanes + lane), sum);
+      else
+        sum = hn::Add(sum, power);
     }
     if (hn::AllTrue(d, hn::Ge(sum, best))) break;
   }
@@ -181,8 +194,10 @@ void search_panel(const ScaleSearchPanel& p) {
 
 void search_scales(const ScaleSearchPanel& p) {
   for_kind(p.range.kind, [&]<CodeKind kKind>() {
-    if (p.importance != nullptr) p.norm == 2.0f ? search_panel<kKind, true, true>(p) : search_panel<kKind, false, true>(p);
-    else p.norm == 2.0f ? search_panel<kKind, true, false>(p) : search_panel<kKind, false, false>(p);
+    if (p.importance != nullptr)
+      p.norm == 2.0f ? search_panel<kKind, true, true>(p) : search_panel<kKind, false, true>(p);
+    else
+      p.norm == 2.0f ? search_panel<kKind, true, false>(p) : search_panel<kKind, false, false>(p);
   });
 }
 

@@ -1,5 +1,5 @@
-// Refit of a pruned weight, one piece of columns for kPanel rows at a time: each value, or each group of N:M with its support,
-// to its best given all others.
+// Refit of a pruned weight, one piece of columns for kPanel rows at a time: each value, or each group of N:M with its
+// support, to its best given all others.
 #include "swage/kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "swage/kernels/cpu/sparse_refit.cpp"
@@ -36,7 +36,8 @@ void refit_column(const SparsePanel& p, int64_t j, int64_t lane) {
   HWY_ALIGN float moved[kRefitRows];
   for (int64_t i = 0; i < kRefitRows; i += kLanes) {
     const int64_t at = j * kPanel + lane + i;
-    const VF old = hn::Load(d, p.value + at), step = hn::Mul(hn::Load(d, p.gradient + at), hn::Set(d, p.inverse_diagonal[j]));
+    const VF old = hn::Load(d, p.value + at),
+             step = hn::Mul(hn::Load(d, p.gradient + at), hn::Set(d, p.inverse_diagonal[j]));
     const VF fresh = hn::IfThenZeroElse(hn::Eq(old, hn::Zero(d)), hn::Add(old, step));
     const VF change = hn::Sub(fresh, old);
     hn::Store(fresh, d, p.value + at);
@@ -55,7 +56,8 @@ HWY_INLINE void best_support(const SparsePanel& p, const float* inverse, const V
     VF x[kLongestSupport], gain = hn::Zero(d);
     for (int64_t a = 0; a < p.kept; ++a) {
       x[a] = hn::Zero(d);
-      for (int64_t b = 0; b < p.kept; ++b) x[a] = hn::MulAdd(hn::Set(d, inverse[a * p.kept + b]), pull[member[b]], x[a]);
+      for (int64_t b = 0; b < p.kept; ++b)
+        x[a] = hn::MulAdd(hn::Set(d, inverse[a * p.kept + b]), pull[member[b]], x[a]);
       gain = hn::MulAdd(x[a], pull[member[a]], gain);
     }
     const auto better = hn::Gt(gain, most);
@@ -78,7 +80,8 @@ void refit_group(const SparsePanel& p, int64_t first, int64_t lane) {
       best[j] = hn::Zero(d);
     }
     for (int64_t j = 0; j < p.group; ++j) {
-      for (int64_t k = 0; k < p.group; ++k) pull[j] = hn::MulAdd(hn::Set(d, p.gram[(first + k) * p.count + first + j]), old[k], pull[j]);
+      for (int64_t k = 0; k < p.group; ++k)
+        pull[j] = hn::MulAdd(hn::Set(d, p.gram[(first + k) * p.count + first + j]), old[k], pull[j]);
     }
     best_support(p, inverse, pull, best);
     for (int64_t j = 0; j < p.group; ++j) {
@@ -98,8 +101,10 @@ void sparse_refit_panel(const SparsePanel& p) {
   const int64_t step = p.group > 0 ? p.group : 1;
   for (int64_t lane = 0; lane < kPanel; lane += kRefitRows) {
     for (int64_t j = 0; j < p.count; j += step) {
-      if (p.group > 0) refit_group(p, j, lane);
-      else refit_column(p, j, lane);
+      if (p.group > 0)
+        refit_group(p, j, lane);
+      else
+        refit_column(p, j, lane);
     }
   }
 }

@@ -47,8 +47,10 @@ __global__ void __launch_bounds__(kThreads) rms_norm_kernel(const RmsNormRows p)
   for (int64_t i = threadIdx.x; i < p.size; i += kThreads) {
     const float value = x[i] * scale * p.weight[i];
     const int64_t at = int64_t(blockIdx.x) * p.size + i;
-    if (p.out_bf16 != nullptr) p.out_bf16[at] = bf16_bits(value);
-    else p.out[at] = value;
+    if (p.out_bf16 != nullptr)
+      p.out_bf16[at] = bf16_bits(value);
+    else
+      p.out[at] = value;
   }
 }
 
@@ -71,15 +73,21 @@ __global__ void __launch_bounds__(kThreads) rotate_heads_kernel(const RotateHead
 
 }  // namespace
 
-const char* gram_add(const GramAdd& p, void* stream) { return launch(gram_add_kernel, blocks_for(p.rows * p.columns), kThreads, 0, stream, p); }
+const char* gram_add(const GramAdd& p, void* stream) {
+  return launch(gram_add_kernel, blocks_for(p.rows * p.columns), kThreads, 0, stream, p);
+}
 
-const char* dequantize(const DequantizeRows& p, void* stream) { return launch(dequantize_kernel, blocks_for(p.rows * p.columns), kThreads, 0, stream, p); }
+const char* dequantize(const DequantizeRows& p, void* stream) {
+  return launch(dequantize_kernel, blocks_for(p.rows * p.columns), kThreads, 0, stream, p);
+}
 
 const char* rms_norm(const RmsNormRows& p, void* stream) {
   return launch(rms_norm_kernel, p.rows, kThreads, kThreads / kLanes * int64_t(sizeof(double)), stream, p);
 }
 
-const char* silu_multiply(const SiluMultiply& p, void* stream) { return launch(silu_multiply_kernel, blocks_for(p.count), kThreads, 0, stream, p); }
+const char* silu_multiply(const SiluMultiply& p, void* stream) {
+  return launch(silu_multiply_kernel, blocks_for(p.count), kThreads, 0, stream, p);
+}
 
 const char* rotate_heads(const RotateHeads& p, void* stream) {
   return launch(rotate_heads_kernel, blocks_for(p.tokens * p.heads * p.half), kThreads, 0, stream, p);

@@ -1,5 +1,6 @@
-// A warp owns 32 rows of the weight, a row a lane. Columns are finished sixteen at a time, whose values are in registers; the block of M and the
-// errors of the block's earlier columns are in shared memory. Sums run over k in ascending order, as in the plain twin.
+// A warp owns 32 rows of the weight, a row a lane. Columns are finished sixteen at a time, whose values are in
+// registers; the block of M and the errors of the block's earlier columns are in shared memory. Sums run over k in
+// ascending order, as in the plain twin.
 #include "swage/kernels/cuda/launch.h"
 #include "swage/kernels/cuda/table.h"
 #include "swage/kernels/rounding.h"
@@ -44,7 +45,8 @@ __global__ void __launch_bounds__(kThreads) gptq_block_kernel(const GptqBlock p)
   if (threadIdx.x >= kRows) return;
   const int lane = int(threadIdx.x);
   const bool active = int64_t(blockIdx.x) * kRows + lane < p.rows;
-  const int64_t row = active ? int64_t(blockIdx.x) * kRows + lane : p.rows - 1;  // lanes without a row repeat the last one
+  const int64_t row =
+      active ? int64_t(blockIdx.x) * kRows + lane : p.rows - 1;  // lanes without a row repeat the last one
   double loss = 0;
   for (int first = 0; first < p.count; first += kStep) {
     Step s;
@@ -64,7 +66,8 @@ __global__ void __launch_bounds__(kThreads) gptq_block_kernel(const GptqBlock p)
       const double off = static_cast<double>(s.v[j] - rounded);
       e[(first + j) * kRows + lane] = error;
 #pragma unroll
-      for (int next = j + 1; next < kStep; ++next) s.v[next] = std::fma(m[(first + j) * kBlock + first + next], error, s.v[next]);
+      for (int next = j + 1; next < kStep; ++next)
+        s.v[next] = std::fma(m[(first + j) * kBlock + first + next], error, s.v[next]);
       const int64_t column = p.begin + first + j;
       loss += static_cast<double>(p.d[column]) * off * off;
       if (!active) continue;

@@ -1,6 +1,6 @@
-// nvcc's language on the host, as far as swage's kernels use it: blocks one after the other, the threads of a block as coroutines that take
-// turns at barriers and warp operations. Every thread runs up to a barrier before any goes on, so that a missing one shows as a wrong result
-// more often than on a card.
+// nvcc's language on the host, as far as swage's kernels use it: blocks one after the other, the threads of a block as
+// coroutines that take turns at barriers and warp operations. Every thread runs up to a barrier before any goes on, so
+// that a missing one shows as a wrong result more often than on a card.
 #pragma once
 #include <ucontext.h>
 
@@ -23,7 +23,9 @@ struct Index {
 
 class HostBlock {
  public:
-  HostBlock(int threads, int64_t shared_bytes) : shared_((size_t(shared_bytes) + sizeof(double) - 1) / sizeof(double), NAN), threads_(size_t(threads)) {}
+  HostBlock(int threads, int64_t shared_bytes)
+      : shared_((size_t(shared_bytes) + sizeof(double) - 1) / sizeof(double), NAN),
+        threads_(size_t(threads)) {}
 
   // Runs `body` once in each thread of block `index`.
   void run(unsigned index, unsigned blocks, const std::function<void()>& body);
@@ -69,7 +71,8 @@ inline double sum_of_warp(double x) {
   return x;
 }
 inline float max_of_warp(float x) {
-  for (unsigned distance = 16; distance > 0; distance /= 2) x = std::fmax(x, float(HostBlock::current()->exchange(double(x), distance)));
+  for (unsigned distance = 16; distance > 0; distance /= 2)
+    x = std::fmax(x, float(HostBlock::current()->exchange(double(x), distance)));
   return x;
 }
 

@@ -24,10 +24,12 @@ __device__ inline float max_of_warp(float x) {
 
 // Queues kernel<<<grid, block, shared_bytes>>>(arguments).
 template <class Kernel, class Arguments>
-const char* launch(Kernel kernel, int64_t grid, int block, int64_t shared_bytes, void* stream, const Arguments& arguments) {
+const char* launch(Kernel kernel, int64_t grid, int block, int64_t shared_bytes, void* stream,
+                   const Arguments& arguments) {
   if (grid == 0) return nullptr;
   if (shared_bytes > 48 << 10) {  // the driver's limit unless it is raised
-    const cudaError_t raised = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
+    const cudaError_t raised =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
     if (raised != cudaSuccess) return cudaGetErrorString(raised);
   }
   kernel<<<unsigned(grid), unsigned(block), size_t(shared_bytes), static_cast<cudaStream_t>(stream)>>>(arguments);

@@ -4,8 +4,17 @@
 namespace swage::kernels {
 
 const DeviceKernels& device_kernels_on_host() {
-  static const DeviceKernels table{kDeviceKernelsVersion, cuda::gptq_block,    cuda::search_scales, cuda::refine_block, cuda::gram_add, cuda::dequantize,
-                                   cuda::rms_norm,        cuda::silu_multiply, cuda::rotate_heads,  nullptr,            nullptr};
+  static const DeviceKernels table{kDeviceKernelsVersion,
+                                   cuda::gptq_block,
+                                   cuda::search_scales,
+                                   cuda::refine_block,
+                                   cuda::gram_add,
+                                   cuda::dequantize,
+                                   cuda::rms_norm,
+                                   cuda::silu_multiply,
+                                   cuda::rotate_heads,
+                                   nullptr,
+                                   nullptr};
   return table;
 }
 

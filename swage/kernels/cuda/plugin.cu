@@ -20,7 +20,8 @@ const char* describe(int device, char* text, int64_t size) {
   cudaError_t error = cudaGetDeviceProperties(&card, device);
   if (error == cudaSuccess) error = cudaDriverGetVersion(&driver);
   if (error != cudaSuccess) return cudaGetErrorString(error);
-  std::snprintf(text, size_t(size), "%s, compute capability %d.%d, driver for CUDA %d.%d", card.name, card.major, card.minor, driver / 1000, driver % 1000 / 10);
+  std::snprintf(text, size_t(size), "%s, compute capability %d.%d, driver for CUDA %d.%d", card.name, card.major,
+                card.minor, driver / 1000, driver % 1000 / 10);
   return nullptr;
 }
 
@@ -29,7 +30,8 @@ const char* describe(int device, char* text, int64_t size) {
 
 extern "C" __attribute__((visibility("default"))) const swage::kernels::DeviceKernels* swage_device_kernels() {
   using namespace swage::kernels;
-  static const DeviceKernels table{kDeviceKernelsVersion, cuda::gptq_block,    cuda::search_scales, cuda::refine_block, cuda::gram_add, cuda::dequantize,
-                                   cuda::rms_norm,        cuda::silu_multiply, cuda::rotate_heads,  cuda::last_error,   cuda::describe};
+  static const DeviceKernels table{kDeviceKernelsVersion, cuda::gptq_block, cuda::search_scales, cuda::refine_block,
+                                   cuda::gram_add,        cuda::dequantize, cuda::rms_norm,      cuda::silu_multiply,
+                                   cuda::rotate_heads,    cuda::last_error, cuda::describe};
   return &table;
 }

@@ -1,5 +1,5 @@
-// As gptq_block.cu: a row a lane, sixteen columns in registers; the group's block of the Gram matrix, codes, pulls and the changes so far are in
-// shared memory.
+// As gptq_block.cu: a row a lane, sixteen columns in registers; the group's block of the Gram matrix, codes, pulls and
+// the changes so far are in shared memory.
 #include "swage/kernels/cuda/launch.h"
 #include "swage/kernels/cuda/table.h"
 #include "swage/kernels/rounding.h"
@@ -24,7 +24,8 @@ __device__ void load_block_of_gram(const RefineBlock& p, float* gram) {
 }
 
 // Fits the scale to the codes; leaves in `pull` what the gradient loses for each unit of the scale.
-__device__ float refit(const RefineBlock& p, const Row& row, const float* gram, const float* centred, float* pull, float scale) {
+__device__ float refit(const RefineBlock& p, const Row& row, const float* gram, const float* centred, float* pull,
+                       float scale) {
   float slope = 0, curvature = 0;
   for (int first = 0; first < p.count; first += kStep) {
     float sum[kStep];
@@ -49,7 +50,8 @@ __device__ float refit(const RefineBlock& p, const Row& row, const float* gram, 
 }
 
 // One code after the other; `pull` becomes what each code changed by, times the scale.
-__device__ void descend(const RefineBlock& p, const Row& row, const float* gram, const float* centred, float* pull, float zero, float old_scale, float scale) {
+__device__ void descend(const RefineBlock& p, const Row& row, const float* gram, const float* centred, float* pull,
+                        float zero, float old_scale, float scale) {
   const float change_of_scale = scale - old_scale;
   for (int first = 0; first < p.count; first += kStep) {
     float gradient[kStep];
@@ -71,11 +73,13 @@ __device__ void descend(const RefineBlock& p, const Row& row, const float* gram,
       const int64_t column = p.first + first + j, at = column * p.rows + row.index;
       const float old_code = centred[(first + j) * kRows + row.lane] + zero;
       const bool kept = p.keep == nullptr || p.keep[at] != 0.0f;
-      const float new_code = kept ? round_to_code(old_code + gradient[j] * p.inverse_diagonal[column] / scale, p.range) : old_code;
+      const float new_code =
+          kept ? round_to_code(old_code + gradient[j] * p.inverse_diagonal[column] / scale, p.range) : old_code;
       const float moved = (new_code - old_code) * scale;
       pull[(first + j) * kRows + row.lane] = moved;
 #pragma unroll
-      for (int next = j + 1; next < kStep; ++next) gradient[next] = std::fma(-moved, gram[(first + j) * kMost + first + next], gradient[next]);
+      for (int next = j + 1; next < kStep; ++next)
+        gradient[next] = std::fma(-moved, gram[(first + j) * kMost + first + next], gradient[next]);
       if (!row.active) continue;
       p.codes[at] = encode_code(p.range.kind, new_code);
       p.change[(first + j) * p.rows + row.index] = (new_code - zero) * scale - (old_code - zero) * old_scale;

@@ -10,7 +10,8 @@ constexpr int kLanes = 32, kThreads = 128;
 
 __device__ float power(float x, float norm) { return norm == 2.0f ? x * x : std::pow(x, norm); }
 
-__device__ double error_of(const ScaleSearchRows& p, const float* weight, const float* importance, int lane, Candidate c) {
+__device__ double error_of(const ScaleSearchRows& p, const float* weight, const float* importance, int lane,
+                           Candidate c) {
   constexpr int kRun = 16;  // terms that a lane sums in f32
   double sum = 0;
   for (int64_t first = lane; first < p.group; first += kRun * kLanes) {

@@ -1,8 +1,8 @@
 // One function per architecture: config.json -> ModelProgram. Listed in arch_table.cpp.
 #pragma once
 #include "swage/checkpoint/weight_source.h"
-#include "swage/model/config_fields.h"
 #include "swage/graph/program.h"
+#include "swage/model/config_fields.h"
 
 namespace swage::model {
 

@@ -1,4 +1,5 @@
-// Latent attention (MLA; DeepSeek-V2, arXiv:2405.04434): queries, keys and values come out of narrow projections, a part of keys is one for all heads and turns.
+// Latent attention (MLA; DeepSeek-V2, arXiv:2405.04434): queries, keys and values come out of narrow projections, a
+// part of keys is one for all heads and turns.
 #pragma once
 #include "swage/model/arch/parts.h"
 

@@ -31,15 +31,16 @@ struct AttentionTraits {
   std::string module = "self_attn";
   const char* names[4] = {"q_proj", "k_proj", "v_proj", "o_proj"};
   bool input_biases = false, output_bias = false;
-  std::optional<graph::NormSpec> query_norm = {}, key_norm = {};  // names relative to the module; of all heads together, or each
+  std::optional<graph::NormSpec> query_norm = {},
+                                 key_norm = {};  // names relative to the module; of all heads together, or each
   bool norms_after_rope = false;
-  std::optional<int> rope = 0;                          // table; none: no rotary embedding
+  std::optional<int> rope = 0;  // table; none: no rotary embedding
   int64_t window = 0;
-  double scale = 0;                                     // of the scores; 0: 1 / sqrt(head size)
+  double scale = 0;  // of the scores; 0: 1 / sqrt(head size)
   double softcap = 0;
-  double clip = 0;                                      // queries, keys and values are limited to [-clip, clip]; 0: they are not
-  double alibi = 0;                                     // factor of its slopes; 0: none
-  std::optional<graph::NormSpec> inner_norm = {};       // between attention and output projection
+  double clip = 0;   // queries, keys and values are limited to [-clip, clip]; 0: they are not
+  double alibi = 0;  // factor of its slopes; 0: none
+  std::optional<graph::NormSpec> inner_norm = {};  // between attention and output projection
   std::string sinks = {};
   // One linear `fused` makes queries, keys and values: one after the other, or of each key-value head in turn.
   enum class Fused { No, InTurn, ByHead } fused = Fused::No;
@@ -49,26 +50,32 @@ graph::Value self_attention(graph::BlockBuilder& b, graph::Value x, const Sizes&
 
 inline constexpr const char* kMlpNames[3] = {"gate_proj", "up_proj", "down_proj"};
 // down(activation(gate(x)) * up(x)); linears are prefix + names.
-graph::Value gated_mlp(graph::BlockBuilder& b, graph::Value x, const std::string& prefix, int64_t inner, graph::Activation activation, bool biases = false,
-                       const char* const* names = kMlpNames);
+graph::Value gated_mlp(graph::BlockBuilder& b, graph::Value x, const std::string& prefix, int64_t inner,
+                       graph::Activation activation, bool biases = false, const char* const* names = kMlpNames);
 // down(activation(up(x)))
-graph::Value plain_mlp(graph::BlockBuilder& b, graph::Value x, const std::string& up, const std::string& down, int64_t inner, graph::Activation activation, bool biases);
+graph::Value plain_mlp(graph::BlockBuilder& b, graph::Value x, const std::string& up, const std::string& down,
+                       int64_t inner, graph::Activation activation, bool biases);
 
 // Names of experts, which the checkpoint may hold fused: as fused + ".gate_up_proj" and fused + ".down_proj".
-graph::BlockBuilder::ExpertNames expert_names(const graph::BlockBuilder& b, const checkpoint::WeightSource& weights, const std::string& experts,
-                                              const char* const* names, const std::string& fused);
+graph::BlockBuilder::ExpertNames expert_names(const graph::BlockBuilder& b, const checkpoint::WeightSource& weights,
+                                              const std::string& experts, const char* const* names,
+                                              const std::string& fused);
 
 graph::NormSpec rms_norm(const std::string& name, int64_t size, double epsilon, double offset = 0);
 graph::NormSpec layer_norm(const std::string& name, int64_t size, double epsilon, bool bias = true);
 
 // Everything around the blocks. `prefix`: of embedding and final norm; `final_norm` by its whole name.
-graph::ModelProgram model_around(const ConfigFields& config, int64_t hidden, const std::string& embedding, std::optional<graph::NormSpec> final_norm,
-                                 bool tied_by_default, const std::string& head = "lm_head");
+graph::ModelProgram model_around(const ConfigFields& config, int64_t hidden, const std::string& embedding,
+                                 std::optional<graph::NormSpec> final_norm, bool tied_by_default,
+                                 const std::string& head = "lm_head");
 
 // Window of each layer of a config with `layer_types` ("sliding_attention"), else by `slides`.
-std::vector<int64_t> windows_of(const ConfigFields& config, int64_t layers, int64_t window, const std::function<bool(int64_t layer)>& slides);
+std::vector<int64_t> windows_of(const ConfigFields& config, int64_t layers, int64_t window,
+                                const std::function<bool(int64_t layer)>& slides);
 
-// Rotary embeddings of a config whose `rope_parameters` are by layer type: of layers with a window, then of those without. Empty for any other config.
-std::vector<graph::RopeSpec> ropes_by_layer_type(const ConfigFields& config, int64_t head_size, double local_theta, double global_theta);
+// Rotary embeddings of a config whose `rope_parameters` are by layer type: of layers with a window, then of those
+// without. Empty for any other config.
+std::vector<graph::RopeSpec> ropes_by_layer_type(const ConfigFields& config, int64_t head_size, double local_theta,
+                                                 double global_theta);
 
 }  // namespace swage::model

@@ -1,4 +1,5 @@
-// Mixtures as DeepSeek-V2 and V3 have them (arXiv:2412.19437), which others took over: routed experts out of the best groups, and shared ones for every token.
+// Mixtures as DeepSeek-V2 and V3 have them (arXiv:2412.19437), which others took over: routed experts out of the best
+// groups, and shared ones for every token.
 #pragma once
 #include "swage/model/arch/parts.h"
 
@@ -14,6 +15,7 @@ struct SharedExperts {
 // Routers that score by sigmoid have a correction of the choice, and groups are as good as their two best experts.
 SharedExperts shared_experts(const ConfigFields& config, graph::RouterKind kind);
 // Adds the shared experts to the stream and returns what the routed ones make.
-graph::Value add_experts(graph::BlockBuilder& b, graph::Value x, const SharedExperts& mixture, const checkpoint::WeightSource& weights);
+graph::Value add_experts(graph::BlockBuilder& b, graph::Value x, const SharedExperts& mixture,
+                         const checkpoint::WeightSource& weights);
 
 }  // namespace swage::model
