@@ -42,10 +42,10 @@ std::string calibration_text(const Json& report) {
              wanted > rows ? cat(" (", wanted, " rows asked for)") : "");
 }
 
-void print_summary(const CompressOptions& options, const Json& report, bool verbose) {
-  const Json& plan = report.at("plan");
-  std::vector<std::pair<std::string, std::string>> rows;
-  if (!options.dry_run) rows.emplace_back("output", options.output);
+using Rows = std::vector<std::pair<std::string, std::string>>;
+
+// What the plan says: known before the run and after it.
+void add_plan(const Json& plan, Rows& rows) {
   rows.emplace_back("size", cat(bytes_text(plan.get_int("output_bytes", 0)), " (source ",
                                 bytes_text(plan.get_int("source_bytes", 0)), ")"));
   const int64_t quantized = plan.get_int("quantized_modules", 0), pruned = plan.get_int("pruned_modules", 0);
@@ -53,28 +53,37 @@ void print_summary(const CompressOptions& options, const Json& report, bool verb
     rows.emplace_back("quantized", cat(quantized, " modules, ", number_text(plan.get_double("bits_per_weight", 0), 2),
                                        " bits per weight"));
   if (pruned > 0) rows.emplace_back("pruned", cat(pruned, " modules"));
-  if (options.dry_run) {
-    rows.emplace_back("memory", cat(bytes_text(plan.get_int("peak_bytes", 0)), " at most (estimate)"));
-    if (plan.get_double("forward_flops", 0) > 0)
-      rows.emplace_back("work", cat(number_text((plan.get_double("forward_flops", 0) +
-                                                 plan.get_double("gram_flops", 0) + plan.get_double("solve_flops", 0)) /
-                                                    1e12,
-                                                2),
-                                    " TFLOP"));
-    std::fputs(two_columns(rows).c_str(), stdout);
-    return;
-  }
+}
+
+// What a run that was only planned would take.
+void add_needs(const Json& plan, Rows& rows) {
+  rows.emplace_back("memory", cat(bytes_text(plan.get_int("peak_bytes", 0)), " at most (estimate)"));
+  const double forward = plan.get_double("forward_flops", 0);
+  const double flops = forward + plan.get_double("gram_flops", 0) + plan.get_double("solve_flops", 0);
+  if (forward > 0) rows.emplace_back("work", cat(number_text(flops / 1e12, 2), " TFLOP"));
+}
+
+// What was chosen while the run was on its way.
+void add_choices(const Json& report, Rows& rows) {
   if (const Json* budget = report.find("bit_budget")) rows.emplace_back("schemes", schemes_text(*budget));
   if (const Json* pruning = report.find("expert_pruning"))
     rows.emplace_back("experts", cat(pruning->get_int("stay", 0), " of ", pruning->get_int("experts", 0),
                                      " in each of ", pruning->at("layers").as_array().size(), " layers"));
   if (const std::string text = calibration_text(report); !text.empty()) rows.emplace_back("calibrated", text);
+}
+
+// What the run took; each stage of it with --verbose.
+void add_costs(const Json& report, bool verbose, Rows& rows) {
   rows.emplace_back("time", seconds_text(report.get_double("seconds", 0)));
   if (const Json* stages = report.find("stage_seconds"); stages != nullptr && verbose) {
     for (const auto& [stage, seconds] : stages->as_object())
       rows.emplace_back(cat("  ", stage), seconds_text(seconds.as_double()));
   }
   rows.emplace_back("peak memory", bytes_text(report.get_int("peak_rss_bytes", 0)));
+}
+
+// How good the output is, and what to look at.
+void add_findings(const Json& report, Rows& rows) {
   if (const Json* check = report.find("check")) {
     rows.emplace_back(
         "perplexity",
@@ -84,6 +93,20 @@ void print_summary(const CompressOptions& options, const Json& report, bool verb
   }
   const size_t warnings = report.at("warnings").as_array().size();
   if (warnings > 0) rows.emplace_back("warnings", cat(warnings, ", see swage_report.json"));
+}
+
+void print_summary(const CompressOptions& options, const Json& report, bool verbose) {
+  const Json& plan = report.at("plan");
+  Rows rows;
+  if (!options.dry_run) rows.emplace_back("output", options.output);
+  add_plan(plan, rows);
+  if (options.dry_run) {
+    add_needs(plan, rows);
+  } else {
+    add_choices(report, rows);
+    add_costs(report, verbose, rows);
+    add_findings(report, rows);
+  }
   std::fputs(two_columns(rows).c_str(), stdout);
 }
 
@@ -139,6 +162,81 @@ int run(Request& request, const Common& common) {
   return 0;
 }
 
+// How the model is looked at: text, rows of tokens, and where they lie meanwhile.
+void add_calibration(CLI::App& command, Request& request) {
+  CompressOptions& o = request.options;
+  const std::string calibration = "Calibration";
+  command
+      .add_option("-d,--data", o.data.file,
+                  "calibration text: a .jsonl, .json, .txt or .parquet file; builtin; a data set by name: "
+                  "open_platypus, ultrachat-200k, c4, wikitext, gsm8k ...; or any of the hub as org/name:split[:512]")
+      ->type_name("DATA")
+      ->group(calibration);
+  command
+      .add_option(
+          "--text-column", o.data.text_column,
+          "column with the text or the messages [found: text, messages, conversations, prompt and response, ...]")
+      ->type_name("NAME")
+      ->group(calibration);
+  command.add_option("--num-calibration-samples", o.num_calibration_samples, "rows of tokens to calibrate on, at most")
+      ->capture_default_str()
+      ->type_name("")
+      ->check(at_least(1))
+      ->group(calibration);
+  command.add_option("--max-seq-length", o.max_seq_length, "tokens in a row")
+      ->capture_default_str()
+      ->type_name("")
+      ->check(at_least(1))
+      ->group(calibration);
+  command.add_flag("--no-pack", request.no_pack, "one document a row, cut to the length, shorter ones skipped")
+      ->group(calibration);
+  command.add_flag("--shuffle", o.shuffle, "take the documents in an order drawn from --seed")->group(calibration);
+  command.add_flag("--moe-routed", o.moe_routed, "calibrate experts on the tokens routed to them, not on all")
+      ->group(calibration);
+  command
+      .add_option("--device-map", o.device_map,
+                  "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to "
+                  "disk; cpu; cuda")
+      ->type_name("MAP")
+      ->group(calibration);
+  command
+      .add_option("--max-memory", request.max_memory,
+                  "stay inside this much of the host's memory: activations that have no room go to a file, and what "
+                  "cannot fit is refused")
+      ->type_name("cpu=SIZE")
+      ->group(calibration);
+  command
+      .add_option("--offload-folder", o.offload_folder,
+                  "keep activations in a file in this folder instead of memory, with --max-memory those that have no "
+                  "room; nothing stays there")
+      ->type_name("DIR")
+      ->group(calibration);
+}
+
+// What is written, and what becomes of an earlier run with that output.
+void add_output(CLI::App& command, Request& request) {
+  CompressOptions& o = request.options;
+  const std::string output = "Output";
+  add_shard_size(command, request.shard_size, output);
+  command.add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete")
+      ->group(output);
+  command.add_flag("--restart", o.restart, "throw away what an interrupted run with this output kept, and start anew")
+      ->group(output);
+  command
+      .add_flag("--no-resume", request.no_resume,
+                "keep nothing when interrupted (without it, the same command goes on after the last finished layer)")
+      ->group(output);
+  command.add_flag("--dry-run", o.dry_run, "print the plan (memory, size, work) and stop; nothing is written")
+      ->group(output);
+  command
+      .add_option("--trace", o.trace_file,
+                  "write what each thread did when, for ui.perfetto.dev (Chrome's trace format)")
+      ->type_name("FILE")
+      ->group(output);
+  command.add_flag("--no-check", request.no_check, "skip comparing the perplexity of source and output after writing")
+      ->group(output);
+}
+
 }  // namespace
 
 void add_compress(Program& program) {
@@ -162,71 +260,8 @@ void add_compress(Program& program) {
       ->type_name("READER");
   command->add_flag("--model-free", o.model_free,
                     "work from the shards alone, for any architecture (methods without data only)");
-  const std::string calibration = "Calibration";
-  command
-      ->add_option("-d,--data", o.data.file,
-                   "calibration text: a .jsonl, .json, .txt or .parquet file; builtin; a data set by name: "
-                   "open_platypus, ultrachat-200k, c4, wikitext, gsm8k ...; or any of the hub as org/name:split[:512]")
-      ->type_name("DATA")
-      ->group(calibration);
-  command
-      ->add_option(
-          "--text-column", o.data.text_column,
-          "column with the text or the messages [found: text, messages, conversations, prompt and response, ...]")
-      ->type_name("NAME")
-      ->group(calibration);
-  command->add_option("--num-calibration-samples", o.num_calibration_samples, "rows of tokens to calibrate on, at most")
-      ->capture_default_str()
-      ->type_name("")
-      ->check(at_least(1))
-      ->group(calibration);
-  command->add_option("--max-seq-length", o.max_seq_length, "tokens in a row")
-      ->capture_default_str()
-      ->type_name("")
-      ->check(at_least(1))
-      ->group(calibration);
-  command->add_flag("--no-pack", request->no_pack, "one document a row, cut to the length, shorter ones skipped")
-      ->group(calibration);
-  command->add_flag("--shuffle", o.shuffle, "take the documents in an order drawn from --seed")->group(calibration);
-  command->add_flag("--moe-routed", o.moe_routed, "calibrate experts on the tokens routed to them, not on all")
-      ->group(calibration);
-  command
-      ->add_option("--device-map", o.device_map,
-                   "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to "
-                   "disk; cpu; cuda")
-      ->type_name("MAP")
-      ->group(calibration);
-  command
-      ->add_option("--max-memory", request->max_memory,
-                   "stay inside this much of the host's memory: activations that have no room go to a file, and what "
-                   "cannot fit is refused")
-      ->type_name("cpu=SIZE")
-      ->group(calibration);
-  command
-      ->add_option("--offload-folder", o.offload_folder,
-                   "keep activations in a file in this folder instead of memory, with --max-memory those that have no "
-                   "room; nothing stays there")
-      ->type_name("DIR")
-      ->group(calibration);
-  const std::string output = "Output";
-  add_shard_size(*command, request->shard_size, output);
-  command->add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete")
-      ->group(output);
-  command->add_flag("--restart", o.restart, "throw away what an interrupted run with this output kept, and start anew")
-      ->group(output);
-  command
-      ->add_flag("--no-resume", request->no_resume,
-                 "keep nothing when interrupted (without it, the same command goes on after the last finished layer)")
-      ->group(output);
-  command->add_flag("--dry-run", o.dry_run, "print the plan (memory, size, work) and stop; nothing is written")
-      ->group(output);
-  command
-      ->add_option("--trace", o.trace_file,
-                   "write what each thread did when, for ui.perfetto.dev (Chrome's trace format)")
-      ->type_name("FILE")
-      ->group(output);
-  command->add_flag("--no-check", request->no_check, "skip comparing the perplexity of source and output after writing")
-      ->group(output);
+  add_calibration(*command, *request);
+  add_output(*command, *request);
   add_compute(*command, program.common);
   add_json(*command, program.common);
   program.on(command, request, run);

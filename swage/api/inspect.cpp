@@ -162,6 +162,64 @@ bool ends_with_one_of(const std::string& name, const std::vector<std::string>& s
                      [&](const std::string& suffix) { return name.ends_with("." + suffix); });
 }
 
+// Quantization of a checkpoint as its files tell it: in config.json, or in the settings file of older quantizers.
+class StoredQuantization {
+ public:
+  StoredQuantization(const fs::path& folder, const Json& config) {
+    const Json* quantization = scheme::find_quantization_config(config);
+    const std::optional<Json> older = quantization ? std::nullopt : scheme::old_settings_file(folder);
+    if (older) quantization = &*older;
+    if (quantization == nullptr) return;
+    if (scheme::is_gptq_or_awq(*quantization)) {
+      gptq_or_awq_.emplace(*quantization);
+      method_ = gptq_or_awq_->format() == "awq" ? "awq" : "gptq";
+      format_ = gptq_or_awq_->format();
+      return;
+    }
+    const scheme::QuantizationConfig parsed = scheme::parse_quantization_config(*quantization);
+    matcher_.emplace(parsed.groups, parsed.ignore);
+    transform_suffixes_ = scheme::TransformMatcher(parsed.transforms).stored_suffixes();
+    if (!transform_suffixes_.empty()) transforms_ = transforms_json(parsed.transforms);
+    method_ = quantization->get_string("quant_method", "");
+    format_ = quantization->get_string("format", parsed.format);
+  }
+
+  void add_to(Json& out) const {
+    if (!gptq_or_awq_ && !matcher_) return;
+    if (!transforms_.is_null()) out.set("transforms", transforms_);
+    out.set("quant_method", method_);
+    out.set("format", format_);
+  }
+
+  // Shape and scheme of a module's weight, from its tensors.
+  void describe(const std::string& name, Module& module, const io::CheckpointFiles& files) const {
+    const auto qweight = module.tensors.find("qweight");
+    if (gptq_or_awq_ && qweight != module.tensors.end()) {
+      const scheme::Scheme scheme = gptq_or_awq_->find(name);
+      module.shape = scheme::dense_shape(scheme, qweight->second.shape);
+      module.scheme = scheme::describe(scheme);
+      return;
+    }
+    const scheme::Scheme* scheme = matcher_ ? matcher_->find_by_name(name) : nullptr;
+    module.shape = weight_shape(name, module, files, scheme);
+    module.is_transform = ends_with_one_of(name, transform_suffixes_);
+    if (module.is_transform) module.scheme = "transform";
+    if (scheme != nullptr && has_scales(module)) module.scheme = scheme::describe(*scheme);
+  }
+
+ private:
+  static bool has_scales(const Module& module) {
+    return module.tensors.contains("weight_scale") || module.tensors.contains("weight_scale_inv") ||
+           module.tensors.contains("scale_packed");
+  }
+
+  std::string method_, format_;
+  std::optional<scheme::GptqAwqSchemes> gptq_or_awq_;
+  std::optional<scheme::SchemeMatcher> matcher_;
+  std::vector<std::string> transform_suffixes_;
+  Json transforms_;
+};
+
 }  // namespace
 
 std::vector<std::string> preset_names() { return scheme::preset_names(); }
@@ -170,46 +228,17 @@ Json inspect(const std::string& model_folder) {
   const fs::path folder = model_folder;
   const io::CheckpointFiles files(folder);
   const Json config = read_json_file(folder / "config.json");
-  std::optional<scheme::SchemeMatcher> matcher;
-  std::vector<std::string> transform_suffixes;
   Json out = Json::object();
   out.set("model", model_folder);
   out.set("model_type", config.get_string("model_type", ""));
   out.set("files", int64_t(files.file_count()));
-  std::optional<scheme::GptqAwqSchemes> gptq_or_awq;
-  const Json* quantization = scheme::find_quantization_config(config);
-  const std::optional<Json> older = quantization ? std::nullopt : scheme::old_settings_file(folder);
-  if (older) quantization = &*older;
-  if (quantization && scheme::is_gptq_or_awq(*quantization)) {
-    gptq_or_awq.emplace(*quantization);
-    out.set("quant_method", gptq_or_awq->format() == "awq" ? "awq" : "gptq");
-    out.set("format", gptq_or_awq->format());
-  } else if (quantization) {
-    const scheme::QuantizationConfig parsed = scheme::parse_quantization_config(*quantization);
-    matcher.emplace(parsed.groups, parsed.ignore);
-    transform_suffixes = scheme::TransformMatcher(parsed.transforms).stored_suffixes();
-    if (!transform_suffixes.empty()) out.set("transforms", transforms_json(parsed.transforms));
-    out.set("quant_method", quantization->get_string("quant_method", ""));
-    out.set("format", quantization->get_string("format", parsed.format));
-  }
+  const StoredQuantization quantization(folder, config);
+  quantization.add_to(out);
   const std::map<std::string, double> errors = reported_errors(folder);
   Totals totals;
   Json modules = Json::array();
   for (auto& [name, module] : group_by_module(files)) {
-    const auto qweight = module.tensors.find("qweight");
-    if (gptq_or_awq && qweight != module.tensors.end()) {
-      const scheme::Scheme scheme = gptq_or_awq->find(name);
-      module.shape = scheme::dense_shape(scheme, qweight->second.shape);
-      module.scheme = scheme::describe(scheme);
-    } else {
-      const scheme::Scheme* scheme = matcher ? matcher->find_by_name(name) : nullptr;
-      module.shape = weight_shape(name, module, files, scheme);
-      const bool quantized = module.tensors.contains("weight_scale") || module.tensors.contains("weight_scale_inv") ||
-                             module.tensors.contains("scale_packed");
-      module.is_transform = ends_with_one_of(name, transform_suffixes);
-      if (module.is_transform) module.scheme = "transform";
-      if (scheme != nullptr && quantized) module.scheme = scheme::describe(*scheme);
-    }
+    quantization.describe(name, module, files);
     totals.add(module);
     modules.push_back(module_json(name, module, errors));
   }

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <optional>
 #include <set>
+#include <string_view>
 
 #include "swage/base/error.h"
 #include "swage/base/utf8.h"
@@ -17,20 +19,29 @@ constexpr int kMaxDepth = 100;
 constexpr size_t kLongestKey = 1000;      // readers look for a key's colon in 1024 bytes; longer keys are marked
 constexpr int64_t kMaxNodes = 1'000'000;  // aliases could otherwise multiply a small text without end
 
+struct Word {
+  std::string_view spelled;
+  std::optional<bool> value;  // none: null
+};
+constexpr Word kWords[] = {{"", {}},         {"~", {}},        {"null", {}},    {"Null", {}},
+                           {"NULL", {}},     {"true", true},   {"True", true},  {"TRUE", true},
+                           {"false", false}, {"False", false}, {"FALSE", false}};
+
+// A number that is all of the text; nothing for other text.
+template <class T>
+std::optional<T> number_in(std::string_view text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
+}
+
 Json plain_scalar(const std::string& text) {
-  if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return Json();
-  if (text == "true" || text == "True" || text == "TRUE") return Json(true);
-  if (text == "false" || text == "False" || text == "FALSE") return Json(false);
-  const char* first = text.data() + (text[0] == '+' ? 1 : 0);
-  const char* last = text.data() + text.size();
-  int64_t integer = 0;
-  if (const auto [end, error] = std::from_chars(first, last, integer); error == std::errc() && end == last)
-    return Json(integer);
-  double number = 0;
-  if (const auto [end, error] = std::from_chars(first, last, number);
-      error == std::errc() && end == last && std::isfinite(number)) {
-    return Json(number);
-  }
+  const auto word =
+      std::find_if(std::begin(kWords), std::end(kWords), [&](const Word& w) { return w.spelled == text; });
+  if (word != std::end(kWords)) return word->value ? Json(*word->value) : Json();
+  const std::string_view digits = std::string_view(text).substr(text[0] == '+' ? 1 : 0);
+  if (const auto integer = number_in<int64_t>(digits)) return Json(*integer);
+  if (const auto number = number_in<double>(digits); number && std::isfinite(*number)) return Json(*number);
   return Json(text);
 }
 

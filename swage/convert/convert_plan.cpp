@@ -53,51 +53,97 @@ std::optional<io::Dtype> dtype_of_option(const std::string& name) {
   return std::nullopt;
 }
 
-class Planner {
+// Scales of the source, and the types that the output's are stored in.
+class Scales {
  public:
-  Planner(const ConvertJob& job, const checkpoint::Reader& reader, const format::CheckpointWeights& weights)
-      : job_(job),
-        reader_(reader),
-        weights_(weights) {}
+  Scales(const ConvertJob& job, const checkpoint::Reader& reader) : job_(job), reader_(reader) {}
 
-  ConversionPlan plan() {
-    check_request();
-    for (const std::string& name : weights_.quantized_modules()) {
-      try {
-        plan_.modules.push_back(plan_module(name));
-      } catch (Error& error) {
-        error.add_context(name);
-        throw;
-      }
+  // Error for scales that the target's kernels do not take, or that its type of scales does not hold.
+  void check(const std::string& name) const {
+    const io::TensorSpec& spec = scale_of(name);
+    const at::Tensor scale = reader_.view(spec.name).to(at::kDouble).contiguous();
+    const double* value = scale.const_data_ptr<double>();
+    for (int64_t i = 0; i < scale.numel(); ++i) {
+      SWAGE_CHECK(std::isfinite(value[i]), Numerical, spec.name, " holds NaN or infinity");
+      SWAGE_CHECK(value[i] >= 0, InvalidArgument, spec.name, " holds ", value[i],
+                  ": a negative scale, which kernels for ", job_.to, " do not take; --to dense can hold it");
     }
-    drop_needless_zero_points();
-    choose_dtypes();
-    lay_out();
-    return std::move(plan_);
+    if (job_.to == "pack-quantized" || job_.allow_rounding) return;
+    const auto lost = inexact(reader_.view(spec.name), io::Dtype::F16);
+    SWAGE_CHECK(!lost, InvalidArgument, spec.name, " holds ", *lost, ", which f16, the type of scales in ", job_.to,
+                ", does not hold exactly; --allow-rounding rounds it, --to pack-quantized keeps it");
+  }
+
+  void choose_dtypes(std::vector<ConvertedModule>& modules) const {
+    const std::optional<io::Dtype> model = model_dtype();
+    if (job_.to == "dense") {
+      const std::optional<io::Dtype> asked = dtype_of_option(job_.dtype);
+      for (ConvertedModule& module : modules) module.dtype = asked ? *asked : model.value_or(scale_of_any(module.name));
+      return;
+    }
+    if (job_.to != "pack-quantized") return;  // f16
+    // The model's type where that holds all scales, else the source's.
+    const bool exact = model && std::all_of(modules.begin(), modules.end(), [&](const ConvertedModule& module) {
+                         return !inexact(reader_.view(scale_of(module.name).name), *model);
+                       });
+    for (ConvertedModule& module : modules) module.dtype = exact ? *model : scale_of(module.name).dtype;
   }
 
  private:
-  void check_request() const {
-    const bool known = std::find(kTargets.begin(), kTargets.end(), job_.to) != kTargets.end();
-    SWAGE_CHECK(known, InvalidArgument, "--to ", job_.to, ": expected pack-quantized, gptq, gptq_v2, awq or dense");
-    SWAGE_CHECK(job_.dtype.empty() || job_.to == "dense", InvalidArgument, "--dtype ", job_.dtype,
-                ": only --to dense takes it; ", job_.to,
-                job_.to == "pack-quantized" ? " keeps the scales' type" : " stores scales in f16");
-    SWAGE_CHECK(job_.dtype.empty() || dtype_of_option(job_.dtype), InvalidArgument, "--dtype ", job_.dtype,
-                ": expected bf16, f16 or f32");
-    SWAGE_CHECK(!weights_.quantized_modules().empty(), InvalidArgument, job_.source.string(),
-                ": holds no quantized weights, so there is nothing to convert; swage compress quantizes a model");
-    check_no_transforms(weights_, job_.source, "convert");
-    const auto& config = weights_.quantization_config();
-    SWAGE_CHECK(!config || !config->kv_cache_scheme || job_.to == "dense" || job_.to == "pack-quantized",
-                InvalidArgument, job_.source.string(), ": its quantization_config has a kv_cache_scheme, which ",
-                job_.to, " cannot say; convert to pack-quantized or dense");
+  const io::TensorSpec& scale_of(const std::string& module) const {
+    const io::TensorSpec* spec = reader_.find(module + ".weight_scale");
+    if (spec == nullptr) spec = reader_.find(module + ".scales");
+    SWAGE_CHECK(spec != nullptr && holds_floats(spec->dtype), CorruptData, module,
+                ": weight_scale or scales of floats is missing");
+    return *spec;
   }
 
-  // --- one module
-  // -----------------------------------------------------------------------------------------------------
+  // The first value of `scale` that `dtype` does not hold exactly.
+  static std::optional<double> inexact(const at::Tensor& scale, io::Dtype dtype) {
+    const at::Tensor exact = scale.to(at::kDouble).contiguous();
+    const at::Tensor rounded = scale.to(checkpoint::scalar_type_of(dtype)).to(at::kDouble).contiguous();
+    const double *a = exact.const_data_ptr<double>(), *b = rounded.const_data_ptr<double>();
+    for (int64_t i = 0; i < exact.numel(); ++i) {
+      if (a[i] != b[i]) return a[i];
+    }
+    return std::nullopt;
+  }
 
-  ConvertedModule plan_module(const std::string& name) {
+  // That of the other weights: what the model computes in.
+  std::optional<io::Dtype> model_dtype() const {
+    std::map<io::Dtype, int64_t> count;
+    for (const io::TensorSpec& spec : reader_.tensors()) {
+      if (holds_floats(spec.dtype) && spec.name.ends_with(".weight")) ++count[spec.dtype];
+    }
+    const auto most =
+        std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    return most == count.end() ? std::nullopt : std::optional(most->first);
+  }
+
+  // For a model without any other weight: as its scales, if these are floats.
+  io::Dtype scale_of_any(const std::string& name) const {
+    for (const char* suffix : {".weight_scale", ".scales"}) {
+      const io::TensorSpec* spec = reader_.find(name + suffix);
+      if (spec != nullptr && holds_floats(spec->dtype)) return spec->dtype;
+    }
+    return io::Dtype::F32;
+  }
+
+  const ConvertJob& job_;
+  const checkpoint::Reader& reader_;
+};
+
+// One module in the target: its format and the arguments that say the same there. Error where nothing does.
+class ModulePlanner {
+ public:
+  ModulePlanner(const ConvertJob& job, const checkpoint::Reader& reader, const format::CheckpointWeights& weights,
+                const Scales& scales)
+      : job_(job),
+        reader_(reader),
+        weights_(weights),
+        scales_(scales) {}
+
+  ConvertedModule plan(const std::string& name) const {
     ConvertedModule module;
     module.name = name;
     const std::vector<int64_t> shape = weights_.shape(name + ".weight");
@@ -122,33 +168,37 @@ class Planner {
       check_gptq(module);
       module.format = &format::gptq_format(job_.to);
     }
-    check_scales(name);
+    scales_.check(name);
     return module;
   }
 
-  QuantizationArgs target_args(const ConvertedModule& module, const QuantizationArgs& from) {
+ private:
+  QuantizationArgs target_args(const ConvertedModule& module, const QuantizationArgs& from) const {
     QuantizationArgs args = from;
     if (job_.to != "pack-quantized" && args.strategy == Strategy::Tensor) args.strategy = Strategy::Channel;
     SWAGE_CHECK(
         args.strategy == Strategy::Channel || args.strategy == Strategy::Group || args.strategy == Strategy::Tensor,
         InvalidArgument, "has one scale for each ", scheme::name_of(args.strategy), ", which ", job_.to,
         " cannot say; --to dense can hold it");
-    if (args.strategy == Strategy::Group && module.columns % *args.group_size != 0) {
-      const bool one_group = module.columns < *args.group_size;
-      SWAGE_CHECK(one_group || is_gptq(job_.to), InvalidArgument, "has ", module.columns, " inputs in groups of ",
-                  *args.group_size, ", the last one short, which ", job_.to,
-                  " cannot say; --to gptq_v2 or dense can hold it");
-      if (one_group) {
-        args.strategy = Strategy::Channel;
-        args.group_size.reset();
-      }
-    }
+    if (args.strategy == Strategy::Group && module.columns % *args.group_size != 0) take_short_group(module, args);
     const bool sorted = args.strategy == Strategy::Group && has_sorted_groups(module, *args.group_size);
-    if (sorted && job_.to == "pack-quantized") warn_of_sorted_groups();
-    if (sorted) args.actorder = "group";
-    if (!sorted && scheme::orders_groups(args)) args.actorder.reset();
-    if (job_.to != "pack-quantized" && !sorted) args.actorder.reset();
+    const bool says_order = job_.to == "pack-quantized" && !scheme::orders_groups(args);  // of columns in their groups
+    if (sorted)
+      args.actorder = "group";
+    else if (!says_order)
+      args.actorder.reset();
     return args;
+  }
+
+  // A group longer than the row is one scale a row; a last one that is short only the gptq formats can say.
+  void take_short_group(const ConvertedModule& module, QuantizationArgs& args) const {
+    const bool one_group = module.columns < *args.group_size;
+    SWAGE_CHECK(one_group || is_gptq(job_.to), InvalidArgument, "has ", module.columns, " inputs in groups of ",
+                *args.group_size, ", the last one short, which ", job_.to,
+                " cannot say; --to gptq_v2 or dense can hold it");
+    if (!one_group) return;
+    args.strategy = Strategy::Channel;
+    args.group_size.reset();
   }
 
   // Whether the module stores a group for each column that is not column / group size.
@@ -166,14 +216,6 @@ class Planner {
       return sorted;
     }
     return false;
-  }
-
-  void warn_of_sorted_groups() {
-    if (plan_.warnings.empty()) {
-      plan_.warnings.push_back(
-          "groups of sorted columns (desc_act): compressed-tensors from 0.19 on and vLLM refuse such pack-quantized "
-          "files");
-    }
   }
 
   void check_awq(const ConvertedModule& module) const {
@@ -195,78 +237,66 @@ class Planner {
                 " needs multiples of 32; --to pack-quantized can hold it");
   }
 
-  // --- scales
-  // ---------------------------------------------------------------------------------------------------------
+  const ConvertJob& job_;
+  const checkpoint::Reader& reader_;
+  const format::CheckpointWeights& weights_;
+  const Scales& scales_;
+};
 
-  const io::TensorSpec& scale_of(const std::string& module) const {
-    const io::TensorSpec* spec = reader_.find(module + ".weight_scale");
-    if (spec == nullptr) spec = reader_.find(module + ".scales");
-    SWAGE_CHECK(spec != nullptr && holds_floats(spec->dtype), CorruptData, module,
-                ": weight_scale or scales of floats is missing");
-    return *spec;
+// Plan of a conversion: what becomes of each module, and all tensors of the output in their order.
+class Planner {
+ public:
+  Planner(const ConvertJob& job, const checkpoint::Reader& reader, const format::CheckpointWeights& weights)
+      : job_(job),
+        reader_(reader),
+        weights_(weights) {}
+
+  ConversionPlan plan() {
+    check_request();
+    const Scales scales(job_, reader_);
+    const ModulePlanner modules(job_, reader_, weights_, scales);
+    for (const std::string& name : weights_.quantized_modules()) {
+      try {
+        plan_.modules.push_back(modules.plan(name));
+      } catch (Error& error) {
+        error.add_context(name);
+        throw;
+      }
+    }
+    warn_of_sorted_groups();
+    drop_needless_zero_points();
+    scales.choose_dtypes(plan_.modules);
+    lay_out();
+    return std::move(plan_);
   }
 
-  // The first value of `scale` that `dtype` does not hold exactly.
-  static std::optional<double> inexact(const at::Tensor& scale, io::Dtype dtype) {
-    const at::Tensor exact = scale.to(at::kDouble).contiguous();
-    const at::Tensor rounded = scale.to(checkpoint::scalar_type_of(dtype)).to(at::kDouble).contiguous();
-    const double *a = exact.const_data_ptr<double>(), *b = rounded.const_data_ptr<double>();
-    for (int64_t i = 0; i < exact.numel(); ++i) {
-      if (a[i] != b[i]) return a[i];
-    }
-    return std::nullopt;
+ private:
+  void check_request() const {
+    const bool known = std::find(kTargets.begin(), kTargets.end(), job_.to) != kTargets.end();
+    SWAGE_CHECK(known, InvalidArgument, "--to ", job_.to, ": expected pack-quantized, gptq, gptq_v2, awq or dense");
+    SWAGE_CHECK(job_.dtype.empty() || job_.to == "dense", InvalidArgument, "--dtype ", job_.dtype,
+                ": only --to dense takes it; ", job_.to,
+                job_.to == "pack-quantized" ? " keeps the scales' type" : " stores scales in f16");
+    SWAGE_CHECK(job_.dtype.empty() || dtype_of_option(job_.dtype), InvalidArgument, "--dtype ", job_.dtype,
+                ": expected bf16, f16 or f32");
+    SWAGE_CHECK(!weights_.quantized_modules().empty(), InvalidArgument, job_.source.string(),
+                ": holds no quantized weights, so there is nothing to convert; swage compress quantizes a model");
+    check_no_transforms(weights_, job_.source, "convert");
+    const auto& config = weights_.quantization_config();
+    SWAGE_CHECK(!config || !config->kv_cache_scheme || job_.to == "dense" || job_.to == "pack-quantized",
+                InvalidArgument, job_.source.string(), ": its quantization_config has a kv_cache_scheme, which ",
+                job_.to, " cannot say; convert to pack-quantized or dense");
   }
 
-  void check_scales(const std::string& name) const {
-    const io::TensorSpec& spec = scale_of(name);
-    const at::Tensor scale = reader_.view(spec.name).to(at::kDouble).contiguous();
-    const double* value = scale.const_data_ptr<double>();
-    for (int64_t i = 0; i < scale.numel(); ++i) {
-      SWAGE_CHECK(std::isfinite(value[i]), Numerical, spec.name, " holds NaN or infinity");
-      SWAGE_CHECK(value[i] >= 0, InvalidArgument, spec.name, " holds ", value[i],
-                  ": a negative scale, which kernels for ", job_.to, " do not take; --to dense can hold it");
+  void warn_of_sorted_groups() {
+    if (job_.to != "pack-quantized") return;
+    const bool sorted = std::any_of(plan_.modules.begin(), plan_.modules.end(),
+                                    [](const ConvertedModule& module) { return scheme::orders_groups(module.args); });
+    if (sorted) {
+      plan_.warnings.push_back(
+          "groups of sorted columns (desc_act): compressed-tensors from 0.19 on and vLLM refuse such pack-quantized "
+          "files");
     }
-    if (job_.to == "pack-quantized" || job_.allow_rounding) return;
-    const auto lost = inexact(reader_.view(spec.name), io::Dtype::F16);
-    SWAGE_CHECK(!lost, InvalidArgument, spec.name, " holds ", *lost, ", which f16, the type of scales in ", job_.to,
-                ", does not hold exactly; --allow-rounding rounds it, --to pack-quantized keeps it");
-  }
-
-  // That of the other weights: what the model computes in.
-  std::optional<io::Dtype> model_dtype() const {
-    std::map<io::Dtype, int64_t> count;
-    for (const io::TensorSpec& spec : reader_.tensors()) {
-      if (holds_floats(spec.dtype) && spec.name.ends_with(".weight")) ++count[spec.dtype];
-    }
-    const auto most =
-        std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-    return most == count.end() ? std::nullopt : std::optional(most->first);
-  }
-
-  void choose_dtypes() {
-    const std::optional<io::Dtype> model = model_dtype();
-    if (job_.to == "dense") {
-      const std::optional<io::Dtype> asked = dtype_of_option(job_.dtype);
-      for (ConvertedModule& module : plan_.modules)
-        module.dtype = asked ? *asked : model.value_or(scale_of_any(module.name));
-      return;
-    }
-    if (job_.to != "pack-quantized") return;  // f16
-    // The model's type where that holds all scales, else the source's.
-    const bool exact =
-        model && std::all_of(plan_.modules.begin(), plan_.modules.end(), [&](const ConvertedModule& module) {
-          return !inexact(reader_.view(scale_of(module.name).name), *model);
-        });
-    for (ConvertedModule& module : plan_.modules) module.dtype = exact ? *model : scale_of(module.name).dtype;
-  }
-
-  // For a model without any other weight: as its scales, if these are floats.
-  io::Dtype scale_of_any(const std::string& name) const {
-    for (const char* suffix : {".weight_scale", ".scales"}) {
-      const io::TensorSpec* spec = reader_.find(name + suffix);
-      if (spec != nullptr && holds_floats(spec->dtype)) return spec->dtype;
-    }
-    return io::Dtype::F32;
   }
 
   // AWQ stores zero points of symmetric weights too. Dropped where all modules are symmetric, so that fast kernels fit.
@@ -283,9 +313,6 @@ class Planner {
     for (ConvertedModule& module : plan_.modules) module.args.symmetric = true;
   }
 
-  // --- layout
-  // ---------------------------------------------------------------------------------------------------------
-
   std::vector<io::TensorSpec> specs_of(const ConvertedModule& module) const {
     if (module.format == nullptr) return {{module.name + ".weight", module.dtype, {module.rows, module.columns}}};
     std::vector<io::TensorSpec> specs = module.format->specs(module.args, module.rows, module.columns, module.dtype);
@@ -298,23 +325,23 @@ class Planner {
     for (const ConvertedModule& module : plan_.modules) left[module.name] = &module;
     for (const io::TensorSpec& spec : reader_.tensors()) {
       const auto [module, suffix] = split(spec.name);
-      const bool quantized = weights_.quantized_scheme(module) != nullptr;
       const bool activation = weights_.quantization_config() && is_activation(suffix);
       plan_.source_bytes += io::data_bytes(spec);
-      if (quantized && suffix != "bias" && !activation) {
-        if (const auto found = left.find(module); found != left.end()) {
-          for (io::TensorSpec& stored : specs_of(*found->second)) plan_.tensors.push_back(std::move(stored));
-          left.erase(found);
-        }
-        continue;
+      if (weights_.quantized_scheme(module) == nullptr || suffix == "bias" || activation) {
+        if (!activation || job_.to != "dense") copy(spec, module, suffix);
+      } else if (const auto found = left.find(module); found != left.end()) {
+        for (io::TensorSpec& stored : specs_of(*found->second)) plan_.tensors.push_back(std::move(stored));
+        left.erase(found);
       }
-      if (activation && job_.to == "dense") continue;
-      plan_.tensors.push_back(spec);
-      plan_.copied.push_back(spec.name);
-      if (suffix == "weight" && spec.shape.size() == 2 && holds_floats(spec.dtype) && !is_embedding(module))
-        plan_.unquantized.push_back(module);
     }
     for (const io::TensorSpec& spec : plan_.tensors) plan_.output_bytes += io::data_bytes(spec);
+  }
+
+  void copy(const io::TensorSpec& spec, const std::string& module, const std::string& suffix) {
+    plan_.tensors.push_back(spec);
+    plan_.copied.push_back(spec.name);
+    if (suffix == "weight" && spec.shape.size() == 2 && holds_floats(spec.dtype) && !is_embedding(module))
+      plan_.unquantized.push_back(module);
   }
 
   const ConvertJob& job_;

@@ -124,6 +124,41 @@ void register_names(DataSpec& spec, const Registered& known) {
   spec.joins_rows = known.joins_rows;
 }
 
+bool is_file(const std::string& text, DataSpec& spec) {
+  std::error_code ignored;
+  spec.file = text;
+  return fs::exists(text, ignored) || looks_like_path(text);
+}
+
+// A data set by a short name of the registry, or by its own as org/name. False for other names.
+bool name_on_hub(const std::string& name, const std::string& plain, DataSpec& spec) {
+  const auto repo = parse_hub_id(name, RepoType::Dataset);
+  const auto known = std::find_if(std::begin(kRegistry), std::end(kRegistry),
+                                  [&](const Registered& one) { return plain == one.name; });
+  if (known == std::end(kRegistry) && (!repo || name.find('/') == std::string::npos)) return false;
+  if (repo) spec.revision = repo->revision;
+  if (known != std::end(kRegistry)) {
+    register_names(spec, *known);
+    return true;
+  }
+  spec.id = repo->id;
+  for (const Registered& same : kRegistry) {
+    if (spec.id == same.id && spec.form.empty()) spec.form = same.form;
+  }
+  return true;
+}
+
+[[noreturn]] void refuse_unknown(const std::string& text, const std::string& plain) {
+  const std::string near = nearest_name(plain, registered_data_sets());
+  std::string names;
+  for (const std::string& one : registered_data_sets()) names += cat(names.empty() ? "" : ", ", one);
+  throw Error(
+      ErrorKind::InvalidArgument,
+      cat(text,
+          ": no such data set: neither a file (.jsonl, .json, .parquet, .txt), nor org/name of the hub, nor one of ",
+          names, near.empty() ? "" : cat("; did you mean ", near, "?")));
+}
+
 }  // namespace
 
 std::vector<std::string> registered_data_sets() {
@@ -135,13 +170,10 @@ std::vector<std::string> registered_data_sets() {
 DataSpec parse_data_spec(const std::string& text) {
   DataSpec spec;
   spec.text = text;
-  std::error_code ignored;
-  spec.file = text;
-  if (fs::exists(text, ignored) || looks_like_path(text)) return spec;
+  if (is_file(text, spec)) return spec;
   std::string rest = text;
   parse_slice(rest, spec);
-  spec.file = rest;
-  if (fs::exists(rest, ignored) || looks_like_path(rest)) return spec;
+  if (is_file(rest, spec)) return spec;
   const size_t colon = std::min(rest.find(':'), rest.size());
   const std::string name = rest.substr(0, colon), plain = normalized(name.substr(0, name.find('@')));
   parse_parts(rest.substr(colon), spec);
@@ -151,31 +183,10 @@ DataSpec parse_data_spec(const std::string& text) {
     SWAGE_CHECK(colon == rest.size() && name == rest, InvalidArgument, text,
                 ": the text that comes with swage has no splits");
     spec.kind = DataSpec::Kind::Builtin;
-    return spec;
+  } else if (!name_on_hub(name, plain, spec)) {
+    refuse_unknown(text, plain);
   }
-  const auto repo = parse_hub_id(name, RepoType::Dataset);
-  for (const Registered& known : kRegistry) {
-    if (plain != known.name) continue;
-    register_names(spec, known);
-    if (repo) spec.revision = repo->revision;
-    return spec;
-  }
-  if (repo && name.find('/') != std::string::npos) {
-    spec.id = repo->id;
-    spec.revision = repo->revision;
-    for (const Registered& known : kRegistry) {  // the same set by its own name
-      if (spec.id == known.id && spec.form.empty()) spec.form = known.form;
-    }
-    return spec;
-  }
-  const std::string near = nearest_name(plain, registered_data_sets());
-  std::string names;
-  for (const std::string& one : registered_data_sets()) names += cat(names.empty() ? "" : ", ", one);
-  throw Error(
-      ErrorKind::InvalidArgument,
-      cat(text,
-          ": no such data set: neither a file (.jsonl, .json, .parquet, .txt), nor org/name of the hub, nor one of ",
-          names, near.empty() ? "" : cat("; did you mean ", near, "?")));
+  return spec;
 }
 
 namespace {

@@ -173,39 +173,60 @@ std::optional<fs::path> local_model(const std::string& name) {
   return path;
 }
 
+using Variable = std::function<std::optional<std::string>(const std::string&)>;
+
+// Settings of huggingface_hub: environment variables, some of them by an older name too.
+class Settings {
+ public:
+  explicit Settings(const Variable& variable) : variable_(variable) {}
+
+  // The first of these variables that says something.
+  std::string text(std::initializer_list<const char*> names) const {
+    for (const char* name : names) {
+      if (std::string value = variable_(name).value_or(""); !value.empty()) return value;
+    }
+    return {};
+  }
+  fs::path path(std::initializer_list<const char*> names) const {
+    const std::string value = text(names), user = text({"HOME"});
+    return fs::path(value.starts_with("~/") && !user.empty() ? user + value.substr(1) : value);
+  }
+  // The folder of everything that is of the hub; empty if nothing says where.
+  fs::path home() const {
+    if (const fs::path named = path({"HF_HOME"}); !named.empty()) return named;
+    fs::path caches = path({"XDG_CACHE_HOME"});
+    const fs::path user = text({"HOME"});
+    if (caches.empty() && !user.empty()) caches = user / ".cache";
+    return caches.empty() ? caches : caches / "huggingface";
+  }
+
+ private:
+  const Variable& variable_;
+};
+
+bool is_true(const std::string& text) {
+  const std::string word = lower(text);
+  return word == "1" || word == "true" || word == "on" || word == "yes";
+}
+
 }  // namespace
 
-HubOptions hub_options(const std::function<std::optional<std::string>(const std::string&)>& variable) {
-  const auto get = [&](std::initializer_list<const char*> names) {
-    std::string value;
-    for (const char* name : names) {
-      if (value.empty()) value = variable(name).value_or("");
-    }
-    return value;
-  };
-  const std::string user = get({"HOME"});
-  const auto path_of = [&](std::initializer_list<const char*> names) {
-    const std::string value = get(names);
-    return fs::path(value.starts_with("~/") && !user.empty() ? user + value.substr(1) : value);
+HubOptions hub_options(const Variable& variable) {
+  const Settings settings(variable);
+  const fs::path home = settings.home();
+  const auto in_home = [&](fs::path path, const char* name) {
+    return path.empty() && !home.empty() ? home / name : path;
   };
   HubOptions options;
-  fs::path home = path_of({"HF_HOME"});
-  if (home.empty()) {
-    fs::path caches = path_of({"XDG_CACHE_HOME"});
-    if (caches.empty() && !user.empty()) caches = fs::path(user) / ".cache";
-    if (!caches.empty()) home = caches / "huggingface";
-  }
-  options.cache_dir = path_of({"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"});
-  if (options.cache_dir.empty() && !home.empty()) options.cache_dir = home / "hub";
-  if (const std::string endpoint = trimmed(get({"HF_ENDPOINT"})); !endpoint.empty()) options.endpoint = endpoint;
+  options.cache_dir = in_home(settings.path({"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}), "hub");
+  if (const std::string endpoint = trimmed(settings.text({"HF_ENDPOINT"})); !endpoint.empty())
+    options.endpoint = endpoint;
   while (options.endpoint.ends_with('/')) options.endpoint.pop_back();
-  options.token = trimmed(get({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}));
-  fs::path token_file = path_of({"HF_TOKEN_PATH"});
-  if (token_file.empty() && !home.empty()) token_file = home / "token";
+  options.token = trimmed(settings.text({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}));
+  const fs::path token_file = in_home(settings.path({"HF_TOKEN_PATH"}), "token");
   if (options.token.empty() && !token_file.empty()) options.token = token_of(token_file);
-  const std::string offline = lower(get({"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}));
-  options.offline = offline == "1" || offline == "true" || offline == "on" || offline == "yes";
-  const std::string timeout = get({"HF_HUB_DOWNLOAD_TIMEOUT"});
+  options.offline = is_true(settings.text({"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}));
+  const std::string timeout = settings.text({"HF_HUB_DOWNLOAD_TIMEOUT"});
   if (const int64_t seconds = std::atoll(timeout.c_str()); seconds > 0)
     options.timeout_seconds = std::min<int64_t>(seconds, 3600);
   return options;

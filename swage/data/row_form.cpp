@@ -1,6 +1,7 @@
 #include "swage/data/row_form.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "swage/base/error.h"
@@ -194,6 +195,55 @@ RowContent ultrachat(const Json& row, const std::string& where) {
   return chat_of(std::move(messages));
 }
 
+RowForm pair_form(const Pair& pair, const Names& columns) {
+  RowForm form{pair.kind, {pair.question, pair.answer}, {}};
+  for (const char* extra : {"system", "system_prompt"}) {
+    if (pair.kind != Kind::Continuation && has(columns, extra)) form.optional.push_back(extra);
+  }
+  for (const char* extra : {"input", "context"}) {
+    if (pair.kind == Kind::Alpaca && has(columns, extra) && form.columns[1] != extra) form.optional.push_back(extra);
+  }
+  return form;
+}
+
+// The form that the columns' names tell.
+std::optional<RowForm> form_of(const Names& columns) {
+  if (has(columns, "text")) return RowForm{Kind::Text, {"text"}, {}};
+  for (const char* name : {"messages", "conversations", "conversation"}) {
+    if (has(columns, name)) return RowForm{Kind::Messages, {name}, {}};
+  }
+  for (const Pair& pair : kPairs) {
+    if (has(columns, pair.question) && has(columns, pair.answer)) return pair_form(pair, columns);
+  }
+  return std::nullopt;
+}
+
+// What a string holds as JSON; null for an empty one. Other values are themselves.
+Json held(const Json& value, const std::string& name, const std::string& where) {
+  if (!value.is_string()) return value;
+  return value.as_string().empty() ? Json() : parsed(value.as_string(), name, where);
+}
+
+// "tools" and "documents": a list, or a string that holds one; so may its members be.
+void add_list(const std::string& name, const Json& value, const std::string& where, Json& out) {
+  Json list = held(value, name, where);
+  if (list.is_null()) return;
+  SWAGE_CHECK(list.is_array(), CorruptData, where, ": \"", name,
+              "\" must be a list, or a string that holds one as JSON");
+  for (Json& one : list.as_array()) {
+    if (one.is_string() && one.as_string().starts_with("{")) one = parsed(one.as_string(), name, where);
+  }
+  out.set(name, std::move(list));
+}
+
+// "chat_template_kwargs": an object of variables, or a string that holds one.
+void add_variables(const std::string& name, const Json& value, const std::string& where, Json& out) {
+  const Json given = held(value, name, where);
+  if (given.is_null() || given.is_string()) return;
+  SWAGE_CHECK(given.is_object(), CorruptData, where, ": \"", name, "\" must be an object");
+  for (const auto& [key, one] : given.as_object()) out.set(key, one);
+}
+
 }  // namespace
 
 std::string quoted_list(const std::vector<std::string>& names) {
@@ -229,21 +279,7 @@ RowForm choose_form(const Names& columns, const std::string& wanted_column, cons
     }
     return named.form;
   }
-  if (has(columns, "text")) return {Kind::Text, {"text"}, {}};
-  for (const char* name : {"messages", "conversations", "conversation"}) {
-    if (has(columns, name)) return {Kind::Messages, {name}, {}};
-  }
-  for (const Pair& pair : kPairs) {
-    if (!has(columns, pair.question) || !has(columns, pair.answer)) continue;
-    RowForm form{pair.kind, {pair.question, pair.answer}, {}};
-    for (const char* extra : {"system", "system_prompt"}) {
-      if (pair.kind != Kind::Continuation && has(columns, extra)) form.optional.push_back(extra);
-    }
-    for (const char* extra : {"input", "context"}) {
-      if (pair.kind == Kind::Alpaca && has(columns, extra) && form.columns[1] != extra) form.optional.push_back(extra);
-    }
-    return form;
-  }
+  if (const auto found = form_of(columns)) return *found;
   throw Error(
       ErrorKind::InvalidArgument,
       cat(source,
@@ -301,30 +337,14 @@ bool is_template_variable(const std::string& column, const Tokenizer& tokenizer)
 Json template_variables(const RowForm& form, const Json& row, const std::string& where, const Tokenizer& tokenizer) {
   Json out = Json::object();
   for (const auto& [name, value] : row.as_object()) {
-    if (value.is_null() || has(form.columns, name) || has(form.optional, name) ||
-        !is_template_variable(name, tokenizer))
-      continue;
-    if (name == "chat_template_kwargs") {
-      const Json given =
-          value.is_string() && !value.as_string().empty() ? parsed(value.as_string(), name, where) : value;
-      if (given.is_null() || given.is_string()) continue;
-      SWAGE_CHECK(given.is_object(), CorruptData, where, ": \"chat_template_kwargs\" must be an object");
-      for (const auto& [key, one] : given.as_object()) out.set(key, one);
-      continue;
-    }
-    if (name != "tools" && name != "documents") {
+    const bool is_content = has(form.columns, name) || has(form.optional, name);
+    if (value.is_null() || is_content || !is_template_variable(name, tokenizer)) continue;
+    if (name == "chat_template_kwargs")
+      add_variables(name, value, where, out);
+    else if (name == "tools" || name == "documents")
+      add_list(name, value, where, out);
+    else
       out.set(name, value);
-      continue;
-    }
-    Json list =
-        value.is_string() ? (value.as_string().empty() ? Json() : parsed(value.as_string(), name, where)) : value;
-    if (list.is_null()) continue;
-    SWAGE_CHECK(list.is_array(), CorruptData, where, ": \"", name,
-                "\" must be a list, or a string that holds one as JSON");
-    for (Json& one : list.as_array()) {
-      if (one.is_string() && one.as_string().starts_with("{")) one = parsed(one.as_string(), name, where);
-    }
-    out.set(name, std::move(list));
   }
   return out;
 }

@@ -1,6 +1,7 @@
 #include "swage/format/stored_tensors.h"
 
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
 #include "swage/base/error.h"
@@ -10,6 +11,9 @@ namespace {
 
 using scheme::NumberType;
 using scheme::Strategy;
+
+constexpr std::string_view kScaleTypes[] = {"torch.float32", "torch.bfloat16", "torch.float16", "torch.float64"};
+constexpr Strategy kOfRows[] = {Strategy::Tensor, Strategy::Channel, Strategy::Group};  // scales of rows, not of blocks
 
 // The shape a scale must have in a file; Error(CorruptData) if the groups do not divide the columns.
 std::vector<int64_t> stored_scale_shape(const scheme::QuantizationArgs& args, int64_t rows, int64_t columns) {
@@ -122,17 +126,15 @@ void set_blocks(const scheme::QuantizationArgs& args, QuantizedWeight& weight) {
 
 void check_representable(std::string_view format, const scheme::QuantizationArgs& args, int widest, bool blocks) {
   const std::string scales = args.scale_dtype.value_or("torch.float32");
-  const bool plain =
-      scales == "torch.float32" || scales == "torch.bfloat16" || scales == "torch.float16" || scales == "torch.float64";
+  const bool plain = std::find(std::begin(kScaleTypes), std::end(kScaleTypes), scales) != std::end(kScaleTypes);
   const bool integer = args.type == NumberType::Int && args.num_bits <= widest;
   const bool fp8 = args.type == NumberType::Float && args.num_bits == 8 && args.symmetric;
   SWAGE_CHECK(plain && (integer || fp8), Unsupported, format, ": weights of type ", name_of(args.type), " with ",
               args.num_bits, " bits", args.symmetric ? "" : " and zero points",
               plain ? "" : " and " + scales + " scales");
-  const Strategy strategy = args.strategy;
-  const bool known = strategy == Strategy::Tensor || strategy == Strategy::Channel || strategy == Strategy::Group ||
-                     (blocks && strategy == Strategy::Block && args.block_structure);
-  SWAGE_CHECK(known, Unsupported, format, ": weights with strategy ", name_of(strategy));
+  const bool in_blocks = blocks && args.strategy == Strategy::Block && args.block_structure;
+  const bool in_rows = std::find(std::begin(kOfRows), std::end(kOfRows), args.strategy) != std::end(kOfRows);
+  SWAGE_CHECK(in_rows || in_blocks, Unsupported, format, ": weights with strategy ", name_of(args.strategy));
 }
 
 void check_float_groups(std::string_view format, const scheme::QuantizationArgs& args, int bits, Strategy strategy,

@@ -104,6 +104,26 @@ std::string text_of(const RopeSpec& rope) {
              rope.interleaved ? ", interleaved" : "");
 }
 
+// Blocks that are alike but for their number, once.
+std::string text_of_blocks(const std::vector<BlockProgram>& blocks) {
+  std::vector<std::pair<std::string, std::vector<size_t>>> kinds;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    const std::string text = without_number(Printer(blocks[b]).text(), std::to_string(b));
+    const auto same = std::find_if(kinds.begin(), kinds.end(), [&](const auto& kind) { return kind.first == text; });
+    if (same == kinds.end())
+      kinds.push_back({text, {b}});
+    else
+      same->second.push_back(b);
+  }
+  std::string out;
+  for (const auto& [text, alike] : kinds) {
+    out += alike.size() == 1 ? "layer" : "layers";
+    for (const size_t b : alike) out += cat(b == alike[0] ? " " : ", ", b);
+    out += ":\n" + text;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string text_of(const BlockProgram& block) { return Printer(block).text(); }
@@ -115,20 +135,7 @@ std::string text_of(const ModelProgram& model) {
           "\n");
   if (model.positions) out += cat("stream += positions   ", model.positions->name, "\n");
   for (size_t i = 0; i < model.ropes.size(); ++i) out += cat("rope table ", i, ": ", text_of(model.ropes[i]), "\n");
-  std::vector<std::pair<std::string, std::vector<size_t>>> kinds;
-  for (size_t b = 0; b < model.blocks.size(); ++b) {
-    const std::string text = without_number(text_of(model.blocks[b]), std::to_string(b));
-    const auto same = std::find_if(kinds.begin(), kinds.end(), [&](const auto& kind) { return kind.first == text; });
-    if (same == kinds.end())
-      kinds.push_back({text, {b}});
-    else
-      same->second.push_back(b);
-  }
-  for (const auto& [text, blocks] : kinds) {
-    out += blocks.size() == 1 ? "layer" : "layers";
-    for (const size_t b : blocks) out += cat(b == blocks[0] ? " " : ", ", b);
-    out += ":\n" + text;
-  }
+  out += text_of_blocks(model.blocks);
   if (model.final_norm)
     out +=
         cat(model.final_norm->kind == NormKind::Rms ? "rms_norm" : "layer_norm", "   ", model.final_norm->name, "\n");

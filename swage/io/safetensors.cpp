@@ -12,7 +12,7 @@ namespace {
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxJsonBytes = 100'000'000;  // the reference implementation's limit
 constexpr int kMaxDepth = 3;                     // header, tensor, shape
-constexpr int64_t kMaxJsonValues = 2'000'000;    // keeps what a hostile header makes us allocate to some 500 MB
+constexpr int64_t kMaxHeaderValues = 2'000'000;  // keeps what a hostile header makes us allocate to some 500 MB
 constexpr std::string_view kMetadataKey = "__metadata__";
 
 uint64_t read_length(std::string_view bytes) {
@@ -35,8 +35,8 @@ std::string_view json_part(std::string_view contents, std::string_view source) {
   // JSON has no zero byte; a parser that takes one for the end of the text would let hidden bytes through.
   SWAGE_CHECK(json.find('\0') == json.npos, CorruptData, source, ": the header holds a zero byte");
   const auto commas = std::count(json.begin(), json.end(), ',');
-  SWAGE_CHECK(commas < kMaxJsonValues, CorruptData, source, ": the header holds ", commas,
-              " JSON values, expected less than ", kMaxJsonValues);
+  SWAGE_CHECK(commas < kMaxHeaderValues, CorruptData, source, ": the header holds ", commas,
+              " JSON values, expected less than ", kMaxHeaderValues);
   return json;
 }
 

@@ -143,6 +143,15 @@ at::Tensor load_scalar(const std::string& name, const checkpoint::WeightSource& 
   return value;
 }
 
+// What shares a range, and when the range is found: the combinations that can be run.
+struct Ranges {
+  Dynamic dynamic;
+  Strategy strategy;
+};
+constexpr Ranges kRun[] = {{Dynamic::Yes, Strategy::Token},   {Dynamic::Yes, Strategy::Tensor},
+                           {Dynamic::Yes, Strategy::Group},   {Dynamic::No, Strategy::Tensor},
+                           {Dynamic::No, Strategy::AttnHead}, {Dynamic::Local, Strategy::TensorGroup}};
+
 }  // namespace
 
 void check_activation_quantization(const QuantizationArgs& args, const std::string& module) {
@@ -150,14 +159,13 @@ void check_activation_quantization(const QuantizationArgs& args, const std::stri
   const bool floats = args.type == NumberType::Float && args.symmetric && (args.num_bits == 8 || args.num_bits == 4);
   SWAGE_CHECK(integers || floats, Unsupported, module, ": activations of ", args.num_bits, "-bit ",
               args.symmetric ? "symmetric " : "asymmetric ", name_of(args.type), " type cannot be run");
-  bool runs = false;
-  if (args.dynamic == Dynamic::Yes)
-    runs = args.strategy == Strategy::Token || args.strategy == Strategy::Tensor || args.strategy == Strategy::Group;
-  if (args.dynamic == Dynamic::No) runs = args.strategy == Strategy::Tensor || args.strategy == Strategy::AttnHead;
-  if (args.dynamic == Dynamic::Local)
-    runs = args.strategy == Strategy::TensorGroup && args.type == NumberType::Float && args.num_bits == 4;
-  SWAGE_CHECK(runs, Unsupported, module, ": ", args.dynamic == Dynamic::No ? "static" : "dynamic",
-              " activations with strategy ", name_of(args.strategy), " cannot be run");
+  const bool runs = std::any_of(std::begin(kRun), std::end(kRun), [&](const Ranges& ranges) {
+    return args.dynamic == ranges.dynamic && args.strategy == ranges.strategy;
+  });
+  const bool fp4 = args.type == NumberType::Float && args.num_bits == 4;
+  SWAGE_CHECK(runs && (fp4 || args.dynamic != Dynamic::Local), Unsupported, module, ": ",
+              args.dynamic == Dynamic::No ? "static" : "dynamic", " activations with strategy ", name_of(args.strategy),
+              " cannot be run");
 }
 
 std::optional<ActivationQuantization> load_input_quantization(const std::string& module,

@@ -30,24 +30,61 @@ int64_t block_of(int64_t group) {
   return 0;
 }
 
+// A quantized weight, its rows in panels as the kernel wants them.
 template <class Code>
-void lay_out(const Code* codes, const Code* zero, int64_t groups, int64_t columns, int64_t first, int64_t rows,
-             int16_t* to) {
-  const int64_t group = columns / groups;
-  for (int64_t o = 0; o < rows; ++o) {
-    const Code* row = codes + (first + o) * columns;
-    for (int64_t g = 0; g < groups; ++g) {
-      const int zero_point = zero == nullptr ? 0 : zero[(first + o) * groups + g];
-      for (int64_t i = g * group; i < (g + 1) * group; ++i) {
-        to[i / 2 * 2 * kPanel + 2 * o + i % 2] = static_cast<int16_t>(row[i] - zero_point);
+struct Panels {
+  const Code* codes;   // [rows, columns]
+  const Code* zero;    // [rows, groups], or null
+  const float* scale;  // [rows, groups]
+  int64_t rows, columns, groups, blocks;
+
+  void lay_out(int64_t first, int64_t count, int16_t* to) const {
+    const int64_t group = columns / groups;
+    if (count < kPanel) std::fill(to, to + columns * kPanel, int16_t{0});
+    for (int64_t o = 0; o < count; ++o) {
+      const Code* row = codes + (first + o) * columns;
+      for (int64_t g = 0; g < groups; ++g) {
+        const int zero_point = zero == nullptr ? 0 : zero[(first + o) * groups + g];
+        for (int64_t i = g * group; i < (g + 1) * group; ++i) {
+          to[i / 2 * 2 * kPanel + 2 * o + i % 2] = static_cast<int16_t>(row[i] - zero_point);
+        }
       }
     }
   }
-}
+
+  void lay_out_scales(int64_t first, int64_t count, float* to) const {
+    for (int64_t b = 0; b < blocks; ++b) {
+      for (int64_t o = 0; o < count; ++o) to[b * kPanel + o] = scale[(first + o) * groups + b * groups / blocks];
+    }
+  }
+
+  void lay_out_all(at::Tensor& weight, at::Tensor& scales) const {
+    int16_t* to = weight.mutable_data_ptr<int16_t>();
+    float* scales_to = scales.mutable_data_ptr<float>();
+    at::parallel_for(0, (rows + kPanel - 1) / kPanel, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        const int64_t first = panel * kPanel, count = std::min(kPanel, rows - first);
+        lay_out(first, count, to + panel * columns * kPanel);
+        lay_out_scales(first, count, scales_to + panel * blocks * kPanel);
+      }
+    });
+  }
+};
 
 template <class Code>
 const Code* data_or_null(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<Code>() : nullptr;
+}
+
+void check_shapes(const at::Tensor& codes_OI, const at::Tensor& scale_OG, const at::Tensor& zero_point_OG) {
+  const int64_t rows = codes_OI.size(0), columns = codes_OI.size(1);
+  SWAGE_CHECK(
+      scale_OG.dim() == 2 && scale_OG.size(0) == rows && scale_OG.size(1) > 0 && columns % scale_OG.size(1) == 0,
+      InvalidArgument, "integer linear: codes ", codes_OI.sizes(), " with scales ", scale_OG.sizes());
+  SWAGE_CHECK(!zero_point_OG.defined() ||
+                  (zero_point_OG.sizes() == scale_OG.sizes() && zero_point_OG.scalar_type() == codes_OI.scalar_type()),
+              InvalidArgument, "integer linear: scales ", scale_OG.sizes(), ", but zero points ", zero_point_OG.sizes(),
+              " of ", zero_point_OG.scalar_type());
 }
 
 }  // namespace
@@ -56,15 +93,9 @@ std::optional<IntegerLinear> IntegerLinear::make(const at::Tensor& codes_OI, con
                                                  const at::Tensor& zero_point_OG) {
   const at::ScalarType type = codes_OI.scalar_type();
   if (!codes_OI.is_cpu() || (type != at::kChar && type != at::kByte)) return {};
-  const int64_t rows = codes_OI.size(0), columns = codes_OI.size(1);
-  SWAGE_CHECK(
-      scale_OG.dim() == 2 && scale_OG.size(0) == rows && scale_OG.size(1) > 0 && columns % scale_OG.size(1) == 0,
-      InvalidArgument, "integer linear: codes ", codes_OI.sizes(), " with scales ", scale_OG.sizes());
-  SWAGE_CHECK(
-      !zero_point_OG.defined() || (zero_point_OG.sizes() == scale_OG.sizes() && zero_point_OG.scalar_type() == type),
-      InvalidArgument, "integer linear: scales ", scale_OG.sizes(), ", but zero points ", zero_point_OG.sizes(), " of ",
-      zero_point_OG.scalar_type());
-  const int64_t groups = scale_OG.size(1), block = block_of(columns / groups);
+  check_shapes(codes_OI, scale_OG, zero_point_OG);
+  const int64_t rows = codes_OI.size(0), columns = codes_OI.size(1), groups = scale_OG.size(1);
+  const int64_t block = block_of(columns / groups);
   if (block == 0) return {};
   IntegerLinear out;
   out.rows_ = rows;
@@ -73,25 +104,17 @@ std::optional<IntegerLinear> IntegerLinear::make(const at::Tensor& codes_OI, con
   const int64_t panels = (rows + kPanel - 1) / kPanel, blocks = columns / block;
   out.weight_ = at::empty({panels, columns / 2, kPanel, 2}, at::kShort);
   out.scale_ = at::zeros({panels, blocks, kPanel}, at::kFloat);
-  const at::Tensor codes = codes_OI.contiguous(),
-                   zero = zero_point_OG.defined() ? zero_point_OG.contiguous() : zero_point_OG;
-  const at::Tensor scale = scale_OG.to(at::kFloat).contiguous();
-  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel) {
-      const int64_t first = panel * kPanel, count = std::min(kPanel, rows - first);
-      int16_t* weight = out.weight_.mutable_data_ptr<int16_t>() + panel * columns * kPanel;
-      if (count < kPanel) std::fill(weight, weight + columns * kPanel, int16_t{0});
-      if (type == at::kChar)
-        lay_out(codes.const_data_ptr<int8_t>(), data_or_null<int8_t>(zero), groups, columns, first, count, weight);
-      if (type == at::kByte)
-        lay_out(codes.const_data_ptr<uint8_t>(), data_or_null<uint8_t>(zero), groups, columns, first, count, weight);
-      float* scales = out.scale_.mutable_data_ptr<float>() + panel * blocks * kPanel;
-      for (int64_t b = 0; b < blocks; ++b) {
-        for (int64_t o = 0; o < count; ++o)
-          scales[b * kPanel + o] = scale.const_data_ptr<float>()[(first + o) * groups + b * groups / blocks];
-      }
-    }
-  });
+  const at::Tensor codes = codes_OI.contiguous(), scale = scale_OG.to(at::kFloat).contiguous();
+  const at::Tensor zero = zero_point_OG.defined() ? zero_point_OG.contiguous() : zero_point_OG;
+  const auto lay_out = [&]<class Code>(const Code* first) {
+    const float* scales = scale.const_data_ptr<float>();
+    const Panels<Code> weight{first, data_or_null<Code>(zero), scales, rows, columns, groups, blocks};
+    weight.lay_out_all(out.weight_, out.scale_);
+  };
+  if (type == at::kChar)
+    lay_out(codes.const_data_ptr<int8_t>());
+  else
+    lay_out(codes.const_data_ptr<uint8_t>());
   return out;
 }
 

@@ -8,19 +8,38 @@
 namespace swage::pipeline {
 namespace {
 
-bool has(std::string_view name, std::string_view part) { return name.find(part) != std::string_view::npos; }
+enum class Where { Anywhere, AtEnd };
 
-// Names that are matched first come first: an expert lies in an MLP, a norm of queries in the attention.
+// How a module's name tells the part. The first that fits counts: an expert lies in an MLP, a norm of queries in the
+// attention.
+struct Sign {
+  std::string_view text;
+  Where where;
+  const char* part;
+};
+constexpr Sign kSigns[] = {{"embed", Where::Anywhere, "embeddings"},
+                           {"wte", Where::AtEnd, "embeddings"},
+                           {"wpe", Where::AtEnd, "embeddings"},
+                           {"lm_head", Where::AtEnd, "head"},
+                           {"score", Where::AtEnd, "head"},
+                           {".experts", Where::Anywhere, "experts"},
+                           {"norm", Where::Anywhere, "norms"},
+                           {".ln_1", Where::AtEnd, "norms"},
+                           {".ln_2", Where::AtEnd, "norms"},
+                           {"attn", Where::Anywhere, "attention"},
+                           {"attention", Where::Anywhere, "attention"},
+                           {"mlp", Where::Anywhere, "mlp"},
+                           {"fc1", Where::Anywhere, "mlp"},
+                           {"fc2", Where::Anywhere, "mlp"},
+                           {"block_sparse_moe", Where::Anywhere, "mlp"},
+                           {"feed_forward", Where::Anywhere, "mlp"}};
+
 std::string part_of(std::string_view tensor) {
   const std::string_view module = tensor.substr(0, tensor.rfind('.'));
-  if (has(module, "embed") || module.ends_with("wte") || module.ends_with("wpe")) return "embeddings";
-  if (module.ends_with("lm_head") || module.ends_with("score")) return "head";
-  if (has(module, ".experts")) return "experts";
-  if (has(module, "norm") || module.ends_with(".ln_1") || module.ends_with(".ln_2")) return "norms";
-  if (has(module, "attn") || has(module, "attention")) return "attention";
-  if (has(module, "mlp") || has(module, "fc1") || has(module, "fc2") || has(module, "block_sparse_moe") ||
-      has(module, "feed_forward"))
-    return "mlp";
+  for (const Sign& sign : kSigns) {
+    if (sign.where == Where::AtEnd ? module.ends_with(sign.text) : module.find(sign.text) != module.npos)
+      return sign.part;
+  }
   return "other";
 }
 

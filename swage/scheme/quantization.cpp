@@ -38,12 +38,33 @@ Enum value_of(const std::array<Word<Enum>, N>& words, std::string_view what, std
   throw Error(ErrorKind::CorruptData, cat("unknown ", what, " \"", name, "\"; known: ", known));
 }
 
-bool is_float_of(const QuantizationArgs& args, int bits) {
-  return args.type == NumberType::Float && args.num_bits == bits;
-}
+// What a format is chosen for where no one names one. In the order compressed-tensors asks; the first that fits.
+struct DefaultFormat {
+  NumberType type;
+  int least_bits, most_bits;
+  int64_t group;                 // 0: any
+  std::string_view scale_dtype;  // empty: any
+  bool activations;              // only where they are quantized too
+  const char* name;
+};
+constexpr int kAnyBits = 1 << 20;
+constexpr DefaultFormat kDefaultFormats[] = {{NumberType::Float, 4, 4, 32, "", false, "mxfp4-pack-quantized"},
+                                             {NumberType::Float, 6, 6, 32, "", false, "mxfp6-pack-quantized"},
+                                             {NumberType::Float, 8, 8, 32, "uint8", false, "mxfp8-quantized"},
+                                             {NumberType::Float, 4, 4, 16, "", false, "nvfp4-pack-quantized"},
+                                             {NumberType::Int, 0, kAnyBits, 0, "", true, "int-quantized"},
+                                             {NumberType::Int, 0, 8, 0, "", false, "pack-quantized"},
+                                             {NumberType::Float, 0, kAnyBits, 0, "", true, "float-quantized"}};
 
 bool has_dtype(const std::optional<std::string>& dtype, std::string_view name) {
   return dtype && (*dtype == name || *dtype == cat("torch.", name));
+}
+
+bool holds(const DefaultFormat& row, const QuantizationArgs& weights, bool activations) {
+  return row.type == weights.type && row.least_bits <= weights.num_bits && weights.num_bits <= row.most_bits &&
+         (row.group == 0 || row.group == weights.group_size.value_or(0)) &&
+         (row.scale_dtype.empty() || has_dtype(weights.scale_dtype, row.scale_dtype)) &&
+         (activations || !row.activations);
 }
 
 }  // namespace
@@ -79,17 +100,9 @@ Strategy strategy_named(std::string_view name) { return value_of(kStrategies, "s
 
 std::string default_format(const Scheme& scheme) {
   if (!scheme.weights) return "dense";
-  const QuantizationArgs& weights = *scheme.weights;
-  const bool activations = scheme.input_activations.has_value();
-  const int64_t group = weights.group_size.value_or(0);
-  // In the order compressed-tensors asks; the first that fits.
-  if (is_float_of(weights, 4) && group == 32) return "mxfp4-pack-quantized";
-  if (is_float_of(weights, 6) && group == 32) return "mxfp6-pack-quantized";
-  if (is_float_of(weights, 8) && group == 32 && has_dtype(weights.scale_dtype, "uint8")) return "mxfp8-quantized";
-  if (is_float_of(weights, 4) && group == 16) return "nvfp4-pack-quantized";
-  if (weights.type == NumberType::Int && activations) return "int-quantized";
-  if (weights.type == NumberType::Int && weights.num_bits <= 8) return "pack-quantized";
-  if (weights.type == NumberType::Float && activations) return "float-quantized";
+  for (const DefaultFormat& row : kDefaultFormats) {
+    if (holds(row, *scheme.weights, scheme.input_activations.has_value())) return row.name;
+  }
   return "naive-quantized";
 }
 

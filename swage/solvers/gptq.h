@@ -18,6 +18,9 @@ enum class ActOrder {
   Group,   // groups of the sorted columns; needs g_idx to be stored
 };
 
+// Dampening of the first retry where none was asked for.
+constexpr double kSmallestRetry = 1e-6;
+
 struct GptqOptions {
   double dampening = 0.01;  // share of mean(diag(H)) added to the diagonal
   int max_retries = 8;      // the dampening is multiplied by 10 for each retry of a failed factorization

@@ -16,8 +16,6 @@
 namespace swage::solvers {
 namespace {
 
-constexpr double kSmallestRetry = 1e-6;
-
 // The matrix is factored in reversed visiting order: with J the reversal and J H J = U^T U, R = J U^T J is upper
 // triangular and H = R R^T, M = R / diag(R), D = diag(R)^2.
 struct Matrix {

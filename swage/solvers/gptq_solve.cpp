@@ -17,8 +17,6 @@ namespace {
 using kernels::kColumnGroup;
 using kernels::kPanel;
 
-constexpr int64_t kBlock = 16;  // columns that are transposed for all rows of a panel before the next ones
-
 // What all panels share.
 struct Problem {
   const char* weight;
@@ -93,8 +91,8 @@ Panel make_panel(const Problem& p, bool keep_zeros) {
 template <kernels::NumberFormat kFormat>
 void transpose(const Problem& p, int64_t first, int64_t rows, float* to) {
   const int64_t* order = p.order.data();
-  for (int64_t i0 = 0; i0 < p.columns; i0 += kBlock) {
-    const int64_t end = std::min(i0 + kBlock, p.columns);
+  for (int64_t i0 = 0; i0 < p.columns; i0 += kTransposedColumns) {
+    const int64_t end = std::min(i0 + kTransposedColumns, p.columns);
     for (int64_t lane = 0; lane < kPanel; ++lane) {
       const char* row = p.weight + (first + std::min(lane, rows - 1)) * p.columns * kernels::bytes_of(kFormat);
       for (int64_t i = i0; i < end; ++i) to[i * kPanel + lane] = kernels::load_as_float(row, kFormat, order[i]);
@@ -135,8 +133,8 @@ void load_parameters(const Problem& p, int64_t first, int64_t rows, Panel& panel
 
 void store_codes(const Problem& p, int64_t first, int64_t rows, const uint8_t* from, uint8_t* codes) {
   const int64_t* order = p.order.data();
-  for (int64_t i0 = 0; i0 < p.columns; i0 += kBlock) {
-    const int64_t end = std::min(i0 + kBlock, p.columns);
+  for (int64_t i0 = 0; i0 < p.columns; i0 += kTransposedColumns) {
+    const int64_t end = std::min(i0 + kTransposedColumns, p.columns);
     for (int64_t lane = 0; lane < rows; ++lane) {
       uint8_t* row = codes + (first + lane) * p.columns;
       for (int64_t i = i0; i < end; ++i) row[order[i]] = from[i * kPanel + lane];

@@ -24,8 +24,6 @@
 namespace swage::solvers {
 namespace {
 
-constexpr double kSmallestRetry = 1e-6;  // as gptq_factor()
-constexpr double kLeastDiagonal = 1e-6;  // as refine()
 constexpr int64_t kSuperblock =
     1024;  // columns whose errors are carried to all later ones in one product, large enough for any GPU
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "swage/kernels/kernels.h"
 #include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/upper_cholesky.h"
 
@@ -12,12 +11,6 @@ namespace swage::solvers {
 
 using kernels::kColumnGroup;
 using kernels::kPanel;
-
-namespace {
-
-constexpr int64_t kBlock = 16;  // columns that are transposed for all rows of a panel before the next ones
-
-}  // namespace
 
 at::Tensor packed_factor(const at::Tensor& m_II, int64_t padded) {
   const int64_t n = m_II.size(0), column_groups = padded / kColumnGroup;
@@ -40,8 +33,8 @@ at::Tensor packed_factor(const at::Tensor& m_II, int64_t padded) {
 }
 
 void load_panel(const float* rows, int64_t stride, int64_t lanes, int64_t columns, float* panel) {
-  for (int64_t first = 0; first < columns; first += kBlock) {
-    const int64_t end = std::min(first + kBlock, columns);
+  for (int64_t first = 0; first < columns; first += kTransposedColumns) {
+    const int64_t end = std::min(first + kTransposedColumns, columns);
     for (int64_t lane = 0; lane < kPanel; ++lane) {
       const float* row = rows + std::min(lane, lanes - 1) * stride;
       for (int64_t i = first; i < end; ++i) panel[i * kPanel + lane] = row[i];
@@ -50,8 +43,8 @@ void load_panel(const float* rows, int64_t stride, int64_t lanes, int64_t column
 }
 
 void store_panel(const float* panel, int64_t lanes, int64_t columns, int64_t stride, float* rows) {
-  for (int64_t first = 0; first < columns; first += kBlock) {
-    const int64_t end = std::min(first + kBlock, columns);
+  for (int64_t first = 0; first < columns; first += kTransposedColumns) {
+    const int64_t end = std::min(first + kTransposedColumns, columns);
     for (int64_t lane = 0; lane < lanes; ++lane) {
       for (int64_t i = first; i < end; ++i) rows[lane * stride + i] = panel[i * kPanel + lane];
     }

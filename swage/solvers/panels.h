@@ -2,7 +2,12 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "swage/kernels/kernels.h"
+
 namespace swage::solvers {
+
+constexpr int64_t kTransposedColumns = 16;          // that are transposed for all rows of a panel before the next ones
+constexpr int64_t kTaskRows = 2 * kernels::kPanel;  // enough for matrix products, few enough to share among threads
 
 // The unit upper triangular factor m_II (f32) as kernels::GptqPanel wants it, with zeros in the columns up to `padded`.
 at::Tensor packed_factor(const at::Tensor& m_II, int64_t padded);

@@ -20,9 +20,6 @@ namespace {
 
 using kernels::kPanel;
 
-constexpr int64_t kRows = 2 * kPanel;    // of one task: enough for matrix products, few enough to share among threads
-constexpr double kLeastDiagonal = 1e-6;  // share of the mean diagonal that a dead column gets
-
 // Columns that are refined together: a group, or a piece of one.
 struct Piece {
   int64_t first, count, group;
@@ -54,13 +51,13 @@ std::vector<Piece> pieces_of(const at::Tensor& gram_II, int64_t groups) {
 // A piece of one panel, columns one after the other with kPanel rows each.
 struct Scratch {
   at::Tensor gradient, code, change, keep;  // [kLongestRefit, kPanel]
-  at::Tensor change_RK;                     // [kRows, kLongestRefit]: the piece's change for all rows of the task
+  at::Tensor change_RK;                     // [kTaskRows, kLongestRefit]: the piece's change for all rows of the task
   alignas(64) float scale[kPanel], zero[kPanel];
 };
 
 Scratch make_scratch() {
   const auto panel = [] { return at::empty({kernels::kLongestRefit, kPanel}, at::kFloat); };
-  return {panel(), panel(), panel(), panel(), at::empty({kRows, kernels::kLongestRefit}, at::kFloat), {}, {}};
+  return {panel(), panel(), panel(), panel(), at::empty({kTaskRows, kernels::kLongestRefit}, at::kFloat), {}, {}};
 }
 
 class Refinement {
@@ -174,11 +171,11 @@ double refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOpt
   }
   const at::Tensor error_OI = at::sub(w_OI, dequantize_from_grid(codes_OI, grid));
   Refinement refinement(w_OI.contiguous(), gram_II, used, codes_OI, grid);
-  std::vector<double> loss(static_cast<size_t>((rows + kRows - 1) / kRows));
+  std::vector<double> loss(static_cast<size_t>((rows + kTaskRows - 1) / kTaskRows));
   ops::parallel_tasks(static_cast<int64_t>(loss.size()), make_scratch, [&](int64_t task, Scratch& scratch) {
-    const int64_t first = task * kRows;
+    const int64_t first = task * kTaskRows;
     loss[static_cast<size_t>(task)] =
-        refinement.run(first, error_OI.narrow(0, first, std::min(kRows, rows - first)), scratch);
+        refinement.run(first, error_OI.narrow(0, first, std::min(kTaskRows, rows - first)), scratch);
   });
   double sum = 0;
   for (const double part : loss) sum += part;

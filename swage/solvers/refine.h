@@ -9,6 +9,9 @@
 
 namespace swage::solvers {
 
+// A column whose diagonal is below this share of the mean diagonal counts as dead; it gets that share instead.
+constexpr double kLeastDiagonal = 1e-6;
+
 struct RefineOptions {
   int sweeps = 2;            // over all columns; 0 leaves everything as it is
   bool refit_scales = true;  // where a group has at most kernels::kLongestRefit consecutive columns

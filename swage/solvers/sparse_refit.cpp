@@ -11,20 +11,18 @@
 #include <vector>
 
 #include "swage/base/error.h"
-#include "swage/kernels/kernels.h"
 #include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/panels.h"
 #include "swage/solvers/prune_masks.h"
+#include "swage/solvers/refine.h"
 
 namespace swage::solvers {
 namespace {
 
 using kernels::kPanel;
 
-constexpr int64_t kRows = 2 * kPanel;    // of one task: enough for matrix products, few enough to share among threads
-constexpr int64_t kPieceColumns = 96;    // that are refitted together, at most
-constexpr double kLeastDiagonal = 1e-6;  // share of the mean diagonal below which a column counts as dead
-constexpr int64_t kMostSupports = 70;    // those of 4:8
+constexpr int64_t kPieceColumns = 96;  // that are refitted together, at most
+constexpr int64_t kMostSupports = 70;  // those of 4:8
 
 // The supports of a group: which `kept` of its columns are not zero.
 struct Supports {
@@ -117,12 +115,12 @@ std::vector<Piece> pieces_of(const at::Tensor& gram_II, const Supports& supports
 
 struct Scratch {
   at::Tensor gradient, value, change;  // [kPieceColumns, kPanel]
-  at::Tensor change_RK;                // [kRows, kPieceColumns]: the piece's change for all rows of the task
+  at::Tensor change_RK;                // [kTaskRows, kPieceColumns]: the piece's change for all rows of the task
 };
 
 Scratch make_scratch() {
   const auto panel = [] { return at::empty({kPieceColumns, kPanel}, at::kFloat); };
-  return {panel(), panel(), panel(), at::empty({kRows, kPieceColumns}, at::kFloat)};
+  return {panel(), panel(), panel(), at::empty({kTaskRows, kPieceColumns}, at::kFloat)};
 }
 
 class SparseRefit {
@@ -192,10 +190,10 @@ double sparse_refit(const at::Tensor& w_OI, const at::Tensor& gram_II, const Spa
   const int64_t rows = w_OI.size(0);
   const at::Tensor error_OI = at::sub(w_OI, q_OI);
   const SparseRefit refit(gram_II, options, q_OI);
-  std::vector<double> loss(size_t((rows + kRows - 1) / kRows));
+  std::vector<double> loss(size_t((rows + kTaskRows - 1) / kTaskRows));
   ops::parallel_tasks(int64_t(loss.size()), make_scratch, [&](int64_t task, Scratch& scratch) {
-    const int64_t first = task * kRows;
-    loss[size_t(task)] = refit.run(first, error_OI.narrow(0, first, std::min(kRows, rows - first)), scratch);
+    const int64_t first = task * kTaskRows;
+    loss[size_t(task)] = refit.run(first, error_OI.narrow(0, first, std::min(kTaskRows, rows - first)), scratch);
   });
   return std::accumulate(loss.begin(), loss.end(), 0.0);
 }

@@ -70,44 +70,26 @@ std::string first_bytes(const LocalFile& file, uint64_t count) {
   return bytes;
 }
 
-class Push {
+// A repository of the hub, and how it is spoken to.
+class Repository {
  public:
-  Push(const PushRequest& request, const HubRepo& repo, const HubOptions& options, const Context& context)
-      : request_(request),
-        context_(context),
-        title_(repo.id),
+  Repository(const HubRepo& repo, const std::string& revision, const HubOptions& options, const Context& context)
+      : title_(repo.id),
+        revision_(revision),
         http_(options, context),
-        api_(cat(http_.endpoint(), "/api/models/", repo.id)),
-        files_(files_of(request.folder)) {
+        api_(cat(http_.endpoint(), "/api/models/", repo.id)) {
     SWAGE_CHECK(http_.has_token(), InvalidArgument,
                 "uploading needs a token: set HF_TOKEN to one with the right to write (", http_.endpoint(),
                 "/settings/tokens)");
   }
 
-  Json run() {
-    const bool created = make_repository();
-    if (request_.revision != "main") make_branch();
-    for (size_t begin = 0; begin < files_.size(); begin += kFilesAtOnce)
-      ask_modes(begin, std::min(files_.size(), begin + kFilesAtOnce));
-    const uint64_t sent = send_large();
-    const Json commit = send_commit();
-    Json out = Json::object();
-    uint64_t bytes = 0, count = 0;
-    for (const LocalFile& file : files_) {
-      bytes += file.ignored ? 0 : file.size;
-      count += file.ignored ? 0 : 1;
-    }
-    out.set("repository", title_);
-    out.set("url", cat(http_.endpoint(), "/", title_, request_.revision == "main" ? "" : "/tree/" + request_.revision));
-    out.set("commit", commit.get_string("commitOid", ""));
-    out.set("created", created);
-    out.set("files", count);
-    out.set("bytes", bytes);
-    out.set("uploaded_bytes", sent);
-    return out;
-  }
+  const std::string& title() const { return title_; }
+  const std::string& revision() const { return revision_; }
+  HubHttp& http() { return http_; }
+  // The URL of something that is done to the branch: ".../commit/main".
+  std::string branch(std::string_view what) const { return cat(api_, "/", what, "/", url_quoted(revision_, true)); }
+  bool exists() { return http_.send({.url = api_}, title_).ok(); }
 
- private:
   // An answer that has to be good.
   HttpReply ask(const std::string& url, const std::string& body, const char* type, const std::string& what) {
     HttpReply reply = answer(url, body, type, what);
@@ -135,60 +117,22 @@ class Push {
     return parse_json(text, what + ": the hub's answer");
   }
 
-  bool make_repository() {
-    Json asked = Json::object();
-    const size_t slash = title_.find('/');
-    asked.set("name", title_.substr(slash == std::string::npos ? 0 : slash + 1));
-    if (slash != std::string::npos) asked.set("organization", title_.substr(0, slash));
-    asked.set("type", "model");
-    if (request_.is_private) asked.set("private", *request_.is_private);
-    HttpReply reply = answer(http_.endpoint() + "/api/repos/create", asked.dump(), "application/json", title_);
-    if (reply.ok()) return true;
-    if (reply.status() == 403 && http_.send({.url = api_}, title_).ok())
-      return false;  // a token for existing repositories only
-    if (reply.status() != 409) refuse(reply, title_);
-    if (request_.is_private)
-      context_.log(Severity::Info, cat(title_, " is there already; who may see it stays as it is"));
-    return false;
-  }
+ private:
+  const std::string title_, revision_;
+  HubHttp http_;
+  const std::string api_;
+};
 
-  void make_branch() {
-    HttpReply reply =
-        answer(cat(api_, "/branch/", url_quoted(request_.revision, true)), "{}", "application/json", title_);
-    if (!reply.ok() && reply.status() != 409) refuse(reply, title_);
-  }
-
-  void ask_modes(size_t begin, size_t end) {
-    Json list = Json::array();
-    for (size_t i = begin; i < end; ++i) {
-      Json one = Json::object();
-      one.set("path", files_[i].name);
-      one.set("sample", base64(first_bytes(files_[i], kSampleBytes)));
-      one.set("size", files_[i].size);
-      list.push_back(std::move(one));
-    }
-    Json asked = Json::object();
-    asked.set("files", std::move(list));
-    const Json answered = json_of(
-        ask(cat(api_, "/preupload/", url_quoted(request_.revision, true)), asked.dump(), "application/json", title_),
-        title_);
-    std::map<std::string, const Json*> modes;
-    for (const Json& one : answered.at("files").as_array()) modes[one.get_string("path", "")] = &one;
-    for (size_t i = begin; i < end; ++i) {
-      const auto found = modes.find(files_[i].name);
-      SWAGE_CHECK(found != modes.end(), CorruptData, title_, ": the hub does not say how it takes ", files_[i].name);
-      files_[i].is_large = found->second->get_string("uploadMode", "") == "lfs";
-      files_[i].ignored = found->second->get_bool("shouldIgnore", false);
-      if (files_[i].ignored)
-        context_.log(Severity::Info, cat(files_[i].name, ": left out, as the repository's .gitignore says"));
-    }
-  }
+// Upload of the files that the hub keeps outside its commits: hashed, offered, and sent where it does not have them.
+class LargeFiles {
+ public:
+  LargeFiles(Repository& repository, const Context& context) : repository_(repository), context_(context) {}
 
   // Bytes that went out.
-  uint64_t send_large() {
+  uint64_t send(std::vector<LocalFile>& files) {
     std::vector<LocalFile*> large;
     uint64_t total = 0;
-    for (LocalFile& file : files_) {
+    for (LocalFile& file : files) {
       if (!file.is_large || file.ignored) continue;
       large.push_back(&file);
       total += file.size;
@@ -207,20 +151,21 @@ class Push {
     if (!large.empty()) {
       context_.log(
           Severity::Info,
-          cat("uploading to ", title_, ": ", transfer_size(missing), " in ", uploads.size(),
+          cat("uploading to ", repository_.title(), ": ", transfer_size(missing), " in ", uploads.size(),
               uploads.size() == 1 ? " large file" : " large files",
               uploads.size() < large.size() ? cat("; ", large.size() - uploads.size(), " are there already") : ""));
     }
     TransferProgress progress("uploading", missing, context_);
-    http_.on_sent = [&](uint64_t bytes) { progress.set(bytes); };
+    repository_.http().on_sent = [&](uint64_t bytes) { progress.set(bytes); };
     for (auto& [file, actions] : uploads) {
-      progress.begin(cat(title_, "/", file->name));
+      progress.begin(cat(repository_.title(), "/", file->name));
       send_one(*file, actions);
     }
-    http_.on_sent = [](uint64_t) {};
+    repository_.http().on_sent = [](uint64_t) {};
     return missing;
   }
 
+ private:
   void hash(const std::vector<LocalFile*>& files, uint64_t total) {
     TransferProgress progress("hashing", total, context_);
     std::vector<char> piece(size_t{1} << 20);
@@ -252,21 +197,23 @@ class Push {
       objects.push_back(std::move(one));
     }
     for (const char* transfer : {"basic", "multipart"}) transfers.push_back(transfer);
-    ref.set("name", request_.revision);
+    ref.set("name", repository_.revision());
     asked.set("operation", "upload");
     asked.set("transfers", std::move(transfers));
     asked.set("objects", std::move(objects));
     asked.set("hash_algo", "sha256");
     asked.set("ref", std::move(ref));
-    const Json answered = json_of(
-        ask(cat(http_.endpoint(), "/", title_, ".git/info/lfs/objects/batch"), asked.dump(), kLfs, title_), title_);
+    const Json answered = repository_.json_of(
+        repository_.ask(cat(repository_.http().endpoint(), "/", repository_.title(), ".git/info/lfs/objects/batch"),
+                        asked.dump(), kLfs, repository_.title()),
+        repository_.title());
     std::vector<std::pair<LocalFile*, Json>> out;
     for (const Json& one : answered.at("objects").as_array()) {
       const auto found = by_digest.find(one.get_string("oid", ""));
-      SWAGE_CHECK(found != by_digest.end(), CorruptData, title_,
+      SWAGE_CHECK(found != by_digest.end(), CorruptData, repository_.title(),
                   ": the hub speaks of a file that is none of this folder");
       if (const Json* error = one.find("error")) {
-        throw Error(ErrorKind::Io, cat(title_, "/", found->second->name, ": the hub refuses: ",
+        throw Error(ErrorKind::Io, cat(repository_.title(), "/", found->second->name, ": the hub refuses: ",
                                        printable(error->get_string("message", "no reason given"))));
       }
       const Json* actions = one.find("actions");
@@ -276,7 +223,7 @@ class Push {
   }
 
   void send_one(const LocalFile& file, const Json& actions) {
-    const std::string what = cat(title_, "/", file.name);
+    const std::string what = cat(repository_.title(), "/", file.name);
     const Json& upload = actions.at("upload");
     const std::string url = upload.at("href").as_string();
     const Json* header = upload.find("header");
@@ -292,7 +239,7 @@ class Push {
       Json asked = Json::object();
       asked.set("oid", file.sha256);
       asked.set("size", file.size);
-      ask(verify->at("href").as_string(), asked.dump(), kLfs, what);
+      repository_.ask(verify->at("href").as_string(), asked.dump(), kLfs, what);
     }
   }
 
@@ -305,7 +252,7 @@ class Push {
 
   // Returns the part's etag.
   std::string put(const HttpRequest& request, const std::string& what) {
-    HttpReply reply = http_.send(request, what);
+    HttpReply reply = repository_.http().send(request, what);
     SWAGE_CHECK(reply.ok(), Io, what, ": the store refuses the upload (", reply.status(), ")");
     return reply.header("etag");
   }
@@ -344,7 +291,94 @@ class Push {
     Json asked = Json::object();
     asked.set("oid", file.sha256);
     asked.set("parts", std::move(done));
-    ask(url, asked.dump(), kLfs, what);
+    repository_.ask(url, asked.dump(), kLfs, what);
+  }
+
+  Repository& repository_;
+  const Context& context_;
+};
+
+// A folder on its way into a repository: which files go how, the large ones first, then the commit that has them all.
+class Push {
+ public:
+  Push(const PushRequest& request, const HubRepo& repo, const HubOptions& options, const Context& context)
+      : request_(request),
+        context_(context),
+        files_(files_of(request.folder)),
+        repository_(repo, request.revision, options, context) {}
+
+  Json run() {
+    const bool created = make_repository();
+    if (request_.revision != "main") make_branch();
+    for (size_t begin = 0; begin < files_.size(); begin += kFilesAtOnce)
+      ask_modes(begin, std::min(files_.size(), begin + kFilesAtOnce));
+    const uint64_t sent = LargeFiles(repository_, context_).send(files_);
+    const Json commit = send_commit();
+    Json out = Json::object();
+    uint64_t bytes = 0, count = 0;
+    for (const LocalFile& file : files_) {
+      bytes += file.ignored ? 0 : file.size;
+      count += file.ignored ? 0 : 1;
+    }
+    out.set("repository", repository_.title());
+    out.set("url", cat(repository_.http().endpoint(), "/", repository_.title(),
+                       request_.revision == "main" ? "" : "/tree/" + request_.revision));
+    out.set("commit", commit.get_string("commitOid", ""));
+    out.set("created", created);
+    out.set("files", count);
+    out.set("bytes", bytes);
+    out.set("uploaded_bytes", sent);
+    return out;
+  }
+
+ private:
+  bool make_repository() {
+    Json asked = Json::object();
+    const size_t slash = repository_.title().find('/');
+    asked.set("name", repository_.title().substr(slash == std::string::npos ? 0 : slash + 1));
+    if (slash != std::string::npos) asked.set("organization", repository_.title().substr(0, slash));
+    asked.set("type", "model");
+    if (request_.is_private) asked.set("private", *request_.is_private);
+    HttpReply reply = repository_.answer(repository_.http().endpoint() + "/api/repos/create", asked.dump(),
+                                         "application/json", repository_.title());
+    if (reply.ok()) return true;
+    if (reply.status() == 403 && repository_.exists()) return false;  // a token for existing repositories only
+    if (reply.status() != 409) repository_.refuse(reply, repository_.title());
+    if (request_.is_private)
+      context_.log(Severity::Info, cat(repository_.title(), " is there already; who may see it stays as it is"));
+    return false;
+  }
+
+  void make_branch() {
+    HttpReply reply = repository_.answer(repository_.branch("branch"), "{}", "application/json", repository_.title());
+    if (!reply.ok() && reply.status() != 409) repository_.refuse(reply, repository_.title());
+  }
+
+  void ask_modes(size_t begin, size_t end) {
+    Json list = Json::array();
+    for (size_t i = begin; i < end; ++i) {
+      Json one = Json::object();
+      one.set("path", files_[i].name);
+      one.set("sample", base64(first_bytes(files_[i], kSampleBytes)));
+      one.set("size", files_[i].size);
+      list.push_back(std::move(one));
+    }
+    Json asked = Json::object();
+    asked.set("files", std::move(list));
+    const Json answered = repository_.json_of(
+        repository_.ask(repository_.branch("preupload"), asked.dump(), "application/json", repository_.title()),
+        repository_.title());
+    std::map<std::string, const Json*> modes;
+    for (const Json& one : answered.at("files").as_array()) modes[one.get_string("path", "")] = &one;
+    for (size_t i = begin; i < end; ++i) {
+      const auto found = modes.find(files_[i].name);
+      SWAGE_CHECK(found != modes.end(), CorruptData, repository_.title(), ": the hub does not say how it takes ",
+                  files_[i].name);
+      files_[i].is_large = found->second->get_string("uploadMode", "") == "lfs";
+      files_[i].ignored = found->second->get_bool("shouldIgnore", false);
+      if (files_[i].ignored)
+        context_.log(Severity::Info, cat(files_[i].name, ": left out, as the repository's .gitignore says"));
+    }
   }
 
   Json send_commit() {
@@ -374,16 +408,15 @@ class Push {
       }
       body += line(file.is_large ? "lfsFile" : "file", std::move(value));
     }
-    return json_of(
-        ask(cat(api_, "/commit/", url_quoted(request_.revision, true)), body, "application/x-ndjson", title_), title_);
+    return repository_.json_of(
+        repository_.ask(repository_.branch("commit"), body, "application/x-ndjson", repository_.title()),
+        repository_.title());
   }
 
   const PushRequest& request_;
   const Context& context_;
-  std::string title_;
-  HubHttp http_;
-  std::string api_;
   std::vector<LocalFile> files_;
+  Repository repository_;
 };
 
 }  // namespace

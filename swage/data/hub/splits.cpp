@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "swage/base/error.h"
 #include "swage/base/yaml.h"
@@ -221,6 +222,38 @@ bool matches_glob(std::string_view pattern, std::string_view path) {
   return reached.back();
 }
 
+namespace {
+
+// Configurations and splits that a data set has.
+class Available {
+ public:
+  explicit Available(const std::vector<SplitFiles>& splits) : splits_(splits) {}
+
+  // Splits of a configuration.
+  int64_t count(const std::string& config) const {
+    return std::count_if(splits_.begin(), splits_.end(), [&](const SplitFiles& one) { return one.config == config; });
+  }
+  // The split of that name, or any for no name; null if there is none.
+  const SplitFiles* find(const std::string& config, const std::string& split) const {
+    const auto found = std::find_if(splits_.begin(), splits_.end(), [&](const SplitFiles& one) {
+      return one.config == config && (split.empty() || one.split == split);
+    });
+    return found == splits_.end() ? nullptr : &*found;
+  }
+  // The configuration that is meant where none is named: the first of these that there is, or the only one. Else empty.
+  std::string first_of(const std::vector<std::string>& names) const {
+    const auto found =
+        std::find_if(names.begin(), names.end(), [&](const std::string& name) { return count(name) > 0; });
+    return found != names.end() ? *found : one_config() ? splits_[0].config : "";
+  }
+  bool one_config() const { return !splits_.empty() && count(splits_[0].config) == int64_t(splits_.size()); }
+
+ private:
+  const std::vector<SplitFiles>& splits_;
+};
+
+}  // namespace
+
 std::vector<SplitFiles> splits_of(const std::vector<RemoteFile>& files, std::string_view card,
                                   std::string& default_config) {
   Splits splits;
@@ -243,40 +276,23 @@ std::vector<SplitFiles> splits_of(const std::vector<RemoteFile>& files, std::str
 
 SplitFiles choose_split(const std::vector<SplitFiles>& splits, const DataSpec& spec,
                         const std::string& default_config) {
-  const auto has_config = [&](const std::string& name) {
-    return std::any_of(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == name; });
-  };
-  const auto find = [&](const std::string& config, const std::string& split) -> const SplitFiles* {
-    const auto found = std::find_if(splits.begin(), splits.end(),
-                                    [&](const SplitFiles& one) { return one.config == config && one.split == split; });
-    return found == splits.end() ? nullptr : &*found;
-  };
-  std::string config = spec.config, split = spec.split;
-  for (const std::string& name : {spec.default_config, default_config, std::string("default")}) {
-    if (config.empty() && !name.empty() && has_config(name)) config = name;
-  }
-  const bool only =
-      std::all_of(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == splits[0].config; });
-  if (config.empty() && only && !splits.empty()) config = splits[0].config;
-  if (spec.config.empty() && !split.empty() && find(config, split) == nullptr &&
-      has_config(split)) {  // the one word was a configuration
-    config = split;
-    split.clear();
-  }
+  const Available there(splits);
+  std::string split = spec.split;
+  std::string config =
+      spec.config.empty() ? there.first_of({spec.default_config, default_config, "default"}) : spec.config;
+  const bool one_word = spec.config.empty() && !split.empty();
+  if (one_word && there.find(config, split) == nullptr && there.count(split) > 0)
+    config = std::exchange(split, "");  // the word was a configuration
   SWAGE_CHECK(!config.empty(), InvalidArgument, spec.text, ": the data set has several configurations, name one (",
               spec.id, ":CONFIG:SPLIT): ", names_of(splits, nullptr));
-  SWAGE_CHECK(has_config(config), InvalidArgument, spec.text, ": no configuration \"", config, "\"; there are ",
+  SWAGE_CHECK(there.count(config) > 0, InvalidArgument, spec.text, ": no configuration \"", config, "\"; there are ",
               names_of(splits, nullptr));
   const std::string wanted = split.empty() ? "train" : split;
-  if (const SplitFiles* found = find(config, wanted)) return *found;
-  const auto of_config =
-      std::count_if(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == config; });
-  if (split.empty() && of_config == 1) {
-    return *std::find_if(splits.begin(), splits.end(), [&](const SplitFiles& one) { return one.config == config; });
-  }
-  throw Error(ErrorKind::InvalidArgument,
-              cat(spec.text, ": no split \"", wanted, "\"", only ? "" : cat(" in the configuration \"", config, "\""),
-                  "; there are ", names_of(splits, &config)));
+  if (const SplitFiles* found = there.find(config, wanted)) return *found;
+  if (split.empty() && there.count(config) == 1) return *there.find(config, "");
+  throw Error(ErrorKind::InvalidArgument, cat(spec.text, ": no split \"", wanted, "\"",
+                                              there.one_config() ? "" : cat(" in the configuration \"", config, "\""),
+                                              "; there are ", names_of(splits, &config)));
 }
 
 }  // namespace swage::data

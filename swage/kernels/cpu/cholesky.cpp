@@ -6,7 +6,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "swage/kernels/cpu/matrix_rows.h"
+#include "swage/kernels/cpu/matrix_rows-inl.h"
 #include "swage/kernels/cpu/versions.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -18,7 +18,6 @@ namespace {
 using DD = hn::CappedTag<double, 8>;
 using VD = hn::Vec<DD>;
 inline constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(DD()));
-inline constexpr int kBlockRows = SWAGE_BLOCK_ROWS;
 inline constexpr int64_t kDepth = 256;  // rows of the factor whose two panels (98 KB each) stay in the L2 cache
 
 // The next kDepth rows of b are fetched into the L2 cache meanwhile: they have 6 lines a row, and at AVX-512 12 blocks

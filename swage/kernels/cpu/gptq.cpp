@@ -6,7 +6,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "swage/kernels/cpu/matrix_rows.h"
+#include "swage/kernels/cpu/matrix_rows-inl.h"
 #include "swage/kernels/cpu/rounding-inl.h"
 #include "swage/kernels/cpu/versions.h"
 
@@ -15,8 +15,8 @@ namespace swage::kernels {
 namespace HWY_NAMESPACE {
 namespace {
 
-inline constexpr int kBlockRows = SWAGE_BLOCK_ROWS;  // here: columns of the weight
-inline constexpr int64_t kWide = 3 * kLanes;         // here: rows of the weight
+// kBlockRows: here columns of the weight.
+inline constexpr int64_t kWide = 3 * kLanes;  // here: rows of the weight
 
 // v[r] = w[columns + r] + sum_{k<columns} error[k] * m[k][r]; `error` continues into w. m steps kColumnGroup per k.
 HWY_NOINLINE void gather_errors(const float* HWY_RESTRICT error, const float* HWY_RESTRICT m, int64_t columns,

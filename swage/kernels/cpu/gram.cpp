@@ -5,7 +5,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "swage/kernels/cpu/matrix_rows.h"
+#include "swage/kernels/cpu/matrix_rows-inl.h"
 #include "swage/kernels/cpu/rounding-inl.h"
 #include "swage/kernels/cpu/versions.h"
 
@@ -13,8 +13,6 @@ HWY_BEFORE_NAMESPACE();
 namespace swage::kernels {
 namespace HWY_NAMESPACE {
 namespace {
-
-inline constexpr int kBlockRows = SWAGE_BLOCK_ROWS;
 
 HWY_INLINE void add_to_f64(VF sum, double* to) {
 #if HWY_TARGET == HWY_SCALAR

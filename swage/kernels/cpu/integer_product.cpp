@@ -9,7 +9,7 @@
 
 #include <cstring>
 
-#include "swage/kernels/cpu/matrix_rows.h"
+#include "swage/kernels/cpu/matrix_rows-inl.h"
 #include "swage/kernels/cpu/rounding-inl.h"
 #include "swage/kernels/cpu/versions.h"
 
@@ -19,7 +19,7 @@ namespace HWY_NAMESPACE {
 namespace {
 
 #if HWY_TARGET != HWY_SCALAR  // one lane holds no pair: the plain version runs
-inline constexpr int kProductRows = SWAGE_BLOCK_ROWS;
+inline constexpr int kProductRows = kBlockRows;
 using DS = hn::Repartition<int16_t, DI>;
 using VI = hn::Vec<DI>;
 

@@ -8,7 +8,7 @@
 
 #include <algorithm>
 
-#include "swage/kernels/cpu/matrix_rows.h"
+#include "swage/kernels/cpu/matrix_rows-inl.h"
 #include "swage/kernels/cpu/rounding-inl.h"
 #include "swage/kernels/cpu/versions.h"
 
@@ -17,8 +17,8 @@ namespace swage::kernels {
 namespace HWY_NAMESPACE {
 namespace {
 
-inline constexpr int kPruneColumns = SWAGE_BLOCK_ROWS;  // of the weight, in registers at a time
-inline constexpr int64_t kPruneRows = 3 * kLanes;       // rows of the weight
+inline constexpr int kPruneColumns = kBlockRows;   // of the weight, in registers at a time
+inline constexpr int64_t kPruneRows = 3 * kLanes;  // rows of the weight
 
 // value[c] += sum_{from<=k<to} error[k] * m[k][c] for kPruneColumns columns; `error` and `m` begin at k = from.
 HWY_NOINLINE void add_errors(const float* HWY_RESTRICT error, const float* HWY_RESTRICT m, int64_t count,
