@@ -22,13 +22,14 @@ HIDDEN, INNER, LAYERS, EXPERTS, VOCABULARY = 128, 256, 6, 4, 128
 # An error that is right, and why.
 FOREIGN = ((r"swage has no AutoRoundModifier", "AutoRound"), (r"targets? .*matches no module", "modules of an architecture that the model is not of"),
            (r"seq\.fc1", "a model of the test itself"), (r"attention is called|class for|scheme of activations alone", "attention of another architecture"),
+           (r'kv_cache_scheme: type: "type": expected a string, found an object', "a text whose braces a Python program fills in"),
            (r"REAPPruningModifier: .*experts", "a mixture of experts that the model is not"))
 
 
 def make_model(folder, kind):
     """A random model of `kind` (llama, mixtral, qwen3_moe) whose matrices every group size of a preset divides."""
-    draw, tensors = random.Random(3), {"model.embed_tokens.weight": bf16(draw, VOCABULARY, HIDDEN), "model.norm.weight": ones(HIDDEN),
-                                       "lm_head.weight": bf16(draw, VOCABULARY, HIDDEN)}
+    draw = random.Random(3)
+    tensors = {"model.embed_tokens.weight": bf16(draw, VOCABULARY, HIDDEN), "model.norm.weight": ones(HIDDEN), "lm_head.weight": bf16(draw, VOCABULARY, HIDDEN)}
     names = ("w1", "w3", "w2") if kind == "mixtral" else ("gate_proj", "up_proj", "down_proj")
     mlp = {"llama": "mlp", "mixtral": "block_sparse_moe", "qwen3_moe": "mlp"}[kind]
     for layer in range(LAYERS):

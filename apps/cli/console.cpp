@@ -42,7 +42,7 @@ void Console::open(Verbosity verbosity, const std::string& log_file) {
 }
 
 void Console::say(Severity severity, const std::string& text) {
-  const std::string message = printable(text);  // names come from files
+  const std::string message = printable(with_short_names(text));  // names come from files
   const bool warns = severity == Severity::Warning;
   if (file_) file_->log(warns ? spdlog::level::warn : spdlog::level::info, message);
   if (!warns && verbosity_ == Verbosity::Quiet) return;

@@ -29,7 +29,7 @@ std::string_view name_of(ErrorKind kind) {
 Error::Error(ErrorKind kind, std::string message)
     : std::runtime_error(""),
       kind_(kind),
-      text_(one_line(message, kMostBytes)) {}
+      text_(one_line(with_short_names(message), kMostBytes)) {}
 
 void Error::add_context(std::string_view doing) { text_ = one_line(cat(doing, ": ", text_), kMostBytes); }
 

@@ -37,6 +37,18 @@ Escaped escaped_at(std::string_view text) {
   return {};
 }
 
+// At most `most_bytes`: of a longer text the middle is left out, and how much is said.
+std::string shortened(std::string_view text, size_t most_bytes) {
+  if (text.size() <= most_bytes) return std::string(text);
+  constexpr size_t kMark = 40;  // of what stands for the part that is left out
+  size_t head = most_bytes / 2, tail = text.size() - (most_bytes - head - std::min(kMark, most_bytes - head));
+  while (head > 0 && is_continuation(text[head])) --head;
+  while (tail < text.size() && is_continuation(text[tail])) ++tail;
+  std::string out(text.substr(0, head));
+  out.append(" ... (").append(std::to_string(tail - head)).append(" bytes left out) ... ").append(text.substr(tail));
+  return out;
+}
+
 }  // namespace
 
 std::string printable(std::string_view text) {
@@ -60,21 +72,25 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-std::string one_line(std::string_view text, size_t most_bytes) {
-  constexpr size_t kMark = 40;  // of what stands for the part that is left out
-  std::string shortened;
-  if (text.size() > most_bytes) {  // before anything else: a long text must not cost much
-    size_t head = most_bytes * 2 / 3, tail = text.size() - (most_bytes - head - std::min(kMark, most_bytes - head));
-    while (head > 0 && is_continuation(text[head])) --head;
-    while (tail < text.size() && is_continuation(text[tail])) ++tail;
-    shortened.append(text.substr(0, head))
-        .append(" ... (")
-        .append(std::to_string(tail - head))
-        .append(" bytes left out) ... ")
-        .append(text.substr(tail));
-    text = shortened;
+std::string with_short_names(std::string_view text) {
+  constexpr size_t kMostBytes = 120;  // no published name of a tensor, a token or a column is as long
+  std::string out;
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t open = std::min(text.find('"', at), text.size());
+    out += text.substr(at, open - at);
+    size_t close = open + 1;
+    while (close < text.size() && text[close] != '"') close += text[close] == '\\' ? 2 : 1;
+    if (close >= text.size()) return out.append(text.substr(open));
+    out.append("\"").append(shortened(text.substr(open + 1, close - open - 1), kMostBytes)).append("\"");
+    at = close + 1;
   }
-  const std::string shown = printable(text);
+  return out;
+}
+
+std::string one_line(std::string_view text, size_t most_bytes) {
+  // Shortened before anything else: a long text must not cost much.
+  const std::string shown = printable(shortened(text, most_bytes));
   std::string out;
   for (const char c : shown) {
     if (c == '\n')

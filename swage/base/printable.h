@@ -10,8 +10,11 @@ namespace swage {
 // bytes that are not UTF-8 shown as "\x1b" or "\u202e". Everything else is as it was.
 std::string printable(std::string_view text);
 
-// The same on one line ("\n" for a newline), of at most `most_bytes`: of a longer one the middle is left out, and how
-// much is said.
+// The text with names of a sensible length: what stands between double quotes is cut in its middle, to 120 bytes.
+std::string with_short_names(std::string_view text);
+
+// What printable() gives, on one line ("\n" for a newline), of at most `most_bytes`: of a longer one the middle is left
+// out, and how much is said.
 std::string one_line(std::string_view text, size_t most_bytes);
 
 }  // namespace swage

@@ -39,6 +39,18 @@ TEST(Printable, OneLineIsShortAndSaysWhatItLeavesOut) {
   EXPECT_EQ(one_line(wide, 101).find("\\x"), std::string::npos);  // no character is cut in two
 }
 
+TEST(Printable, LongNamesAreCutAndTheWordsAroundThemStay) {
+  const std::string name(1'700'000, 'x'), text = with_short_names(cat("model_type \"", name, "\" is not \"known\""));
+  EXPECT_LT(text.size(), 170u);
+  EXPECT_TRUE(text.starts_with("model_type \"xxx")) << text;
+  EXPECT_TRUE(text.ends_with("x\" is not \"known\"")) << text;
+  EXPECT_EQ(with_short_names(text), text);
+  const std::string escaped = cat("tensor \"a\\\"", std::string(200, 'n'), "\" is \"b\"");
+  EXPECT_TRUE(with_short_names(escaped).ends_with("n\" is \"b\""));
+  for (const std::string same : {"", "\"", "no quotes", "\"a\" and \"b", "ends in \\", "\"\\"})
+    EXPECT_EQ(with_short_names(same), same);
+}
+
 // Whoever throws it: names come from files.
 TEST(Error, IsOneShortLineWhateverTheNamesInItHold) {
   Error error(ErrorKind::CorruptData, cat("tensor \x1b[31m", std::string(1'000'000, 'n'), "\nswage: done"));

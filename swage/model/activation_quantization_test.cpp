@@ -114,6 +114,23 @@ TEST(FakeQuantize, TensorsThatAreNotContiguousGiveTheSame) {
   }
 }
 
+// Of float8 in groups the last one of a row may be narrower; a group shares its scale with nobody.
+TEST(FakeQuantize, TheLastGroupOfFloat8MayBeNarrower) {
+  at::manual_seed(5);
+  const at::Tensor x_TI = at::randn({3, 80}) * at::tensor({1.0f, 100.0f, 0.01f}).unsqueeze(1);
+  const ActivationQuantization groups{
+      .args = grouped(args_of(8, scheme::NumberType::Float, true, scheme::Strategy::Group), 32)};
+  const at::Tensor out_TI = fake_quantize(x_TI, groups);
+  for (int64_t from = 0; from < 80; from += 32) {
+    const int64_t to = std::min<int64_t>(from + 32, 80);
+    const ActivationQuantization tokens{.args = args_of(8, scheme::NumberType::Float, true)};
+    EXPECT_TRUE(at::equal(out_TI.slice(1, from, to), fake_quantize(x_TI.slice(1, from, to), tokens)));
+  }
+  ActivationQuantization mx = groups;
+  mx.args.scale_dtype = "torch.uint8";
+  EXPECT_THROW(fake_quantize(x_TI, mx), Error);
+}
+
 TEST(FakeQuantize, RowsOfZerosStayZero) {
   const TensorMap golden = golden_activations();
   for (const Case& c : cases()) {

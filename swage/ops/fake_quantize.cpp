@@ -105,10 +105,20 @@ void quantize_rows(const float* x, int64_t tokens, int64_t columns, const Activa
     return;
   }
   const float global_scale = q.global_scale.defined() ? *q.global_scale.const_data_ptr<float>() : 1;
-  const int64_t unit = args.strategy == Strategy::Tensor ? tokens * columns : unit_columns(args, columns);
-  for (int64_t i = 0; i < tokens * columns; i += unit) {
-    round_to_grid(x + i, unit, args, grid, dynamic_scale_of(x + i, unit, args, grid, global_scale), out + i);
+  const auto round = [&](int64_t from, int64_t count) {
+    round_to_grid(x + from, count, args, grid, dynamic_scale_of(x + from, count, args, grid, global_scale), out + from);
+  };
+  if (args.strategy == Strategy::Tensor) return round(0, tokens * columns);
+  const int64_t unit = unit_columns(args, columns);
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t c = 0; c < columns; c += unit) round(t * columns + c, std::min(unit, columns - c));
   }
+}
+
+// float8 with blocks of weights: the last block of a row, and so the group of inputs that meets it, may be narrower.
+bool may_end_ragged(const QuantizationArgs& args) {
+  return args.strategy == Strategy::Group && args.type == NumberType::Float && args.num_bits == 8 &&
+         !power_of_two_scales(args);
 }
 
 // The same where the values lie on another device: through this one's memory, the arithmetic being the same everywhere.
@@ -166,7 +176,7 @@ void check_activation_quantization(const QuantizationArgs& args, const std::stri
 
 at::Tensor fake_quantize(const at::Tensor& x_TI, const ActivationQuantization& q) {
   const int64_t tokens = x_TI.size(0), columns = x_TI.size(1), unit = unit_columns(q.args, columns);
-  SWAGE_CHECK(unit > 0 && columns % unit == 0, InvalidArgument, "activations of ", columns,
+  SWAGE_CHECK(unit > 0 && (columns % unit == 0 || may_end_ragged(q.args)), InvalidArgument, "activations of ", columns,
               " columns do not split into groups of ", unit);
   if (!x_TI.is_cpu()) {
     if (x_TI.scalar_type() != at::kFloat) return fake_quantize(x_TI.to(at::kFloat), q);

@@ -17,6 +17,8 @@ CHAT = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{{ eos_token }}{% 
 
 
 class Rows(Hub):
+    OF_TEXTS = {}  # texts and how much of them is used -> digest of the weights, tokens: each is calibrated on once
+
     def setUp(self):
         super().setUp()
         self.model_folder = self.model()
@@ -48,10 +50,12 @@ class Rows(Hub):
         """`data` calibrates as a file that holds these texts."""
         result, digest, report = self.calibrate(data, *arguments, rows=rows, **how)
         self.assert_succeeds(result)
-        expected, wanted, plain = self.calibrate(self.lines("texts.jsonl", [{"text": text} for text in texts]), rows=rows, **how)
-        self.assert_succeeds(expected)
-        self.assertEqual(digest, wanted, f"{data}: another text than {texts}")
-        self.assertEqual(report["calibration"]["tokens"], plain["calibration"]["tokens"])
+        key = (*texts, rows, *sorted(how.items()))
+        if key not in self.OF_TEXTS:
+            expected, wanted, plain = self.calibrate(self.lines("texts.jsonl", [{"text": text} for text in texts]), rows=rows, **how)
+            self.assert_succeeds(expected)
+            self.OF_TEXTS[key] = wanted, plain["calibration"]["tokens"]
+        self.assertEqual((digest, report["calibration"]["tokens"]), self.OF_TEXTS[key], f"{data}: another text than {texts}")
         return report
 
 
@@ -156,7 +160,7 @@ class TooLittle(Rows):
         rows = -(-widest // 16)
         self.assertTrue(any(f"16 tokens for inputs of up to {widest} columns" in w and f"--num-calibration-samples {rows}" in w for w in report["warnings"]), report["warnings"])
         self.assertIn("warning: little calibration: 16 tokens", result.stderr)
-        few, _, report = self.calibrate(self.lines("few.jsonl", [{"text": "a small boat waits near its bank while birds turn over fields"}] * 2), rows=512, length=16)
+        few, _, report = self.calibrate(self.lines("few.jsonl", [{"text": "a small boat waits near its bank while birds turn over fields"}]), rows=512, length=16)
         self.assertTrue(any("Give more text" in w for w in report["warnings"]), report["warnings"])
         _, _, report = self.calibrate(self.text, rows=rows, length=16)
         self.assertEqual([w for w in report["warnings"] if "little calibration" in w], [])
@@ -211,7 +215,7 @@ class Registry(Rows):
         self.assertRegex(result.stderr, "gsm8k.*HF_HUB_OFFLINE is set")
 
     def test_names_that_are_refused_say_why(self):
-        for name, code, part in (("ptb", 1, "deprecated"), ("ptb-new", 1, "deprecated"), ("flickr30k", 1, "images or sound"), ("peoples_speech", 1, "images or sound"),
+        for name, code, part in (("ptb", 2, "deprecated"), ("ptb-new", 2, "deprecated"), ("flickr30k", 2, "images or sound"), ("peoples_speech", 2, "images or sound"),
                                  ("custom", 2, "give the file itself"), ("open_platypos", 2, "did you mean open_platypus"), ("nosuch", 2, "no such data set.*open_platypus"),
                                  ("nosuch.jsonl", 1, "no such data set"), ("c4:train[5]", 2, r"\[FROM:TO\]"), ("c4[:x]", 2, "bounds no slice"), ("builtin:train", 2, "no splits")):
             with self.subTest(name):
@@ -251,10 +255,11 @@ class AnySet(Rows):
                 self.assertRegex(result.stderr, part)
 
     def test_only_the_files_that_are_needed_come(self):
-        self.hub.add("org/set", {f"data/train-0000{i}-of-00003.jsonl": self.rows(0, 20) * 400 for i in range(3)}, kind="datasets")
+        # Files of other contents: those of the same are one blob in the cache, which comes once.
+        self.hub.add("org/set", {f"data/train-0000{i}-of-00003.jsonl": self.rows(i, 20) * 400 for i in range(3)}, kind="datasets")
         self.assert_succeeds(self.calibrate("org/set")[0])
         self.assertEqual(len(self.hub.asked("GET", "resolve-cache.*train-")), 1)
-        self.assert_succeeds(self.calibrate("org/set:train[:9000]", rows=9000, length=16)[0])
+        self.assert_succeeds(self.calibrate("org/set:train[:9000]")[0])
         self.assertEqual(len(self.hub.asked("GET", "resolve-cache.*train-")), 2)
 
     def test_a_card_says_which_files_are_which(self):

@@ -21,7 +21,9 @@ class Push(Hub):
         return {name: data for name, data in self.hub.repositories["models", repo].branches[branch].items() if name != ".gitattributes"}
 
     def folder_contents(self):
-        return {str(path.relative_to(self.source)): path.read_bytes() for path in self.source.rglob("*") if path.is_file() and not path.name.startswith(".")}
+        """What of it belongs to a model: nothing hidden, nor anything in a hidden folder."""
+        names = {path: path.relative_to(self.source) for path in self.source.rglob("*") if path.is_file()}
+        return {str(name): path.read_bytes() for path, name in names.items() if not any(part.startswith(".") for part in name.parts)}
 
     def setUp(self):
         super().setUp()
