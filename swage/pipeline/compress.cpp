@@ -25,6 +25,7 @@
 #include "swage/model/unread_tensors.h"
 #include "swage/offload/rows.h"
 #include "swage/ops/device.h"
+#include "swage/pipeline/bit_costs.h"
 #include "swage/pipeline/compress_checks.h"
 #include "swage/plan/make_plan.h"
 #include "swage/plan/placement.h"
@@ -32,7 +33,6 @@
 #include "swage/resolve/bit_budget.h"
 #include "swage/resolve/output.h"
 #include "swage/resolve/quantized_source.h"
-#include "swage/schedule/bit_sensitivity.h"
 #include "swage/schedule/data_free.h"
 #include "swage/schedule/owl.h"
 #include "swage/schedule/sequential.h"
@@ -45,7 +45,6 @@ namespace swage::pipeline {
 namespace {
 
 constexpr const char* kCopied = "tensors that are copied";
-constexpr const char *kBitCosts = "bit costs", *kOutputLayout = "output layout";  // of a run's identity
 constexpr const char* kRotated = "tensors that are rotated and stay dense";
 constexpr double kWorthMeasuring = 2e12;  // FLOP: a run of some ten seconds, of which measuring the machine takes
 constexpr double kMeasureSeconds = 0.3;
@@ -103,6 +102,7 @@ class Compression {
       const auto timed = clock_.time("read text");
       text = read_text(job_, calibrates() || assignment_.budget, context_);
     }
+    text_bytes_ = double(peak_rss_bytes());
     release_free_memory();  // the tokenizer's tables
     check_vocabulary(job_, text, model_->vocabulary_size());
     plan(text);
@@ -112,7 +112,7 @@ class Compression {
     }
     const JournaledRun journaled(job_, context_, source_);
     checkpoint::OutputFolder folder = journaled.open_folder();
-    if (assignment_.budget) measure_bits(text);
+    if (assignment_.budget) measure_bits(text, folder);
     return journaled.run(
         std::move(folder), identity_of(text), layout_.tensors,
         [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
@@ -203,28 +203,13 @@ class Compression {
     outcome_ = keep_to_budget(units_, costs_, files, assignment_);
   }
 
-  // What an interrupted run of the same job measured, so that it need not be again.
-  std::optional<BudgetCosts> kept_costs(const Text& text) const {
-    const std::optional<Json> kept = identity_of_unfinished(job_);
-    if (!kept || kept->find(kBitCosts) == nullptr) return {};
-    Json same = Json::object();
-    for (const auto& [name, value] : kept->as_object()) {
-      if (name != kBitCosts && name != kOutputLayout) same.set(name, value);
-    }
-    if (!difference(same, identity_of_input(text)).empty()) return {};
-    return costs_from_json(kept->at(kBitCosts), units_);
-  }
-
   // Chooses again, by what the errors of the candidates do to the model.
-  void measure_bits(const Text& text) {
-    if (const std::optional<BudgetCosts> kept = kept_costs(text)) {
-      costs_ = *kept;
-    } else {
-      SensitivityJob job{*model_,        reader_,  values(), assignment_,
-                         units_,         context_, clock_,   tiers(measuring_folder()),
-                         job_.moe_routed};
-      costs_ = measure_costs(job, text.ids_NL, probed_candidate(units_, outcome_.budget_bytes));
-    }
+  void measure_bits(const Text& text, checkpoint::OutputFolder& folder) {
+    const SensitivityJob measuring{*model_,        reader_,  values(), assignment_,
+                                   units_,         context_, clock_,   tiers(offload_folder(folder.work())),
+                                   job_.moe_routed};
+    costs_ = bit_costs(job_, source_, identity_of_input(text), measuring, text.ids_NL,
+                       probed_candidate(units_, outcome_.budget_bytes), folder);
     choose_bits();
     const uint64_t planned_bytes = layout_.bytes;
     lay_out();
@@ -233,20 +218,11 @@ class Compression {
     context_.log(Severity::Info, budget_summary(assignment_, outcome_));
   }
 
-  // The same before there is an output folder: beside where it will be.
-  std::filesystem::path measuring_folder() const {
+  // Where activations that lie in a file do; `work` is the run's own folder.
+  std::filesystem::path offload_folder(const std::filesystem::path& work) const {
     if (plan_.rows_in_file == 0 || !job_.offload_folder.empty()) return job_.offload_folder;
-    std::filesystem::path folder = std::filesystem::absolute(job_.target).parent_path();
-    while (!std::filesystem::is_directory(folder) && folder.has_relative_path()) folder = folder.parent_path();
-    offload::check_folder(folder);
-    return folder;
-  }
-
-  // Where activations that lie in a file do.
-  std::filesystem::path offload_folder(const checkpoint::Writer& writer) const {
-    if (plan_.rows_in_file == 0 || !job_.offload_folder.empty()) return job_.offload_folder;
-    offload::check_folder(writer.work());
-    return writer.work();
+    offload::check_folder(work);
+    return work;
   }
 
   offload::Tiers tiers(const std::filesystem::path& folder) const { return {folder, plan_.rows - plan_.rows_in_file}; }
@@ -254,7 +230,7 @@ class Compression {
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
     if (needs_owl(sparsity_)) {
       const auto timed = clock_.time("owl");
-      find_owl_shares(*model_, values(), text.ids_NL, context_, tiers(offload_folder(writer)), sparsity_);
+      find_owl_shares(*model_, values(), text.ids_NL, context_, tiers(offload_folder(writer.work())), sparsity_);
     }
     const Run run{context_, reader_,  values(), *model_, assignment_,    rescalings_,    sparsity_, writer,
                   clock_,   modules_, steps,    memory_, rotated_.get(), experts_.get(), &progress_};
@@ -271,7 +247,7 @@ class Compression {
       steps.finish(kRotated);
     }
     if (calibrates()) {
-      run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed, .tiers = tiers(offload_folder(writer))});
+      run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed, .tiers = tiers(offload_folder(writer.work()))});
     } else {
       run_data_free(run);
     }
@@ -326,6 +302,7 @@ class Compression {
     in.threads = at::get_num_threads();
     in.process_bytes =
         process_bytes(in.threads, in.row_tokens, widest_linear(shape).columns, widest_linear(shape).rows);
+    in.text_bytes = text_bytes_;
     in.on_device = !ops::to_torch(context_.device).is_cpu();
     const bool all_in_file =
         !job_.offload_folder.empty() && (job_.max_memory_bytes == 0 || !may_offload(job_.device_map));
@@ -473,6 +450,7 @@ class Compression {
   Rescalings rescalings_;
   Sparsity sparsity_;
   OutputLayout layout_;
+  double text_bytes_ = 0;
   Plan plan_;
   RunProgress progress_;
   StageClock clock_{context_.trace};

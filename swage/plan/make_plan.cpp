@@ -25,6 +25,12 @@ double largest_end(const model::ModelShape& shape) {
   return most;
 }
 
+// Over when a run is planned, and so known: nothing is added to it for errors of the plan. The process that the later
+// stages begin with holds what is left of it.
+PlanStage text_stage(const PlanInput& in) {
+  return {.name = "read text", .at = {}, .parts = {{"process", uint64_t(in.text_bytes)}}, .work = {}};
+}
+
 PlanStage copy_stage(const PlanInput& in) {
   PlanStage stage{.name = "copy", .at = {}, .parts = {}, .work = {}};
   keep_larger(stage, Moment(in).host("pages of the source", double(in.largest_copied_bytes)), "");
@@ -167,6 +173,7 @@ Plan make_plan(const PlanInput& in) {
   plan.source_bytes = in.source_bytes;
   plan.output_bytes = in.output_bytes;
   count_modules(in, plan);
+  if (in.text_bytes > in.process_bytes) plan.stages.push_back(text_stage(in));
   plan.stages.push_back(copy_stage(in));
   if (in.rows > 0 && in.assignment.budget) plan.stages.push_back(plan_budget(in));
   if (in.rows > 0 && (in.chain.calibrating() != nullptr || in.assignment.needs_calibration())) {

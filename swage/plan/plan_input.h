@@ -33,9 +33,10 @@ struct PlanInput {
   int64_t check_tokens = 0;                                         // of the perplexity check; 0 without
   int threads = 1;
   double process_bytes = kProcessBytes;  // before the work
-  int64_t rows_in_memory = kAllRows;     // activations of the others lie in a file
-  bool may_offload = true;               // make_plan_within() may send them there
-  bool on_device = false;                // a GPU takes weights, activations and Gram matrices; solvers stay on the host
+  double text_bytes = 0;              // that the process held at most while tokenizer and data set were read; measured
+  int64_t rows_in_memory = kAllRows;  // activations of the others lie in a file
+  bool may_offload = true;            // make_plan_within() may send them there
+  bool on_device = false;             // a GPU takes weights, activations and Gram matrices; solvers stay on the host
 };
 
 }  // namespace swage::pipeline

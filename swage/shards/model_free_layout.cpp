@@ -15,12 +15,19 @@ namespace {
 // Values of a chunk: what is read, computed and written stays in a core's second-level cache.
 constexpr int64_t kChunkValues = 1 << 18;
 constexpr int64_t kCopyBytes = 1 << 20;
-// Rows of a chunk are a multiple of this: packed zero points of 32 rows are whole words.
-constexpr int64_t kWordRows = 32;
+// Where so many rows fit, a chunk has a multiple of them.
+constexpr int64_t kEvenRows = 32;
 
-// Rows that must stay together.
+// Rows that must stay together: those of a block, and those whose packed zero points are whole words of 32 bits.
 int64_t row_step(const scheme::QuantizationArgs& args) {
-  return args.strategy == scheme::Strategy::Block ? std::lcm(kWordRows, args.block_structure->first) : kWordRows;
+  const int64_t words = args.symmetric ? 1 : 32 / std::gcd<int64_t, int64_t>(32, args.num_bits);
+  return args.strategy == scheme::Strategy::Block ? std::lcm(words, args.block_structure->first) : words;
+}
+
+// As many as a chunk's values allow, and no fewer than must stay together: a row may be longer than a chunk.
+int64_t rows_of_chunk(int64_t columns, int64_t step) {
+  const int64_t rows = kChunkValues / columns, even = std::lcm(kEvenRows, step);
+  return rows >= even ? rows / even * even : std::max<int64_t>(1, rows / step) * step;
 }
 
 // A scale for the whole weight needs all of it at once, and so does an observer that stops searching when no group
@@ -39,7 +46,7 @@ FreeItem module_item(const SourceModule& module, const scheme::Scheme& scheme) {
   item.scheme = &scheme;
   item.tensor = module.tensor;
   item.rows = rows;
-  item.chunk_rows = is_separable(*scheme.weights) ? std::max<int64_t>(1, kChunkValues / columns / step) * step : rows;
+  item.chunk_rows = is_separable(*scheme.weights) ? rows_of_chunk(columns, step) : rows;
   const format::Format& format = format::format_for(scheme);
   const auto specs = [&](int64_t count) {
     return format.specs(*scheme.weights, count, columns, scale_dtype_of(*scheme.weights, module.dtype));

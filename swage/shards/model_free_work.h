@@ -61,6 +61,8 @@ class FreeWork {
   void finish_chunk(const FreeItem& item, Steps& steps);
   Json account_of(const std::vector<size_t>& items) const;
   void prefetch(int64_t chunk) const;
+  static uint64_t bytes_of_chunk(const FreeItem& item);
+  void release_after(uint64_t bytes);
   void tell(const char* stage, int64_t done);
   size_t index_of(const FreeItem& item) const { return size_t(&item - layout_.items.data()); }
 
@@ -80,6 +82,7 @@ class FreeWork {
   std::vector<size_t> finished_items_;  // not in the journal yet; guarded by finishing_
   double began_seconds_ = 0,
          noted_seconds_ = 0;  // of write(), and when the journal was written last; guarded by journaling_
+  std::atomic<uint64_t> worked_bytes_ = 0;
   std::mutex telling_;
   std::atomic<double> stage_began_ = 0;
   double told_seconds_ = 0;

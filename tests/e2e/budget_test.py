@@ -159,7 +159,7 @@ class GoesOn(Resumed):
         model = make_long(self.model(), 5)
         arguments = ["-d", str(self.text), *map(str, self.GPTQ), "--target-bits"]
         wanted, _ = self.undisturbed(model, [*arguments, "5.5"])
-        code, err = self.with_faults(model, [*arguments, "5.5"], "sync", 6, "crash", self.folder)
+        code, err = self.with_faults(model, [*arguments, "5.5"], "sync", 4, "kill", "/journal")
         self.assertLess(code, 0, err)
         code, err = self.finish(self.start(model, [*arguments, "6"]))
         self.assertEqual(code, 2, err)

@@ -155,6 +155,36 @@ class GoesOn(Resumed):
         self.assertEqual(self.left_over(), [])
         self.go_on(model, arguments, wanted)
 
+    def test_a_bit_budget_keeps_what_it_has_measured(self):
+        model = make_long(self.model(), 12)
+        arguments = ["--target-bits", "5", *self.arguments("gptq")]
+        wanted, _ = self.undisturbed(model, arguments)
+        probes = self.folder / ".out.partial" / "probes"
+        for _ in range(2):  # the second one goes on with what the first one kept
+            process = self.start(model, arguments)
+            for line in process.stderr:
+                if "measuring layer" in line and probes.exists():
+                    break
+            process.send_signal(signal.SIGKILL)
+            self.finish(process)
+            self.assertTrue(probes.exists())
+        code, err = self.finish(self.start(model, [*arguments, "--no-resume"]))
+        self.assertEqual(code, 2, err)
+        self.assertRegex(self.go_on(model, arguments, wanted), r"measuring goes on after layer \d+ of 12")
+        self.remove_output()
+        process = self.start(model, arguments)
+        while not probes.exists() and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGTERM)
+        code, err = self.finish(process)
+        self.assertEqual(code, 130, err)
+        self.assertRegex(err.splitlines()[-1], "the same command goes on from there")
+        code, err = self.finish(self.start(model, [*arguments, "--restart"]))
+        self.assertEqual(code, 0, err)
+        self.assertNotIn("measuring goes on", err)
+        self.assert_same(contents(self.out), wanted)
+        self.assertEqual(self.left_over(), [])
+
     def test_no_resume_keeps_nothing(self):
         model = make_long(self.model(), 12)
         code, err = self.stop(model, self.arguments("gptq") + ["--no-resume"], signal.SIGTERM)

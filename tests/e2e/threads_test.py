@@ -1,4 +1,5 @@
 """The same bytes and the same report for any number of threads, at the widths of SmolLM2-135M; how many threads there are, and how they wait."""
+import concurrent.futures
 import os
 import subprocess
 import unittest
@@ -27,16 +28,16 @@ class Threads(EndToEnd):
         return ("--recipe", path)
 
     def assert_same(self, *arguments, threads=(1, 2), rows=None, data=True, check=False):
-        """With each of these numbers of threads; what is compared with holds weights and report, but for times."""
+        """With each of these numbers of threads, at the same time; what is compared holds weights and report, but for times."""
         if data:
             arguments += ("-d", self.text, "--num-calibration-samples", rows or self.rows, "--max-seq-length", self.length)
         if not check:
             arguments += ("--no-check",)
-        found = []
-        for number in threads:
-            out = self.folder / f"out{number}"
-            self.assert_succeeds(self.compress(self.source, *arguments, "--overwrite", out=out, threads=number, timeout=1200))
-            found.append(contents(out))
+        outs = [self.folder / f"out{number}" for number in threads]
+        with concurrent.futures.ThreadPoolExecutor(len(threads)) as pool:
+            for result in pool.map(lambda out, number: self.compress(self.source, *arguments, "--overwrite", out=out, threads=number, timeout=600), outs, threads):
+                self.assert_succeeds(result)
+        found = [contents(out) for out in outs]
         for number, other in zip(threads[1:], found[1:]):
             for name in found[0]:
                 self.assertTrue(other[name] == found[0][name], f"{name} differs between {threads[0]} and {number} threads")
