@@ -1,31 +1,19 @@
 // What a compression would take, without doing any of it: from config.json and, where they are there, the headers of
 // the shards.
 #pragma once
-#include <filesystem>
-#include <string>
-
 #include "swage/base/context.h"
-#include "swage/base/device_map.h"
 #include "swage/base/json.h"
-#include "swage/modifiers/chain.h"
+#include "swage/job/compress_job.h"
 #include "swage/plan/rates.h"
 
 namespace swage::pipeline {
 
-struct EstimateJob {
-  std::filesystem::path source;  // a model's folder, with or without its weights, or a config.json
-  modifiers::Chain chain;        // its recipe lives as long as the job
-  std::string recipe_file;       // names the recipe in errors; empty: it came from the command line
-  int64_t num_calibration_samples = 512;
-  int64_t max_seq_length = 2048;
-  bool moe_routed = false;
-  bool check = true;        // the perplexity check of a run with text
-  bool model_free = false;  // as of a run: from the shards alone, which must be there
-  DeviceMap device_map = DeviceMap::None;
-  uint64_t max_memory_bytes = 0;  // as of a run
-  Rates given;                    // rates that are not measured
-  double measure_seconds =
-      2;  // at most, for the others; 0: nothing is measured, and time is estimated only with all given
+// The run that is estimated. Its source is a model's folder, with or without its weights, or a config.json; no text is
+// read, so that rows are as many and as long as is asked for.
+struct EstimateJob : CompressJob {
+  Rates given;                 // rates that are not measured
+  double measure_seconds = 2;  // at most, for the others; 0: nothing is measured, and time is estimated only with all
+                               // given
 };
 
 // {"model_type", "parameters", "layers", "layer_parameters", "from", "runs", "plan", "rates", "warnings"}; of a run

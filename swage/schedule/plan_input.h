@@ -6,7 +6,6 @@
 
 #include "swage/model/model.h"
 #include "swage/modifiers/chain.h"
-#include "swage/plan/process_memory.h"
 #include "swage/resolve/assignment.h"
 #include "swage/resolve/sparsity.h"
 
@@ -32,10 +31,10 @@ struct PlanInput {
   std::set<std::string> rotated_inputs = {}, rotated_outputs = {};  // linears at which activations are turned
   int64_t check_tokens = 0;                                         // of the perplexity check; 0 without
   int threads = 1;
-  double process_bytes = kProcessBytes;  // before the work
-  int64_t rows_in_memory = kAllRows;     // activations of the others lie in a file
-  bool may_offload = true;               // make_plan_within() may send them there
-  bool on_device = false;                // a GPU takes weights, activations and Gram matrices; solvers stay on the host
+  double process_bytes = 0;           // before the work (plan/process_memory.h)
+  int64_t rows_in_memory = kAllRows;  // activations of the others lie in a file
+  bool may_offload = true;            // make_plan_within() may send them there
+  bool on_device = false;             // a GPU takes weights, activations and Gram matrices; solvers stay on the host
 };
 
 }  // namespace swage::pipeline
