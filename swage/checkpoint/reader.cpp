@@ -62,6 +62,10 @@ struct Reader::State {
         warnings(files.warnings()) {
     if (config) settle_head();
   }
+  State(const std::filesystem::path& folder, Json given, std::vector<io::TensorSpec> tensors)
+      : files(folder, std::move(tensors)),
+        config(std::move(given)),
+        log(nullptr) {}
 
   void settle_head() {
     const TiedHead head = find_tied_head(*config, files);
@@ -83,6 +87,8 @@ struct Reader::State {
 };
 
 Reader::Reader(const std::filesystem::path& folder, ReadLog* log) : state_(std::make_unique<State>(folder, log)) {}
+Reader::Reader(const std::filesystem::path& folder, Json config, std::vector<io::TensorSpec> tensors)
+    : state_(std::make_unique<State>(folder, std::move(config), std::move(tensors))) {}
 Reader::~Reader() = default;
 Reader::Reader(Reader&&) noexcept = default;
 

@@ -22,6 +22,9 @@ class Reader {
   // Error(Unsupported) for pickle checkpoints, Error(CorruptData) for anything inconsistent.
   // What is read is noted in `log`, if there is one, which must outlive this.
   explicit Reader(const std::filesystem::path& folder, ReadLog* log = nullptr);
+  // A checkpoint of which only the config is there: what can be asked of its tensors are names, types and shapes, and
+  // reading one is Error(Internal). Nothing in `folder` is opened.
+  Reader(const std::filesystem::path& folder, Json config, std::vector<io::TensorSpec> tensors);
   ~Reader();
   Reader(Reader&&) noexcept;
 

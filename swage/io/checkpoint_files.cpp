@@ -67,6 +67,13 @@ CheckpointFiles::CheckpointFiles(const fs::path& folder) : folder_(folder) {
   for (const Place& place : places_) tensor_bytes_ += place.bytes;
 }
 
+CheckpointFiles::CheckpointFiles(fs::path folder, std::vector<TensorSpec> tensors)
+    : folder_(std::move(folder)),
+      specs_(std::move(tensors)) {
+  std::sort(specs_.begin(), specs_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  for (const TensorSpec& spec : specs_) tensor_bytes_ += data_bytes(spec);
+}
+
 void CheckpointFiles::open_single(const fs::path& path) {
   files_.emplace_back(path);
   std::vector<StoredTensor> tensors = tensors_of(files_[0]);
@@ -151,6 +158,8 @@ const TensorSpec* CheckpointFiles::find(std::string_view name) const {
 const CheckpointFiles::Place& CheckpointFiles::place_of(std::string_view name) const {
   const size_t i = index_of(name);
   SWAGE_CHECK(i < specs_.size(), CorruptData, folder_.string(), ": tensor ", quoted(name), " is not in the checkpoint");
+  SWAGE_CHECK(!places_.empty(), Internal, folder_.string(), ": data of ", quoted(name),
+              " was asked for, and there is a config only");
   return places_[i];
 }
 

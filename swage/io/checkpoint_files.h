@@ -20,6 +20,8 @@ class CheckpointFiles {
   // Error(CorruptData): a broken file; the index names a tensor its shard lacks, or a shard holds one the index does
   // not place there.
   explicit CheckpointFiles(const std::filesystem::path& folder);
+  // Tensors that a config makes: names, types and shapes without data. Whatever would look at data is Error(Internal).
+  CheckpointFiles(std::filesystem::path folder, std::vector<TensorSpec> tensors);
 
   const std::filesystem::path& folder() const { return folder_; }
   const std::vector<TensorSpec>& tensors() const { return specs_; }  // sorted by name

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <iterator>
 #include <limits>
 #include <optional>
 
@@ -12,8 +11,6 @@
 #include "swage/base/memory.h"
 #include "swage/base/version.h"
 #include "swage/checkpoint/reader.h"
-#include "swage/checkpoint/shard_layout.h"
-#include "swage/format/weight_source.h"
 #include "swage/job/answers.h"
 #include "swage/job/identity.h"
 #include "swage/job/journaled_run.h"
@@ -22,14 +19,15 @@
 #include "swage/job/self_check.h"
 #include "swage/job/text.h"
 #include "swage/model/model.h"
-#include "swage/model/unread_tensors.h"
 #include "swage/offload/rows.h"
 #include "swage/ops/device.h"
 #include "swage/pipeline/bit_costs.h"
 #include "swage/pipeline/compress_checks.h"
+#include "swage/pipeline/resolved.h"
 #include "swage/plan/make_plan.h"
 #include "swage/plan/placement.h"
 #include "swage/plan/plan_time.h"
+#include "swage/plan/process_memory.h"
 #include "swage/resolve/bit_budget.h"
 #include "swage/resolve/output.h"
 #include "swage/resolve/quantized_source.h"
@@ -39,7 +37,6 @@
 #include "swage/shards/model_free.h"
 #include "swage/views/expert_report.h"
 #include "swage/views/pruned_experts.h"
-#include "swage/views/rotated_weights.h"
 
 namespace swage::pipeline {
 namespace {
@@ -56,27 +53,12 @@ class Compression {
         context_(context),
         source_(job.source),
         reader_(source_.reader()),
-        weights_(reader_, ops::to_torch(context.device), {.weights_only = true}),
-        source_model_(model::make_model(reader_.config(), weights_, ops::to_torch(context.device))),
-        model_(source_model_) {
-    check_no_transforms(weights_, job.source, "compress");
-    check_shapes(reader_, weights_, *model_);
-    if (job.chain.rotator != nullptr) rotate(*job.chain.rotator);
-    if (job.chain.expert_pruner != nullptr) prune_experts(*job.chain.expert_pruner);
-    assignment_ = assign_schemes_of(job, *model_, reader_.config());
-    check_requantization(weights_, assignment_, context);
-    const int64_t positions = model_->max_positions();
+        resolved_(job, reader_, context, ops::to_torch(context.device)) {
+    if (resolved_.experts() != nullptr && resolved_.experts()->by().report_path())
+      check_report_place(*resolved_.experts()->by().report_path());
+    const int64_t positions = resolved_.model().max_positions();
     SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument,
                 "max-seq-length ", job.max_seq_length, ": the model takes ", positions, " tokens");
-    SWAGE_CHECK(!assignment_.budget || !experts_, Unsupported, job.chain.text(),
-                ": a bit budget is measured on the model as it is; prune its experts in a run before");
-    if (assignment_.budget) {  // refuses what cannot be reached before any text is read
-      units_ = budget_units(assignment_, model_->modules(),
-                            [&](const std::string& module) { return stored_dtype(reader_, module); });
-      costs_ = costs_of_shapes(assignment_, units_);
-      choose_bits();
-    }
-    lay_out();
   }
 
   Json run() {
@@ -95,127 +77,51 @@ class Compression {
 
  private:
   Json run_all() {
-    SWAGE_CHECK(!assignment_.budget || !job_.data_file.empty(), InvalidArgument,
+    SWAGE_CHECK(!resolved_.assignment().budget || !job_.data_file.empty(), InvalidArgument,
                 "a bit budget needs calibration text: give a data file (-d FILE)");
     Text text;
     {
       const auto timed = clock_.time("read text");
-      text = read_text(job_, calibrates() || assignment_.budget, context_);
+      text = read_text(job_, resolved_.calibrates() || resolved_.assignment().budget, context_);
     }
     text_bytes_ = double(peak_rss_bytes());
     release_free_memory();  // the tokenizer's tables
-    check_vocabulary(job_, text, model_->vocabulary_size());
+    check_vocabulary(job_, text, resolved_.model().vocabulary_size());
     plan(text);
     if (job_.dry_run) {
-      check_disk_space(job_.target, layout_.bytes);
+      check_disk_space(job_.target, resolved_.layout().bytes);
       return report(text);
     }
     const JournaledRun journaled(job_, context_, source_);
     checkpoint::OutputFolder folder = journaled.open_folder();
-    if (assignment_.budget) measure_bits(text, folder);
+    if (resolved_.assignment().budget) measure_bits(text, folder);
     return journaled.run(
-        std::move(folder), identity_of(text), layout_.tensors,
+        std::move(folder), identity_of(text), resolved_.layout().tensors,
         [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
-  }
-
-  // From here on the model is the rotated one.
-  void rotate(const modifiers::Rotator& rotator) {
-    check_rotatable(weights_.encoded_modules(), job_.source.string());
-    rotated_ = std::make_unique<RotatedWeights>(weights_, *model_, rotator.request(), context_.seed);
-    model_ = model::make_model(config(), *rotated_, ops::to_torch(context_.device));
-  }
-
-  // From here on the model is the one with fewer experts.
-  void prune_experts(const modifiers::ExpertPruner& pruner) {
-    check_prunable(weights_.encoded_modules(), job_.source.string());
-    if (pruner.report_path()) check_report_place(*pruner.report_path());
-    experts_ = std::make_unique<PrunedExperts>(weights_, *source_model_, pruner);
-    experts_->check(reader_);
-    model_ = model::make_model(config(), *experts_, ops::to_torch(context_.device));
-  }
-
-  const OnlineRotations* online() const { return rotated_ ? &rotated_->online() : nullptr; }
-
-  // The model's weights and config.
-  const checkpoint::WeightSource& values() const {
-    if (experts_) return *experts_;
-    return rotated_ ? static_cast<const checkpoint::WeightSource&>(*rotated_) : weights_;
-  }
-  Json config() const {
-    if (experts_) return config_of_pruned(reader_.config(), *experts_);
-    return rotated_ ? config_of_rotated(reader_.config(), *rotated_) : reader_.config();
-  }
-
-  OutputLayout layout_of(const Assignment& assignment) const {
-    std::set<std::string> rewritten = rescalings_.rewritten;
-    rewritten.insert(sparsity_.rewritten.begin(), sparsity_.rewritten.end());
-    if (experts_) {
-      rewritten.merge(experts_->rewritten());
-      OutputLayout layout = output_layout(reader_, weights_, *model_, assignment, rewritten);
-      experts_->lay_out(layout);
-      return layout;
-    }
-    if (!rotated_) return output_layout(reader_, weights_, *model_, assignment, rewritten);
-    std::vector<io::TensorSpec> fresh;  // the head of a model that was tied
-    for (const auto& [name, spec] : dense_rotated(reader_, *rotated_, assignment)) {
-      const bool is_new = reader_.find(name) == nullptr;
-      SWAGE_CHECK(!is_new || !rewritten.contains(name), Unsupported, name,
-                  ": the rotation makes it from the embedding, and it cannot be pruned as well; add it to ignore");
-      if (is_new)
-        fresh.push_back(spec);
-      else
-        rewritten.insert(name);
-    }
-    fresh.insert(fresh.end(), online()->tensors().begin(), online()->tensors().end());
-    OutputLayout layout = output_layout(reader_, weights_, *model_, assignment, rewritten);
-    for (io::TensorSpec& spec : fresh) {
-      layout.bytes += io::data_bytes(spec);
-      layout.tensors.push_back(std::move(spec));
-    }
-    return layout;
-  }
-
-  // What follows from the assignment.
-  void lay_out() {
-    rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_, online());
-    sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
-    SWAGE_CHECK(!experts_ || !needs_owl(sparsity_), Unsupported, job_.chain.text(),
-                ": owl looks at the model as it is; prune its experts in a run before");
-    layout_ = layout_of(assignment_);
-    if (rotated_) rotated_->round_to(rotated_types());
-  }
-
-  // Types of the tensors that nothing but the rotation changes.
-  std::map<std::string, at::ScalarType> rotated_types() const {
-    std::map<std::string, at::ScalarType> out;
-    const std::map<std::string, io::TensorSpec> dense = dense_rotated(reader_, *rotated_, assignment_);
-    for (const io::TensorSpec& spec : layout_.tensors) {
-      const bool changes_again = rescalings_.rewritten.contains(spec.name) || sparsity_.rewritten.contains(spec.name);
-      if (dense.contains(spec.name) && !changes_again) out[spec.name] = checkpoint::scalar_type_of(spec.dtype);
-    }
-    return out;
-  }
-
-  void choose_bits() {
-    const auto files = [&](const Assignment& assignment) {
-      return checkpoint::plan_shards(layout_of(assignment).tensors, job_.shard_bytes).file_bytes();
-    };
-    outcome_ = keep_to_budget(units_, costs_, files, assignment_);
   }
 
   // Chooses again, by what the errors of the candidates do to the model.
   void measure_bits(const Text& text, checkpoint::OutputFolder& folder) {
-    const SensitivityJob measuring{*model_,        reader_,  values(), assignment_,
-                                   units_,         context_, clock_,   tiers(offload_folder(folder.work())),
+    const uint64_t planned_bytes = resolved_.layout().bytes;
+    resolved_.choose_bits_by(measured_costs(text, folder));
+    plan_.output_bytes = resolved_.layout().bytes;
+    plan_.bits_per_weight +=
+        8 * (double(plan_.output_bytes) - double(planned_bytes)) / double(plan_.quantized_parameters);
+    context_.log(Severity::Info, budget_summary(resolved_.assignment(), resolved_.outcome()));
+  }
+
+  BudgetCosts measured_costs(const Text& text, checkpoint::OutputFolder& folder) {
+    const SensitivityJob measuring{resolved_.model(),
+                                   reader_,
+                                   resolved_.values(),
+                                   resolved_.assignment(),
+                                   resolved_.units(),
+                                   context_,
+                                   clock_,
+                                   tiers(offload_folder(folder.work())),
                                    job_.moe_routed};
-    costs_ = bit_costs(job_, source_, identity_of_input(text), measuring, text.ids_NL,
-                       probed_candidate(units_, outcome_.budget_bytes), folder);
-    choose_bits();
-    const uint64_t planned_bytes = layout_.bytes;
-    lay_out();
-    plan_.output_bytes = layout_.bytes;
-    plan_.bits_per_weight += 8 * (double(layout_.bytes) - double(planned_bytes)) / double(plan_.quantized_parameters);
-    context_.log(Severity::Info, budget_summary(assignment_, outcome_));
+    return bit_costs(job_, source_, identity_of_input(text), measuring, text.ids_NL,
+                     probed_candidate(resolved_.units(), resolved_.outcome().budget_bytes), folder);
   }
 
   // Where activations that lie in a file do; `work` is the run's own folder.
@@ -228,31 +134,35 @@ class Compression {
   offload::Tiers tiers(const std::filesystem::path& folder) const { return {folder, plan_.rows - plan_.rows_in_file}; }
 
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
-    if (needs_owl(sparsity_)) {
+    if (needs_owl(resolved_.sparsity())) {
       const auto timed = clock_.time("owl");
-      find_owl_shares(*model_, values(), text.ids_NL, context_, tiers(offload_folder(writer.work())), sparsity_);
+      find_owl_shares(resolved_.model(), resolved_.values(), text.ids_NL, context_,
+                      tiers(offload_folder(writer.work())), resolved_.sparsity());
     }
-    const Run run{context_, reader_,  values(), *model_, assignment_,    rescalings_,    sparsity_, writer,
-                  clock_,   modules_, steps,    memory_, rotated_.get(), experts_.get(), &progress_};
-    if (!steps.finished(kCopied)) {
-      const auto timed = clock_.time("copy untouched");
-      copy_untouched(reader_, layout_, writer);
-      write_dequantized(reader_, weights_, layout_, writer);
-      steps.finish(kCopied);
-    }
-    if (rotated_ && !steps.finished(kRotated)) {
-      const auto timed = clock_.time("rotate");
-      for (const auto& [name, type] : rotated_types()) writer.put(name, rotated_->load(name).to(at::kCPU, type));
-      online()->write(writer);
-      steps.finish(kRotated);
-    }
-    if (calibrates()) {
+    const Run run{context_,
+                  reader_,
+                  resolved_.values(),
+                  resolved_.model(),
+                  resolved_.assignment(),
+                  resolved_.rescalings(),
+                  resolved_.sparsity(),
+                  writer,
+                  clock_,
+                  modules_,
+                  steps,
+                  memory_,
+                  resolved_.rotated(),
+                  resolved_.experts(),
+                  &progress_};
+    write_dense(writer, steps);
+    if (resolved_.calibrates()) {
       run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed, .tiers = tiers(offload_folder(writer.work()))});
     } else {
       run_data_free(run);
     }
-    write_side_files(source_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(),
-                     job_.saved_recipe, writer);
+    const OnlineRotations* online = resolved_.online();
+    write_side_files(source_, resolved_.config(), resolved_.assignment(),
+                     online != nullptr ? online->groups() : scheme::TransformGroups(), job_.saved_recipe, writer);
     {
       const auto timed = clock_.time("sync");
       writer.close_shards();
@@ -262,15 +172,31 @@ class Compression {
     write_texts(job_, out, writer);
     source_.check_unchanged();
     writer.finish();
-    if (experts_ && experts_->by().report_path())
-      write_expert_report(*experts_->by().report_path(), out.at("expert_pruning"));
+    if (const PrunedExperts* experts = resolved_.experts(); experts != nullptr && experts->by().report_path())
+      write_expert_report(*experts->by().report_path(), out.at("expert_pruning"));
     return out;
+  }
+
+  // What no solver changes: copied, dequantized or turned.
+  void write_dense(checkpoint::Writer& writer, Steps& steps) {
+    if (!steps.finished(kCopied)) {
+      const auto timed = clock_.time("copy untouched");
+      copy_untouched(reader_, resolved_.layout(), writer);
+      write_dequantized(reader_, resolved_.weights(), resolved_.layout(), writer);
+      steps.finish(kCopied);
+    }
+    if (resolved_.rotated() == nullptr || steps.finished(kRotated)) return;
+    const auto timed = clock_.time("rotate");
+    for (const auto& [name, type] : resolved_.rotated_types())
+      writer.put(name, resolved_.rotated()->load(name).to(at::kCPU, type));
+    resolved_.online()->write(writer);
+    steps.finish(kRotated);
   }
 
   Json identity_of(const Text& text) const {
     Json out = identity_of_input(text);
-    if (assignment_.budget) out.set(kBitCosts, to_json(costs_));
-    out.set(kOutputLayout, digest_of(layout_.tensors));
+    if (resolved_.assignment().budget) out.set(kBitCosts, to_json(resolved_.costs()));
+    out.set(kOutputLayout, digest_of(resolved_.layout().tensors));
     return out;
   }
 
@@ -285,23 +211,12 @@ class Compression {
     return out;
   }
 
-  bool calibrates() const { return job_.chain.calibrating() != nullptr || assignment_.needs_calibration(); }
-
   void plan(const Text& text) {
     const bool calibrated = text.ids_NL.defined();
-    const model::ModelShape shape = model_->shape(), whole = source_model_->shape();
-    PlanInput in{.shape = shape, .assignment = assignment_, .sparsity = sparsity_, .chain = job_.chain};
-    fill_sizes(in);
-    in.rows = calibrated ? text.ids_NL.size(0) : 0;
-    in.row_tokens = calibrated ? text.ids_NL.size(1) : 0;
-    in.moe_routed = job_.moe_routed;
-    in.rotates = rotated_ != nullptr;
-    in.whole = experts_ ? &whole : nullptr;
-    in.keeps_activations = job_.resume;
+    PlanInput in = resolved_.plan_input(calibrated ? text.ids_NL.size(0) : 0, calibrated ? text.ids_NL.size(1) : 0);
     in.check_tokens = job_.check && text.windows_NL.defined() ? text.windows_NL.numel() : 0;
-    in.threads = at::get_num_threads();
     in.process_bytes =
-        process_bytes(in.threads, in.row_tokens, widest_linear(shape).columns, widest_linear(shape).rows);
+        process_bytes(in.threads, in.row_tokens, widest_linear(in.shape).columns, widest_linear(in.shape).rows);
     in.text_bytes = text_bytes_;
     in.on_device = !ops::to_torch(context_.device).is_cpu();
     const bool all_in_file =
@@ -320,55 +235,17 @@ class Compression {
     release_free_memory();  // what measuring took
     context_.log(Severity::Info, plan_.memory_summary());
     if (calibrated) context_.log(Severity::Info, "calibration: " + text.summary());
-    calibration_warnings_ =
-        calibration_warnings(text, plan_.work().gram_flops > 0 ? widest_input(assignment_, model_->modules()) : 0);
+    calibration_warnings_ = calibration_warnings(
+        text, plan_.work().gram_flops > 0 ? widest_input(resolved_.assignment(), resolved_.model().modules()) : 0);
     for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
   }
 
   // Of what was asked for.
   std::vector<std::string> warnings() const {
     std::vector<std::string> out = source_.warnings();
-    const auto is_known = [this](const std::string& name) { return weights_.describes_quantization(name); };
-    if (const std::string unread =
-            model::unread_warning(model::unread_tensors(*source_model_, reader_.tensors(), is_known));
-        !unread.empty())
-      out.push_back(unread);
-    for (const auto* more : {&job_.chain.warnings, &assignment_.warnings, &sparsity_.warnings, &rescalings_.warnings,
-                             &calibration_warnings_}) {
-      out.insert(out.end(), more->begin(), more->end());
-    }
-    if (experts_) out.insert(out.end(), experts_->warnings().begin(), experts_->warnings().end());
-    add_warnings_of_readers(assignment_, out);
-    if (rotated_) std::ranges::copy(online()->warnings(), std::back_inserter(out));
+    for (const auto& more : {resolved_.warnings(), calibration_warnings_})
+      out.insert(out.end(), more.begin(), more.end());
     return out;
-  }
-
-  void fill_sizes(PlanInput& in) const {
-    for (const io::TensorSpec& spec : reader_.tensors()) in.source_bytes += io::data_bytes(spec);
-    in.output_bytes = layout_.bytes;
-    const auto add_copied = [&in](uint64_t bytes) {
-      in.copied_bytes += bytes;
-      in.largest_copied_bytes = std::max(in.largest_copied_bytes, bytes);
-    };
-    for (const std::string& name : layout_.copied) add_copied(io::data_bytes(*reader_.find(name)));
-    const double dense =
-        double(io::data_bytes({"", dense_dtype(reader_), {1}}));  // what the source holds quantized is smaller
-    in.bytes_per_weight = std::min(dense, double(in.source_bytes) / double(source_model_->shape().parameters()));
-    if (experts_) {  // slices and renumbered ones are copied too, though later
-      const std::set<std::string> moved = experts_->rewritten();
-      for (const io::TensorSpec& spec : layout_.tensors) {
-        const bool quantized = assignment_.find(spec.name.substr(0, spec.name.rfind('.'))) != nullptr;
-        if (moved.contains(spec.name) && !quantized) add_copied(io::data_bytes(spec));
-      }
-    }
-    if (!rotated_) return;
-    const auto types = rotated_types();
-    for (const io::TensorSpec& spec : layout_.tensors) {
-      if (types.contains(spec.name)) add_copied(io::data_bytes(spec));
-    }
-    in.copied_bytes += online()->bytes();
-    in.rotated_inputs = online()->inputs();
-    in.rotated_outputs = online()->outputs();
   }
 
   void check(const Text& text, const checkpoint::Writer& writer) {
@@ -379,13 +256,16 @@ class Compression {
     if (!job_.check || !text.windows_NL.defined()) return;
     const auto timed = clock_.time("check perplexity");
     const Context told = told_of_checking(context_, progress_, clock_);
-    const double most_nats =
-        sparsity_.of_module.empty() && !experts_ ? kCorruptionNats : std::numeric_limits<double>::infinity();
-    check_ = check_perplexity(*source_model_, weights_, writer.temporary(), text.windows_NL, told, most_nats);
+    const double most_nats = resolved_.sparsity().of_module.empty() && resolved_.experts() == nullptr
+                                 ? kCorruptionNats
+                                 : std::numeric_limits<double>::infinity();
+    check_ = check_perplexity(resolved_.source_model(), resolved_.weights(), writer.temporary(), text.windows_NL, told,
+                              most_nats);
     check_.set("held_out", text.held_out);
     const int64_t tokens = text.ids_NL.defined() ? text.ids_NL.numel() : 0;
     if (answers_are_cheap(plan_.source_bytes, tokens))
-      answers_ = compare_answers(*source_model_, weights_, job_.source, writer.temporary(), context_);
+      answers_ =
+          compare_answers(resolved_.source_model(), resolved_.weights(), job_.source, writer.temporary(), context_);
   }
 
   Json report(const Text& text) const {
@@ -410,9 +290,11 @@ class Compression {
     }
     if (!check_.is_null()) out.set("check", check_);
     if (!answers_.is_null()) out.set("answers", answers_);
-    add_provenance(job_, context_.seed, layout_.tensors, out);
-    if (assignment_.budget) out.set("bit_budget", budget_report(assignment_, units_, costs_, outcome_));
-    if (experts_) out.set("expert_pruning", expert_report(*experts_, modules_));
+    add_provenance(job_, context_.seed, resolved_.layout().tensors, out);
+    if (resolved_.assignment().budget)
+      out.set("bit_budget",
+              budget_report(resolved_.assignment(), resolved_.units(), resolved_.costs(), resolved_.outcome()));
+    if (resolved_.experts() != nullptr) out.set("expert_pruning", expert_report(*resolved_.experts(), modules_));
     Json modules = Json::array(), warnings = Json::array();
     for (const std::string& warning : this->warnings()) warnings.push_back(warning);
     for (const std::string& warning : memory_.warnings()) warnings.push_back(warning);
@@ -438,18 +320,7 @@ class Compression {
   const at::Device device_ = ops::to_torch(context_.device);
   const Source source_;
   const checkpoint::Reader& reader_;
-  const format::CheckpointWeights weights_;
-  const std::shared_ptr<model::Model> source_model_;
-  std::unique_ptr<RotatedWeights> rotated_;  // of a recipe with rotations
-  std::unique_ptr<PrunedExperts> experts_;   // of a recipe that takes some out
-  std::shared_ptr<model::Model> model_;  // what is compressed: the source's, or the same rotated, or with fewer experts
-  Assignment assignment_;
-  std::vector<BudgetUnit> units_;  // of its bit budget
-  BudgetCosts costs_;
-  BudgetOutcome outcome_;
-  Rescalings rescalings_;
-  Sparsity sparsity_;
-  OutputLayout layout_;
+  Resolved resolved_;
   double text_bytes_ = 0;
   Plan plan_;
   RunProgress progress_;

@@ -1,26 +1,19 @@
 // What a compression would take, without doing any of it: from config.json and, where they are there, the headers of
 // the shards.
 #pragma once
-#include <filesystem>
-#include <string>
-
 #include "swage/base/context.h"
-#include "swage/base/device_map.h"
 #include "swage/base/json.h"
-#include "swage/modifiers/chain.h"
+#include "swage/job/compress_job.h"
 #include "swage/plan/rates.h"
-#include "swage/recipe/run_options.h"
 
 namespace swage::pipeline {
 
-struct EstimateJob : PlanOptions {
-  std::filesystem::path source;  // a model's folder, with or without its weights, or a config.json
-  modifiers::Chain chain;        // its recipe lives as long as the job
-  std::string recipe_file;       // names the recipe in errors; empty: it came from the command line
-  DeviceMap device_map = DeviceMap::None;
-  Rates given;  // rates that are not measured
-  double measure_seconds =
-      2;  // at most, for the others; 0: nothing is measured, and time is estimated only with all given
+// The run that is estimated. Its source is a model's folder, with or without its weights, or a config.json; no text is
+// read, so that rows are as many and as long as is asked for.
+struct EstimateJob : CompressJob {
+  Rates given;                 // rates that are not measured
+  double measure_seconds = 2;  // at most, for the others; 0: nothing is measured, and time is estimated only with all
+                               // given
 };
 
 // {"model_type", "parameters", "layers", "layer_parameters", "from", "runs", "plan", "rates", "warnings"}; of a run

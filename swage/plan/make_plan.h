@@ -1,7 +1,7 @@
 // The plan of a run from the shapes of its model.
 #pragma once
 #include "swage/plan/plan.h"
-#include "swage/plan/plan_input.h"
+#include "swage/schedule/plan_input.h"
 
 namespace swage::pipeline {
 

@@ -1,7 +1,7 @@
 // The part of a plan that measures what the candidates of a bit budget cost: memory and work, as bit_sensitivity.cpp
 // does it.
 #pragma once
-#include "swage/plan/plan_input.h"
+#include "swage/schedule/plan_input.h"
 
 namespace swage::pipeline {
 

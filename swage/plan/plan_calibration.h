@@ -1,7 +1,7 @@
 // The part of a plan that runs the model on calibration text: memory and work, block by block as sequential.cpp does
 // it.
 #pragma once
-#include "swage/plan/plan_input.h"
+#include "swage/schedule/plan_input.h"
 
 namespace swage::pipeline {
 

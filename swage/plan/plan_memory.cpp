@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "swage/plan/plan_input.h"
+#include "swage/schedule/plan_input.h"
 
 namespace swage::pipeline {
 

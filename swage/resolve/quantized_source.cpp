@@ -14,13 +14,6 @@
 namespace swage::pipeline {
 namespace {
 
-std::optional<io::Dtype> dtype_of_config(const std::string& name) {
-  if (name == "bfloat16") return io::Dtype::BF16;
-  if (name == "float16") return io::Dtype::F16;
-  if (name == "float32") return io::Dtype::F32;
-  return {};
-}
-
 // Whether two weights have the same values to choose from.
 bool same_grid(scheme::QuantizationArgs a, const scheme::QuantizationArgs& b) {
   a.actorder = b.actorder, a.observer = b.observer, a.observer_kwargs = b.observer_kwargs, a.zp_dtype = b.zp_dtype;
@@ -38,10 +31,16 @@ bool is_plain_float(io::Dtype dtype) {
   return dtype == io::Dtype::F32 || dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F64;
 }
 
+std::optional<io::Dtype> dtype_of_config(const Json& config) {
+  const std::string name = config.get_string("dtype", config.get_string("torch_dtype", ""));
+  if (name == "bfloat16") return io::Dtype::BF16;
+  if (name == "float16") return io::Dtype::F16;
+  if (name == "float32") return io::Dtype::F32;
+  return {};
+}
+
 io::Dtype dense_dtype(const checkpoint::Reader& reader) {
-  const Json& config = reader.config();
-  if (const auto named = dtype_of_config(config.get_string("dtype", config.get_string("torch_dtype", ""))))
-    return *named;
+  if (const auto named = dtype_of_config(reader.config())) return *named;
   std::map<io::Dtype, int64_t> count;
   for (const io::TensorSpec& spec : reader.tensors()) {
     if (is_plain_float(spec.dtype) && spec.name.ends_with(".weight")) ++count[spec.dtype];

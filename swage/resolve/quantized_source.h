@@ -2,6 +2,7 @@
 // leaves behind what else it says of quantization.
 #pragma once
 #include <filesystem>
+#include <optional>
 #include <string_view>
 
 #include "swage/base/context.h"
@@ -16,6 +17,8 @@ struct OutputLayout;
 
 // Whether a tensor of this dtype can hold a weight's values as they are.
 bool is_plain_float(io::Dtype dtype);
+// The dtype that a config says its weights have (`dtype`, `torch_dtype`), if it says one of bf16, f16 and f32.
+std::optional<io::Dtype> dtype_of_config(const Json& config);
 // The dtype of weights that the source holds as codes: the config's (`dtype`, `torch_dtype`), else that of most of its
 // other weights, else f32.
 io::Dtype dense_dtype(const checkpoint::Reader& reader);

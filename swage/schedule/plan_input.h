@@ -6,7 +6,6 @@
 
 #include "swage/model/model.h"
 #include "swage/modifiers/chain.h"
-#include "swage/plan/process_memory.h"
 #include "swage/resolve/assignment.h"
 #include "swage/resolve/sparsity.h"
 
@@ -32,7 +31,7 @@ struct PlanInput {
   std::set<std::string> rotated_inputs = {}, rotated_outputs = {};  // linears at which activations are turned
   int64_t check_tokens = 0;                                         // of the perplexity check; 0 without
   int threads = 1;
-  double process_bytes = kProcessBytes;  // before the work
+  double process_bytes = 0;           // before the work (plan/process_memory.h)
   double text_bytes = 0;              // that the process held at most while tokenizer and data set were read; measured
   int64_t rows_in_memory = kAllRows;  // activations of the others lie in a file
   bool may_offload = true;            // make_plan_within() may send them there
