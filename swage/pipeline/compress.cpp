@@ -38,8 +38,7 @@
 #include "swage/schedule/sequential.h"
 #include "swage/shards/model_free.h"
 #include "swage/views/expert_report.h"
-#include "swage/views/pruned_experts.h"
-#include "swage/views/rotated_weights.h"
+#include "swage/views/model_views.h"
 
 namespace swage::pipeline {
 namespace {
@@ -59,17 +58,14 @@ class Compression {
         reader_(source_.reader()),
         weights_(reader_, ops::to_torch(context.device), {.weights_only = true}),
         source_model_(model::make_model(reader_.config(), weights_, ops::to_torch(context.device))),
-        model_(source_model_) {
-    check_no_transforms(weights_, job.source, "compress");
-    check_shapes(reader_, weights_, *model_);
-    if (job.chain.rotator != nullptr) rotate(*job.chain.rotator);
-    if (job.chain.expert_pruner != nullptr) prune_experts(*job.chain.expert_pruner);
+        views_(make_views()),
+        model_(views_.model()) {
     assignment_ = assign_schemes_of(job, *model_, reader_.config());
     check_requantization(weights_, assignment_, context);
     const int64_t positions = model_->max_positions();
     SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument,
                 "max-seq-length ", job.max_seq_length, ": the model takes ", positions, " tokens");
-    SWAGE_CHECK(!assignment_.budget || !experts_, Unsupported, job.chain.text(),
+    SWAGE_CHECK(!assignment_.budget || !views_.experts(), Unsupported, job.chain.text(),
                 ": a bit budget is measured on the model as it is; prune its experts in a run before");
     if (assignment_.budget) {  // refuses what cannot be reached before any text is read
       units_ = budget_units(assignment_, model_->modules(),
@@ -118,82 +114,38 @@ class Compression {
         [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
   }
 
-  // From here on the model is the rotated one.
-  void rotate(const modifiers::Rotator& rotator) {
-    check_rotatable(weights_.encoded_modules(), job_.source.string());
-    rotated_ = std::make_unique<RotatedWeights>(weights_, *model_, rotator.request(), context_.seed);
-    model_ = model::make_model(config(), *rotated_, ops::to_torch(context_.device));
+  ModelViews make_views() const {
+    check_no_transforms(weights_, job_.source, "compress");
+    check_shapes(reader_, weights_, *source_model_);
+    if (const modifiers::ExpertPruner* pruner = job_.chain.expert_pruner; pruner && pruner->report_path())
+      check_report_place(*pruner->report_path());
+    return {{weights_, source_model_, reader_.config(), &reader_, weights_.encoded_modules(), job_.source.string()},
+            job_.chain,
+            context_.seed,
+            ops::to_torch(context_.device)};
   }
 
-  // From here on the model is the one with fewer experts.
-  void prune_experts(const modifiers::ExpertPruner& pruner) {
-    check_prunable(weights_.encoded_modules(), job_.source.string());
-    if (pruner.report_path()) check_report_place(*pruner.report_path());
-    experts_ = std::make_unique<PrunedExperts>(weights_, *source_model_, pruner);
-    experts_->check(reader_);
-    model_ = model::make_model(config(), *experts_, ops::to_torch(context_.device));
-  }
-
-  const OnlineRotations* online() const { return rotated_ ? &rotated_->online() : nullptr; }
-
-  // The model's weights and config.
-  const checkpoint::WeightSource& values() const {
-    if (experts_) return *experts_;
-    return rotated_ ? static_cast<const checkpoint::WeightSource&>(*rotated_) : weights_;
-  }
-  Json config() const {
-    if (experts_) return config_of_pruned(reader_.config(), *experts_);
-    return rotated_ ? config_of_rotated(reader_.config(), *rotated_) : reader_.config();
+  // The tensors that the run itself changes.
+  std::set<std::string> rewritten() const {
+    std::set<std::string> out = rescalings_.rewritten;
+    out.insert(sparsity_.rewritten.begin(), sparsity_.rewritten.end());
+    return out;
   }
 
   OutputLayout layout_of(const Assignment& assignment) const {
-    std::set<std::string> rewritten = rescalings_.rewritten;
-    rewritten.insert(sparsity_.rewritten.begin(), sparsity_.rewritten.end());
-    if (experts_) {
-      rewritten.merge(experts_->rewritten());
-      OutputLayout layout = output_layout(reader_, weights_, *model_, assignment, rewritten);
-      experts_->lay_out(layout);
-      return layout;
-    }
-    if (!rotated_) return output_layout(reader_, weights_, *model_, assignment, rewritten);
-    std::vector<io::TensorSpec> fresh;  // the head of a model that was tied
-    for (const auto& [name, spec] : dense_rotated(reader_, *rotated_, assignment)) {
-      const bool is_new = reader_.find(name) == nullptr;
-      SWAGE_CHECK(!is_new || !rewritten.contains(name), Unsupported, name,
-                  ": the rotation makes it from the embedding, and it cannot be pruned as well; add it to ignore");
-      if (is_new)
-        fresh.push_back(spec);
-      else
-        rewritten.insert(name);
-    }
-    fresh.insert(fresh.end(), online()->tensors().begin(), online()->tensors().end());
-    OutputLayout layout = output_layout(reader_, weights_, *model_, assignment, rewritten);
-    for (io::TensorSpec& spec : fresh) {
-      layout.bytes += io::data_bytes(spec);
-      layout.tensors.push_back(std::move(spec));
-    }
-    return layout;
+    return views_.layout(assignment, rewritten(), [&](const std::set<std::string>& changed) {
+      return output_layout(reader_, weights_, *model_, assignment, changed);
+    });
   }
 
   // What follows from the assignment.
   void lay_out() {
-    rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_, online());
+    rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_, views_.online());
     sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
-    SWAGE_CHECK(!experts_ || !needs_owl(sparsity_), Unsupported, job_.chain.text(),
+    SWAGE_CHECK(!views_.experts() || !needs_owl(sparsity_), Unsupported, job_.chain.text(),
                 ": owl looks at the model as it is; prune its experts in a run before");
     layout_ = layout_of(assignment_);
-    if (rotated_) rotated_->round_to(rotated_types());
-  }
-
-  // Types of the tensors that nothing but the rotation changes.
-  std::map<std::string, at::ScalarType> rotated_types() const {
-    std::map<std::string, at::ScalarType> out;
-    const std::map<std::string, io::TensorSpec> dense = dense_rotated(reader_, *rotated_, assignment_);
-    for (const io::TensorSpec& spec : layout_.tensors) {
-      const bool changes_again = rescalings_.rewritten.contains(spec.name) || sparsity_.rewritten.contains(spec.name);
-      if (dense.contains(spec.name) && !changes_again) out[spec.name] = checkpoint::scalar_type_of(spec.dtype);
-    }
-    return out;
+    views_.settle(assignment_, layout_, rewritten());
   }
 
   void choose_bits() {
@@ -220,9 +172,8 @@ class Compression {
     if (const std::optional<BudgetCosts> kept = kept_costs(text)) {
       costs_ = *kept;
     } else {
-      SensitivityJob job{*model_,        reader_,  values(), assignment_,
-                         units_,         context_, clock_,   tiers(measuring_folder()),
-                         job_.moe_routed};
+      SensitivityJob job{*model_,  reader_, views_.weights(),          assignment_,    units_,
+                         context_, clock_,  tiers(measuring_folder()), job_.moe_routed};
       costs_ = measure_costs(job, text.ids_NL, probed_candidate(units_, outcome_.budget_bytes));
     }
     choose_bits();
@@ -254,20 +205,22 @@ class Compression {
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
     if (needs_owl(sparsity_)) {
       const auto timed = clock_.time("owl");
-      find_owl_shares(*model_, values(), text.ids_NL, context_, tiers(offload_folder(writer)), sparsity_);
+      find_owl_shares(*model_, views_.weights(), text.ids_NL, context_, tiers(offload_folder(writer)), sparsity_);
     }
-    const Run run{context_, reader_,  values(), *model_, assignment_,    rescalings_,    sparsity_, writer,
-                  clock_,   modules_, steps,    memory_, rotated_.get(), experts_.get(), &progress_};
+    const Run run{context_,    reader_,   views_.weights(), *model_,          assignment_,
+                  rescalings_, sparsity_, writer,           clock_,           modules_,
+                  steps,       memory_,   views_.rotated(), views_.experts(), &progress_};
     if (!steps.finished(kCopied)) {
       const auto timed = clock_.time("copy untouched");
       copy_untouched(reader_, layout_, writer);
       write_dequantized(reader_, weights_, layout_, writer);
       steps.finish(kCopied);
     }
-    if (rotated_ && !steps.finished(kRotated)) {
+    if (views_.rotated() && !steps.finished(kRotated)) {
       const auto timed = clock_.time("rotate");
-      for (const auto& [name, type] : rotated_types()) writer.put(name, rotated_->load(name).to(at::kCPU, type));
-      online()->write(writer);
+      for (const auto& [name, type] : views_.written())
+        writer.put(name, views_.weights().load(name).to(at::kCPU, type));
+      views_.online()->write(writer);
       steps.finish(kRotated);
     }
     if (calibrates()) {
@@ -275,8 +228,9 @@ class Compression {
     } else {
       run_data_free(run);
     }
-    write_side_files(source_, config(), assignment_, rotated_ ? online()->groups() : scheme::TransformGroups(),
-                     job_.saved_recipe, writer);
+    write_side_files(source_, views_.config(), assignment_,
+                     views_.online() ? views_.online()->groups() : scheme::TransformGroups(), job_.saved_recipe,
+                     writer);
     {
       const auto timed = clock_.time("sync");
       writer.close_shards();
@@ -286,8 +240,8 @@ class Compression {
     write_texts(job_, out, writer);
     source_.check_unchanged();
     writer.finish();
-    if (experts_ && experts_->by().report_path())
-      write_expert_report(*experts_->by().report_path(), out.at("expert_pruning"));
+    if (views_.experts() && views_.experts()->by().report_path())
+      write_expert_report(*views_.experts()->by().report_path(), out.at("expert_pruning"));
     return out;
   }
 
@@ -313,14 +267,15 @@ class Compression {
 
   void plan(const Text& text) {
     const bool calibrated = text.ids_NL.defined();
-    const model::ModelShape shape = model_->shape(), whole = source_model_->shape();
+    const model::ModelShape shape = model_->shape();
+    const model::ModelShape whole = views_.whole() ? views_.whole()->shape() : shape;
     PlanInput in{.shape = shape, .assignment = assignment_, .sparsity = sparsity_, .chain = job_.chain};
     fill_sizes(in);
     in.rows = calibrated ? text.ids_NL.size(0) : 0;
     in.row_tokens = calibrated ? text.ids_NL.size(1) : 0;
     in.moe_routed = job_.moe_routed;
-    in.rotates = rotated_ != nullptr;
-    in.whole = experts_ ? &whole : nullptr;
+    in.rotates = views_.rotated() != nullptr;
+    in.whole = views_.whole() ? &whole : nullptr;
     in.keeps_activations = job_.resume;
     in.check_tokens = job_.check && text.windows_NL.defined() ? text.windows_NL.numel() : 0;
     in.threads = at::get_num_threads();
@@ -360,9 +315,8 @@ class Compression {
                              &calibration_warnings_}) {
       out.insert(out.end(), more->begin(), more->end());
     }
-    if (experts_) out.insert(out.end(), experts_->warnings().begin(), experts_->warnings().end());
+    std::ranges::copy(views_.warnings(), std::back_inserter(out));
     add_warnings_of_readers(assignment_, out);
-    if (rotated_) std::ranges::copy(online()->warnings(), std::back_inserter(out));
     return out;
   }
 
@@ -377,21 +331,11 @@ class Compression {
     const double dense =
         double(io::data_bytes({"", dense_dtype(reader_), {1}}));  // what the source holds quantized is smaller
     in.bytes_per_weight = std::min(dense, double(in.source_bytes) / double(source_model_->shape().parameters()));
-    if (experts_) {  // slices and renumbered ones are copied too, though later
-      const std::set<std::string> moved = experts_->rewritten();
-      for (const io::TensorSpec& spec : layout_.tensors) {
-        const bool quantized = assignment_.find(spec.name.substr(0, spec.name.rfind('.'))) != nullptr;
-        if (moved.contains(spec.name) && !quantized) add_copied(io::data_bytes(spec));
-      }
-    }
-    if (!rotated_) return;
-    const auto types = rotated_types();
-    for (const io::TensorSpec& spec : layout_.tensors) {
-      if (types.contains(spec.name)) add_copied(io::data_bytes(spec));
-    }
-    in.copied_bytes += online()->bytes();
-    in.rotated_inputs = online()->inputs();
-    in.rotated_outputs = online()->outputs();
+    for (const uint64_t bytes : views_.moved_bytes(assignment_, layout_)) add_copied(bytes);
+    if (!views_.online()) return;
+    in.copied_bytes += views_.online()->bytes();
+    in.rotated_inputs = views_.online()->inputs();
+    in.rotated_outputs = views_.online()->outputs();
   }
 
   void check(const Text& text, const checkpoint::Writer& writer) {
@@ -403,7 +347,7 @@ class Compression {
     const auto timed = clock_.time("check perplexity");
     const Context told = told_of_checking(context_, progress_, clock_);
     const double most_nats =
-        sparsity_.of_module.empty() && !experts_ ? kCorruptionNats : std::numeric_limits<double>::infinity();
+        sparsity_.of_module.empty() && !views_.experts() ? kCorruptionNats : std::numeric_limits<double>::infinity();
     check_ = check_perplexity(*source_model_, weights_, writer.temporary(), text.windows_NL, told, most_nats);
     check_.set("held_out", text.held_out);
     const int64_t tokens = text.ids_NL.defined() ? text.ids_NL.numel() : 0;
@@ -435,7 +379,7 @@ class Compression {
     if (!answers_.is_null()) out.set("answers", answers_);
     add_provenance(job_, context_.seed, layout_.tensors, out);
     if (assignment_.budget) out.set("bit_budget", budget_report(assignment_, units_, costs_, outcome_));
-    if (experts_) out.set("expert_pruning", expert_report(*experts_, modules_));
+    if (views_.experts()) out.set("expert_pruning", expert_report(*views_.experts(), modules_));
     Json modules = Json::array(), warnings = Json::array();
     for (const std::string& warning : this->warnings()) warnings.push_back(warning);
     for (const std::string& warning : memory_.warnings()) warnings.push_back(warning);
@@ -463,9 +407,8 @@ class Compression {
   const checkpoint::Reader& reader_;
   const format::CheckpointWeights weights_;
   const std::shared_ptr<model::Model> source_model_;
-  std::unique_ptr<RotatedWeights> rotated_;  // of a recipe with rotations
-  std::unique_ptr<PrunedExperts> experts_;   // of a recipe that takes some out
-  std::shared_ptr<model::Model> model_;  // what is compressed: the source's, or the same rotated, or with fewer experts
+  ModelViews views_;
+  const std::shared_ptr<model::Model> model_;  // what is compressed: the source's behind the views
   Assignment assignment_;
   std::vector<BudgetUnit> units_;  // of its bit budget
   BudgetCosts costs_;

@@ -21,8 +21,7 @@
 #include "swage/resolve/quantized_source.h"
 #include "swage/resolve/rescaling.h"
 #include "swage/shards/model_free.h"
-#include "swage/views/pruned_experts.h"
-#include "swage/views/rotated_weights.h"
+#include "swage/views/model_views.h"
 
 namespace swage::pipeline {
 namespace {
@@ -176,27 +175,21 @@ class Estimate {
   }
 
  private:
+  const OnlineRotations* online() const { return views_ ? views_->online() : nullptr; }
+
   void describe() {
-    const checkpoint::NoWeights none;
-    const checkpoint::WeightSource& source = weights_ ? static_cast<const checkpoint::WeightSource&>(*weights_) : none;
+    const checkpoint::WeightSource& source = weights_ ? static_cast<const checkpoint::WeightSource&>(*weights_) : none_;
     std::vector<std::string> known = model::supported_model_types();
     const std::string model_type = config_.get_string("model_type", "");
     if (std::find(known.begin(), known.end(), model_type) != known.end() || model_type.empty()) {
       model_ = model::make_model(config_, source);
       source_parameters_ = model_->shape().parameters();
-      if (job_.chain.rotator != nullptr) {
-        if (weights_) check_rotatable(weights_->encoded_modules(), folder_.string());
-        const RotatedWeights rotated(source, *model_, job_.chain.rotator->request(), context_.seed);
-        model_ = model::make_model(config_of_rotated(config_, rotated), source);
-        rotations_ = std::make_unique<OnlineRotations>(rotated.online());
-      }
-      if (job_.chain.expert_pruner != nullptr) {
-        if (weights_) check_prunable(weights_->encoded_modules(), folder_.string());
-        whole_ = model_->shape();
-        const PrunedExperts experts(source, *model_, *job_.chain.expert_pruner);
-        if (reader_) experts.check(*reader_);
-        model_ = model::make_model(config_of_pruned(config_, experts), experts);
-      }
+      views_ = std::make_unique<ModelViews>(
+          ModelViews::Source{source, model_, config_, reader_ ? &*reader_ : nullptr,
+                             weights_ ? weights_->encoded_modules() : std::vector<std::string>(), folder_.string()},
+          job_.chain, context_.seed, at::kCPU);
+      model_ = views_->model();
+      if (views_->whole()) whole_ = views_->whole()->shape();
       shape_ = model_->shape();
       return;
     }
@@ -228,10 +221,10 @@ class Estimate {
                 ": a bit budget is measured on the model as it is; prune its experts in a run before");
     if (assignment_.budget) keep_to_budget_of_shapes();
     if (model_) {
-      const Rescalings rescalings = resolve_rescalings(job_.chain, *model_, assignment_, rotations_.get());
+      const Rescalings rescalings = resolve_rescalings(job_.chain, *model_, assignment_, online());
       warnings_.insert(warnings_.end(), rescalings.warnings.begin(), rescalings.warnings.end());
-      const std::vector<std::string> of_readers = rotations_ ? rotations_->warnings() : std::vector<std::string>();
-      warnings_.insert(warnings_.end(), of_readers.begin(), of_readers.end());
+      const std::vector<std::string> of_views = views_->warnings();
+      warnings_.insert(warnings_.end(), of_views.begin(), of_views.end());
       sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
       warnings_.insert(warnings_.end(), sparsity_.warnings.begin(), sparsity_.warnings.end());
       return;
@@ -267,11 +260,11 @@ class Estimate {
     in.moe_routed = job_.moe_routed;
     in.rotates = job_.chain.rotator != nullptr;
     in.whole = whole_ ? &*whole_ : nullptr;
-    if (rotations_) {
-      in.copied_bytes += rotations_->bytes();
-      in.output_bytes += rotations_->bytes();
-      in.rotated_inputs = rotations_->inputs();
-      in.rotated_outputs = rotations_->outputs();
+    if (online() != nullptr) {
+      in.copied_bytes += online()->bytes();
+      in.output_bytes += online()->bytes();
+      in.rotated_inputs = online()->inputs();
+      in.rotated_outputs = online()->outputs();
     }
     in.keeps_activations = true;
     in.check_tokens = calibrated && job_.check ? kCheckTokens : 0;
@@ -312,10 +305,11 @@ class Estimate {
   uint64_t source_bytes_ = 0;
   int64_t source_parameters_ = 0;
   Json config_;
-  std::unique_ptr<model::Model> model_;  // null: known by its sizes only
+  const checkpoint::NoWeights none_;
+  std::unique_ptr<ModelViews> views_;
+  std::shared_ptr<model::Model> model_;  // null: known by its sizes only
   model::ModelShape shape_;
-  std::optional<model::ModelShape> whole_;            // before experts go
-  std::unique_ptr<const OnlineRotations> rotations_;  // of a recipe with rotations
+  std::optional<model::ModelShape> whole_;  // before experts go
   Assignment assignment_;
   Sparsity sparsity_;
   std::vector<std::string> warnings_;
