@@ -28,7 +28,7 @@ test: build
 	@tools/check_roles
 	@tools/check_docs
 	@[ ! -d ../shared/data ] || tools/model  # what is compared with the full data sets runs on the real model
-	@cd $(BUILD) && SWAGE_TEST_MODEL=$$([ ! -d ../shared/data ] || echo $(CURDIR)/demo/SmolLM2-135M-Instruct) ctest --output-on-failure
+	@cd $(BUILD) && SWAGE_TEST_MODEL=$$([ ! -d ../shared/data ] || echo $(CURDIR)/demo/SmolLM2-135M-Instruct) ctest --output-on-failure -j $$(nproc)
 
 demo: build
 	@tools/demo

@@ -24,12 +24,6 @@ std::string Chain::text() const {
 
 namespace {
 
-void check_no_experts_go_with_rotations(const Modifier* other) {
-  SWAGE_CHECK(other == nullptr, Unsupported,
-              "rotations and pruned experts in one run are not supported: prune the experts first, then rotate the "
-              "checkpoint that comes out");
-}
-
 // Rescaling for its own sake leaves the model as it is, and AWQ judges by what rounding does.
 void check_something_follows(const Chain& chain) {
   for (size_t i = 0; i < chain.rescalers.size(); ++i) {
@@ -54,17 +48,15 @@ Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers) {
   for (const auto& modifier : modifiers) {
     out.names.emplace_back(modifier->name());
     if (const auto* rotator = dynamic_cast<const Rotator*>(modifier.get())) {
-      check_no_experts_go_with_rotations(out.expert_pruner);
       SWAGE_CHECK(out.names.size() == 1, InvalidArgument, modifier->name(), " stands behind ",
                   out.names[out.names.size() - 2],
                   ": weights are rotated once, before anything else is done to them; put it first");
       out.rotator = rotator;
     }
     if (const auto* pruner = dynamic_cast<const ExpertPruner*>(modifier.get())) {
-      check_no_experts_go_with_rotations(out.rotator);
-      SWAGE_CHECK(out.names.size() == 1, InvalidArgument, modifier->name(), " stands behind ",
-                  out.names[out.names.size() - 2],
-                  ": experts go once, before anything is done to those that stay; put it first");
+      SWAGE_CHECK(out.names.size() == (out.rotator != nullptr ? 2u : 1u), InvalidArgument, modifier->name(),
+                  " stands behind ", out.names[out.names.size() - 2],
+                  ": experts go once, before anything but a rotation is done to those that stay; put it first");
       out.expert_pruner = pruner;
     }
     const auto* sparsifier = dynamic_cast<const Sparsifier*>(modifier.get());

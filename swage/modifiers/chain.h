@@ -30,9 +30,8 @@ struct Chain {
   std::string text() const;
 };
 
-// Error(InvalidArgument) for a recipe that changes nothing, that would rescale for rounding that does not follow, or
-// rotate weights or take experts out after it has done anything else to them. Error(Unsupported) for rotations and
-// experts taken out in one run.
+// Error(InvalidArgument) for a recipe that changes nothing, that would rescale for rounding that does not follow,
+// rotate weights after it has done anything else to them, or take experts out after anything but a rotation.
 Chain make_chain(const std::vector<std::unique_ptr<Modifier>>& modifiers);
 
 }  // namespace swage::modifiers

@@ -54,8 +54,8 @@ class Compression {
         source_(job.source),
         reader_(source_.reader()),
         resolved_(job, reader_, context, ops::to_torch(context.device)) {
-    if (resolved_.experts() != nullptr && resolved_.experts()->by().report_path())
-      check_report_place(*resolved_.experts()->by().report_path());
+    if (resolved_.views().experts() != nullptr && resolved_.views().experts()->by().report_path())
+      check_report_place(*resolved_.views().experts()->by().report_path());
     const int64_t positions = resolved_.model().max_positions();
     SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument,
                 "max-seq-length ", job.max_seq_length, ": the model takes ", positions, " tokens");
@@ -151,8 +151,8 @@ class Compression {
                   modules_,
                   steps,
                   memory_,
-                  resolved_.rotated(),
-                  resolved_.experts(),
+                  resolved_.views().rotated(),
+                  resolved_.views().experts(),
                   &progress_};
     write_dense(writer, steps);
     if (resolved_.calibrates()) {
@@ -160,7 +160,7 @@ class Compression {
     } else {
       run_data_free(run);
     }
-    const OnlineRotations* online = resolved_.online();
+    const OnlineRotations* online = resolved_.views().online();
     write_side_files(source_, resolved_.config(), resolved_.assignment(),
                      online != nullptr ? online->groups() : scheme::TransformGroups(), job_.saved_recipe, writer);
     {
@@ -172,7 +172,7 @@ class Compression {
     write_texts(job_, out, writer);
     source_.check_unchanged();
     writer.finish();
-    if (const PrunedExperts* experts = resolved_.experts(); experts != nullptr && experts->by().report_path())
+    if (const PrunedExperts* experts = resolved_.views().experts(); experts != nullptr && experts->by().report_path())
       write_expert_report(*experts->by().report_path(), out.at("expert_pruning"));
     return out;
   }
@@ -185,11 +185,11 @@ class Compression {
       write_dequantized(reader_, resolved_.weights(), resolved_.layout(), writer);
       steps.finish(kCopied);
     }
-    if (resolved_.rotated() == nullptr || steps.finished(kRotated)) return;
+    if (resolved_.views().rotated() == nullptr || steps.finished(kRotated)) return;
     const auto timed = clock_.time("rotate");
-    for (const auto& [name, type] : resolved_.rotated_types())
-      writer.put(name, resolved_.rotated()->load(name).to(at::kCPU, type));
-    resolved_.online()->write(writer);
+    for (const auto& [name, type] : resolved_.views().written())
+      writer.put(name, resolved_.values().load(name).to(at::kCPU, type));
+    resolved_.views().online()->write(writer);
     steps.finish(kRotated);
   }
 
@@ -256,7 +256,7 @@ class Compression {
     if (!job_.check || !text.windows_NL.defined()) return;
     const auto timed = clock_.time("check perplexity");
     const Context told = told_of_checking(context_, progress_, clock_);
-    const double most_nats = resolved_.sparsity().of_module.empty() && resolved_.experts() == nullptr
+    const double most_nats = resolved_.sparsity().of_module.empty() && resolved_.views().experts() == nullptr
                                  ? kCorruptionNats
                                  : std::numeric_limits<double>::infinity();
     check_ = check_perplexity(resolved_.source_model(), resolved_.weights(), writer.temporary(), text.windows_NL, told,
@@ -294,7 +294,8 @@ class Compression {
     if (resolved_.assignment().budget)
       out.set("bit_budget",
               budget_report(resolved_.assignment(), resolved_.units(), resolved_.costs(), resolved_.outcome()));
-    if (resolved_.experts() != nullptr) out.set("expert_pruning", expert_report(*resolved_.experts(), modules_));
+    if (resolved_.views().experts() != nullptr)
+      out.set("expert_pruning", expert_report(*resolved_.views().experts(), modules_));
     Json modules = Json::array(), warnings = Json::array();
     for (const std::string& warning : this->warnings()) warnings.push_back(warning);
     for (const std::string& warning : memory_.warnings()) warnings.push_back(warning);

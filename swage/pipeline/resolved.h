@@ -4,6 +4,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,7 @@
 #include "swage/resolve/rescaling.h"
 #include "swage/resolve/sparsity.h"
 #include "swage/schedule/plan_input.h"
-#include "swage/views/pruned_experts.h"
-#include "swage/views/rotated_weights.h"
+#include "swage/views/model_views.h"
 
 namespace swage::pipeline {
 
@@ -36,19 +36,15 @@ class Resolved {
   model::Model& source_model() const { return *source_model_; }
   // What is compressed: the source's model, or the same rotated, or with fewer experts; its weights and its config.
   model::Model& model() const { return *model_; }
-  const checkpoint::WeightSource& values() const;
-  Json config() const;
-  const RotatedWeights* rotated() const { return rotated_.get(); }  // null without rotations
-  const OnlineRotations* online() const { return rotated_ ? &rotated_->online() : nullptr; }
-  PrunedExperts* experts() const { return experts_.get(); }  // null where none go
+  const checkpoint::WeightSource& values() const { return views_.weights(); }
+  const Json& config() const { return views_.config(); }
+  const ModelViews& views() const { return views_; }
 
   const Assignment& assignment() const { return assignment_; }
   const Rescalings& rescalings() const { return rescalings_; }
   const Sparsity& sparsity() const { return sparsity_; }
   Sparsity& sparsity() { return sparsity_; }  // for owl, which changes how much of each layer goes
   const OutputLayout& layout() const { return layout_; }
-  // Types of the output's tensors that nothing but the rotation changes.
-  std::map<std::string, at::ScalarType> rotated_types() const;
   // What there is to say of what was asked for.
   std::vector<std::string> warnings() const;
 
@@ -64,13 +60,12 @@ class Resolved {
   PlanInput plan_input(int64_t rows, int64_t row_tokens) const;
 
  private:
-  void rotate(const modifiers::Rotator& rotator);
-  void prune_experts(const modifiers::ExpertPruner& pruner);
+  ModelViews make_views() const;
   void assign();
   void choose_bits();
   void lay_out();
   OutputLayout layout_of(const Assignment& assignment) const;
-  OutputLayout layout_of_rotated(const Assignment& assignment, std::set<std::string> rewritten) const;
+  std::set<std::string> rewritten() const;  // tensors that the run itself changes
   void fill_sizes(PlanInput& in) const;
   bool runs() const { return source_model_->program().not_run.empty(); }
 
@@ -80,10 +75,9 @@ class Resolved {
   const at::Device device_;
   const format::CheckpointWeights weights_;
   std::shared_ptr<model::Model> source_model_;
-  std::unique_ptr<RotatedWeights> rotated_;
-  std::unique_ptr<PrunedExperts> experts_;
-  std::shared_ptr<model::Model> model_;
-  model::ModelShape shape_, whole_;  // of the two models
+  ModelViews views_;
+  const std::shared_ptr<model::Model> model_;  // the source's behind the views
+  model::ModelShape shape_, whole_;            // of the two models
   Assignment assignment_;
   std::vector<BudgetUnit> units_;
   BudgetCosts costs_;

@@ -93,13 +93,16 @@ void BlockExpertPruner::finish(int64_t b) {
   note_module(run_, std::move(report));
 }
 
-// Bytes of the source, each expert's at its new number.
+// Bytes of the source, each expert's at its new number; its values, where a view below changes them.
 void BlockExpertPruner::write_experts(const Mixture& mixture, const std::vector<int64_t>& kept) {
   eval::for_each_parallel(int64_t(kept.size()), [&](int64_t i) {
     const std::vector<LinearSpec>&to = mixture.experts[size_t(i)], &from = mixture.experts[size_t(kept[size_t(i)])];
     for (size_t linear = 0; linear < to.size(); ++linear) {
       const std::string weight = to[linear].name + ".weight";
-      if (run_.assignment.find(to[linear].name) == nullptr && !is_written_elsewhere(weight))
+      if (run_.assignment.find(to[linear].name) != nullptr || is_written_elsewhere(weight)) continue;
+      if (run_.rotated != nullptr)
+        put_rewritten(run_, weight, run_.weights.load(weight));
+      else
         run_.writer.put_bytes(weight, run_.reader.bytes(from[linear].name + ".weight"));
     }
   });
@@ -107,6 +110,7 @@ void BlockExpertPruner::write_experts(const Mixture& mixture, const std::vector<
 
 // Of a tensor whose first dimension counts experts.
 void BlockExpertPruner::write_slices(const std::string& name, const std::vector<int64_t>& kept) {
+  if (run_.rotated != nullptr) return put_rewritten(run_, name, run_.weights.load(name));
   const std::string_view bytes = run_.reader.bytes(name);
   const size_t slice = bytes.size() / size_t(run_.experts->experts());
   for (size_t i = 0; i < kept.size(); ++i)

@@ -6,7 +6,7 @@ import unittest
 
 from resume_support import Resumed, make_long
 
-KILLS = 125
+KILLS = 30  # tools/soak counts them in hundreds: docs/reliability.md
 
 
 class Killed(Resumed):
@@ -20,7 +20,7 @@ class Killed(Resumed):
                 self.assertGreater(resumed, 0)
                 print(f"{way}: {done} kills, {resumed} runs went on with an earlier one, {finished} outputs", flush=True)
                 total += done
-        self.assertGreaterEqual(total, 100)
+        self.assertGreaterEqual(total, 25)
 
 
 class PowerLost(Resumed):
