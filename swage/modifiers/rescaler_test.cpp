@@ -56,7 +56,7 @@ TEST(SmoothQuant, ColumnsWithoutWeightOrInputStayFinite) {
   p.second_OI.select(1, 3).zero_();
   p.task.columns.low_I[5] = 0;
   p.task.columns.high_I[5] = 0;
-  const at::Tensor s_I = SmoothQuant({}, "test").scales(p.task);
+  const at::Tensor s_I = SmoothQuant(SmoothQuantConfig{}, "test").scales(p.task);
   EXPECT_FLOAT_EQ(s_I[3].item<float>(), (p.task.columns.high_I[3] - p.task.columns.low_I[3]).item<float>());
   EXPECT_FLOAT_EQ(s_I[5].item<float>(), 1e-5f);
   SmoothQuantConfig log;
