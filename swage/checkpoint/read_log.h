@@ -2,12 +2,12 @@
 // back: what was read first is known here, so that what is read again, or lies there at the end or when an interrupted
 // run is gone on with, can be compared.
 #pragma once
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "swage/base/json.h"
@@ -20,8 +20,12 @@ class ReadLog {
  public:
   // Error(CorruptData) if the same piece of the tensor was noted with other bytes.
   void note(const std::string& tensor, uint64_t offset, std::string_view bytes);
+  // The same for a piece of `runs` runs of equal length, each `stride` bytes after the one before; `bytes` holds them
+  // one after the other. A note a run would take more memory than short runs do.
+  void note_runs(const std::string& tensor, uint64_t offset, uint64_t stride, uint64_t runs, std::string_view bytes);
   bool knows(const std::string& tensor, uint64_t offset, uint64_t bytes) const;
-  // What was noted since the last call, for a journal: {"TENSOR": [[offset, bytes, "digest"], ...], ...}.
+  // What was noted since the last call, for a journal: {"TENSOR": [[offset, bytes, "digest"], ...], ...}, with
+  // [offset, bytes of a run, "digest", runs, stride] for several runs.
   Json take_news();
   // Takes up what another process noted.
   void restore(const Json& news);
@@ -30,12 +34,17 @@ class ReadLog {
   std::vector<std::string> changed(const io::CheckpointFiles& files, size_t most) const;
 
  private:
-  using Range = std::pair<uint64_t, uint64_t>;  // offset, bytes
-  void add(const std::string& tensor, Range range, uint64_t digest, bool is_news);
+  struct Piece {
+    uint64_t offset = 0, bytes = 0;  // of a run
+    uint64_t runs = 1, stride = 0;
+    auto operator<=>(const Piece&) const = default;
+  };
+  void add(const std::string& tensor, const Piece& piece, uint64_t digest, bool is_news);
+  static bool differs(const io::CheckpointFiles& files, const std::string& tensor, const Piece& piece, uint64_t digest);
 
   mutable std::mutex mutex_;  // guards all below
-  std::map<std::string, std::map<Range, uint64_t>> pieces_;
-  std::map<std::string, std::vector<Range>> news_;
+  std::map<std::string, std::map<Piece, uint64_t>> pieces_;
+  std::map<std::string, std::vector<Piece>> news_;
 };
 
 }  // namespace swage::checkpoint

@@ -50,6 +50,27 @@ TEST(ReadLog, FindsWhatChangedSince) {
   EXPECT_EQ(log.changed(io::CheckpointFiles(folder.path()), 9), (std::vector<std::string>{"a", "b"}));  // gone
 }
 
+// Every third byte of ten of a tensor: what lies between them does not matter.
+TEST(ReadLog, SeveralRunsAreOnePiece) {
+  const auto checkpoint_of = [](const std::string& bytes) {
+    return io::test::safetensors_bytes(R"({"t":{"dtype":"U8","shape":[10],"data_offsets":[0,10]}})", bytes);
+  };
+  const TempFolder folder;
+  ReadLog log, later;
+  log.note_runs("t", 1, 3, 3, "bcefhi");
+  const std::string text = log.take_news().dump();
+  EXPECT_EQ(parse_json(text, "journal").at("t").as_array().size(), 1u);
+  later.restore(parse_json(text, "journal"));
+  for (const auto& [bytes, same] :
+       {std::pair("abcdefghij", true), {"_bc_ef_hi_", true}, {"abcdeXghij", false}, {"abcdefghXj", false}}) {
+    folder.write("model.safetensors", checkpoint_of(bytes));
+    EXPECT_EQ(later.changed(io::CheckpointFiles(folder.path()), 3).empty(), same) << bytes;
+  }
+  io::test::expect_error(ErrorKind::CorruptData, "the source changed while it was read",
+                         [&] { log.note_runs("t", 1, 3, 3, "bcefhj"); });
+  log.note("t", 1, "bcefhj");  // another piece
+}
+
 TEST(ReadLog, GoesThroughAJournal) {
   const TempFolder folder;
   folder.write("model.safetensors", checkpoint('1', '2'));

@@ -115,6 +115,12 @@ void Reader::read_bytes(const std::string& name, uint64_t offset, char* to, uint
   if (state_->log != nullptr) state_->log->note(name, offset, {to, count});
 }
 
+void Reader::read_runs(const std::string& name, uint64_t offset, uint64_t stride, uint64_t runs, char* to,
+                       uint64_t count) const {
+  for (uint64_t run = 0; run < runs; ++run) state_->files.read_at(name, offset + run * stride, to + run * count, count);
+  if (state_->log != nullptr) state_->log->note_runs(name, offset, stride, runs, {to, runs * count});
+}
+
 void Reader::note(const std::string& name) const {
   if (state_->log == nullptr) return;
   const std::string_view bytes = state_->files.bytes(name);

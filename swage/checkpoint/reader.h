@@ -51,6 +51,9 @@ class Reader {
   std::string_view bytes(const std::string& name) const;
   // Copies `count` bytes of the tensor's data from `offset` on into `to`, not through the map: for reading much once.
   void read_bytes(const std::string& name, uint64_t offset, char* to, uint64_t count) const;
+  // The same for `runs` runs of `count` bytes each, `stride` bytes apart; one after the other in `to`.
+  void read_runs(const std::string& name, uint64_t offset, uint64_t stride, uint64_t runs, char* to,
+                 uint64_t count) const;
   // Number of the tensor's file and offset in it: reading in this order reads each file from front to back.
   std::pair<size_t, uint64_t> position_of(const std::string& name) const;
   // The files that the tensors are in, as they were named.

@@ -206,12 +206,12 @@ void read_rows(const checkpoint::Reader& reader, const SourceModule& module, int
                       uint64_t(count * columns) * element);
     return;
   }
-  std::vector<char> column(size_t(count) * element);
+  std::vector<char> stored(size_t(columns * count) * element);  // [columns, count]
+  reader.read_runs(module.tensor, module.offset + uint64_t(first) * element, uint64_t(module.stride) * element,
+                   uint64_t(columns), stored.data(), uint64_t(count) * element);
   for (int64_t c = 0; c < columns; ++c) {
-    reader.read_bytes(module.tensor, module.offset + uint64_t(c * module.stride + first) * element, column.data(),
-                      column.size());
     for (int64_t r = 0; r < count; ++r)
-      std::memcpy(to + uint64_t(r * columns + c) * element, column.data() + uint64_t(r) * element, element);
+      std::memcpy(to + uint64_t(r * columns + c) * element, stored.data() + uint64_t(c * count + r) * element, element);
   }
 }
 

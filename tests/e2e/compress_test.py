@@ -1,5 +1,6 @@
 """What compress makes, and that eval, generate and inspect take it: every scheme, order, recipe form and model family."""
 import json
+import shutil
 import struct
 import unittest
 
@@ -169,6 +170,18 @@ class Folder(EndToEnd):
         self.assertTrue(0 < report["plan"]["rows_in_file"] < 64, report["plan"]["rows_in_file"])
         self.assertLessEqual(report["plan"]["peak_bytes"], budget)
         self.assertEqual(read_checkpoint(self.folder / "free"), read_checkpoint(self.out))
+
+    def test_what_reading_the_text_took_is_part_of_the_plan(self):
+        line = json.dumps({"text": " ".join(["the river runs under an old stone bridge"] * 200)}) + "\n"
+        self.text.write_text(line * 12000)  # 100 MB: more than all that a tiny model needs
+        rows = ("-d", self.text, "--num-calibration-samples", 8, "--max-seq-length", 32, "--group-size", 16)
+        self.assert_succeeds(self.compress(self.model(), *rows))
+        report = read_json(self.out / "swage_report.json")
+        self.assertEqual(report["plan"]["stages"][0]["name"], "read text")
+        self.assertGreater(report["plan"]["peak_bytes"], 250e6)
+        self.assertLessEqual(report["peak_rss_bytes"], 1.05 * report["plan"]["peak_bytes"])
+        shutil.rmtree(self.out)
+        self.assert_refused(self.compress(self.model(), *rows, "--max-memory", "cpu=200MiB"), 2, "max-memory 200 MiB: this run needs more")
 
     def test_device_maps_give_the_same_bytes_and_say_what_they_mean(self):
         rows = ("-d", self.text, "--num-calibration-samples", 64, "--max-seq-length", 64, "--group-size", 16)

@@ -10,9 +10,9 @@ SCHEMES = (("W4A16", "--group-size", 16), ("W4A16_ASYM", "--group-size", 8), ("W
            ("MXFP4A16",), ("FP8_BLOCK",), ("FP8_DYNAMIC",))
 
 
-def make_wide(folder):
+def make_wide(folder, hidden=256, inner=2128):
     """A llama whose matrices are several chunks of rows, the last one not a whole number of words of zero points."""
-    draw, hidden, inner = random.Random(5), 256, 2128
+    draw = random.Random(5)
     tensors = {"model.embed_tokens.weight": bf16(draw, 128, hidden), "lm_head.weight": bf16(draw, 128, hidden), "model.norm.weight": bf16(draw, hidden)}
     layer = "model.layers.0."
     for name, rows, columns in (("self_attn.q_proj", hidden, hidden), ("self_attn.k_proj", hidden, hidden), ("self_attn.v_proj", hidden, hidden),
@@ -88,6 +88,12 @@ class ModelFree(EndToEnd):
         equal = self.folder / "equal"
         self.assert_succeeds(self.rtn(model, "--scheme", "FP8_DYNAMIC", "--model-free", out=equal))
         self.assertEqual(contents(equal), contents(self.folder / "free"))
+
+    def test_chunks_of_a_few_long_rows(self):
+        model = make_wide(self.folder / "long", hidden=72, inner=16384)
+        for name, *options in (("W4A16", "--group-size", 8), ("W3A16", "--group-size", 8), ("W4A16_ASYM", "--group-size", 8), ("FP8_DYNAMIC",)):
+            with self.subTest(scheme=name):
+                self.assert_same_as_with_the_model(model, "--scheme", name, *options, threads=2)
 
     def test_shards_in_and_out(self):
         model = make_wide(self.folder / "wide")
