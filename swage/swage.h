@@ -13,6 +13,7 @@
 #include "swage/base/json.h"
 #include "swage/base/version.h"
 #include "swage/modifiers/config.h"
+#include "swage/recipe/run_options.h"
 
 namespace swage {
 
@@ -33,65 +34,24 @@ struct TextSource {
   std::string text_column;  // empty: found by the columns that there are
 };
 
-struct CompressOptions {
+struct CompressOptions : RecipeChoice, RunOptions {
   std::string model;   // folder, or hub id
   std::string output;  // folder to make
   HubSettings hub;
-
-  // What to do: a recipe, as a file or by the name of a shipped one, or a method by its name. `method_fields`: those of
-  // its modifiers (see modifiers/config.h), or in place of what the recipe says.
-  std::string recipe_file;
-  std::string method = "gptq";
-  Json method_fields = Json::object();
-  std::vector<std::string> rotate;  // before the method: R1 to R4; see SpinQuantModifier
-  std::optional<double>
-      prune_experts;  // before the method: the share of the experts of each layer that goes; see REAPPruningModifier
-
-  TextSource data;
-  int64_t num_calibration_samples = 512;
-  int64_t max_seq_length = 2048;
-  bool pack = true;         // documents end to end; false: one document a row, cut to the length, shorter ones skipped
-  bool shuffle = false;     // documents, by the context's seed
-  bool model_free = false;  // from the shards alone, for any architecture; data-free methods only
-  bool moe_routed = false;  // experts calibrate on the tokens routed to them; false: on all tokens
-
-  std::string offload_folder;  // where activations lie while they are not worked on; empty: in memory
   std::string device_map;  // "auto", "auto_offload", "cpu", "cuda", as in transformers (base/device_map.h); empty: as
                            // the context's device says
-  uint64_t max_memory_bytes =
-      0;  // of the host: activations go to a file if need be, and a run whose plan exceeds it is refused; 0: no limit
-  uint64_t shard_bytes = uint64_t{5} << 30;
-  bool overwrite = false;
-  bool resume = true;              // keep what is finished when interrupted; go on with what an earlier run kept
-  bool restart = false;            // throw away what an earlier run kept
-  bool dry_run = false;            // stop after the plan
-  bool check = true;               // perplexity of both models on a few windows after writing
   std::vector<std::string> given;  // names of options ("seed", "data", "max-seq-length") that were given: they count
                                    // before what the recipe's file says of the run
-  std::string
-      trace_file;  // JSON in Chrome's trace format: what each thread did when, also of a run that failed; empty: none
 };
 
 // Plans, compresses, writes, checks. Returns the report that is also written to OUT/swage_report.json. Interrupted or
 // killed, the same call goes on after the last finished layer, and the result is the same, byte for byte.
 Json compress(const CompressOptions& options, const Context& context);
 
-struct EstimateOptions {
+struct EstimateOptions : RecipeChoice, PlanOptions {
   std::string model;  // folder with config.json, with or without weights; a config.json; or a hub id
   HubSettings hub;
-  std::string recipe_file;
-  std::string method = "gptq";
-  Json method_fields = Json::object();
-  std::vector<std::string> rotate;  // before the method: R1 to R4; see SpinQuantModifier
-  std::optional<double>
-      prune_experts;  // before the method: the share of the experts of each layer that goes; see REAPPruningModifier
-  int64_t num_calibration_samples = 512;
-  int64_t max_seq_length = 2048;
-  bool moe_routed = false;
-  bool check = true;              // as of CompressOptions
-  bool model_free = false;        // as of CompressOptions; needs the shards
-  std::string device_map;         // as of CompressOptions; a GPU need not be here
-  uint64_t max_memory_bytes = 0;  // as of CompressOptions
+  std::string device_map;  // as of CompressOptions; a GPU need not be here
   std::string rates;  // "gemm=250G,copy=8G,disk=1.2G", a second; what is left out is measured in at most two seconds
 };
 

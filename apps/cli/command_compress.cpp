@@ -1,5 +1,6 @@
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
+#include "apps/cli/field_options.h"
 #include "apps/cli/library.h"
 #include "apps/cli/recipe_options.h"
 #include "apps/cli/text.h"
@@ -11,7 +12,6 @@ struct Request {
   CompressOptions options;
   const CLI::App* command = nullptr;
   RecipeOptions recipe;
-  bool no_pack = false, no_check = false, no_resume = false;
   std::string shard_size = "5GiB";
   std::string max_memory, reader;
 };
@@ -122,7 +122,7 @@ std::vector<std::string> given_options(const CLI::App& command) {
 // --for: the scheme for who will read the output.
 void choose_scheme(Request& request) {
   Json& fields = request.options.method_fields;
-  SWAGE_CHECK(request.recipe.recipe_file.empty(), InvalidArgument,
+  SWAGE_CHECK(request.options.recipe_file.empty(), InvalidArgument,
               "--for chooses a scheme, and so does --recipe; give one of them");
   SWAGE_CHECK(fields.find("target_bits") == nullptr && fields.find("target_size") == nullptr, InvalidArgument,
               "--for chooses one scheme; a bit budget chooses several");
@@ -139,18 +139,11 @@ void choose_scheme(Request& request) {
 int run(Request& request, const Common& common) {
   CompressOptions& options = request.options;
   options.hub = hub_settings();
-  options.pack = !request.no_pack;
-  options.check = !request.no_check;
-  options.resume = !request.no_resume;
   if (!request.max_memory.empty()) options.max_memory_bytes = parse_max_memory(request.max_memory);
   options.given = given_options(*request.command);
   options.shard_bytes = shard_bytes_of(request.shard_size);
-  options.recipe_file = request.recipe.recipe_file;
-  options.method = request.recipe.method;
-  options.method_fields = request.recipe.fields();
+  request.recipe.take(options);
   if (!request.reader.empty()) choose_scheme(request);
-  options.rotate = request.recipe.rotate;
-  options.prune_experts = request.recipe.prune_experts;
   const Context context = make_context(common);
   const Json report = library().compress(options, context);
   common.console->end_line();
@@ -162,37 +155,12 @@ int run(Request& request, const Common& common) {
   return 0;
 }
 
-// How the model is looked at: text, rows of tokens, and where they lie meanwhile.
+// How the text is looked at, and where what is kept of it lies meanwhile.
 void add_calibration(CLI::App& command, Request& request) {
   CompressOptions& o = request.options;
   const std::string calibration = "Calibration";
-  command
-      .add_option("-d,--data", o.data.file,
-                  "calibration text: a .jsonl, .json, .txt or .parquet file; builtin; a data set by name: "
-                  "open_platypus, ultrachat-200k, c4, wikitext, gsm8k ...; or any of the hub as org/name:split[:512]")
-      ->type_name("DATA")
-      ->group(calibration);
-  command
-      .add_option(
-          "--text-column", o.data.text_column,
-          "column with the text or the messages [found: text, messages, conversations, prompt and response, ...]")
-      ->type_name("NAME")
-      ->group(calibration);
-  command.add_option("--num-calibration-samples", o.num_calibration_samples, "rows of tokens to calibrate on, at most")
-      ->capture_default_str()
-      ->type_name("")
-      ->check(at_least(1))
-      ->group(calibration);
-  command.add_option("--max-seq-length", o.max_seq_length, "tokens in a row")
-      ->capture_default_str()
-      ->type_name("")
-      ->check(at_least(1))
-      ->group(calibration);
-  command.add_flag("--no-pack", request.no_pack, "one document a row, cut to the length, shorter ones skipped")
-      ->group(calibration);
-  command.add_flag("--shuffle", o.shuffle, "take the documents in an order drawn from --seed")->group(calibration);
-  command.add_flag("--moe-routed", o.moe_routed, "calibrate experts on the tokens routed to them, not on all")
-      ->group(calibration);
+  FieldOptions add(command, calibration);
+  o.visit_calibration(add);
   command
       .add_option("--device-map", o.device_map,
                   "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to "
@@ -215,26 +183,10 @@ void add_calibration(CLI::App& command, Request& request) {
 
 // What is written, and what becomes of an earlier run with that output.
 void add_output(CLI::App& command, Request& request) {
-  CompressOptions& o = request.options;
   const std::string output = "Output";
   add_shard_size(command, request.shard_size, output);
-  command.add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete")
-      ->group(output);
-  command.add_flag("--restart", o.restart, "throw away what an interrupted run with this output kept, and start anew")
-      ->group(output);
-  command
-      .add_flag("--no-resume", request.no_resume,
-                "keep nothing when interrupted (without it, the same command goes on after the last finished layer)")
-      ->group(output);
-  command.add_flag("--dry-run", o.dry_run, "print the plan (memory, size, work) and stop; nothing is written")
-      ->group(output);
-  command
-      .add_option("--trace", o.trace_file,
-                  "write what each thread did when, for ui.perfetto.dev (Chrome's trace format)")
-      ->type_name("FILE")
-      ->group(output);
-  command.add_flag("--no-check", request.no_check, "skip comparing the perplexity of source and output after writing")
-      ->group(output);
+  FieldOptions add(command, output);
+  request.options.visit_output(add);
 }
 
 }  // namespace
@@ -252,14 +204,14 @@ void add_compress(Program& program) {
       ->type_name("MODEL");
   command->add_option("-o,--output", o.output, "folder to make")->required()->type_name("OUT");
   request->command = command;
-  request->recipe.add_to(*command);
+  request->recipe.add_to(*command, o);
   command
       ->add_option("--for", request->reader,
                    "who will read the output: chooses the scheme, or checks the one that is given (vllm, vllm:cpu, "
                    "vllm:turing, ampere, ada, hopper, blackwell, transformers, sglang)")
       ->type_name("READER");
-  command->add_flag("--model-free", o.model_free,
-                    "work from the shards alone, for any architecture (methods without data only)");
+  FieldOptions add(*command);
+  o.visit_way(add);
   add_calibration(*command, *request);
   add_output(*command, *request);
   add_compute(*command, program.common);

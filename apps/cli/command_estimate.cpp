@@ -3,6 +3,7 @@
 
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
+#include "apps/cli/field_options.h"
 #include "apps/cli/library.h"
 #include "apps/cli/recipe_options.h"
 #include "apps/cli/text.h"
@@ -110,11 +111,7 @@ int run(Request& request, const Common& common) {
   EstimateOptions& options = request.options;
   options.hub = hub_settings();
   options.check = !request.no_check;
-  options.recipe_file = request.recipe.recipe_file;
-  options.method = request.recipe.method;
-  options.method_fields = request.recipe.fields();
-  options.rotate = request.recipe.rotate;
-  options.prune_experts = request.recipe.prune_experts;
+  request.recipe.take(options);
   if (!request.max_memory.empty()) options.max_memory_bytes = parse_max_memory(request.max_memory);
   const Json report = library().estimate(options, make_context(common));
   if (common.json) {
@@ -147,24 +144,14 @@ void add_estimate(Program& program) {
   command->add_option("model", o.model, "folder of a Hugging Face checkpoint, its config.json alone, or a hub id")
       ->required()
       ->type_name("MODEL");
-  request->recipe.add_to(*command);
+  request->recipe.add_to(*command, o);
   const std::string calibration = "Calibration";
-  command->add_option("--num-calibration-samples", o.num_calibration_samples, "rows of tokens to calibrate on")
-      ->capture_default_str()
-      ->type_name("")
-      ->check(at_least(1))
-      ->group(calibration);
-  command->add_option("--max-seq-length", o.max_seq_length, "tokens in a row")
-      ->capture_default_str()
-      ->type_name("")
-      ->check(at_least(1))
-      ->group(calibration);
-  command->add_flag("--moe-routed", o.moe_routed, "experts calibrated on the tokens routed to them, not on all")
-      ->group(calibration);
+  FieldOptions add(*command, calibration), add_way(*command);
+  o.visit_rows(add);
+  o.visit_routing(add);
   command->add_flag("--no-check", request->no_check, "without the perplexity check of a calibrated run")
       ->group(calibration);
-  command->add_flag("--model-free", o.model_free,
-                    "from the shards alone, for any architecture (methods without data only)");
+  o.visit_way(add_way);
   command
       ->add_option("--device-map", o.device_map,
                    "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to "

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "apps/cli/field_options.h"
 #include "swage/base/error.h"
 #include "swage/base/memory_budget.h"
 #include "swage/swage.h"
@@ -10,9 +11,6 @@
 namespace swage::cli {
 namespace {
 
-// Where neither a recipe nor an option says otherwise.
-constexpr const char* kDefaultScheme = "W4A16";
-constexpr const char* kDefaultIgnore = "lm_head";
 constexpr std::string_view kAnyMethod = "gptq, rtn, sparsegpt, wanda, magnitude";  // and one that quantizes nothing
 
 template <class T>
@@ -35,7 +33,9 @@ class OptionMaker {
   OptionMaker(RecipeOptions& options, std::string method) : options_(options), method_(std::move(method)) {}
 
   void operator()(std::string_view name, bool&, std::string_view help) { add(name, help, parse_bool); }
-  void operator()(std::string_view name, std::optional<bool>&, std::string_view help) { add(name, help, parse_bool); }
+  void operator()(std::string_view name, std::optional<bool>&, std::string_view help) {
+    add(name, help, parse_bool).alone = "true";  // --symmetric alone means true
+  }
   void operator()(std::string_view name, int64_t&, std::string_view help) { add(name, help, parse_number<int64_t>); }
   void operator()(std::string_view name, std::optional<int64_t>&, std::string_view help) {
     add(name, help, parse_number<int64_t>);
@@ -51,16 +51,17 @@ class OptionMaker {
     add(name, help, text).is_list = true;
   }
   void operator()(std::string_view name, std::optional<std::vector<std::string>>&, std::string_view help) {
-    add(name, help, text).is_list = true;
+    FieldOption& option = add(name, help, text);
+    option.is_list = option.has_commas = true;
   }
   void operator()(std::string_view name, std::optional<double>&, std::string_view help) {
     add(name, help, parse_number<double>);
   }
-  void operator()(std::string_view name, Json&,
-                  std::string_view help) {  // too large for a command line, but for single numbers; in recipe files
-    if (name == "sparsity" || name == "norm") add(name, help, parse_number<double>);
-    if (name == "sweeps") add(name, help, parse_number<int64_t>);
+  template <class Number>
+  void operator()(std::string_view name, modifiers::NumberOrJson<Number>&, std::string_view help) {
+    add(name, help, parse_number<Number>);
   }
+  void operator()(std::string_view, Json&, std::string_view) {}  // too large for a command line; in recipe files
 
  private:
   static Json text(const std::string& value) { return Json(value); }
@@ -100,105 +101,75 @@ bool does_nothing(const std::string& help) {
   return help.starts_with("accepted for") || help.ends_with(": not supported");
 }
 
-std::string flag_of(std::string field) {
-  std::replace(field.begin(), field.end(), '_', '-');
-  return "--" + field;
+// What the program takes where neither a recipe nor an option says otherwise.
+struct ProgramDefault {
+  std::string_view field;
+  const char* value;
+};
+constexpr ProgramDefault kProgramDefaults[] = {{"scheme", "W4A16"}, {"ignore", "lm_head"}};
+
+const char* program_default(std::string_view field) {
+  for (const ProgramDefault& one : kProgramDefaults) {
+    if (one.field == field) return one.value;
+  }
+  return nullptr;
+}
+
+Json list_of(const std::vector<std::string>& items) {
+  Json list = Json::array();
+  for (const std::string& item : items) list.push_back(item);
+  return list;
+}
+
+Json value_of(const std::string& name, const FieldOption& field) {
+  if (field.is_list) return list_of(field.given);
+  const std::string& text = field.given.back();
+  try {
+    return field.parse(text.empty() && !field.alone.empty() ? field.alone : text);
+  } catch (Error& e) {
+    e.add_context(flag_of(name));
+    throw;
+  }
+}
+
+// Where no recipe is given.
+void add_program_defaults(const std::string& method, Json& fields) {
+  const bool quantizes = method == "gptq" || method == "rtn";
+  const bool has_budget = fields.find("target_bits") != nullptr || fields.find("target_size") != nullptr;
+  if (quantizes && !has_budget && fields.find("scheme") == nullptr) fields.set("scheme", program_default("scheme"));
+  if (fields.find("ignore") == nullptr && method != "reap")  // it names layers, not modules
+    fields.set("ignore", list_of({program_default("ignore")}));
 }
 
 }  // namespace
 
-void RecipeOptions::add_to(CLI::App& command) {
-  command
-      .add_option("--recipe", recipe_file,
-                  "YAML or JSON recipe (LLM Compressor's are read as they are), or the name of a shipped one: w4a16, "
-                  "w8a8-int8, fp8-dynamic, nvfp4 and others of recipes/; fields given beside it count before its own")
-      ->type_name("FILE");
-  command
-      .add_option("--method", method,
-                  "gptq, or rtn (round to nearest, needs no data); awq, smoothquant, spinquant, quip: the shipped "
-                  "recipe that rescales or turns weights and then rounds them; or to prune: sparsegpt, wanda, "
-                  "magnitude (needs no data); or to take whole experts out: reap")
-      ->capture_default_str()
-      ->type_name("");
-  command
-      .add_option("--rotate", rotate,
-                  "R1,R2: rotations folded into the weights first, which spread outliers: R1 of the residual stream, "
-                  "R2 of the values of each head. R3 (queries and keys) and R4 (input of down_proj) are computed by "
-                  "the reader: vLLM, swage (recipes: SpinQuantModifier, QuIPModifier)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("");
-  command
-      .add_option("--prune-experts", prune_experts,
-                  "share of the experts of each layer that go first, between 0 and 1: those that matter least on the "
-                  "calibration text (REAP)")
-      ->type_name("");
-  modifiers::GptqConfig gptq;
-  OptionMaker of_gptq(*this, "gptq");
-  gptq.visit(of_gptq);
-  modifiers::QuantizationConfig rtn;
-  OptionMaker of_rtn(*this, "rtn");
-  rtn.visit(of_rtn);
-  modifiers::SparseGptConfig sparsegpt;
-  OptionMaker of_sparsegpt(*this, "sparsegpt");
-  sparsegpt.visit(of_sparsegpt);
-  modifiers::WandaConfig wanda;
-  OptionMaker of_wanda(*this, "wanda");
-  wanda.visit(of_wanda);
-  modifiers::MagnitudePruningConfig magnitude;
-  OptionMaker of_magnitude(*this, "magnitude");
-  magnitude.visit(of_magnitude);
-  modifiers::ReapConfig reap;
-  OptionMaker of_reap(*this, "reap");
-  reap.visit(of_reap);
-  modifiers::AwqConfig awq;
-  OptionMaker of_awq(*this, "awq");
-  awq.visit(of_awq);
-  modifiers::SmoothQuantConfig smoothquant;
-  OptionMaker of_smoothquant(*this, "smoothquant");
-  smoothquant.visit(of_smoothquant);
+void RecipeOptions::add_to(CLI::App& command, RecipeChoice& choice) {
+  FieldOptions of_choice(command);
+  choice.visit(of_choice);
+  modifiers::for_each_config([&](auto& config) {
+    if (!config.kName.has_options) return;
+    OptionMaker of_config(*this, std::string(config.kName.method));
+    config.visit(of_config);
+  });
   for (const std::string& name : order) {
     FieldOption& field = by_name[name];
-    const std::string flag = flag_of(name);
     field.help += defaults_text(field);
-    if (name == "scheme") field.help += cat(" [", kDefaultScheme, "]");
-    if (name == "ignore") field.help += cat(" [", kDefaultIgnore, "]");
-    auto* option = command.add_option(flag, field.given, field.help);
+    if (const char* value = program_default(name)) field.help += cat(" [", value, "]");
+    auto* option = command.add_option(flag_of(name), field.given, field.help);
     option->group(does_nothing(field.help) ? "" : group_of(field))->allow_extra_args(false)->type_name("");
     if (!field.is_list) option->take_last();
-    if (name == "candidates") option->delimiter(',');
-    if (name == "symmetric") option->expected(0, 1);  // --symmetric alone means true
+    if (field.has_commas) option->delimiter(',');
+    if (!field.alone.empty()) option->expected(0, 1);
   }
 }
 
-Json RecipeOptions::fields() const {
-  Json out = Json::object();
+void RecipeOptions::take(RecipeChoice& choice) const {
+  Json& fields = choice.method_fields = Json::object();
   for (const std::string& name : order) {
     const FieldOption& field = by_name.at(name);
-    if (field.given.empty()) continue;
-    if (!field.is_list) {
-      try {
-        out.set(name, field.parse(field.given.back().empty() && name == "symmetric" ? "true" : field.given.back()));
-      } catch (Error& e) {
-        e.add_context(flag_of(name));
-        throw;
-      }
-      continue;
-    }
-    Json list = Json::array();
-    for (const std::string& item : field.given) list.push_back(item);
-    out.set(name, std::move(list));
+    if (!field.given.empty()) fields.set(name, value_of(name, field));
   }
-  if (!recipe_file.empty()) return out;  // they count before what it says
-  const bool quantizes = method == "gptq" || method == "rtn";
-  const bool has_budget = out.find("target_bits") != nullptr || out.find("target_size") != nullptr;
-  if (quantizes && !has_budget && out.find("scheme") == nullptr) out.set("scheme", kDefaultScheme);
-  if (out.find("ignore") == nullptr && method != "reap") {  // it names layers, not modules
-    Json ignore = Json::array();
-    ignore.push_back(kDefaultIgnore);
-    out.set("ignore", std::move(ignore));
-  }
-  return out;
+  if (choice.recipe_file.empty()) add_program_defaults(choice.method, fields);  // else they count before what it says
 }
 
 uint64_t parse_max_memory(const std::string& text) {

@@ -3,12 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "swage/base/json.h"
+#include "swage/swage.h"
 
 namespace swage::cli {
 
@@ -17,24 +17,21 @@ struct FieldOption {
   std::string help;
   std::string methods;                                        // "gptq, rtn"
   std::vector<std::pair<std::string, std::string>> defaults;  // by method
-  bool is_list = false;
+  bool is_list = false, has_commas = false;
+  std::string alone;  // what the option means without a value; empty: it has one
   std::vector<std::string> given;
   std::function<Json(const std::string&)> parse;
 };
 
 struct RecipeOptions {
-  std::string recipe_file;  // empty: method and fields
-  std::string method = "gptq";
-  std::vector<std::string> rotate;
-  std::optional<double> prune_experts;
   std::vector<std::string> order;
   std::map<std::string, FieldOption> by_name;
 
-  // This must outlive `command`.
-  void add_to(CLI::App& command);
-  // What was given on the command line, as the fields of a modifier; without a recipe also what the program takes where
-  // nothing is said. Error(InvalidArgument) for a value that makes no sense.
-  Json fields() const;
+  // This and `choice` must outlive `command`.
+  void add_to(CLI::App& command, RecipeChoice& choice);
+  // Puts into `choice` what was given on the command line, as the fields of a modifier; without a recipe also what the
+  // program takes where nothing is said. Error(InvalidArgument) for a value that makes no sense.
+  void take(RecipeChoice& choice) const;
 };
 
 // Bytes of --max-memory. Error(InvalidArgument) naming the option.

@@ -46,8 +46,8 @@ Json compress(const CompressOptions& asked, const Context& context) {
     for (const std::string& warning : recipe.warnings) context.log(Severity::Warning, warning);
     pipeline::CompressJob job;
     job.hub = api::hub_options(options.hub);
-    if (!options.data.file.empty())
-      data::parse_data_spec(options.data.file);  // a name that is nothing is known before a model is fetched
+    if (!options.data_file.empty())
+      data::parse_data_spec(options.data_file);  // a name that is nothing is known before a model is fetched
     if (!std::filesystem::exists(options.model)) job.source_id = options.model;
     job.source = data::resolve_model(options.model, job.hub, context);
     job.target = options.output;
@@ -57,24 +57,9 @@ Json compress(const CompressOptions& asked, const Context& context) {
     recipe.run = api::run_settings_of(options, placed);
     job.saved_recipe = recipe::to_yaml(recipe);
     job.recipe_file = options.recipe_file;
-    job.data_file = options.data.file;
-    job.text_column = options.data.text_column;
-    job.num_calibration_samples = options.num_calibration_samples;
-    job.max_seq_length = options.max_seq_length;
-    job.pack = options.pack;
-    job.shuffle = options.shuffle;
-    job.moe_routed = options.moe_routed;
-    job.offload_folder = options.offload_folder;
+    static_cast<RunOptions&>(job) = options;
     if (!options.offload_folder.empty()) offload::check_folder(options.offload_folder);
     job.device_map = parse_device_map(options.device_map);
-    job.max_memory_bytes = options.max_memory_bytes;
-    job.shard_bytes = options.shard_bytes;
-    job.overwrite = options.overwrite;
-    job.resume = options.resume;
-    job.restart = options.restart;
-    job.dry_run = options.dry_run;
-    job.check = options.check;
-    job.model_free = options.model_free;
     placed.device = device_of(job.device_map, context.device);
     return options.trace_file.empty() ? pipeline::run_compress(job, placed) : traced(job, options.trace_file, placed);
   });

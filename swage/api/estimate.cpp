@@ -19,13 +19,8 @@ Json estimate(const EstimateOptions& options, const Context& context) {
     job.source = headers.folder;
     job.chain = modifiers::make_chain(recipe.modifiers);
     job.recipe_file = options.recipe_file;
-    job.num_calibration_samples = options.num_calibration_samples;
-    job.max_seq_length = options.max_seq_length;
-    job.moe_routed = options.moe_routed;
-    job.model_free = options.model_free;
-    job.check = options.check;
+    static_cast<PlanOptions&>(job) = options;
     job.device_map = parse_device_map(options.device_map);
-    job.max_memory_bytes = options.max_memory_bytes;
     if (!options.rates.empty()) job.given = pipeline::parse_rates(options.rates);
     Context placed = context;
     placed.device = device_of(job.device_map, context.device);

@@ -6,6 +6,7 @@
 #include "swage/base/error.h"
 #include "swage/base/file.h"
 #include "swage/recipe/recipe.h"
+#include "swage/recipe/run_options.h"
 #include "swage/recipe/shipped.h"
 
 namespace swage::api {
@@ -19,8 +20,7 @@ inline std::string recipe_text(const std::string& name) {
   return read_regular_file(name, kMaxRecipeBytes);
 }
 
-template <class Options>
-recipe::Recipe recipe_of(const Options& options) {
+inline recipe::Recipe recipe_of(const RecipeChoice& options) {
   if (options.recipe_file.empty())
     return recipe::recipe_of_method(options.method, options.method_fields, options.rotate, options.prune_experts);
   SWAGE_CHECK(options.rotate.empty(), InvalidArgument, "--recipe says what is done: put a SpinQuantModifier into ",

@@ -47,6 +47,12 @@ void JsonFieldReader::read(const Json& value, std::vector<std::string>& field) {
   for (const Json& item : value.as_array()) field.push_back(item.as_string());
 }
 
+int64_t JsonFieldReader::positive(const Json& value) {
+  const int64_t number = value.as_int();
+  SWAGE_CHECK(number >= 0, InvalidArgument, "expected a number from 0 on, found ", number);
+  return number;
+}
+
 void JsonFieldReader::finish() const {
   for (const auto& [name, value] : object_.as_object()) {
     if (std::find(known_.begin(), known_.end(), name) != known_.end()) continue;

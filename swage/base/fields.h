@@ -46,6 +46,7 @@ class JsonFieldReader {
  private:
   static void read(const Json& value, bool& field) { field = value.as_bool(); }
   static void read(const Json& value, int64_t& field) { field = value.as_int(); }
+  static void read(const Json& value, uint64_t& field) { field = uint64_t(positive(value)); }
   static void read(const Json& value, double& field) { field = value.as_double(); }
   static void read(const Json& value, std::string& field) { field = value.as_string(); }
   static void read(const Json& value, Json& field) { field = value; }
@@ -54,6 +55,8 @@ class JsonFieldReader {
   static void read(const Json& value, std::optional<T>& field) {
     read(value, field.emplace());
   }
+
+  static int64_t positive(const Json& value);
 
   const Json& object_;
   std::string source_;
@@ -72,10 +75,8 @@ class JsonFieldWriter {
  private:
   template <class T>
   void write(std::string_view name, const T& field) {
-    object_.set(name, Json(field));
-  }
-  void write(std::string_view name, const Json& field) {
-    if (!field.is_null()) object_.set(name, field);
+    const Json value(field);
+    if (!value.is_null()) object_.set(name, value);
   }
   void write(std::string_view name, const std::vector<std::string>& field);
   template <class T>

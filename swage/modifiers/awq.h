@@ -19,7 +19,7 @@ class Awq : public Rescaler {
   // Error(InvalidArgument) naming `source` and the field for values that make no sense.
   Awq(AwqConfig config, const std::string& source);
 
-  std::string_view name() const override { return "AWQModifier"; }
+  std::string_view name() const override { return AwqConfig::kName.recipe; }
   Json config() const override;
   Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   const std::vector<Mapping>& mappings() const override { return mappings_; }

@@ -1,13 +1,46 @@
-// What a recipe can say to each modifier. Names and defaults are LLM Compressor's where it has the field.
+// What a recipe can say to each modifier: one struct each, whose `visit` the recipe reader, the writer of recipe.yaml
+// and the command line go through, and at the end the list of all. Names and defaults are LLM Compressor's where it has
+// the field.
 #pragma once
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "swage/base/json.h"
 
 namespace swage::modifiers {
+
+// Names of a modifier.
+struct ModifierName {
+  std::string_view recipe;  // "GPTQModifier"
+  std::string_view method;  // "gptq"
+  bool has_options = true;  // whether its fields are options of the command line; else recipes alone say them
+};
+
+// A field that is a number on the command line, and in a recipe also a list or an object.
+template <class Number>
+struct NumberOrJson : Json {
+  NumberOrJson() = default;
+  NumberOrJson(Json value) : Json(std::move(value)) {}
+  using Json::operator=;
+};
+
+// Classes that do what the configs ask for, in headers of their own.
+class Awq;
+class ConstantPruning;
+class Gptq;
+class MagnitudePruning;
+class Quip;
+class Reap;
+class RoundToNearest;
+class SmoothQuant;
+class SparseGpt;
+class SpinQuant;
+class Wanda;
 
 // Which modules are quantized and how: shared by every modifier that quantizes.
 struct QuantizationFields {
@@ -56,15 +89,13 @@ struct QuantizationFields {
   }
 };
 
-// Round to nearest (QuantizationModifier).
-struct QuantizationConfig {
-  QuantizationFields quantization;
-  std::optional<std::string> scale_search;  // absmax
-  Json norm;                                // number, or object: numbers by bits
+// How scales are found: shared by every modifier that searches them.
+struct ScaleFields {
+  std::optional<std::string> scale_search;  // imatrix of gptq, absmax of rtn
+  NumberOrJson<double> norm;                // or an object: numbers by bits
 
   template <class V>
   void visit(V& v) {
-    quantization.visit(v);
     v("scale_search", scale_search,
       "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns "
       "weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
@@ -74,15 +105,30 @@ struct QuantizationConfig {
   }
 };
 
+// Round to nearest (QuantizationModifier).
+struct QuantizationConfig : ScaleFields {
+  using Modifier = RoundToNearest;
+  static constexpr ModifierName kName{"QuantizationModifier", "rtn"};
+
+  QuantizationFields quantization;
+
+  template <class V>
+  void visit(V& v) {
+    quantization.visit(v);
+    ScaleFields::visit(v);
+  }
+};
+
 // GPTQ (GPTQModifier).
-struct GptqConfig {
+struct GptqConfig : ScaleFields {
+  using Modifier = Gptq;
+  static constexpr ModifierName kName{"GPTQModifier", "gptq"};
+
   QuantizationFields quantization;
   double dampening_frac = 0.01;
-  std::optional<std::string> actorder;      // static
-  std::optional<std::string> scale_search;  // imatrix
-  Json norm;                                // number, or object: numbers by bits
+  std::optional<std::string> actorder;  // static
   std::string quality = "balanced";
-  Json sweeps;  // number, or object: numbers by bits
+  NumberOrJson<int64_t> sweeps;  // or an object: numbers by bits
   bool refit_scales = true;
   std::optional<std::string> target;
   std::optional<int64_t> block_size;
@@ -94,12 +140,7 @@ struct GptqConfig {
     v("actorder", actorder,
       "order of the columns: static (by activation, groups stay), none, group (needs g_idx); unset: the scheme's, else "
       "static");
-    v("scale_search", scale_search,
-      "absmax: the range of the values; pnorm: the range with the least rounding error; imatrix: the same, columns "
-      "weighed by their inputs; unset: the scheme's observer, else imatrix (gptq), absmax (rtn)");
-    v("norm", norm,
-      "exponent p of the search's error sum |w - q|^p; unset: 2.4; with imatrix and more than 3 bits 2; in a recipe "
-      "also by bits: {3: 2.4, 8: 2}");
+    ScaleFields::visit(v);
     v("quality", quality,
       "fast: plain GPTQ; balanced: refined codes and scales; best: also a target that takes up the error of earlier "
       "layers, in two and a half to six times the time");
@@ -117,6 +158,9 @@ struct GptqConfig {
 
 // SmoothQuant (SmoothQuantModifier).
 struct SmoothQuantConfig {
+  using Modifier = SmoothQuant;
+  static constexpr ModifierName kName{"SmoothQuantModifier", "smoothquant"};
+
   double smoothing_strength = 0.5;
   Json mappings;  // array
   std::vector<std::string> ignore;
@@ -133,8 +177,16 @@ struct SmoothQuantConfig {
   }
 };
 
+// Its older name for one algorithm of SmoothQuant.
+struct LogEqualizationConfig : SmoothQuantConfig {
+  static constexpr ModifierName kName{"LogarithmicEqualizationModifier", "logequalization", false};
+};
+
 // AWQ (AWQModifier).
 struct AwqConfig {
+  using Modifier = Awq;
+  static constexpr ModifierName kName{"AWQModifier", "awq"};
+
   Json mappings;  // array
   std::vector<std::string> ignore;
   Json duo_scaling = true;  // true, false or "both"
@@ -157,6 +209,9 @@ struct AwqConfig {
 
 // Rotations (SpinQuantModifier).
 struct SpinQuantConfig {
+  using Modifier = SpinQuant;
+  static constexpr ModifierName kName{"SpinQuantModifier", "spinquant", false};
+
   std::vector<std::string> rotations = {"R1", "R2"};
   std::string transform_type = "hadamard";
   bool randomize = false;
@@ -190,6 +245,9 @@ struct SpinQuantConfig {
 
 // Rotations of what linears read and make, computed by the reader (QuIPModifier).
 struct QuipConfig {
+  using Modifier = Quip;
+  static constexpr ModifierName kName{"QuIPModifier", "quip", false};
+
   std::vector<std::string> rotations = {"v"};
   std::string transform_type = "random-hadamard";
   std::vector<std::string> targets = {"Linear"};
@@ -222,7 +280,7 @@ struct QuipConfig {
 struct SparsityFields {
   std::vector<std::string> targets = {"Linear"};
   std::vector<std::string> ignore;
-  Json sparsity;  // number, or a list with one for each pruned module
+  NumberOrJson<double> sparsity;  // or a list with one for each pruned module
   std::optional<std::string> sparsity_profile;
   int64_t owl_m = 0;
   double owl_lmbda = 0;
@@ -243,6 +301,9 @@ struct SparsityFields {
 
 // SparseGPT (SparseGPTModifier).
 struct SparseGptConfig {
+  using Modifier = SparseGpt;
+  static constexpr ModifierName kName{"SparseGPTModifier", "sparsegpt"};
+
   SparsityFields sparsity;
   int64_t block_size = 128;
   double dampening_frac = 0.01;
@@ -263,6 +324,9 @@ struct SparseGptConfig {
 
 // Wanda (WandaPruningModifier).
 struct WandaConfig {
+  using Modifier = Wanda;
+  static constexpr ModifierName kName{"WandaPruningModifier", "wanda"};
+
   SparsityFields sparsity;
   int64_t sweeps = 0;
   bool swap_supports = false;
@@ -278,9 +342,12 @@ struct WandaConfig {
 
 // Magnitude (MagnitudePruningModifier).
 struct MagnitudePruningConfig {
+  using Modifier = MagnitudePruning;
+  static constexpr ModifierName kName{"MagnitudePruningModifier", "magnitude"};
+
   std::vector<std::string> targets = {"Linear"};
   std::vector<std::string> ignore;
-  Json sparsity;  // number, or a list
+  NumberOrJson<double> sparsity;  // or a list
   std::optional<double> init_sparsity, final_sparsity;
   std::string update_scheduler = "cubic";
   std::string mask_structure = "unstructured";
@@ -303,6 +370,9 @@ struct MagnitudePruningConfig {
 
 // REAP (REAPPruningModifier).
 struct ReapConfig {
+  using Modifier = Reap;
+  static constexpr ModifierName kName{"REAPPruningModifier", "reap"};
+
   std::optional<double> sparsity;
   std::vector<std::string> ignore;
   std::optional<std::string> report_path;
@@ -320,6 +390,9 @@ struct ReapConfig {
 
 // ConstantPruning (ConstantPruningModifier).
 struct ConstantPruningConfig {
+  using Modifier = ConstantPruning;
+  static constexpr ModifierName kName{"ConstantPruningModifier", "constant", false};
+
   std::vector<std::string> targets = {"Linear"};
   std::vector<std::string> ignore;
 
@@ -329,5 +402,16 @@ struct ConstantPruningConfig {
     v("ignore", ignore, "modules that are free to change, written like targets");
   }
 };
+
+// All modifiers. The command line explains options by the first that has them.
+using ModifierConfigs =
+    std::tuple<GptqConfig, QuantizationConfig, SparseGptConfig, WandaConfig, MagnitudePruningConfig, ReapConfig,
+               AwqConfig, SmoothQuantConfig, LogEqualizationConfig, SpinQuantConfig, QuipConfig, ConstantPruningConfig>;
+
+// Calls visit(config) with one of each, as it is by default.
+template <class Visit>
+void for_each_config(Visit visit) {
+  std::apply([&](auto&&... configs) { (visit(configs), ...); }, ModifierConfigs());
+}
 
 }  // namespace swage::modifiers

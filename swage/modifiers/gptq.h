@@ -12,7 +12,7 @@ class Gptq : public Quantizer {
   // Error(InvalidArgument) naming `source` and the field for values that make no sense.
   Gptq(GptqConfig config, const std::string& source);
 
-  std::string_view name() const override { return "GPTQModifier"; }
+  std::string_view name() const override { return GptqConfig::kName.recipe; }
   Json config() const override;
   Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   bool needs_calibration() const override { return true; }

@@ -9,7 +9,7 @@ class MagnitudePruning : public Sparsifier {
  public:
   MagnitudePruning(MagnitudePruningConfig config, const std::string& source);
 
-  std::string_view name() const override { return "MagnitudePruningModifier"; }
+  std::string_view name() const override { return MagnitudePruningConfig::kName.recipe; }
   Json config() const override;
   Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   bool needs_calibration() const override { return false; }
@@ -26,7 +26,7 @@ class ConstantPruning : public Sparsifier {
  public:
   ConstantPruning(ConstantPruningConfig config, const std::string& source);
 
-  std::string_view name() const override { return "ConstantPruningModifier"; }
+  std::string_view name() const override { return ConstantPruningConfig::kName.recipe; }
   Json config() const override;
   Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   bool needs_calibration() const override { return false; }

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <tuple>
+#include <type_traits>
 
 #include "swage/base/error.h"
 #include "swage/base/fields.h"
@@ -77,11 +79,11 @@ Json what_is_asked(const Json& fields, const std::string& source) {
   return asked;
 }
 
-template <class M, class Config>
+template <class Config>
 std::unique_ptr<Modifier> make(const Json& fields, const std::string& source) {
   Config config;
   read_fields(what_is_asked(fields, source), source, config);
-  return std::make_unique<M>(std::move(config), source);
+  return std::make_unique<typename Config::Modifier>(std::move(config), source);
 }
 
 // Collects the names of a config's fields.
@@ -101,31 +103,11 @@ std::vector<std::string> names_of() {
   return collector.names;
 }
 
-// Its older name for one algorithm of SmoothQuant.
-std::unique_ptr<Modifier> make_log_equalization(const Json& fields, const std::string& source) {
-  Json with_algorithm = fields.is_object() ? fields : Json::object();
-  with_algorithm.set("algorithm", "log_equalization");
-  return make<SmoothQuant, SmoothQuantConfig>(with_algorithm, source);
+template <class... Configs>
+constexpr auto rows_of(std::type_identity<std::tuple<Configs...>>) {
+  return std::array{ModifierRow{Configs::kName.recipe, Configs::kName.method, make<Configs>, names_of<Configs>}...};
 }
-
-constexpr std::array kTable = {
-    ModifierRow{"AWQModifier", "awq", make<Awq, AwqConfig>, names_of<AwqConfig>},
-    ModifierRow{"ConstantPruningModifier", "constant", make<ConstantPruning, ConstantPruningConfig>,
-                names_of<ConstantPruningConfig>},
-    ModifierRow{"GPTQModifier", "gptq", make<Gptq, GptqConfig>, names_of<GptqConfig>},
-    ModifierRow{"LogarithmicEqualizationModifier", "logequalization", make_log_equalization,
-                names_of<SmoothQuantConfig>},
-    ModifierRow{"MagnitudePruningModifier", "magnitude", make<MagnitudePruning, MagnitudePruningConfig>,
-                names_of<MagnitudePruningConfig>},
-    ModifierRow{"QuantizationModifier", "rtn", make<RoundToNearest, QuantizationConfig>, names_of<QuantizationConfig>},
-    ModifierRow{"QuIPModifier", "quip", make<Quip, QuipConfig>, names_of<QuipConfig>},
-    ModifierRow{"REAPPruningModifier", "reap", make<Reap, ReapConfig>, names_of<ReapConfig>},
-    ModifierRow{"SmoothQuantModifier", "smoothquant", make<SmoothQuant, SmoothQuantConfig>,
-                names_of<SmoothQuantConfig>},
-    ModifierRow{"SparseGPTModifier", "sparsegpt", make<SparseGpt, SparseGptConfig>, names_of<SparseGptConfig>},
-    ModifierRow{"SpinQuantModifier", "spinquant", make<SpinQuant, SpinQuantConfig>, names_of<SpinQuantConfig>},
-    ModifierRow{"WandaPruningModifier", "wanda", make<Wanda, WandaConfig>, names_of<WandaConfig>},
-};
+constexpr auto kTable = rows_of(std::type_identity<ModifierConfigs>());
 
 // Modifiers of LLM Compressor that swage has under another name or not at all, and what to use.
 struct Elsewhere {

@@ -12,7 +12,7 @@ class Quip : public Rotator {
   // rotations and those of a linear's own.
   Quip(QuipConfig config, const std::string& source);
 
-  std::string_view name() const override { return "QuIPModifier"; }
+  std::string_view name() const override { return QuipConfig::kName.recipe; }
   Json config() const override;
   const RotationRequest& request() const override { return request_; }
 

@@ -9,7 +9,7 @@ class Reap : public ExpertPruner {
   // Error(InvalidArgument) naming `source` and the field for values that make no sense.
   Reap(ReapConfig config, const std::string& source);
 
-  std::string_view name() const override { return "REAPPruningModifier"; }
+  std::string_view name() const override { return ReapConfig::kName.recipe; }
   Json config() const override;
   Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   int64_t dropped(int64_t experts) const override;

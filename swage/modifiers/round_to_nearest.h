@@ -9,7 +9,7 @@ class RoundToNearest : public Quantizer {
  public:
   RoundToNearest(QuantizationConfig config, const std::string& source);
 
-  std::string_view name() const override { return "QuantizationModifier"; }
+  std::string_view name() const override { return QuantizationConfig::kName.recipe; }
   Json config() const override;
   Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   // By an observer that looks at the inputs only.

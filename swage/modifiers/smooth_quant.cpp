@@ -10,6 +10,15 @@
 
 namespace swage::modifiers {
 
+namespace {
+
+SmoothQuantConfig with_algorithm(SmoothQuantConfig config, const char* algorithm) {
+  config.algorithm = algorithm;
+  return config;
+}
+
+}  // namespace
+
 SmoothQuant::SmoothQuant(SmoothQuantConfig config, const std::string& source)
     : config_(std::move(config)),
       mappings_(parse_mappings(config_.mappings, source)) {
@@ -18,6 +27,9 @@ SmoothQuant::SmoothQuant(SmoothQuantConfig config, const std::string& source)
   SWAGE_CHECK(config_.algorithm == "smoothquant" || config_.algorithm == "log_equalization", InvalidArgument, source,
               ": algorithm \"", config_.algorithm, "\": expected smoothquant or log_equalization");
 }
+
+SmoothQuant::SmoothQuant(LogEqualizationConfig config, const std::string& source)
+    : SmoothQuant(with_algorithm(config, "log_equalization"), source) {}
 
 Json SmoothQuant::config() const { return write_fields(config_); }
 

@@ -13,8 +13,10 @@ class SmoothQuant : public Rescaler {
  public:
   // Error(InvalidArgument) naming `source` and the field for values that make no sense.
   SmoothQuant(SmoothQuantConfig config, const std::string& source);
+  // The same with algorithm log_equalization, whatever the config says.
+  SmoothQuant(LogEqualizationConfig config, const std::string& source);
 
-  std::string_view name() const override { return "SmoothQuantModifier"; }
+  std::string_view name() const override { return SmoothQuantConfig::kName.recipe; }
   Json config() const override;
   Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   const std::vector<Mapping>& mappings() const override { return mappings_; }

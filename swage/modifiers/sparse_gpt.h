@@ -12,7 +12,7 @@ class SparseGpt : public Sparsifier {
   // Error(InvalidArgument) naming `source` and the field for values that make no sense.
   SparseGpt(SparseGptConfig config, const std::string& source);
 
-  std::string_view name() const override { return "SparseGPTModifier"; }
+  std::string_view name() const override { return SparseGptConfig::kName.recipe; }
   Json config() const override;
   Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   bool needs_calibration() const override { return true; }

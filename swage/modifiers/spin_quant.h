@@ -12,7 +12,7 @@ class SpinQuant : public Rotator {
   // rotations and other mappings than the architecture's.
   SpinQuant(SpinQuantConfig config, const std::string& source);
 
-  std::string_view name() const override { return "SpinQuantModifier"; }
+  std::string_view name() const override { return SpinQuantConfig::kName.recipe; }
   Json config() const override;
   const RotationRequest& request() const override { return request_; }
 

@@ -9,7 +9,7 @@ class Wanda : public Sparsifier {
  public:
   Wanda(WandaConfig config, const std::string& source);
 
-  std::string_view name() const override { return "WandaPruningModifier"; }
+  std::string_view name() const override { return WandaConfig::kName.recipe; }
   Json config() const override;
   Cost cost(std::span<const LinearShape> linears, const CostSetting& setting) const override;
   bool needs_calibration() const override { return true; }

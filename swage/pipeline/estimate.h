@@ -9,21 +9,16 @@
 #include "swage/base/json.h"
 #include "swage/modifiers/chain.h"
 #include "swage/plan/rates.h"
+#include "swage/recipe/run_options.h"
 
 namespace swage::pipeline {
 
-struct EstimateJob {
+struct EstimateJob : PlanOptions {
   std::filesystem::path source;  // a model's folder, with or without its weights, or a config.json
   modifiers::Chain chain;        // its recipe lives as long as the job
   std::string recipe_file;       // names the recipe in errors; empty: it came from the command line
-  int64_t num_calibration_samples = 512;
-  int64_t max_seq_length = 2048;
-  bool moe_routed = false;
-  bool check = true;        // the perplexity check of a run with text
-  bool model_free = false;  // as of a run: from the shards alone, which must be there
   DeviceMap device_map = DeviceMap::None;
-  uint64_t max_memory_bytes = 0;  // as of a run
-  Rates given;                    // rates that are not measured
+  Rates given;  // rates that are not measured
   double measure_seconds =
       2;  // at most, for the others; 0: nothing is measured, and time is estimated only with all given
 };

@@ -6,6 +6,7 @@
 #include "swage/base/error.h"
 #include "swage/base/fields.h"
 #include "swage/base/yaml.h"
+#include "swage/recipe/run_options.h"
 #include "swage/recipe/shipped.h"
 
 namespace swage::recipe {
@@ -47,7 +48,9 @@ class Parser {
         add_modifiers(value, cat(source_, ": ", name));
       } else if (name == "swage") {
         SWAGE_CHECK(value.is_object(), InvalidArgument, source_, ": swage: expected settings of the run by name");
-        read_fields(value, cat(source_, ": swage"), out_.run);
+        RunSettings known;
+        read_fields(value, cat(source_, ": swage"), known);
+        out_.run = value;
       } else if (name == "args") {
         out_.warnings.push_back(cat(source_, ": args: nothing refers to them; they change nothing"));
       } else {
@@ -167,7 +170,7 @@ class Parser {
 
   // A saved recipe spells out what follows from its scheme, which another scheme does not share.
   void forget_defaults(Draft& draft) const {
-    if (!out_.run.version) return;
+    if (out_.run.find("version") == nullptr) return;
     for (const char* field : {"group_size", "symmetric", "norm", "sweeps"}) {
       if (instead_.find(field) == nullptr && draft.fields.find(field) != nullptr) draft.fields.set(field, Json());
     }
@@ -268,8 +271,7 @@ std::string to_yaml(const Recipe& recipe) {
     stage.set("default_modifiers", std::move(groups[i]));
     root.set(i == 0 ? std::string("default_stage") : cat("default_", i, "_stage"), std::move(stage));
   }
-  const Json run = write_fields(recipe.run);
-  if (!run.as_object().empty()) root.set("swage", run);
+  if (!recipe.run.as_object().empty()) root.set("swage", recipe.run);
   return dump_yaml(root);
 }
 

@@ -11,32 +11,10 @@
 
 namespace swage::recipe {
 
-// How a run was made beside its modifiers: what the saved recipe.yaml keeps under "swage", so that given back it makes
-// the same bytes.
-struct RunSettings {
-  std::optional<std::string> version, data, text_column;
-  std::optional<int64_t> seed, num_calibration_samples, max_seq_length, max_shard_bytes;
-  std::optional<bool> pack, shuffle, moe_routed;
-
-  template <class V>
-  void visit(V& v) {
-    v("version", version, "of the swage that ran");
-    v("seed", seed, "of the run");
-    v("data", data, "the calibration text, as it was given");
-    v("text_column", text_column, "of the data");
-    v("num_calibration_samples", num_calibration_samples, "rows, at most");
-    v("max_seq_length", max_seq_length, "tokens in a row");
-    v("pack", pack, "whether documents were put end to end");
-    v("shuffle", shuffle, "whether they were taken in an order drawn from the seed");
-    v("moe_routed", moe_routed, "whether experts were calibrated on the tokens routed to them");
-    v("max_shard_bytes", max_shard_bytes, "of weights in one file");
-  }
-};
-
 struct Recipe {
   std::vector<std::unique_ptr<modifiers::Modifier>> modifiers;  // in the order they run; never empty
   std::vector<std::string> warnings;                            // what it says that has no effect
-  RunSettings run;  // what it says of the run; options that are given count before it
+  Json run = Json::object();  // what it says of the run (RunSettings); options that are given count before it
 };
 
 // `text` is YAML or JSON, or Markdown with YAML as its front matter: STAGE_stage -> GROUP_modifiers -> ModifierName ->

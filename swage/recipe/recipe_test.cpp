@@ -141,12 +141,12 @@ TEST(Recipe, FieldsBesideItCountBeforeItsOwn) {
 
 TEST(Recipe, SettingsOfTheRunAreKept) {
   Recipe recipe = parse_recipe(kLlmCompressor, "recipe.yaml");
-  recipe.run.seed = 3;
-  recipe.run.data = "calib.jsonl";
+  recipe.run.set("seed", 3);
+  recipe.run.set("data", "calib.jsonl");
   const Recipe again = parse_recipe(to_yaml(recipe), "saved");
-  EXPECT_EQ(again.run.seed, 3);
-  EXPECT_EQ(again.run.data, "calib.jsonl");
-  EXPECT_FALSE(again.run.pack.has_value());
+  EXPECT_EQ(again.run.dump(), R"({"seed":3,"data":"calib.jsonl"})");
+  EXPECT_THROW(parse_recipe(std::string(kLlmCompressor) + "swage: {sead: 3}\n", "recipe.yaml"), Error);
+  EXPECT_THROW(parse_recipe(std::string(kLlmCompressor) + "swage: {max_shard_bytes: -1}\n", "recipe.yaml"), Error);
 }
 
 // Every field of the models that LLM Compressor's modifiers are (bench/llmcompressor_fields.py), as a saved recipe may
