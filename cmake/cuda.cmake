@@ -18,7 +18,7 @@ set(SWAGE_NVCC_FLAGS -std=c++20 -O3 --expt-relaxed-constexpr -fmad=false -I${PRO
   -Xcompiler=-fPIC,-Wall,-Wextra,-fvisibility=hidden)
 file(GLOB SWAGE_CUDA_HEADERS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/swage/kernels/cuda/*.h)
 list(APPEND SWAGE_CUDA_HEADERS ${PROJECT_SOURCE_DIR}/swage/kernels/kernels.h ${PROJECT_SOURCE_DIR}/swage/kernels/number_format.h
-  ${PROJECT_SOURCE_DIR}/swage/kernels/rounding.h)
+  ${PROJECT_SOURCE_DIR}/swage/kernels/rounding.h ${PROJECT_SOURCE_DIR}/swage/kernels/rows.h)
 set(SWAGE_CUDA_OBJECTS)
 foreach(source ${SWAGE_CUDA_SOURCES})
   get_filename_component(name ${source} NAME_WE)

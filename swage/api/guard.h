@@ -17,9 +17,8 @@ namespace swage::api {
 // OMP_NUM_THREADS says.
 inline int default_threads() {
   static const int libtorch = at::get_num_threads();  // before the first call of this library changes it
-  return std::getenv("OMP_NUM_THREADS") != nullptr
-             ? libtorch
-             : std::min(libtorch, threads_for(0));  // check_layers: allow print (read as libgomp reads it)
+  const bool said = std::getenv("OMP_NUM_THREADS") != nullptr;  // check_layers: allow print (as libgomp reads it)
+  return said ? libtorch : std::min(libtorch, threads_for(0));
 }
 
 // Runs `work` on the context's threads, turning the exceptions of the libraries underneath into swage::Error.

@@ -1,5 +1,5 @@
 // The CPU kernels of swage: raw pointers and dimensions in, no allocation, no threads. Each stands twice in this
-// folder: as SIMD code for several instruction sets (cpu/, chosen at run time) and as plain scalar code (plain.cpp),
+// folder: as SIMD code for several instruction sets (cpu/, chosen at run time) and as plain scalar code (plain*.cpp),
 // which says what is computed and is what the SIMD code is tested against. One table lists them; a test walks it.
 #pragma once
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "swage/kernels/number_format.h"
+#include "swage/kernels/rows.h"
 
 namespace swage::kernels {
 
@@ -246,6 +247,15 @@ struct KernelTable {
   void (*prune_gather)(const PrunePanel&);
   void (*prune_panel)(const PrunePanel&);
   void (*sparse_refit_panel)(const SparsePanel&);
+  void (*rms_norm)(const RmsNormRows&);
+  void (*silu_multiply)(const SiluMultiply&);
+  void (*rotate_heads)(const RotateHeads&);
+  void (*softmax_rows)(const SoftmaxRows&);
+  void (*largest_size)(LargestSize&);
+  void (*column_ranges)(const ColumnRanges&);
+  void (*round_to_integers)(const RoundToIntegers&);
+  void (*round_to_e4m3)(const RoundToFloats&);
+  void (*round_to_e2m1)(const RoundToFloats&);
 
   template <class V>
   static void visit(V&& v) {
@@ -263,6 +273,15 @@ struct KernelTable {
     v("prune_gather", &KernelTable::prune_gather);
     v("prune_panel", &KernelTable::prune_panel);
     v("sparse_refit_panel", &KernelTable::sparse_refit_panel);
+    v("rms_norm", &KernelTable::rms_norm);
+    v("silu_multiply", &KernelTable::silu_multiply);
+    v("rotate_heads", &KernelTable::rotate_heads);
+    v("softmax_rows", &KernelTable::softmax_rows);
+    v("largest_size", &KernelTable::largest_size);
+    v("column_ranges", &KernelTable::column_ranges);
+    v("round_to_integers", &KernelTable::round_to_integers);
+    v("round_to_e4m3", &KernelTable::round_to_e4m3);
+    v("round_to_e2m1", &KernelTable::round_to_e2m1);
   }
 };
 

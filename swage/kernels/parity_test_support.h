@@ -32,5 +32,15 @@ inline void fill_noise(float* data, int64_t count, unsigned seed, float size = 1
 void prune_gather_parity();
 void prune_panel_parity();
 void sparse_refit_panel_parity();
+void refine_panel_parity();
+void rms_norm_parity();
+void silu_multiply_parity();
+void rotate_heads_parity();
+void softmax_rows_parity();
+void largest_size_parity();
+void column_ranges_parity();
+void round_to_integers_parity();
+void round_to_e4m3_parity();
+void round_to_e2m1_parity();
 
 }  // namespace swage::kernels

@@ -1,10 +1,8 @@
 #include "swage/model/block.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
 
 #include "swage/base/error.h"
-#include "swage/ops/device.h"
 
 namespace swage::model {
 namespace {
@@ -21,18 +19,6 @@ at::Tensor transformed_input(const Linear& linear, const at::Tensor& x_TI, Share
 
 at::Tensor quantized_input(const Linear& linear, const at::Tensor& x_TI) {
   return linear.input_quantization ? fake_quantize(x_TI, *linear.input_quantization) : x_TI;
-}
-
-// x W^T on a GPU.
-at::Tensor multiply_on_device(const Linear& linear, const at::Tensor& x_TI) {
-  const at::Tensor& weight_OI = linear.narrow.of(linear.weight_OI);
-  return ops::product(quantized_input(linear, x_TI).to(weight_OI.scalar_type()), weight_OI.t());
-}
-
-// out += x W^T there, in one pass over it.
-void add_on_device(const Linear& linear, const at::Tensor& x_TI, at::Tensor& out_TO) {
-  const at::Tensor& weight_OI = linear.narrow.of(linear.weight_OI);
-  ops::add_product(quantized_input(linear, x_TI).to(weight_OI.scalar_type()), weight_OI.t(), out_TO);
 }
 
 void multiply(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared, at::Tensor& out_TO, bool add) {
@@ -53,11 +39,8 @@ at::Tensor Linear::operator()(const at::Tensor& x_TI, SharedInput* shared) const
     out_TO = at::empty({x_TI.size(0), rows}, x_TI.options());
     multiply(*this, seen_TI, shared, out_TO, false);
     if (bias_O.defined()) out_TO.add_(bias_O);
-  } else if (!x_TI.is_cpu()) {
-    out_TO = multiply_on_device(*this, seen_TI);
-    if (bias_O.defined()) out_TO.add_(bias_O);
   } else {
-    out_TO = at::linear(quantized_input(*this, seen_TI), weight_OI, bias_O);
+    out_TO = ops::linear(quantized_input(*this, seen_TI), weight_OI, bias_O, narrow);
   }
   return output_transform ? output_transform->columns(out_TO) : out_TO;
 }
@@ -70,10 +53,8 @@ void Linear::add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const {
   const at::Tensor seen_TI = transformed_input(*this, x_TI, nullptr);
   if (integer_weight) {
     multiply(*this, seen_TI, nullptr, out_TO, true);
-  } else if (!x_TI.is_cpu()) {
-    add_on_device(*this, seen_TI, out_TO);
   } else {
-    out_TO.addmm_(quantized_input(*this, seen_TI), weight_OI.t());
+    ops::add_linear(quantized_input(*this, seen_TI), weight_OI, narrow, out_TO);
   }
   if (bias_O.defined()) out_TO.add_(bias_O);
 }

@@ -5,9 +5,7 @@
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 
-#include "swage/kernels/cuda/device_kernels.h"
-#include "swage/model/row_kernels.h"
-#include "swage/ops/device.h"
+#include "swage/ops/rows.h"
 
 namespace swage::model {
 
@@ -39,21 +37,7 @@ void activate_(at::Tensor& x, Activation activation) {
 }
 
 void activate_gated_(at::Tensor& gate, const at::Tensor& up, Activation activation) {
-  const bool fits_row_kernels =
-      gate.is_cpu() && gate.scalar_type() == at::kFloat && gate.is_contiguous() && up.is_contiguous();
-  if (activation == Activation::Silu && fits_row_kernels) {
-    return rows::silu_multiply(gate.mutable_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel());
-  }
-  const bool fits_device_kernels =
-      !gate.is_cpu() && gate.scalar_type() == at::kFloat && gate.is_contiguous() && up.is_contiguous();
-  if (activation == Activation::Silu && fits_device_kernels) {
-    const at::Device device = gate.device();
-    const char* who = "silu_multiply";
-    return ops::run(who, ops::device_kernels().silu_multiply,
-                    kernels::SiluMultiply{ops::mutable_data_on<float>(device, gate, who),
-                                          ops::data_on<float>(device, up, who), gate.numel()},
-                    device);
-  }
+  if (activation == Activation::Silu) return ops::silu_multiply_(gate, up);
   activate_(gate, activation);
   gate.mul_(up);
 }

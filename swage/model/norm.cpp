@@ -1,43 +1,15 @@
 #include "swage/model/norm.h"
 
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/stack.h>
 
 #include "swage/base/error.h"
 #include "swage/io/tensor_spec.h"
-#include "swage/kernels/cuda/device_kernels.h"
-#include "swage/model/row_kernels.h"
-#include "swage/ops/device.h"
+#include "swage/ops/rows.h"
 
 namespace swage::model {
 namespace {
-
-bool fits_row_kernels(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous(); }
-
-bool fits_device_kernels(const at::Tensor& x) {
-  return !x.is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous();
-}
-
-void rms_norm_on_device(const at::Tensor& x, const at::Tensor& weight, double epsilon, const at::Tensor& out) {
-  const at::Device device = x.device();
-  const char* who = "rms_norm";
-  const kernels::RmsNormRows rows{ops::data_on<float>(device, x, who),
-                                  ops::data_on<float>(device, weight, who),
-                                  x.numel() / weight.size(0),
-                                  weight.size(0),
-                                  static_cast<float>(epsilon),
-                                  ops::mutable_data_on<float>(device, out, who),
-                                  nullptr};
-  ops::run(who, ops::device_kernels().rms_norm, rows, device);
-}
-
-void rms_norm_rows(const at::Tensor& x, const at::Tensor& weight, double epsilon, at::Tensor& out) {
-  const int64_t size = weight.size(0);
-  rows::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), x.numel() / size, size,
-                 static_cast<float>(epsilon), out.mutable_data_ptr<float>());
-}
 
 std::string text_of(const std::vector<int64_t>& shape) {
   std::string text = "[";
@@ -80,24 +52,15 @@ at::Tensor Norm::operator()(const at::Tensor& x) const {
     return bias_.defined() ? normed.mul(weight_).add_(bias_) : normed.mul(weight_);
   }
   if (spec_.kind == graph::NormKind::Layer) return at::layer_norm(x, {spec_.size}, weight_, bias_, spec_.epsilon);
-  if (weight_.defined() && fits_device_kernels(x)) {
-    at::Tensor out = at::empty_like(x);
-    rms_norm_on_device(x, weight_, spec_.epsilon, out);
-    return out;
-  }
-  if (!weight_.defined() || !fits_row_kernels(x)) return at::rms_norm(x, {spec_.size}, weight_, spec_.epsilon);
-  at::Tensor out = at::empty_like(x);
-  rms_norm_rows(x, weight_, spec_.epsilon, out);
-  return out;
+  if (!weight_.defined()) return at::rms_norm(x, {spec_.size}, {}, spec_.epsilon);
+  return ops::rms_norm(x, weight_, spec_.epsilon);
 }
 
 void Norm::apply_(at::Tensor& x) const {
-  if (spec_.kind == graph::NormKind::Rms && spec_.heads == 0 && weight_.defined() && fits_row_kernels(x)) {
-    return rms_norm_rows(x, weight_, spec_.epsilon, x);
-  }
-  const bool plain = spec_.kind == graph::NormKind::Rms && spec_.heads == 0 && weight_.defined();
-  if (plain && fits_device_kernels(x)) return rms_norm_on_device(x, weight_, spec_.epsilon, x);
-  x.copy_((*this)(x));
+  if (spec_.kind == graph::NormKind::Rms && spec_.heads == 0 && weight_.defined())
+    ops::rms_norm_(x, weight_, spec_.epsilon);
+  else
+    x.copy_((*this)(x));
 }
 
 }  // namespace swage::model

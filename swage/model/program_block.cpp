@@ -10,9 +10,9 @@
 
 #include "swage/base/error.h"
 #include "swage/model/activation_quantization.h"
-#include "swage/model/attention.h"
 #include "swage/model/kv_cache.h"
 #include "swage/model/mlp.h"
+#include "swage/ops/attention.h"
 
 namespace swage::model {
 
@@ -206,12 +206,12 @@ class ProgramBlock::Pass {
     q_THE = quantized_heads(q_THE, heads.query);
     k_TGE = quantized_heads(k_TGE, heads.key);
     v_TGE = quantized_heads(v_TGE, heads.value);
-    const AttentionForm form{node.scale, node.window, node.softcap, heads.slopes_H, heads.sinks_H};
-    if (!flow_.cache) return make(node.out, attend(q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1), form));
+    const ops::AttentionForm form{node.scale, node.window, node.softcap, heads.slopes_H, heads.sinks_H};
+    if (!flow_.cache) return make(node.out, ops::attend(q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1), form));
     SWAGE_CHECK(flow_.cache->tokens() == flow_.position, InvalidArgument, "the cache holds ", flow_.cache->tokens(),
                 " tokens, but the next one is at position ", flow_.position);
     flow_.cache->append(k_TGE, v_TGE);
-    make(node.out, attend(q_THE, flow_.cache->keys_HTE, flow_.cache->values_HTE, form));
+    make(node.out, ops::attend(q_THE, flow_.cache->keys_HTE, flow_.cache->values_HTE, form));
   }
 
   void run(const ActivateNode& node) {
@@ -285,7 +285,7 @@ void ProgramBlock::load_heads(const AttentionNode& node, const checkpoint::Weigh
   heads_.query_transform = weights.transform({name, kAttentionClass}, TransformLocation::Queries, node.head_size);
   heads_.key_transform = weights.transform({name, kAttentionClass}, TransformLocation::KeyCache, node.head_size);
   if (!node.sinks.empty()) heads_.sinks_H = load_shaped(weights, node.sinks, {node.heads});
-  if (node.alibi != 0) heads_.slopes_H = alibi_slopes(node.heads).mul_(node.alibi);
+  if (node.alibi != 0) heads_.slopes_H = ops::alibi_slopes(node.heads).mul_(node.alibi);
 }
 
 void ProgramBlock::load_router(const ExpertsNode& node, const checkpoint::WeightSource& weights) {

@@ -7,9 +7,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "swage/kernels/cuda/device_kernels.h"
-#include "swage/model/row_kernels.h"
-#include "swage/ops/device.h"
+#include "swage/ops/rows.h"
 
 namespace swage::model {
 namespace {
@@ -114,40 +112,8 @@ RopeTable Rope::table(int64_t position, int64_t count) const {
 void Rope::rotate_(at::Tensor& x_THE, int64_t position, int64_t first) const {
   const RopeTable table = this->table(position, x_THE.size(0));
   at::Tensor x_THR = first == 0 && spec_.size == x_THE.size(2) ? x_THE : x_THE.narrow(2, first, spec_.size);
-  if (spec_.interleaved)
-    rotate_pairs_(x_THR, table);
-  else
-    model::rotate_(x_THR, table);
-}
-
-void rotate_(at::Tensor& x_THR, const RopeTable& table) {
-  const int64_t tokens = x_THR.size(0), heads = x_THR.size(1), half = x_THR.size(2) / 2;
-  if (x_THR.is_cpu() && x_THR.scalar_type() == at::kFloat && x_THR.is_contiguous()) {
-    return rows::rotate(x_THR.mutable_data_ptr<float>(), table.cos_TF.const_data_ptr<float>(),
-                        table.sin_TF.const_data_ptr<float>(), tokens, heads, half);
-  }
-  if (!x_THR.is_cpu() && x_THR.scalar_type() == at::kFloat && x_THR.is_contiguous()) {
-    const at::Device device = x_THR.device();
-    const char* who = "rotate_heads";
-    return ops::run(who, ops::device_kernels().rotate_heads,
-                    kernels::RotateHeads{ops::mutable_data_on<float>(device, x_THR, who),
-                                         ops::data_on<float>(device, table.cos_TF, who),
-                                         ops::data_on<float>(device, table.sin_TF, who), tokens, heads, half},
-                    device);
-  }
-  const at::Tensor cosine = table.cos_TF.unsqueeze(1), sine = table.sin_TF.unsqueeze(1);
-  at::Tensor first = x_THR.narrow(-1, 0, half), second = x_THR.narrow(-1, half, half);
-  const at::Tensor turned = second * cosine + first * sine;
-  first.mul_(cosine).sub_(second * sine);
-  second.copy_(turned);
-}
-
-void rotate_pairs_(at::Tensor& x_THR, const RopeTable& table) {
-  const at::Tensor cosine = table.cos_TF.unsqueeze(1), sine = table.sin_TF.unsqueeze(1);
-  at::Tensor pairs = x_THR.unflatten(-1, {-1, 2}), first = pairs.select(-1, 0), second = pairs.select(-1, 1);
-  const at::Tensor turned = second * cosine + first * sine;
-  first.mul_(cosine).sub_(second * sine);
-  second.copy_(turned);
+  const auto rotate = spec_.interleaved ? ops::rotate_pairs_ : ops::rotate_halves_;
+  rotate(x_THR, table.cos_TF, table.sin_TF);
 }
 
 }  // namespace swage::model

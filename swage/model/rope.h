@@ -43,9 +43,4 @@ class Rope {
   mutable bool long_ = false;  // LongRope: which factors the table has
 };
 
-// Turns every head of x [T, H, R], numbers i and i + R/2 together, in place.
-void rotate_(at::Tensor& x_THR, const RopeTable& table);
-// The same with 2i and 2i + 1 together.
-void rotate_pairs_(at::Tensor& x_THR, const RopeTable& table);
-
 }  // namespace swage::model

@@ -7,8 +7,6 @@
 #include "swage/base/fields.h"
 #include "swage/modifiers/solver_glue.h"
 #include "swage/modifiers/spelled_fields.h"
-#include "swage/ops/device.h"
-#include "swage/ops/products.h"
 #include "swage/solvers/on_device.h"
 
 namespace swage::modifiers {
@@ -90,6 +88,12 @@ solvers::ActOrder Gptq::order_of(const LinearTask& task) const {
   return options_.act_order == solvers::ActOrder::Group && !has_groups ? solvers::ActOrder::Static : options_.act_order;
 }
 
+bool Gptq::all_fit_device(std::span<const LinearTask> tasks) const {
+  return std::all_of(tasks.begin(), tasks.end(), [&](const LinearTask& task) {
+    return order_of(task) != solvers::ActOrder::Group && fits_device(task);
+  });
+}
+
 std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const {
   const WeightGrids grids(tasks, scales_, statistics);
   std::vector<SolvedLinear> out;
@@ -98,30 +102,21 @@ std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, cons
     for (size_t i = 0; i < tasks.size(); ++i) out.push_back(round_to_nearest(tasks[i], grids.grid(i)));
     return out;
   }
-  std::map<solvers::ActOrder, solvers::GptqFactor> factors;  // mostly one
-  const bool on_device =
-      !statistics.gram_II.is_cpu() && std::all_of(tasks.begin(), tasks.end(), [&](const LinearTask& task) {
-        return order_of(task) != solvers::ActOrder::Group && fits_device(task);
-      });
-  const at::Device device = on_device ? statistics.gram_II.device() : at::Device(at::kCPU);
+  const at::Device device = all_fit_device(tasks) ? statistics.gram_II.device() : at::Device(at::kCPU);
+  const std::unique_ptr<const solvers::Solver> solver = solvers::solver_of(device);
   const at::Tensor gram_II = statistics.gram_II.to(device, at::kFloat);
+  std::map<solvers::ActOrder, solvers::GptqFactor> factors;  // mostly one
   for (size_t i = 0; i < tasks.size(); ++i) {
     try {
       solvers::GptqOptions options = options_;
       options.act_order = order_of(tasks[i]);
       if (!factors.contains(options.act_order))
-        factors.emplace(options.act_order,
-                        on_device
-                            ? solvers::DeviceSolver(ops::device_kernels()).gptq_factor(statistics.gram_II, options)
-                            : solvers::gptq_factor(statistics.gram_II, options));
+        factors.emplace(options.act_order, solver->gptq_factor(statistics.gram_II.to(device), options));
       const solvers::GptqFactor& factor = factors.at(options.act_order);
-      SWAGE_CHECK(!on_device || options.act_order != solvers::ActOrder::Group, Internal,
-                  "groups of sorted columns were to be solved on a GPU");
       const bool ordered = options.act_order == solvers::ActOrder::Group;
       const at::Tensor g_idx_I =
           ordered ? solvers::group_act_order_g_idx(factor, *tasks[i].scheme->weights->group_size) : at::Tensor();
-      const auto solve = on_device ? &Gptq::quantize_one_on_device : &Gptq::quantize_one;
-      out.push_back((this->*solve)(tasks[i], factor, gram_II, grids.grid(i, g_idx_I), statistics.tokens));
+      out.push_back(quantize_one(tasks[i], factor, gram_II, grids.grid(i, g_idx_I), statistics.tokens, *solver));
     } catch (Error& e) {
       e.add_context(tasks[i].name);
       throw;
@@ -131,15 +126,16 @@ std::vector<SolvedLinear> Gptq::quantize(std::span<const LinearTask> tasks, cons
 }
 
 SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II,
-                                solvers::Grid grid, int64_t tokens) const {
-  const at::Tensor w_OI = task.weight_OI.to(at::kCPU, at::kFloat);
-  solvers::GptqResult result = solvers::gptq_solve(w_OI, factor, grid, task.keep_zeros);
+                                solvers::Grid grid, int64_t tokens, const solvers::Solver& solver) const {
+  grid = solvers::to_device(std::move(grid), gram_II.device());
+  const at::Tensor w_OI = task.weight_OI.to(gram_II.device(), at::kFloat);
+  solvers::GptqResult result = solver.gptq_solve(w_OI, factor, grid, task.keep_zeros);
   double error;
   if (const int sweeps = sweeps_of(*task.scheme->weights); sweeps > 0) {
     const solvers::RefineOptions options{sweeps, config_.refit_scales, task.keep_zeros};
-    error = solvers::refine(w_OI, gram_II, options, result.codes_OI, grid);
+    error = solver.refine(w_OI, gram_II, options, result.codes_OI, grid);
   } else {  // the solver's loss is that of the dampened Hessian
-    error = result.loss - factor.dampening_added * solvers::squared_error(w_OI, result.codes_OI, grid).difference;
+    error = result.loss - factor.dampening_added * solver.squared_difference(w_OI, result.codes_OI, grid);
   }
   SolvedLinear out;
   out.weight = to_stored(result.codes_OI, grid);
@@ -147,37 +143,6 @@ SolvedLinear Gptq::quantize_one(const LinearTask& task, const solvers::GptqFacto
   if (factor.retries > 0) {
     out.warnings.push_back(cat("the Hessian was not positive definite: dampening raised to ", factor.dampening_used));
   }
-  return out;
-}
-
-namespace {
-
-// As quadratic_form(), of a number that is only told: in bf16, whose rounding errors average out below 1e-3.
-double told_quadratic_form(const at::Tensor& w_OI, const at::Tensor& gram_II) {
-  return ops::product(w_OI.to(at::kBFloat16), gram_II.to(at::kBFloat16)).mul_(w_OI).sum(at::kDouble).item<double>();
-}
-
-}  // namespace
-
-SolvedLinear Gptq::quantize_one_on_device(const LinearTask& task, const solvers::GptqFactor& factor,
-                                          const at::Tensor& gram_II, solvers::Grid grid, int64_t tokens) const {
-  const solvers::DeviceSolver solver(ops::device_kernels());
-  grid = solvers::to_device(std::move(grid), gram_II.device());
-  const at::Tensor w_OI = task.weight_OI.to(gram_II.device(), at::kFloat);
-  solvers::GptqResult result = solver.gptq_solve(w_OI, factor, grid, task.keep_zeros);
-  double error;
-  if (const int sweeps = sweeps_of(*task.scheme->weights); sweeps > 0) {
-    error = solver.refine(w_OI, gram_II, {sweeps, config_.refit_scales, task.keep_zeros}, result.codes_OI, grid);
-  } else {
-    error =
-        result.loss - factor.dampening_added *
-                          w_OI.sub(solver.dequantize(result.codes_OI, grid)).square_().sum(at::kDouble).item<double>();
-  }
-  SolvedLinear out;
-  out.weight = to_stored(result.codes_OI, grid);
-  report_error(error, told_quadratic_form(w_OI, gram_II), tokens, out);
-  if (factor.retries > 0)
-    out.warnings.push_back(cat("the Hessian was not positive definite: dampening raised to ", factor.dampening_used));
   return out;
 }
 

@@ -2,8 +2,7 @@
 #pragma once
 #include "swage/modifiers/modifier.h"
 #include "swage/modifiers/weight_grids.h"
-#include "swage/solvers/gptq.h"
-#include "swage/solvers/refine.h"
+#include "swage/solvers/solver.h"
 
 namespace swage::modifiers {
 
@@ -23,11 +22,11 @@ class Gptq : public Quantizer {
   std::vector<SolvedLinear> quantize(std::span<const LinearTask> tasks, const Statistics& statistics) const override;
 
  private:
+  // Where the weight and its statistics are: all tensors are on the solver's device.
   SolvedLinear quantize_one(const LinearTask& task, const solvers::GptqFactor& factor, const at::Tensor& gram_II,
-                            solvers::Grid grid, int64_t tokens) const;
-  // The same where weights and statistics are on a GPU.
-  SolvedLinear quantize_one_on_device(const LinearTask& task, const solvers::GptqFactor& factor,
-                                      const at::Tensor& gram_II, solvers::Grid grid, int64_t tokens) const;
+                            solvers::Grid grid, int64_t tokens, const solvers::Solver& solver) const;
+  // Whether the solvers of a GPU take all of the tasks.
+  bool all_fit_device(std::span<const LinearTask> tasks) const;
   int sweeps_of(const scheme::QuantizationArgs& weights) const;
   // What the scheme says of it, else the config.
   solvers::ActOrder order_of(const LinearTask& task) const;

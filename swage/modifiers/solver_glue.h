@@ -3,6 +3,7 @@
 #include <string>
 
 #include "swage/modifiers/modifier.h"
+#include "swage/ops/quadratic_form.h"
 #include "swage/solvers/grid.h"
 
 namespace swage::modifiers {
@@ -21,9 +22,7 @@ SolvedLinear round_to_nearest(const LinearTask& task, const solvers::Grid& grid)
 // Codes and grid as a weight to be stored. A code whose value would be beyond bf16, or beyond f16 with scales in f16,
 // becomes the next smaller one; Error(Numerical) for scales that are not finite.
 format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Grid& grid);
-// tr(A H A^T) for A [O, I] and the statistics' Gram matrix H, symmetric, both f32. The same bits for any number of
-// threads.
-double quadratic_form(const at::Tensor& a_OI, const at::Tensor& gram_II);
+using ops::quadratic_form;
 // The sum of x^2, f32 [O, I]; likewise.
 double squared_sum(const at::Tensor& x_OI);
 // Fills `loss` and `relative_error` from tr(dW H dW^T) and tr(W H W^T) over `tokens`, or ||dW||^2 and ||W||^2 with

@@ -1,6 +1,7 @@
 #include "swage/ops/products.h"
 
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 
 #include "swage/ops/device.h"
@@ -32,6 +33,23 @@ const at::Tensor& Narrow::of(const at::Tensor& weight_OI) {
   source_ = c10::weak_intrusive_ptr<c10::TensorImpl>(weight_OI.getIntrusivePtr());
   version_ = version;
   return narrow_OI_;
+}
+
+at::Tensor linear(const at::Tensor& x_TI, const at::Tensor& weight_OI, const at::Tensor& bias_O, Narrow& narrow) {
+  if (x_TI.is_cpu()) return at::linear(x_TI, weight_OI, bias_O);
+  const at::Tensor& narrow_OI = narrow.of(weight_OI);
+  at::Tensor out_TO = product(x_TI.to(narrow_OI.scalar_type()), narrow_OI.t());
+  if (bias_O.defined()) out_TO.add_(bias_O);
+  return out_TO;
+}
+
+void add_linear(const at::Tensor& x_TI, const at::Tensor& weight_OI, Narrow& narrow, at::Tensor& out_TO) {
+  if (x_TI.is_cpu()) {
+    out_TO.addmm_(x_TI, weight_OI.t());
+    return;
+  }
+  const at::Tensor& narrow_OI = narrow.of(weight_OI);
+  add_product(x_TI.to(narrow_OI.scalar_type()), narrow_OI.t(), out_TO);
 }
 
 }  // namespace swage::ops

@@ -22,4 +22,10 @@ class Narrow {
   at::Tensor narrow_OI_;
 };
 
+// x W^T + b in f32 for x [T, I] of any float type, W f32 [O, I] and b f32 [O], undefined for none: on a CPU in f32, on
+// a GPU in the type that products are made in there, with W as `narrow` keeps it.
+at::Tensor linear(const at::Tensor& x_TI, const at::Tensor& weight_OI, const at::Tensor& bias_O, Narrow& narrow);
+// out [T, O] += x W^T, in one pass over it.
+void add_linear(const at::Tensor& x_TI, const at::Tensor& weight_OI, Narrow& narrow, at::Tensor& out_TO);
+
 }  // namespace swage::ops

@@ -212,6 +212,10 @@ at::Tensor DeviceSolver::dequantize(const at::Tensor& codes_OI, const Grid& grid
   return out_OI;
 }
 
+double DeviceSolver::squared_difference(const at::Tensor& w_OI, const at::Tensor& codes_OI, const Grid& grid) const {
+  return w_OI.sub(dequantize(codes_OI, grid)).square_().sum(at::kDouble).item<double>();
+}
+
 double DeviceSolver::refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options,
                             at::Tensor& codes_OI, Grid& grid) const {
   const at::Device device = w_OI.device();

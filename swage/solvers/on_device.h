@@ -7,6 +7,7 @@
 #include "swage/solvers/gptq.h"
 #include "swage/solvers/grid.h"
 #include "swage/solvers/refine.h"
+#include "swage/solvers/solver.h"
 
 namespace swage::kernels {
 struct DeviceKernels;
@@ -19,7 +20,7 @@ namespace swage::solvers {
 bool fits_device(const GridSpec& spec, int64_t columns);
 
 // Kernels that compute where the tensors lie: ops::device_kernels(), or those for the host in tests.
-class DeviceSolver {
+class DeviceSolver : public Solver {
  public:
   explicit DeviceSolver(const kernels::DeviceKernels& kernels) : kernels_(kernels) {}
 
@@ -28,12 +29,14 @@ class DeviceSolver {
   Grid find_grid(const at::Tensor& w_OI, const GridSpec& spec, const ScaleSearch& search) const;
   // As gptq_factor(), by libtorch's Cholesky factorization in f64; all of the factor but its numbers is on gram_II's
   // device.
-  GptqFactor gptq_factor(const at::Tensor& gram_II, const GptqOptions& options) const;
+  GptqFactor gptq_factor(const at::Tensor& gram_II, const GptqOptions& options) const override;
   // As gptq_solve(); factor and grid on w_OI's device.
-  GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid, bool keep_zeros) const;
+  GptqResult gptq_solve(const at::Tensor& w_OI, const GptqFactor& factor, const Grid& grid,
+                        bool keep_zeros) const override;
   // As refine(); gram_II in f32.
   double refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options, at::Tensor& codes_OI,
-                Grid& grid) const;
+                Grid& grid) const override;
+  double squared_difference(const at::Tensor& w_OI, const at::Tensor& codes_OI, const Grid& grid) const override;
   // Values of the codes, f32 [O, I].
   at::Tensor dequantize(const at::Tensor& codes_OI, const Grid& grid) const;
 

@@ -1,4 +1,5 @@
-// The SIMD kernels, each with the choice of instruction set inside. Callers use kernels.h.
+// The SIMD kernels, each with the choice of instruction set inside (those of rows make it when the program is loaded).
+// Callers use kernels.h.
 #pragma once
 #include "swage/kernels/kernels.h"
 
@@ -18,5 +19,14 @@ void integer_product_fast(const IntegerProduct& product);
 void prune_gather_fast(const PrunePanel& panel);
 void prune_panel_fast(const PrunePanel& panel);
 void sparse_refit_panel_fast(const SparsePanel& panel);
+void rms_norm_fast(const RmsNormRows& rows);
+void silu_multiply_fast(const SiluMultiply& rows);
+void rotate_heads_fast(const RotateHeads& rows);
+void softmax_rows_fast(const SoftmaxRows& rows);
+void largest_size_fast(LargestSize& rows);
+void column_ranges_fast(const ColumnRanges& rows);
+void round_to_integers_fast(const RoundToIntegers& rows);
+void round_to_e4m3_fast(const RoundToFloats& rows);
+void round_to_e2m1_fast(const RoundToFloats& rows);
 
 }  // namespace swage::kernels

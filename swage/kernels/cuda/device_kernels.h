@@ -84,31 +84,6 @@ struct DequantizeRows {
   float* out;  // [rows, columns]
 };
 
-// out = x / sqrt(mean(x^2) + epsilon) * weight, row by row.
-struct RmsNormRows {
-  const float* x;       // [rows, size]
-  const float* weight;  // [size]
-  int64_t rows, size;
-  float epsilon;
-  float* out;          // or
-  uint16_t* out_bf16;  // where this is not null
-};
-
-// gate = silu(gate) * up
-struct SiluMultiply {
-  float* gate;  // [count]
-  const float* up;
-  int64_t count;
-};
-
-// Every head of x in place, element i with element i + half.
-struct RotateHeads {
-  float* x;             // [tokens, heads, 2 * half]
-  const float* cosine;  // [tokens, half]
-  const float* sine;
-  int64_t tokens, heads, half;
-};
-
 // What a plugin gives. Functions return null, or what the driver says of the launch; `stream` is a cudaStream_t.
 struct DeviceKernels {
   int version;

@@ -1,4 +1,4 @@
-#include "swage/model/row_kernels.h"
+#include "swage/ops/rows.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -6,82 +6,84 @@
 #include <cmath>
 #include <limits>
 
-#include "swage/model/parity_test_support.h"
+#include "swage/kernels/kernels.h"
+#include "swage/ops/relative_error_test_support.h"
 
-namespace swage::model {
+namespace swage::ops {
 namespace {
 
 constexpr double kFloatRounding = 6e-8;  // half a unit in the last place of float32
 
 // Sizes around the 16 partial sums.
-class RowKernels : public testing::TestWithParam<int64_t> {};
+class Rows : public testing::TestWithParam<int64_t> {};
 
-TEST_P(RowKernels, RmsNormIsTheFormulaInDouble) {
+TEST_P(Rows, RmsNormIsTheFormulaInDouble) {
   at::manual_seed(1);
   const int64_t size = GetParam();
   const at::Tensor x = at::randn({5, size}), weight = at::randn({size});
-  at::Tensor out = at::empty_like(x);
-  rows::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), 5, size, 1e-5f,
-                 out.mutable_data_ptr<float>());
+  at::Tensor out = x.clone();
+  rms_norm_(out, weight, 1e-5);
+  EXPECT_TRUE(at::equal(out, rms_norm(x, weight, 1e-5)));
   const at::Tensor wide = x.to(at::kDouble);
   const at::Tensor expected = wide / (wide.square().mean(-1, true) + 1e-5).sqrt() * weight.to(at::kDouble);
   // each partial sum rounds size / 16 times at most, the factor and the two products once
   EXPECT_LE(relative_error(out, expected), (double(size) / 16 + 8) * kFloatRounding);
 }
 
-TEST_P(RowKernels, SiluMultiplyIsTheFormulaInDouble) {
+TEST_P(Rows, SiluMultiplyIsTheFormulaInDouble) {
   at::manual_seed(2);
   const int64_t size = GetParam();
   at::Tensor gate = at::randn({3, size}) * 20;
   const at::Tensor up = at::randn({3, size}), wide = gate.to(at::kDouble);
   const at::Tensor expected = wide / (1 + (-wide).exp()) * up.to(at::kDouble);
-  rows::silu_multiply(gate.mutable_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel());
+  silu_multiply_(gate, up);
   const at::Tensor error = (gate.to(at::kDouble) - expected).abs();
   // exp is within 2 ulp and range-reduced with a rounded argument; sum, quotient and product round once each
   EXPECT_TRUE((error <= expected.abs() * 12 * kFloatRounding).all().item<bool>());
 }
 
-TEST_P(RowKernels, RotateTurnsPairs) {
+TEST_P(Rows, RotateTurnsPairs) {
   at::manual_seed(3);
   const int64_t half = GetParam();
   at::Tensor x = at::randn({4, 3, 2 * half});
   const at::Tensor angle = at::rand({4, half}) * 6, before = x.clone();
   const at::Tensor cosine = angle.cos(), sine = angle.sin();
-  rows::rotate(x.mutable_data_ptr<float>(), cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(), 4, 3, half);
+  rotate_halves_(x, cosine, sine);
   const at::Tensor a = before.narrow(2, 0, half), b = before.narrow(2, half, half);
   const at::Tensor c = cosine.unsqueeze(1), s = sine.unsqueeze(1);
   EXPECT_TRUE(at::equal(x, at::cat({a * c - b * s, b * c + a * s}, 2)));  // the same float operations
 }
 
-TEST_P(RowKernels, AbsmaxFindsEveryPlace) {
-  const int64_t size = GetParam();
-  for (int64_t i = 0; i < size; ++i) {
-    at::Tensor x = at::ones({size});
-    x[i] = -3;
-    EXPECT_EQ(rows::absmax(x.const_data_ptr<float>(), size), 3);
-  }
-}
-
-TEST_P(RowKernels, ColumnRangesGoOnFromWhatIsThere) {
+TEST_P(Rows, ColumnRangesAreThoseOfAllRows) {
   at::manual_seed(5);
   const int64_t size = GetParam();
   const at::Tensor x = at::randn({11, size});
-  for (const bool wanted : {false, true}) {
-    at::Tensor low = at::full({size}, 0.5f), high = at::full({size}, 0.25f), sum = at::full({size}, 2.0, at::kDouble);
-    rows::column_ranges(x.const_data_ptr<float>(), 11, size, low.mutable_data_ptr<float>(),
-                        high.mutable_data_ptr<float>(), wanted ? sum.mutable_data_ptr<double>() : nullptr);
-    EXPECT_TRUE(low.equal(x.amin(0).clamp_max(0.5f)) && high.equal(x.amax(0).clamp_min(0.25f)));
-    at::Tensor broken = x.clone();
-    broken.select(0, 3).fill_(std::numeric_limits<float>::quiet_NaN());
-    rows::column_ranges(broken.const_data_ptr<float>(), 11, size, low.mutable_data_ptr<float>(),
-                        high.mutable_data_ptr<float>(), nullptr);
-    EXPECT_TRUE(low.isnan().all().item<bool>() && high.isnan().all().item<bool>());
-    EXPECT_TRUE(
-        at::allclose(sum, wanted ? x.to(at::kDouble).abs().sum(0) + 2 : at::full({size}, 2.0, at::kDouble), 1e-14, 0));
-  }
+  const ColumnRanges of = column_ranges(x, true);
+  EXPECT_TRUE(of.low_I.equal(x.amin(0)) && of.high_I.equal(x.amax(0)));
+  EXPECT_TRUE(at::allclose(of.sum_abs_I, x.to(at::kDouble).abs().sum(0), 1e-14, 0));  // 11 terms in f64
+  at::Tensor broken = x.clone();
+  broken.select(0, 3).fill_(std::numeric_limits<float>::quiet_NaN());
+  const ColumnRanges none = column_ranges(broken, false);
+  EXPECT_TRUE(none.low_I.isnan().all().item<bool>() && none.high_I.isnan().all().item<bool>());
+  EXPECT_FALSE(none.sum_abs_I.defined());
 }
 
-TEST_P(RowKernels, SoftmaxOverVisibleKeys) {
+// What the kernels do not take, ATen computes.
+TEST_P(Rows, TensorsThatAreNotContiguousGiveNearlyTheSame) {
+  at::manual_seed(6);
+  const int64_t size = GetParam();
+  const at::Tensor weight = at::randn({size}), up = at::randn({5, size});
+  const at::Tensor strided = at::randn({5, 2 * size}).narrow(1, 0, size), x = strided.contiguous();
+  const double bound = (double(size) / 16 + 12) * kFloatRounding;  // as of each formula above
+  EXPECT_LE(relative_error(rms_norm(strided, weight, 1e-5), rms_norm(x, weight, 1e-5)), bound);
+  ASSERT_FALSE(strided.is_contiguous());
+  at::Tensor same = x.clone(), gate = at::empty({5, 2 * size}).narrow(1, 0, size).copy_(strided);
+  silu_multiply_(same, up);
+  silu_multiply_(gate, up);
+  EXPECT_LE(relative_error(gate, same), bound);
+}
+
+TEST_P(Rows, SoftmaxOverVisibleKeys) {
   at::manual_seed(4);
   const int64_t keys = GetParam() + 3, window = 5;
   for (const int64_t width : {int64_t{0}, window}) {
@@ -90,19 +92,19 @@ TEST_P(RowKernels, SoftmaxOverVisibleKeys) {
     at::Tensor hidden = key > query;
     if (width > 0) hidden = hidden.logical_or(key <= query - width);
     const at::Tensor expected = (scores.to(at::kDouble) * 0.5).masked_fill(hidden, -INFINITY).softmax(-1);
-    rows::softmax(scores.mutable_data_ptr<float>(), 6, keys, 0.5f, {keys - 3, width, 2});
+    kernels::fast_kernels().softmax_rows({scores.mutable_data_ptr<float>(), 6, keys, 0.5f, keys - 3, width, 2});
     EXPECT_LE((scores - expected).abs().max().item<double>(),
               4e-6);  // shares below 1, exponents rounded by at most 2e-6
     EXPECT_TRUE((scores.masked_select(hidden) == 0).all().item<bool>());
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, RowKernels, testing::Values(1, 7, 16, 33, 64, 576));
+INSTANTIATE_TEST_SUITE_P(Sizes, Rows, testing::Values(1, 7, 16, 33, 64, 576));
 
 TEST(SiluMultiply, KeepsItsLimits) {
   at::Tensor gate = at::tensor({-1000.0f, -88.0f, 0.0f, 88.0f, 1000.0f});
   const at::Tensor up = at::ones({5});
-  rows::silu_multiply(gate.mutable_data_ptr<float>(), up.const_data_ptr<float>(), 5);
+  silu_multiply_(gate, up);
   EXPECT_NEAR(gate[0].item<float>(), 0, 1e-30);
   EXPECT_NEAR(gate[1].item<float>(), 0, 1e-30);
   EXPECT_EQ(gate[2].item<float>(), 0);
@@ -117,9 +119,9 @@ TEST(RoundToE4m3, EqualsTheConversionOfLibtorch) {
   at::Tensor x = at::cat({codes, middle, middle * (1 + 1e-6f), middle * (1 - 1e-6f)});
   x = at::cat({x, -x});
   at::Tensor out = at::empty_like(x);
-  rows::round_to_e4m3(x.const_data_ptr<float>(), x.numel(), 1, out.mutable_data_ptr<float>());
+  kernels::fast_kernels().round_to_e4m3({x.const_data_ptr<float>(), x.numel(), 1, out.mutable_data_ptr<float>()});
   EXPECT_TRUE(at::equal(out, x.to(at::kFloat8_e4m3fn).to(at::kFloat)));
 }
 
 }  // namespace
-}  // namespace swage::model
+}  // namespace swage::ops

@@ -1,4 +1,4 @@
-#include "swage/model/attention.h"
+#include "swage/ops/attention.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -15,14 +15,19 @@
 #include <limits>
 #include <optional>
 
-#include "swage/model/row_kernels.h"
+#include "swage/kernels/kernels.h"
 #include "swage/ops/device.h"
 
-namespace swage::model {
+namespace swage::ops {
 namespace {
 
 constexpr int64_t kBlockRows = 256;  // rows of a block's scores: wide enough for GEMM, small enough for the cache
 constexpr int64_t kChunk = 512;      // queries that share one mask; bounds the mask's memory
+
+// Which keys a row of scores sees, as in kernels::SoftmaxRows.
+struct VisibleKeys {
+  int64_t offset, window, repeats;
+};
 
 // Each key-value head with its query heads makes a batch, keys repeated with stride 0: GPU kernels of float32 do not
 // know grouped heads.
@@ -61,7 +66,7 @@ at::Tensor chunked_attention(const at::Tensor& q_THE, const at::Tensor& k_GSE, c
 
 // Scores of the rows of one group, [count * repeats, keys], become weights by ATen's operations. `head`: the group's
 // first.
-at::Tensor weights_of(const at::Tensor& scores_RS, const AttentionForm& form, const rows::VisibleKeys& visible_keys,
+at::Tensor weights_of(const at::Tensor& scores_RS, const AttentionForm& form, const VisibleKeys& visible_keys,
                       int64_t head) {
   const int64_t repeats = visible_keys.repeats, count = scores_RS.size(0) / repeats, keys = scores_RS.size(1);
   at::Tensor scores_CRS = scores_RS.mul(form.scale).view({count, repeats, keys});
@@ -99,9 +104,10 @@ at::Tensor attend_in_blocks(const at::Tensor& q_THE, const at::Tensor& k_GSE, co
     for (int64_t group = 0; group < groups; ++group) {
       const at::Tensor q_RE = q_THE.narrow(0, first, count).narrow(1, group * repeats, repeats).reshape({rows, size});
       at::mm_out(scores_RS, q_RE, k_GSE[group].narrow(0, start, keys).t());
-      const rows::VisibleKeys visible{before + first - start, window, repeats};
+      const VisibleKeys visible{before + first - start, window, repeats};
       if (plain)
-        rows::softmax(scores_RS.mutable_data_ptr<float>(), rows, keys, static_cast<float>(form.scale), visible);
+        kernels::fast_kernels().softmax_rows({scores_RS.mutable_data_ptr<float>(), rows, keys,
+                                              static_cast<float>(form.scale), visible.offset, window, repeats});
       const at::Tensor weights_RS = plain ? scores_RS : weights_of(scores_RS, form, visible, group * repeats);
       const at::Tensor mixed_RV = at::mm(weights_RS, v_GSV[group].narrow(0, start, keys));
       out_THV.narrow(0, first, count)
@@ -118,8 +124,8 @@ at::Tensor attend(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Te
                   const AttentionForm& form) {
   const bool special = form.softcap > 0 || form.slopes_H.defined() || form.sinks_H.defined();
   if (special || (q_THE.is_cpu() && q_THE.is_contiguous())) return attend_in_blocks(q_THE, k_GSE, v_GSV, form);
-  const at::ScalarType type = ops::product_type(
-      q_THE.device());  // flash attention knows bf16 alone: without it a matrix of scores lies in memory
+  const at::ScalarType type =
+      product_type(q_THE.device());  // flash attention knows bf16 alone: without it a matrix of scores lies in memory
   if (q_THE.scalar_type() != type) return attend(q_THE.to(type), k_GSE.to(type), v_GSV.to(type), form);
   const int64_t queries = q_THE.size(0), keys = k_GSE.size(1), window = form.window;
   const bool all_visible = window == 0 || keys <= window;
@@ -143,4 +149,4 @@ at::Tensor alibi_slopes(int64_t heads) {
   return out_H;
 }
 
-}  // namespace swage::model
+}  // namespace swage::ops

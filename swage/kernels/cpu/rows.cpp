@@ -1,9 +1,12 @@
-#include "swage/model/row_kernels.h"
+// The kernels of rows: plain loops compiled once per vector width and picked at load time. Sums keep 16 partial sums,
+// so that every width adds in the same order. Builtins instead of <cmath> and <bit>: functions of other settings are
+// not inlined here.
+#include "swage/kernels/rows.h"
 
 #include <cmath>
 
-// Plain loops compiled once per vector width and picked at load time. Sums keep 16 partial sums, so that every width
-// adds in the same order. Builtins instead of <cmath> and <bit>: functions of other settings are not inlined here.
+#include "swage/kernels/cpu/versions.h"
+
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
 #define SWAGE_ROWS \
   __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "no-trapping-math", "fp-contract=off")))
@@ -11,10 +14,10 @@
 #define SWAGE_ROWS
 #endif
 
-namespace swage::model::rows {
+namespace swage::kernels {
 namespace {
 
-constexpr int64_t kLanes = 16;
+constexpr int64_t kLanes = kRowLanes;
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 // Adding 1.5 * 2^23 leaves a float's integer part in its low bits, rounded to nearest even.
 constexpr float kRound = 12582912.0f;
@@ -44,11 +47,18 @@ inline __attribute__((always_inline)) float nearest_e4m3(float v) {
   return __builtin_fabsf(v) < 0.015625f ? subnormal : normal;
 }
 
+inline __attribute__((always_inline)) int64_t first_visible(const SoftmaxRows& s, int64_t last) {
+  return s.window > 0 && last >= s.window ? last - s.window + 1 : 0;
+}
+
 }  // namespace
 
-SWAGE_ROWS void rms_norm(const float* x, const float* __restrict weight, int64_t rows, int64_t size, float epsilon,
-                         float* out) {
-  for (int64_t row = 0; row < rows; ++row, x += size, out += size) {
+SWAGE_ROWS void rms_norm_fast(const RmsNormRows& r) {
+  const float* x = r.x;
+  const float* __restrict weight = r.weight;
+  const int64_t size = r.size;
+  float* out = r.out;
+  for (int64_t row = 0; row < r.rows; ++row, x += size, out += size) {
     Lanes sums = {}, part;
     int64_t i = 0;
     for (; i + kLanes <= size; i += kLanes) {
@@ -58,15 +68,18 @@ SWAGE_ROWS void rms_norm(const float* x, const float* __restrict weight, int64_t
     double sum = 0;
     for (; i < size; ++i) sum += double(x[i]) * x[i];
     for (int64_t lane = 0; lane < kLanes; ++lane) sum += sums[lane];
-    const float factor = static_cast<float>(1 / std::sqrt(sum / static_cast<double>(size) + epsilon));
+    const float factor = static_cast<float>(1 / std::sqrt(sum / static_cast<double>(size) + r.epsilon));
 #pragma GCC ivdep
     for (int64_t j = 0; j < size; ++j) out[j] = x[j] * factor * weight[j];
   }
 }
 
-SWAGE_ROWS void rotate(float* x, const float* cosine, const float* sine, int64_t tokens, int64_t heads, int64_t half) {
-  for (int64_t token = 0; token < tokens; ++token, cosine += half, sine += half) {
-    for (int64_t head = 0; head < heads; ++head, x += 2 * half) {
+SWAGE_ROWS void rotate_heads_fast(const RotateHeads& r) {
+  float* x = r.x;
+  const float *cosine = r.cosine, *sine = r.sine;
+  const int64_t half = r.half;
+  for (int64_t token = 0; token < r.tokens; ++token, cosine += half, sine += half) {
+    for (int64_t head = 0; head < r.heads; ++head, x += 2 * half) {
       float* __restrict first = x;
       float* __restrict second = x + half;
       const float* __restrict c = cosine;
@@ -80,14 +93,19 @@ SWAGE_ROWS void rotate(float* x, const float* cosine, const float* sine, int64_t
   }
 }
 
-SWAGE_ROWS void silu_multiply(float* __restrict gate, const float* __restrict up, int64_t count) {
+SWAGE_ROWS void silu_multiply_fast(const SiluMultiply& s) {
+  float* __restrict gate = s.gate;
+  const float* __restrict up = s.up;
+  const int64_t count = s.count;
   for (int64_t i = 0; i < count; ++i) gate[i] = gate[i] / (1.0f + exponential(-gate[i])) * up[i];
 }
 
-SWAGE_ROWS void softmax(float* scores, int64_t rows, int64_t keys, float scale, const VisibleKeys& visible) {
-  for (int64_t row = 0; row < rows; ++row, scores += keys) {
-    const int64_t last = visible.offset + row / visible.repeats;
-    const int64_t first = visible.window > 0 && last >= visible.window ? last - visible.window + 1 : 0;
+SWAGE_ROWS void softmax_rows_fast(const SoftmaxRows& s) {
+  float* scores = s.scores;
+  const int64_t keys = s.keys;
+  const float scale = s.scale;
+  for (int64_t row = 0; row < s.rows; ++row, scores += keys) {
+    const int64_t last = s.offset + row / s.repeats, first = first_visible(s, last);
     float* __restrict x = scores + first;
     const int64_t count = last - first + 1;
     Lanes best = Lanes{} + x[0], sums = {}, part;
@@ -113,7 +131,9 @@ SWAGE_ROWS void softmax(float* scores, int64_t rows, int64_t keys, float scale, 
   }
 }
 
-SWAGE_ROWS float absmax(const float* x, int64_t count) {
+SWAGE_ROWS void largest_size_fast(LargestSize& s) {
+  const float* x = s.x;
+  const int64_t count = s.count;
   Lanes best = {}, part;
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
@@ -124,13 +144,17 @@ SWAGE_ROWS float absmax(const float* x, int64_t count) {
   float largest = 0;
   for (; i < count; ++i) largest = __builtin_fabsf(x[i]) > largest ? __builtin_fabsf(x[i]) : largest;
   for (int64_t lane = 0; lane < kLanes; ++lane) largest = best[lane] > largest ? best[lane] : largest;
-  return largest;
+  s.largest = largest;
 }
 
 // A column with a NaN has NaN for both ends.
-SWAGE_ROWS void column_ranges(const float* x, int64_t rows, int64_t size, float* __restrict low, float* __restrict high,
-                              double* __restrict sum) {
-  for (int64_t row = 0; row < rows; ++row, x += size) {
+SWAGE_ROWS void column_ranges_fast(const ColumnRanges& r) {
+  const float* x = r.x;
+  const int64_t size = r.size;
+  float* __restrict low = r.low;
+  float* __restrict high = r.high;
+  double* __restrict sum = r.sum;
+  for (int64_t row = 0; row < r.rows; ++row, x += size) {
 #pragma GCC ivdep
     for (int64_t i = 0; i < size; ++i) {
       const float v = x[i];
@@ -143,8 +167,11 @@ SWAGE_ROWS void column_ranges(const float* x, int64_t rows, int64_t size, float*
   }
 }
 
-SWAGE_ROWS void round_to_integers(const float* __restrict x, int64_t count, float scale, float zero_point, float low,
-                                  float high, float* __restrict out) {
+SWAGE_ROWS void round_to_integers_fast(const RoundToIntegers& r) {
+  const float* __restrict x = r.x;
+  float* __restrict out = r.out;
+  const int64_t count = r.count;
+  const float scale = r.scale, zero_point = r.zero_point, low = r.low, high = r.high;
   for (int64_t i = 0; i < count; ++i) {
     float t = x[i] / scale + zero_point;
     t = t < low ? low : t;
@@ -153,7 +180,11 @@ SWAGE_ROWS void round_to_integers(const float* __restrict x, int64_t count, floa
   }
 }
 
-SWAGE_ROWS void round_to_e4m3(const float* __restrict x, int64_t count, float scale, float* __restrict out) {
+SWAGE_ROWS void round_to_e4m3_fast(const RoundToFloats& r) {
+  const float* __restrict x = r.x;
+  float* __restrict out = r.out;
+  const int64_t count = r.count;
+  const float scale = r.scale;
   for (int64_t i = 0; i < count; ++i) {
     float t = x[i] / scale;
     t = t < -448.0f ? -448.0f : t;
@@ -162,7 +193,11 @@ SWAGE_ROWS void round_to_e4m3(const float* __restrict x, int64_t count, float sc
   }
 }
 
-SWAGE_ROWS void round_to_e2m1(const float* __restrict x, int64_t count, float scale, float* __restrict out) {
+SWAGE_ROWS void round_to_e2m1_fast(const RoundToFloats& r) {
+  const float* __restrict x = r.x;
+  float* __restrict out = r.out;
+  const int64_t count = r.count;
+  const float scale = r.scale;
   for (int64_t i = 0; i < count; ++i) {
     float t = x[i] / scale;
     t = t < -6.0f ? -6.0f : t;
@@ -173,4 +208,4 @@ SWAGE_ROWS void round_to_e2m1(const float* __restrict x, int64_t count, float sc
   }
 }
 
-}  // namespace swage::model::rows
+}  // namespace swage::kernels

@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-namespace swage::model {
+namespace swage::ops {
 
 // How scores q k^T become weights.
 struct AttentionForm {
@@ -29,4 +29,4 @@ at::Tensor attend(const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Te
 // up to `heads`; the others lie between.
 at::Tensor alibi_slopes(int64_t heads);
 
-}  // namespace swage::model
+}  // namespace swage::ops
