@@ -23,6 +23,7 @@ build: deps
 test: build
 	@cmake --build $(BUILD)
 	@tools/check_layers
+	@tools/check_style
 	@tools/check_errors_tested
 	@tools/check_roles
 	@tools/check_docs

@@ -16,7 +16,7 @@ namespace swage::api {
 // Where nobody says how many: the processors that this process may use, or fewer if a caller told libtorch so, or what
 // OMP_NUM_THREADS says.
 inline int default_threads() {
-  static const int libtorch = at::get_num_threads();  // before the first call of this library changes it
+  static const int libtorch = at::get_num_threads();            // before the first call of this library changes it
   const bool said = std::getenv("OMP_NUM_THREADS") != nullptr;  // check_layers: allow print (as libgomp reads it)
   return said ? libtorch : std::min(libtorch, threads_for(0));
 }

@@ -16,8 +16,6 @@
 namespace swage::eval {
 namespace {
 
-constexpr int64_t kRowsCompared = 64;  // of both models at once
-
 struct WindowResult {
   double baseline_nll = 0, model_nll = 0;
   int64_t same = 0;

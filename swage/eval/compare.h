@@ -8,6 +8,9 @@
 
 namespace swage::eval {
 
+// Rows of logits that a thread compares at once: each is as wide as the vocabulary, in both models.
+inline constexpr int64_t kRowsCompared = 64;
+
 struct Comparison {
   Perplexity baseline, model;
   double kl_mean = 0;    // KL(baseline || model) of the next-token distributions, nats, mean over predicted tokens

@@ -14,6 +14,7 @@
 
 #include "swage/base/error.h"
 #include "swage/base/memory.h"
+#include "swage/eval/compare.h"
 #include "swage/eval/forward.h"
 #include "swage/format/quantized_weight.h"
 #include "swage/modifiers/solver_glue.h"
@@ -28,7 +29,6 @@ namespace {
 using model::Block, model::Flow, model::Linear;
 
 constexpr int64_t kErrorTokens = 16384;
-constexpr int64_t kRowsCompared = 64;  // that a thread compares at once
 
 // Residual streams [T, D] of the probes' sequences.
 using Streams = std::vector<at::Tensor>;
@@ -76,11 +76,11 @@ class SensitivityPass {
   std::vector<double> divergences() {
     const auto timed = job_.clock.time("measure divergences");
     job_.model.load_ends(job_.weights);
-    const int64_t tokens = base_[0].size(0), pieces = (tokens + kRowsCompared - 1) / kRowsCompared;
+    const int64_t tokens = base_[0].size(0), pieces = (tokens + eval::kRowsCompared - 1) / eval::kRowsCompared;
     std::vector<std::vector<double>> sums(base_.size() * size_t(pieces));
     eval::for_each_parallel(int64_t(sums.size()), [&](int64_t i) {
-      const int64_t first = i % pieces * kRowsCompared;
-      sums[size_t(i)] = compare(size_t(i / pieces), first, std::min(kRowsCompared, tokens - first));
+      const int64_t first = i % pieces * eval::kRowsCompared;
+      sums[size_t(i)] = compare(size_t(i / pieces), first, std::min(eval::kRowsCompared, tokens - first));
     });
     job_.model.drop_ends();
     std::vector<double> out(job_.units.size());
