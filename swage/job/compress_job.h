@@ -10,6 +10,8 @@
 
 namespace swage::pipeline {
 
+class PassWatch;
+
 struct CompressJob {
   std::filesystem::path source;
   std::filesystem::path target;
@@ -38,6 +40,7 @@ struct CompressJob {
   bool dry_run = false;
   bool check = true;
   bool model_free = false;  // from the shards alone; see model_free.h
+  PassWatch* watch = nullptr;  // tests look at a calibrated pass through it; see schedule/sequential.h
 };
 
 }  // namespace swage::pipeline
