@@ -10,6 +10,8 @@
 
 namespace swage::pipeline {
 
+class PassWatch;
+
 struct CompressJob : RunOptions {
   std::filesystem::path source;
   std::filesystem::path target;
@@ -21,6 +23,7 @@ struct CompressJob : RunOptions {
   std::string source_id;  // the hub id that the source was named by; empty: a folder
   data::HubOptions hub;   // where data sets by name come from
   DeviceMap device_map = DeviceMap::None;
+  PassWatch* watch = nullptr;  // tests look at a calibrated pass through it; see schedule/sequential.h
 };
 
 }  // namespace swage::pipeline

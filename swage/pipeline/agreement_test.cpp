@@ -53,8 +53,9 @@ EstimateJob estimate_of(const CompressJob& job, const fs::path& source) {
 }
 
 int64_t bytes_written(const fs::path& folder) {
+  const checkpoint::Reader reader(folder);
   uint64_t sum = 0;
-  for (const io::TensorSpec& spec : checkpoint::Reader(folder).tensors()) sum += io::data_bytes(spec);
+  for (const io::TensorSpec& spec : reader.tensors()) sum += io::data_bytes(spec);
   return int64_t(sum);
 }
 

@@ -156,9 +156,12 @@ class Compression {
                   &progress_};
     write_dense(writer, steps);
     if (resolved_.calibrates()) {
-      run_sequential(run, text.ids_NL, {.moe_routed = job_.moe_routed, .tiers = tiers(offload_folder(writer.work()))});
+      const PlanInput planned = resolved_.plan_input(text.ids_NL.size(0), text.ids_NL.size(1));
+      run_sequential(
+          run, text.ids_NL, planned,
+          {.moe_routed = job_.moe_routed, .tiers = tiers(offload_folder(writer.work())), .watch = job_.watch});
     } else {
-      run_data_free(run);
+      run_data_free(run, resolved_.plan_input(0, 0));
     }
     const OnlineRotations* online = resolved_.views().online();
     write_side_files(source_, resolved_.config(), resolved_.assignment(),

@@ -354,6 +354,20 @@ TEST(Estimate, LongerRowsThanTheModelTakesAreRefused) {
             std::string::npos);
 }
 
+// Outliers are counted in a forward pass like that of the calibration, with no Gram matrix.
+TEST(Plan, OwlIsAPassOfItsOwn) {
+  const Job job("pipeline/llama3_8b", "wanda",
+                R"({"sparsity": 0.5, "sparsity_profile": "owl", "owl_m": 5, "owl_lmbda": 0.05, "ignore": ["lm_head"]})",
+                8);
+  const Json plan = job.plan();
+  const Json& owl = plan.at("stages").as_array()[0];
+  EXPECT_EQ(owl.get_string("name", ""), "owl");
+  EXPECT_EQ(owl.get_double("forward_flops", 0), stage_of(plan, "calibrate").get_double("forward_flops", -1));
+  EXPECT_EQ(part_of(owl, "Gram matrices"), 0);
+  EXPECT_EQ(part_of(owl, "activations"), part_of(stage_of(plan, "calibrate"), "activations"));
+  EXPECT_LT(owl.get_int("host_bytes", 0), stage_of(plan, "calibrate").get_int("host_bytes", 0));
+}
+
 TEST(Plan, ABitBudgetIsKeptToAndMeasuredFirst) {
   const Job job("pipeline/llama3_8b", "gptq", R"({"target_bits": 4.5, "ignore": ["lm_head"]})");
   const Json plan = job.plan();

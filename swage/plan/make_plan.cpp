@@ -1,13 +1,13 @@
 #include "swage/plan/make_plan.h"
 
 #include <algorithm>
-#include <map>
+#include <memory>
 
 #include "swage/base/error.h"
 #include "swage/plan/plan_budget.h"
-#include "swage/plan/plan_calibration.h"
-#include "swage/plan/plan_memory.h"
-#include "swage/scheme/fused_sets.h"
+#include "swage/schedule/calibrated_schedule.h"
+#include "swage/schedule/data_free.h"
+#include "swage/schedule/owl.h"
 
 namespace swage::pipeline {
 namespace {
@@ -17,7 +17,6 @@ using model::ModuleInfo;
 constexpr double kLogitRows = 128;  // of the perplexity check, at once in a thread, twice
 constexpr double kCheckPasses = 6;  // over float32 weights: both models are read and converted
 constexpr double kFingerprintPasses = 1.5;
-constexpr double kRotationBytes = 12;  // of a weight that is rotated: as it was, turned to rows, the result
 
 double largest_end(const model::ModelShape& shape) {
   double most = 0;
@@ -71,48 +70,14 @@ PlanStage embed_stage(const PlanInput& in) {
   return stage;
 }
 
-// Modules of one layer, without data: pages of their weights and the results of all; scratch of one on each thread, or
-// what one is packed into.
-struct LayerWithoutData {
-  double weights = 0, results = 0, scratch = 0, packed = 0;
-};
-
-PlanStage quantize_stage(const PlanInput& in) {
-  PlanStage stage{.name = "quantize", .at = {}, .parts = {}, .work = {}};
-  std::map<int, LayerWithoutData> layers;
-  for (const ModuleInfo& module : in.shape.modules()) {
-    const scheme::Scheme* scheme = in.assignment.find(module.name);
-    const Sparsity::Choice* pruned = in.sparsity.find(module.name);
-    if (scheme == nullptr && pruned == nullptr) continue;
-    const modifiers::LinearShape shape{module.rows, module.columns,
-                                       scheme != nullptr && scheme->weights ? &*scheme->weights : nullptr};
-    LayerWithoutData& layer = layers[module.block];
-    double scratch = 0;
-    if (pruned != nullptr) {
-      const modifiers::Cost cost = pruned->by->cost({&shape, 1}, {});
-      scratch += double(cost.scratch_bytes);
-      stage.work.moved_bytes += kFloat * cost.passes;
-    }
-    if (scheme != nullptr) {
-      const modifiers::Cost cost = in.assignment.quantizer_of(module.name).cost({&shape, 1}, {});
-      layer.results += double(cost.scratch_bytes);
-      stage.work.moved_bytes += kFloat * cost.passes;
-    }
-    const double parameters = double(module.parameters());
-    if (in.bytes_per_weight < 2) scratch += kFloat * parameters;  // the source holds codes
-    if (in.rotates) scratch += kRotationBytes * parameters;
-    layer.weights += in.bytes_per_weight * parameters;
-    layer.scratch = std::max(layer.scratch, scratch);
-    layer.packed = std::max(layer.packed, parameters);  // at most a byte a weight
-    stage.work.read_bytes += uint64_t(in.bytes_per_weight * parameters);
-  }
-  for (const auto& [index, layer] : layers) {
-    Moment now(in);
-    now.host("pages of the source", layer.weights)
-        .host("solved weights", layer.results)
-        .host("solver", std::max(in.threads * layer.scratch, layer.packed));
-    keep_larger(stage, now, index < 0 ? "outside the layers" : cat("layer ", index));
-  }
+// Outliers are counted in a pass of the float model before anything is pruned (schedule/owl).
+PlanStage owl_stage(const PlanInput& in) {
+  PlanInput passing = in;
+  passing.keeps_activations = false;
+  PlanStage stage = costs_of(calibrated_schedule(passing), passing, false)->stage;
+  stage.name = "owl";
+  stage.work.linear_flops += stage.work.integer_flops;  // the float model runs
+  stage.work.integer_flops = 0;
   return stage;
 }
 
@@ -174,15 +139,16 @@ Plan make_plan(const PlanInput& in) {
   plan.output_bytes = in.output_bytes;
   count_modules(in, plan);
   if (in.text_bytes > in.process_bytes) plan.stages.push_back(text_stage(in));
+  if (in.rows > 0 && needs_owl(in.sparsity)) plan.stages.push_back(owl_stage(in));
   plan.stages.push_back(copy_stage(in));
   if (in.rows > 0 && in.assignment.budget) plan.stages.push_back(plan_budget(in));
   if (in.rows > 0 && (in.chain.calibrating() != nullptr || in.assignment.needs_calibration())) {
     plan.stages.push_back(embed_stage(in));
-    CalibrationPlan calibration = plan_calibration(in);
-    plan.activation_bytes = calibration.activation_bytes;
-    plan.stages.push_back(std::move(calibration.stage));
+    const std::unique_ptr<PassCosts> calibration = costs_of(calibrated_schedule(in), in);
+    plan.activation_bytes = calibration->activation_bytes;
+    plan.stages.push_back(calibration->stage);
   } else {
-    plan.stages.push_back(quantize_stage(in));
+    plan.stages.push_back(plan_data_free(in));
   }
   plan.stages.back().work.written_bytes += in.output_bytes - in.copied_bytes;
   plan.stages.push_back(check_stage(in));

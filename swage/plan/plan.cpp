@@ -62,30 +62,6 @@ Json stage_json(const PlanStage& stage) {
 
 }  // namespace
 
-PlanWork& PlanWork::operator+=(const PlanWork& other) {
-  linear_flops += other.linear_flops;
-  integer_flops += other.integer_flops;
-  attention_flops += other.attention_flops;
-  gram_flops += other.gram_flops;
-  solve_flops += other.solve_flops;
-  moved_bytes += other.moved_bytes;
-  read_bytes += other.read_bytes;
-  written_bytes += other.written_bytes;
-  return *this;
-}
-
-uint64_t PlanStage::host_bytes() const {
-  uint64_t sum = 0;
-  for (const PlanPart& part : parts) sum += part.host;
-  return sum;
-}
-
-uint64_t PlanStage::device_bytes() const {
-  uint64_t sum = 0;
-  for (const PlanPart& part : parts) sum += part.device;
-  return sum;
-}
-
 const PlanStage* Plan::largest_stage() const {
   const auto most = std::max_element(stages.begin(), stages.end(), [](const PlanStage& a, const PlanStage& b) {
     return a.host_bytes() < b.host_bytes();

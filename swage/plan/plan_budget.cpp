@@ -4,10 +4,9 @@
 #include <set>
 #include <string>
 
-#include "swage/plan/plan_calibration.h"
-#include "swage/plan/plan_memory.h"
 #include "swage/resolve/bit_budget.h"
 #include "swage/schedule/bit_sensitivity.h"
+#include "swage/schedule/calibrated_schedule.h"
 
 namespace swage::pipeline {
 namespace {
@@ -63,7 +62,7 @@ PlanStage plan_budget(const PlanInput& input) {
   PlanInput part = input;  // of fewer rows
   part.rows = rows_measured(input.rows, input.row_tokens);
   part.keeps_activations = false;
-  PlanStage stage = plan_calibration(part).stage;
+  PlanStage stage = costs_of(calibrated_schedule(part), part)->stage;
   stage.name = "measure";
   const Added more = added(part);
   const auto add = [&](const char* name, double bytes, bool moves) {

@@ -2,6 +2,7 @@
 // does it.
 #pragma once
 #include "swage/schedule/plan_input.h"
+#include "swage/schedule/plan_stage.h"
 
 namespace swage::pipeline {
 

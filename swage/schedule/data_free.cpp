@@ -1,5 +1,6 @@
 #include "swage/schedule/data_free.h"
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <utility>
@@ -45,21 +46,6 @@ at::Tensor weight_of(const Run& run, const model::ModuleInfo& module) {
                                                                    : run.weights.load(name);
 }
 
-// Modules that are solved in one call: those that share a global scale, else a single one.
-struct Set {
-  std::string key;
-  std::vector<model::ModuleInfo> modules;
-};
-
-void add_to_its_set(std::vector<Set>& sets, const Run& run, const model::ModuleInfo& module) {
-  const bool shares = run.assignment.find(module.name)->weights->strategy == scheme::Strategy::TensorGroup;
-  const std::string key = shares ? scheme::fused_set(module.name) : module.name;
-  for (Set& set : sets) {
-    if (set.key == key) return set.modules.push_back(module);
-  }
-  sets.push_back({key, {module}});
-}
-
 // The pruned weights in place of those of the tasks that a modifier prunes. What it says of them, without the weights,
 // beside the tasks.
 std::vector<std::optional<modifiers::SparsifiedLinear>> prune(const Run& run,
@@ -89,7 +75,7 @@ void prune_dense(const Run& run, const std::vector<model::ModuleInfo>& modules) 
   }
 }
 
-std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
+std::vector<modifiers::SolvedLinear> quantize(const Run& run, const LayerWithoutData::Set& set) {
   std::vector<modifiers::LinearTask> tasks;
   for (const model::ModuleInfo& module : set.modules) {
     const std::string& name = module.name;
@@ -109,7 +95,7 @@ std::vector<modifiers::SolvedLinear> quantize(const Run& run, const Set& set) {
   }
 }
 
-std::vector<ModuleReport> quantize_and_write(const Run& run, const Set& set) {
+std::vector<ModuleReport> quantize_and_write(const Run& run, const LayerWithoutData::Set& set) {
   const std::vector<modifiers::SolvedLinear> solved = quantize(run, set);
   std::vector<ModuleReport> out;
   for (size_t i = 0; i < solved.size(); ++i) out.push_back(write_module(run, set.modules[i].name, solved[i], 0));
@@ -118,50 +104,110 @@ std::vector<ModuleReport> quantize_and_write(const Run& run, const Set& set) {
 
 }  // namespace
 
-void run_data_free(const Run& run) {
-  std::map<int, std::vector<Set>> sets_of_block;
-  std::map<int, std::vector<model::ModuleInfo>> dense_of_block;
-  for (const model::ModuleInfo& module : run.model.modules()) {
-    if (run.sparsity.rewritten.contains(module.name + ".weight")) {
-      dense_of_block[module.block].push_back(module);
-      sets_of_block[module.block];  // the block has work
-    }
-    if (run.assignment.find(module.name) != nullptr) add_to_its_set(sets_of_block[module.block], run, module);
+void LayerWithoutData::add(const PlanInput& in, const model::ModuleInfo& module) {
+  const scheme::Scheme* scheme = in.assignment.find(module.name);
+  if (scheme == nullptr) {
+    if (in.sparsity.find(module.name) != nullptr) dense_.push_back(module);
+    return;
   }
-  const int64_t blocks = run.model.blocks();
+  const bool shares = scheme->weights->strategy == scheme::Strategy::TensorGroup;
+  const std::string key = shares ? scheme::fused_set(module.name) : module.name;
+  for (Set& set : sets_) {
+    if (set.key == key) return set.modules.push_back(module);
+  }
+  sets_.push_back({key, {module}});
+}
+
+// Pages of the weights and the results of all modules; scratch of one on each thread, or what one is packed into.
+void LayerWithoutData::cost(const PlanInput& in, PlanStage& stage) const {
+  double weights = 0, results = 0, scratch = 0, packed = 0;
+  const auto add = [&](const model::ModuleInfo& module) {
+    const scheme::Scheme* scheme = in.assignment.find(module.name);
+    const Sparsity::Choice* pruned = in.sparsity.find(module.name);
+    const modifiers::LinearShape shape{module.rows, module.columns,
+                                       scheme != nullptr && scheme->weights ? &*scheme->weights : nullptr};
+    double of_module = 0;
+    if (pruned != nullptr) {
+      const modifiers::Cost cost = pruned->by->cost({&shape, 1}, {});
+      of_module += double(cost.scratch_bytes);
+      stage.work.moved_bytes += kFloat * cost.passes;
+    }
+    if (scheme != nullptr) {
+      const modifiers::Cost cost = in.assignment.quantizer_of(module.name).cost({&shape, 1}, {});
+      results += double(cost.scratch_bytes);
+      stage.work.moved_bytes += kFloat * cost.passes;
+    }
+    const double parameters = double(module.parameters());
+    if (in.bytes_per_weight < 2) of_module += kFloat * parameters;  // the source holds codes
+    if (in.rotates) of_module += kRotationBytes * parameters;
+    weights += in.bytes_per_weight * parameters;
+    scratch = std::max(scratch, of_module);
+    packed = std::max(packed, parameters);  // at most a byte a weight
+    stage.work.read_bytes += uint64_t(in.bytes_per_weight * parameters);
+  };
+  for (const Set& set : sets_) std::for_each(set.modules.begin(), set.modules.end(), add);
+  std::for_each(dense_.begin(), dense_.end(), add);
+  Moment now(in);
+  now.host("pages of the source", weights)
+      .host("solved weights", results)
+      .host("solver", std::max(in.threads * scratch, packed));
+  keep_larger(stage, now, block_ < 0 ? "outside the layers" : cat("layer ", block_));
+}
+
+void LayerWithoutData::run(const Run& run) const {
+  if (block_ + 1 < run.model.blocks()) run.weights.prefetch(run.model.tensors_of_block(block_ + 1));
+  std::vector<std::vector<ModuleReport>> reports(sets_.size());
+  {
+    const auto timed = run.clock.time("solve, pack and write");
+    eval::for_each_parallel(int64_t(sets_.size()), [&](int64_t i) {
+      const Set& set = sets_[size_t(i)];
+      const TraceSpan span(run.context.trace, "read, round and write", Trace::Kind::Compute, block_, set.key);
+      reports[size_t(i)] = quantize_and_write(run, set);
+    });
+  }
+  prune_dense(run, dense_);
+  for (std::vector<ModuleReport>& of_set : reports) {
+    for (ModuleReport& report : of_set) note_module(run, std::move(report));
+  }
+  if (block_ >= 0) drop_block(run.reader, run.model, block_);
+}
+
+std::vector<LayerWithoutData> data_free_schedule(const PlanInput& input) {
+  std::map<int, LayerWithoutData> layers;
+  for (const model::ModuleInfo& module : input.shape.modules()) {
+    if (input.assignment.find(module.name) == nullptr && input.sparsity.find(module.name) == nullptr) continue;
+    layers.try_emplace(module.block, module.block).first->second.add(input, module);
+  }
+  std::vector<LayerWithoutData> out;
+  for (auto& [block, layer] : layers) out.push_back(std::move(layer));
+  return out;
+}
+
+PlanStage plan_data_free(const PlanInput& input) {
+  PlanStage stage{.name = "quantize", .at = {}, .parts = {}, .work = {}};
+  for (const LayerWithoutData& layer : data_free_schedule(input)) layer.cost(input, stage);
+  return stage;
+}
+
+void run_data_free(const Run& run, const PlanInput& planned) {
   Pass pass{.stage = "quantizing", .planned = "quantize", .began_seconds = run.clock.total_seconds()};
-  for (const auto& [block, sets] : sets_of_block) {
+  for (const LayerWithoutData& layer : data_free_schedule(planned)) {
     run.context.check_cancelled();
-    if (run.steps.finished(block_step(block))) {
-      pass.first = double(block + 1);
+    const std::string step = block_step(layer.block());
+    if (run.steps.finished(step)) {
+      pass.first = double(layer.block() + 1);
       continue;
     }
     const size_t first_module = run.modules.size();
-    if (block + 1 < blocks) run.weights.prefetch(run.model.tensors_of_block(block + 1));
-    run.clock.enter_block(block);
-    const TraceSpan span(run.context.trace, "layer", Trace::Kind::Other, block);
-    std::vector<std::vector<ModuleReport>> reports(sets.size());
+    run.clock.enter_block(layer.block());
     {
-      const auto timed = run.clock.time("solve, pack and write");
-      eval::for_each_parallel(int64_t(sets.size()), [&](int64_t i) {
-        const TraceSpan span_of_set(run.context.trace, "read, round and write", Trace::Kind::Compute, block,
-                                    sets[size_t(i)].key);
-        reports[size_t(i)] = quantize_and_write(run, sets[size_t(i)]);
-      });
-    }
-    prune_dense(run, dense_of_block[block]);
-    for (std::vector<ModuleReport>& of_set : reports) {
-      for (ModuleReport& report : of_set) note_module(run, std::move(report));
-    }
-    if (block >= 0) {
-      drop_block(run.reader, run.model, block);
-    }
-    {
-      const auto timed_journal = run.clock.time("journal");
-      run.steps.finish(block_step(block));
+      const TraceSpan span(run.context.trace, "layer", Trace::Kind::Other, layer.block());
+      layer.run(run);
+      const auto timed = run.clock.time("journal");
+      run.steps.finish(step);
     }
     run.memory.check();
-    tell_progress(run, pass, block, double(block + 1), first_module, true);
+    tell_progress(run, pass, layer.block(), double(layer.block() + 1), first_module, true);
   }
 }
 

@@ -7,12 +7,6 @@
 #include "swage/ops/gram.h"
 
 namespace swage::pipeline {
-namespace {
-
-constexpr size_t kSequences = 8;  // whose products are summed together
-
-}  // namespace
-
 void FloatStream::begin_block(const model::Model& model, int64_t index, const checkpoint::WeightSource& weights) {
   block_ = model.load_block(index, weights);
   for (const model::Linear& linear : block_->linears) activations_.make_room(linear.columns);
@@ -54,8 +48,9 @@ solvers::TargetMoments FloatStream::moments(const Activations& quantized, const 
   }
   at::Tensor scratch;
   ops::GramSum sum(out.gram_II, int64_t(rows.size()) * theirs[0].input_TI.size(0), scratch);
-  for (size_t first = 0; first < rows.size(); first += kSequences) {
-    std::vector<at::Tensor> seen(std::min(kSequences, rows.size() - first)), lacking(seen.size()), behind(seen.size());
+  for (size_t first = 0; first < rows.size(); first += kMomentsAtOnce) {
+    std::vector<at::Tensor> seen(std::min(kMomentsAtOnce, rows.size() - first)), lacking(seen.size()),
+        behind(seen.size());
     eval::for_each_parallel(int64_t(seen.size()), [&](int64_t i) {
       const size_t row = rows[first + size_t(i)];
       const at::Tensor& x_TI = theirs[row].input_TI;

@@ -12,6 +12,8 @@ namespace swage::pipeline {
 
 class FloatStream {
  public:
+  static constexpr size_t kMomentsAtOnce = 8;  // sequences whose products are summed together
+
   // As Activations.
   FloatStream(const model::Model& model, const at::Tensor& ids_NT, const offload::Tiers& tiers)
       : activations_(model, ids_NT, tiers) {}

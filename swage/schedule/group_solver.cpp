@@ -51,8 +51,7 @@ void to_host(format::QuantizedWeight& weight) {
 
 }  // namespace
 
-void GroupSolver::solve(const std::vector<Linear*>& group, int expert) {
-  if (!run_.sparsity.of_module.empty()) prune(group, expert);
+void GroupSolver::quantize(const std::vector<Linear*>& group, int expert) {
   std::vector<std::vector<Linear*>> parts;  // that one modifier solves at once, for inputs that are quantized alike
   for (Linear* linear : group) {
     if (run_.assignment.find(linear->name) == nullptr) continue;
@@ -68,7 +67,8 @@ void GroupSolver::solve(const std::vector<Linear*>& group, int expert) {
 
 void GroupSolver::solve_lookup(Linear& embedding) {
   lookup_ = true;
-  solve({&embedding}, -1);
+  prune({&embedding}, -1);
+  quantize({&embedding}, -1);
   lookup_ = false;
 }
 

@@ -21,9 +21,10 @@ class GroupSolver {
  public:
   GroupSolver(const Run& run, StageInputs& inputs) : run_(run), inputs_(inputs) {}
 
-  // Those of the linears, which all read the same input, that the recipe prunes or quantizes. `expert`: whose tokens
+  // Those of the linears, which all read the same input, that the recipe prunes, or quantizes. `expert`: whose tokens
   // count, or -1.
-  void solve(const std::vector<model::Linear*>& group, int expert);
+  void prune(const std::vector<model::Linear*>& group, int expert);
+  void quantize(const std::vector<model::Linear*>& group, int expert);
   // An embedding: it looks its input up, so that there are no statistics of that.
   void solve_lookup(model::Linear& embedding);
 
@@ -48,7 +49,6 @@ class GroupSolver {
     int64_t tokens;
   };
 
-  void prune(const std::vector<model::Linear*>& group, int expert);
   void prune(const Sparsity::Choice& choice, const std::vector<model::Linear*>& linears, int expert);
   bool are_solved_alike(const model::Linear& a, const model::Linear& b) const;
   void quantize(const modifiers::Quantizer& quantizer, const std::vector<model::Linear*>& linears, int expert);

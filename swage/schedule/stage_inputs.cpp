@@ -12,20 +12,14 @@
 #include "swage/schedule/column_statistics.h"
 
 namespace swage::pipeline {
-namespace {
-
-constexpr size_t kAtOnce = 8;  // sequences whose inputs are chosen and quantized before they enter the Gram matrix
-
-}  // namespace
-
 modifiers::Statistics input_statistics(const Activations& activations, int64_t columns, int expert,
                                        const LinearInput& input, at::Tensor& scratch) {
   modifiers::Statistics out;
   const std::vector<model::Flow>& flows = activations.flows();
   out.gram_II = at::zeros({columns, columns}, flows[0].input_TI.options().dtype(at::kDouble));
   ops::GramSum sum(out.gram_II, activations.tokens(), scratch);
-  for (size_t first = 0; first < flows.size(); first += kAtOnce) {
-    std::vector<at::Tensor> inputs(std::min(kAtOnce, flows.size() - first));
+  for (size_t first = 0; first < flows.size(); first += kInputsAtOnce) {
+    std::vector<at::Tensor> inputs(std::min(kInputsAtOnce, flows.size() - first));
     eval::for_each_parallel(int64_t(inputs.size()), [&](int64_t i) {
       const model::Flow& flow = flows[first + size_t(i)];
       at::Tensor& x_TI = inputs[size_t(i)];

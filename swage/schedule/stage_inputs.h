@@ -16,6 +16,9 @@
 
 namespace swage::pipeline {
 
+// Sequences whose inputs are chosen and quantized at once, before they enter a Gram matrix.
+inline constexpr size_t kInputsAtOnce = 8;
+
 // Statistics of the inputs of `columns` that the flows hold, as `input` has them seen. `expert`: of the tokens routed
 // to it; -1: of all. `scratch` is kept for the next call, see ops::GramSum.
 modifiers::Statistics input_statistics(const Activations& activations, int64_t columns, int expert,
