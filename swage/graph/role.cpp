@@ -20,6 +20,8 @@ std::string_view text_of(Role role) {
       return "latent";
     case Role::Output:
       return "output";
+    case Role::Recurrence:
+      return "recurrence";
     case Role::Gate:
       return "gate";
     case Role::Up:

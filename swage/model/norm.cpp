@@ -67,7 +67,8 @@ Norm::Norm(const graph::NormSpec& spec, const checkpoint::WeightSource& weights)
   if (!heads.empty())
     weight_ = at::stack(heads);
   else if (spec.weight)
-    weight_ = load_shaped(weights, spec.name + ".weight", spec.shape());
+    weight_ = load_shaped(weights, spec.tensor(), spec.shape());
+  if (spec.flat && weight_.defined()) weight_ = weight_.view({spec.heads, spec.size});
   if (spec.weight && spec.offset != 0) weight_ = weight_.add(spec.offset);
   if (spec.bias) bias_ = load_shaped(weights, spec.name + ".bias", spec.shape());
 }
@@ -85,7 +86,8 @@ at::Tensor Norm::operator()(const at::Tensor& x) const {
     rms_norm_on_device(x, weight_, spec_.epsilon, out);
     return out;
   }
-  if (!weight_.defined() || !fits_row_kernels(x)) return at::rms_norm(x, {spec_.size}, weight_, spec_.epsilon);
+  if (!weight_.defined()) return at::rms_norm(x, {spec_.size}, {}, spec_.epsilon);
+  if (!fits_row_kernels(x)) return at::rms_norm(x, {spec_.size}, weight_, spec_.epsilon);
   at::Tensor out = at::empty_like(x);
   rms_norm_rows(x, weight_, spec_.epsilon, out);
   return out;

@@ -17,6 +17,7 @@
 #include "swage/eval/forward.h"
 #include "swage/format/weight_source.h"
 #include "swage/io/safetensors.h"
+#include "swage/model/stored_part.h"
 #include "swage/modifiers/chain.h"
 #include "swage/pipeline/compress.h"
 #include "swage/resolve/rescaling.h"
@@ -45,6 +46,12 @@ std::map<std::string, Json> configs() {
   for (const auto& [name, config] : all.as_object()) {
     Json one = config;
     one.set("vocab_size", kVocabulary);
+    if (one.find("vocab_size_per_layer_input") != nullptr) one.set("vocab_size_per_layer_input", kVocabulary);
+    if (const Json* nested = config.find("text_config")) {
+      Json text = *nested;
+      text.set("vocab_size", kVocabulary);
+      one.set("text_config", std::move(text));
+    }
     one.set("torch_dtype", "bfloat16");
     out.emplace(name, std::move(one));
   }
@@ -110,10 +117,7 @@ at::Tensor weight_of(const model::BlockShape& block, TensorMap& tensors, const s
     for (const model::ModuleInfo& linear : *list) {
       if (linear.name != name) continue;
       const graph::Stored& stored = linear.stored;
-      at::Tensor matrix = tensors.at(stored.shared() ? stored.tensor : name + ".weight");
-      if (matrix.dim() == 3) matrix = matrix[stored.index];
-      if (stored.transposed) matrix = matrix.t();
-      return matrix.narrow(0, stored.first_row, linear.rows);
+      return model::weight_part(stored, linear.rows, tensors.at(stored.shared() ? stored.tensor : name + ".weight"));
     }
   }
   return tensors.at(name + ".weight");  // of a norm
