@@ -11,6 +11,7 @@
 #include "swage/base/error.h"
 #include "swage/format/awq.h"
 #include "swage/format/gptq.h"
+#include "swage/format/mxfp4_experts.h"
 #include "swage/format/sparse_bitmask.h"
 #include "swage/scheme/fp8_config.h"
 #include "swage/scheme/gptq_awq.h"
@@ -86,7 +87,7 @@ CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, at::Devic
     const Json* json = scheme::find_quantization_config(reader.config());
     const std::optional<Json> older = json ? std::nullopt : scheme::old_settings_file(reader.folder());
     if (older) json = &*older;
-    if (!json) return;
+    if (!json || json->get_string("quant_method", "") == "mxfp4") return;  // its experts are found by their parts
     if (scheme::is_gptq_or_awq(*json)) {
       find_gptq_or_awq_modules(*json);
       SWAGE_CHECK(older || !modules_.empty(), CorruptData, "config.json says quant_method ",
@@ -214,6 +215,7 @@ std::vector<int64_t> CheckpointWeights::shape(const std::string& name) const {
     }
   }
   if (const io::TensorSpec* spec = find(name)) return spec->shape;
+  if (const auto experts = mxfp4_experts_shape(reader_, name)) return *experts;
   const auto module = sparse_weight(name);
   if (!module) return {};
   try {
@@ -294,6 +296,7 @@ at::Tensor CheckpointWeights::load_sparse(const std::string& name, const std::st
 at::Tensor CheckpointWeights::load(const std::string& name) const {
   const auto* quantized = quantized_weight(name);
   if (!quantized) {
+    if (mxfp4_experts_shape(reader_, name)) return checked(name, mxfp4_experts(reader_, name)).to(device_);
     const auto sparse = sparse_weight(name);
     return sparse ? load_sparse(name, *sparse) : load_dense(name);
   }
@@ -361,6 +364,7 @@ std::vector<std::string> CheckpointWeights::encoded_modules() const {
 }
 
 bool CheckpointWeights::describes_quantization(const std::string& tensor) const {
+  if (is_mxfp4_part(reader_, tensor)) return true;
   const size_t dot = tensor.rfind('.');
   if (dot == std::string::npos) return false;
   const std::string module = tensor.substr(0, dot), suffix = tensor.substr(dot + 1);

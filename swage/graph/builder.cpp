@@ -77,15 +77,63 @@ Value BlockBuilder::attention(Value query, Value key, Value value, const std::st
   return Value(block_.values.size()) - 1;
 }
 
+Value BlockBuilder::convolution(Value x, std::vector<ConvolutionNode::Part> parts, int64_t kernel, bool bias,
+                                Activation activation) {
+  const Value out = value("convolved", width(x));
+  int64_t channels = 0;
+  for (ConvolutionNode::Part& part : parts) part.name = prefix_ + part.name, channels += part.channels;
+  SWAGE_CHECK(channels == width(x), Internal, prefix_, ": a convolution of ", channels, " channels reads ", width(x));
+  block_.nodes.push_back(ConvolutionNode{x, out, std::move(parts), kernel, bias, activation});
+  return out;
+}
+
+Value BlockBuilder::recurrence(RecurrenceNode form) {
+  for (std::string* name : {&form.rates, &form.gate_bias, &form.skip}) {
+    if (!name->empty()) *name = prefix_ + *name;
+  }
+  form.out = value("recurrence", form.heads * form.value_size);
+  block_.nodes.push_back(std::move(form));
+  return Value(block_.values.size()) - 1;
+}
+
 Value BlockBuilder::activate(Value x, Activation activation) {
   const Value out = value("activated", width(x));
   block_.nodes.push_back(ActivateNode{x, out, activation});
   return out;
 }
 
-Value BlockBuilder::gate(Value gate, Value up, Activation activation) {
+Value BlockBuilder::activate(Value x, Activation activation, const std::string& parameters) {
+  const Value out = activate(x, activation);
+  std::get<ActivateNode>(block_.nodes.back()).parameters = prefix_ + parameters;
+  return out;
+}
+
+Value BlockBuilder::gate(Value gate, Value up, Gating gating) {
   const Value out = value("gated", width(up));
-  block_.nodes.push_back(GateNode{gate, up, out, activation});
+  block_.nodes.push_back(GateNode{gate, up, out, gating});
+  return out;
+}
+
+Value BlockBuilder::position_scale(Value x, double scale, double offset, double period) {
+  const Value out = value("scaled", width(x));
+  block_.nodes.push_back(PositionScaleNode{x, out, scale, offset, period});
+  return out;
+}
+
+Value BlockBuilder::slice(Value x, int64_t first, int64_t count) {
+  SWAGE_CHECK(first >= 0 && first + count <= width(x), Internal, prefix_, ": ", count, " numbers from ", first,
+              " on of ", width(x));
+  if (count == width(x)) return x;
+  const Value out = value("slice", count);
+  block_.nodes.push_back(SliceNode{x, out, first});
+  return out;
+}
+
+void BlockBuilder::write(Value x, int64_t first) { block_.nodes.push_back(WriteNode{x, first}); }
+
+Value BlockBuilder::multiply(Value x, const std::string& name) {
+  const Value out = value("multiplied", width(x));
+  block_.nodes.push_back(MultiplyNode{x, out, prefix_ + name});
   return out;
 }
 
@@ -96,39 +144,66 @@ Value BlockBuilder::scale(Value x, double factor) {
   return out;
 }
 
+void BlockBuilder::scale_stream(double factor) {
+  if (factor != 1) block_.nodes.push_back(ScaleNode{kStream, kStream, factor});
+}
+
 Value BlockBuilder::clamp(Value x, double limit) {
   const Value out = value("clamped", width(x));
   block_.nodes.push_back(ClampNode{x, out, limit});
   return out;
 }
 
+Value BlockBuilder::sum(std::vector<Value> parts) {
+  const Value out = value("sum", width(parts.at(0)));
+  block_.nodes.push_back(SumNode{std::move(parts), out});
+  return out;
+}
+
 void BlockBuilder::add(Value x) { block_.nodes.push_back(AddNode{x}); }
+
+Expert BlockBuilder::add_expert(int e, const ExpertsNode& form, int64_t hidden, int64_t inner,
+                                const ExpertNames& names) {
+  const int64_t count = form.router.rows, parts = names.names[0] == nullptr ? 1 : 2;
+  const auto add_one = [&](int which, Role role, int64_t rows, int64_t columns) {
+    LinearSpec linear{.name = cat(prefix_, names.experts, e, ".", names.names[which]),
+                      .role = role,
+                      .rows = rows,
+                      .columns = columns,
+                      .bias = names.biases,
+                      .expert = e};
+    const std::string& fused = which == 2 ? names.fused_out : names.fused_in;
+    if (fused.empty()) return add_linear(std::move(linear));
+    const int64_t all_rows = which == 2 ? rows : parts * rows, part = which == 1 ? parts - 1 : 0;
+    Stored& stored = linear.stored;
+    stored = {prefix_ + fused, {count, all_rows, columns}, e, names.interleaved ? part : part * rows};
+    if (names.transposed) std::swap(stored.shape[1], stored.shape[2]);
+    stored.transposed = names.transposed;
+    if (names.interleaved && which != 2) stored.row_step = parts;
+    if (names.biases) {
+      linear.stored_bias = stored;
+      linear.stored_bias.tensor += "_bias";
+      linear.stored_bias.shape = {count, all_rows};
+    }
+    return add_linear(std::move(linear));
+  };
+  Expert out{-1, -1, -1};
+  if (parts == 2) out.gate = add_one(0, Role::Gate, inner, hidden);
+  out.up = add_one(1, Role::Up, inner, hidden);
+  out.down = add_one(2, Role::Down, hidden, inner);
+  return out;
+}
 
 Value BlockBuilder::experts(Value x, ExpertsNode form, int64_t inner, const ExpertNames& names) {
   const int64_t hidden = width(x), count = form.router.rows;
   form.in = x;
+  if (form.router_in < 0) form.router_in = x;
   form.router.name = prefix_ + form.router.name;
   form.router.role = Role::Router;
-  form.router.columns = hidden;
+  form.router.columns = width(form.router_in);
+  if (!form.weight_scale.empty()) form.weight_scale = prefix_ + form.weight_scale;
   if (!form.router_bias.empty()) form.router_bias = prefix_ + form.router_bias;
-  const bool fused = !names.fused_in.empty();
-  const auto slice = [&](const std::string& tensor, int64_t rows, int64_t columns, int expert, int64_t first_row) {
-    return fused ? Stored{prefix_ + tensor, {count, rows, columns}, expert, first_row} : Stored();
-  };
-  for (int e = 0; e < int(count); ++e) {
-    const auto add_one = [&](int which, Role role, int64_t rows, int64_t columns, Stored stored) {
-      return add_linear({.name = cat(prefix_, names.experts, e, ".", names.names[which]),
-                         .role = role,
-                         .rows = rows,
-                         .columns = columns,
-                         .expert = e,
-                         .stored = std::move(stored)});
-    };
-    const int gate = add_one(0, Role::Gate, inner, hidden, slice(names.fused_in, 2 * inner, hidden, e, 0));
-    const int up = add_one(1, Role::Up, inner, hidden, slice(names.fused_in, 2 * inner, hidden, e, inner));
-    form.experts.push_back(
-        {gate, up, add_one(2, Role::Down, hidden, inner, slice(names.fused_out, hidden, inner, e, 0))});
-  }
+  for (int e = 0; e < int(count); ++e) form.experts.push_back(add_expert(e, form, hidden, inner, names));
   form.out = value("experts", hidden);
   block_.nodes.push_back(std::move(form));
   return Value(block_.values.size()) - 1;

@@ -34,19 +34,37 @@ class BlockBuilder {
   Value rope(Value x, int64_t heads, int table, int64_t first = 0);
   // `form` without its values and name.
   Value attention(Value query, Value key, Value value, const std::string& name, AttentionNode form);
+  // Over all numbers of x, of which each of `names` has its share, in order.
+  Value convolution(Value x, std::vector<ConvolutionNode::Part> parts, int64_t kernel, bool bias,
+                    Activation activation);
+  // `form` with its values, names relative.
+  Value recurrence(RecurrenceNode form);
   Value activate(Value x, Activation activation);
-  Value gate(Value gate, Value up, Activation activation);
+  // Xielu with the tensors of module `parameters`.
+  Value activate(Value x, Activation activation, const std::string& parameters);
+  Value gate(Value gate, Value up, Activation activation) { return this->gate(gate, up, Gating{activation}); }
+  Value gate(Value gate, Value up, Gating gating);
+  Value position_scale(Value x, double scale, double offset, double period);
+  // Part of x; x itself if that is all.
+  Value slice(Value x, int64_t first, int64_t count);
+  void write(Value x, int64_t first);
+  Value multiply(Value x, const std::string& name);
   Value scale(Value x, double factor);
+  void scale_stream(double factor);
   Value clamp(Value x, double limit);
+  Value sum(std::vector<Value> parts);
   void add(Value x);
 
-  // A mixture of gated MLPs: `form` with router and rules, without experts. Expert e has linears `experts` + e + "." +
+  // A mixture of MLPs: `form` with router and rules, without experts. Expert e has linears `experts` + e + "." +
   // names (gate, up, down) of `inner` numbers. `fused_in` and `fused_out`: tensors [E, 2 inner, D] and [E, D, inner]
   // that hold them all; empty: they are stored one by one.
   struct ExpertNames {
     std::string experts;
-    const char* const* names;  // three
+    const char* const* names;  // three; the first null: no gate
     std::string fused_in = {}, fused_out = {};
+    bool transposed = false;   // those tensors are [E, D, 2 inner] and [E, inner, D]
+    bool interleaved = false;  // rows of gate and up take turns in them
+    bool biases = false;       // one by one as .bias, fused as [E, 2 inner] and [E, D] in fused_in + "_bias" and so on
   };
   Value experts(Value x, ExpertsNode form, int64_t inner, const ExpertNames& names);
 
@@ -55,6 +73,7 @@ class BlockBuilder {
  private:
   Value value(std::string name, int64_t width);
   int add_linear(LinearSpec linear);
+  Expert add_expert(int e, const ExpertsNode& form, int64_t hidden, int64_t inner, const ExpertNames& names);
 
   std::string prefix_;
   BlockProgram block_;

@@ -10,10 +10,11 @@ namespace swage::graph {
 
 struct Mixture {
   LinearSpec router;
-  std::string router_bias;  // tensor with a number for each expert; empty: none
+  std::string router_bias;   // tensor with a number for each expert; empty: none
+  bool bias_is_row = false;  // it is [1, experts]
   int64_t top_k = 0;
   int64_t groups = 1;                            // out of the best of which experts are chosen
-  std::vector<std::vector<LinearSpec>> experts;  // gate, up and down of each
+  std::vector<std::vector<LinearSpec>> experts;  // gate (if there is one), up and down of each
   std::vector<std::pair<std::string, std::vector<int64_t>>>
       shared;  // tensors that hold all experts along their first dimension, and their shapes; empty: one by one
 };

@@ -15,6 +15,7 @@ struct Stored {
   std::vector<int64_t> shape = {};  // of that tensor, if it is shared
   int64_t index = 0;                // along its first dimension, if it has three: the expert
   int64_t first_row = 0;            // of the weight within that matrix
+  int64_t row_step = 1;             // between its rows there: 2 where those of gate and up take turns
   bool transposed = false;          // the matrix is [I, O]
 
   bool shared() const { return !tensor.empty(); }
@@ -30,6 +31,7 @@ struct LinearSpec {
   int expert = -1;           // of a mixture, whose linear it is
   bool keeps_float = false;  // it is not to be quantized, as a gate of one row
   Stored stored = {};
+  Stored stored_bias = {};  // where the bias is if not in a tensor of its own: [E, rows of that tensor's weight]
 
   std::string tensor() const { return stored.shared() ? stored.tensor : name + ".weight"; }
 };
@@ -46,8 +48,12 @@ struct NormSpec {
   double offset = 0;   // 1: the checkpoint stores w - 1 (Gemma)
   int64_t heads = 0;   // weights of its own for each of so many heads: w [heads, size]; 0: one w [size]
   bool apart = false;  // those are tensors of their own: name.0.weight, name.1.weight, ...
+  bool flat = false;   // they lie one after the other: w [heads * size]
+  bool bare = false;   // the weight's tensor is called as the module is
 
+  std::string tensor() const { return bare ? name : name + ".weight"; }
   std::vector<int64_t> shape() const {
+    if (flat) return {heads * size};
     return heads > 0 ? std::vector<int64_t>{heads, size} : std::vector<int64_t>{size};
   }
 };

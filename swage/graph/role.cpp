@@ -7,8 +7,8 @@ namespace {
 
 // In the order of the enumerators.
 constexpr auto kTexts = std::to_array<std::string_view>(
-    {"other", "query", "key", "value", "query, key, value", "key, value", "latent", "output", "gate", "up", "gate, up",
-     "down", "router", "embedding", "positions", "projection", "head"});
+    {"other", "query", "key", "value", "query, key, value", "key, value", "latent", "output", "recurrence", "gate",
+     "up", "gate, up", "down", "router", "embedding", "positions", "projection", "head"});
 static_assert(kTexts.size() == size_t(Role::Head) + 1);
 
 }  // namespace

@@ -11,8 +11,9 @@ enum class Role {
   Value,  // projections of attention; of several in one linear, its parts
   QueryKeyValue,
   KeyValue,
-  Latent,  // narrow projections before those of queries, or of keys and values (MLA)
-  Output,  // of attention
+  Latent,      // narrow projections before those of queries, or of keys and values (MLA)
+  Output,      // of attention, or of a recurrence
+  Recurrence,  // what a recurrence or a convolution over tokens reads
   Gate,
   Up,
   GateUp,  // of an MLP

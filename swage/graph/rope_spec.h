@@ -5,7 +5,7 @@
 
 namespace swage::graph {
 
-enum class RopeKind { Default, Linear, Dynamic, Llama3, Yarn, LongRope };
+enum class RopeKind { Default, Linear, Dynamic, Llama3, Yarn, LongRope, Proportional };
 
 struct RopeSpec {
   RopeKind kind = RopeKind::Default;
@@ -14,6 +14,7 @@ struct RopeSpec {
   double factor = 1;                                 // all but Default and LongRope
   int64_t max_positions = 0;                         // Dynamic: the base grows with sequences longer than this
   int64_t original_positions = 0;                    // Llama3, Yarn, LongRope: length before the context was extended
+  double share = 1;                                  // Proportional: of the pairs, the first so many turn
   double low_freq_factor = 1, high_freq_factor = 4;  // Llama3
   double beta_fast = 32, beta_slow = 1;              // Yarn
   bool truncate = true;                              // Yarn: correction range in whole dimensions

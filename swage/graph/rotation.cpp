@@ -54,10 +54,9 @@ class BlockSides {
   }
 
   void add_experts(const ExpertsNode& experts) {
-    router_ = reader(experts.in);
+    router_ = reader(experts.router_in);
     for (const Expert& expert : experts.experts) {
-      read(experts.in, expert.gate);
-      read(experts.in, expert.up);
+      for (const int linear : expert.inputs()) read(experts.in, linear);
     }
   }
 
@@ -107,8 +106,9 @@ class Collector {
     if (model_.final_norm) add_norm(*model_.final_norm);
     add_head(stream);
     out_.stream_size = model_.hidden_size;
-    const AttentionNode* attention = model_.blocks.empty() ? nullptr : model_.blocks[0].attention();
-    if (attention != nullptr) out_.head_size = attention->value_size;
+    for (const BlockProgram& block : model_.blocks) {
+      if (block.attention() != nullptr) out_.head_size = block.attention()->value_size;
+    }
     return std::move(out_);
   }
 
@@ -243,6 +243,8 @@ void check_stream(const BlockProgram& block) {
 
 RotatedTensors rotated_tensors(const ModelProgram& model, const RotatedSpaces& spaces) {
   if (spaces.stream) {
+    SWAGE_CHECK(model.stream_width == 0, Unsupported,
+                "rotation R1: the residual stream of this model carries more than the hidden state");
     for (const BlockProgram& block : model.blocks) check_stream(block);
     if (model.final_norm) check_norm(*model.final_norm);
     SWAGE_CHECK(!model.positions && !model.project_in && !model.project_out && !model.embedding_norm, Unsupported,

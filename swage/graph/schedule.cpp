@@ -43,7 +43,8 @@ class Scheduler {
   size_t add_linear(const LinearNode& linear, size_t n) {
     enter_stage(linear.in, n);
     const auto* sum = n + 1 < block_.nodes.size() ? std::get_if<AddNode>(&block_.nodes[n + 1]) : nullptr;
-    const bool into = sum != nullptr && sum->in == linear.out && only_added(block_, linear.out);
+    const bool into = sum != nullptr && sum->in == linear.out && only_added(block_, linear.out) &&
+                      block_.values[size_t(linear.out)].width == block_.values[kStream].width;
     add(into ? Kind::RunInto : Kind::Run, n);
     return into ? n + 1 : n;
   }
@@ -83,7 +84,7 @@ class Scheduler {
       add(Kind::Route, n);
       stage.routes = true;
       for (int e = 0; e < int(experts->experts.size()); ++e) {
-        of_experts.push_back({{experts->experts[size_t(e)].gate, experts->experts[size_t(e)].up}, e});
+        of_experts.push_back({experts->experts[size_t(e)].inputs(), e});
       }
     }
     if (!plain.linears.empty()) stage.groups.push_back(std::move(plain));
@@ -105,6 +106,7 @@ class Scheduler {
     const bool mlp = stage.routes || has(stage, {Role::Gate, Role::Up, Role::GateUp});
     if (has(stage, {Role::Latent, Role::Key, Role::QueryKeyValue}))
       return mlp ? "attention and mlp input" : "attention input";
+    if (has(stage, {Role::Recurrence})) return "recurrence input";
     if (has(stage, {Role::KeyValue})) return "keys and values";
     if (has(stage, {Role::Query})) return "queries";
     if (has(stage, {Role::Output})) return "attention output";

@@ -23,14 +23,31 @@ void visit_linear(const LinearSpec& linear, std::set<std::string>& shared, const
   } else {
     visit(linear.tensor(), {linear.rows, linear.columns});
   }
-  if (linear.bias) visit(linear.name + ".bias", {linear.rows});
+  if (linear.stored_bias.shared()) {
+    if (shared.insert(linear.stored_bias.tensor).second) visit(linear.stored_bias.tensor, linear.stored_bias.shape);
+  } else if (linear.bias) {
+    visit(linear.name + ".bias", {linear.rows});
+  }
 }
 
 void visit_norm(const NormSpec& norm, const TensorVisitor& visit) {
   for (int64_t head = 0; norm.apart && head < norm.heads; ++head)
     visit(cat(norm.name, ".", head, ".weight"), {norm.size});
-  if (norm.weight && !norm.apart) visit(norm.name + ".weight", norm.shape());
+  if (norm.weight && !norm.apart) visit(norm.tensor(), norm.shape());
   if (norm.bias) visit(norm.name + ".bias", norm.shape());
+}
+
+void visit_convolution(const ConvolutionNode& node, const TensorVisitor& visit) {
+  for (const ConvolutionNode::Part& part : node.parts) {
+    visit(part.name + ".weight", {part.channels, 1, node.kernel});
+    if (node.bias) visit(part.name + ".bias", {part.channels});
+  }
+}
+
+void visit_recurrence(const BlockProgram& block, const RecurrenceNode& node, const TensorVisitor& visit) {
+  if (!node.rates.empty()) visit(node.rates, node.rates_shape);
+  if (!node.gate_bias.empty()) visit(node.gate_bias, {block.values[size_t(node.gate)].width});
+  if (!node.skip.empty()) visit(node.skip, {node.heads});
 }
 
 void visit_embedding(const EmbeddingSpec& embedding, const TensorVisitor& visit) {
@@ -38,17 +55,21 @@ void visit_embedding(const EmbeddingSpec& embedding, const TensorVisitor& visit)
 }
 
 ModuleInfo module_of(const LinearSpec& linear, int block, bool quantizable = true) {
-  return {linear.name, "Linear",      linear.rows,  linear.columns, block, quantizable && !linear.keeps_float,
-          linear.role, linear.stored, linear.expert};
+  return {linear.name, "Linear",      linear.rows,   linear.columns,    block, quantizable && !linear.keeps_float,
+          linear.role, linear.stored, linear.expert, linear.stored_bias};
 }
 
 ModuleInfo module_of(const EmbeddingSpec& embedding, Role role) {
-  return {embedding.name, "Embedding", embedding.rows, embedding.columns, -1, role == Role::Embedding, role, {}, -1};
+  return {
+      embedding.name, "Embedding", embedding.rows, embedding.columns, -1, role == Role::Embedding, role, {}, -1, {}};
 }
 
 std::vector<ModuleInfo> ends_of(const ModelProgram& model) {
   std::vector<ModuleInfo> out = {module_of(model.embedding, Role::Embedding)};
   if (model.positions) out.push_back(module_of(*model.positions, Role::Positions));
+  if (model.second_embedding) out.push_back(module_of(*model.second_embedding, Role::Positions));
+  for (const LinearSpec& linear : model.prologue ? model.prologue->linears : std::vector<LinearSpec>())
+    out.push_back(module_of(linear, -1));
   if (model.project_out) out.push_back(module_of(*model.project_out, -1));
   if (model.project_in) out.push_back(module_of(*model.project_in, -1));
   out.push_back(module_of(model.head, -1));
@@ -74,7 +95,7 @@ BlockShape shape_of(const BlockProgram& block, int index) {
     out.experts = int64_t(experts->experts.size());
     out.top_k = experts->top_k;
     out.routers.push_back(module_of(experts->router, index, false));
-    out.routers_at = experts->experts.empty() ? block.linears.size() : size_t(experts->experts[0].gate);
+    out.routers_at = experts->experts.empty() ? block.linears.size() : size_t(experts->experts[0].inputs()[0]);
   }
   for (const auto* list : {&out.linears, &out.routers}) {
     for (const ModuleInfo& linear : *list) out.other_parameters -= linear.parameters();
@@ -88,12 +109,23 @@ void visit_tensors(const BlockProgram& block, const TensorVisitor& visit) {
   std::set<std::string> shared;
   for (const Node& node : block.nodes) {
     if (const auto* norm = std::get_if<NormNode>(&node)) visit_norm(norm->norm, visit);
+    if (const auto* factor = std::get_if<MultiplyNode>(&node)) visit(factor->name, {1});
+    if (const auto* convolution = std::get_if<ConvolutionNode>(&node)) visit_convolution(*convolution, visit);
+    if (const auto* recurrence = std::get_if<RecurrenceNode>(&node)) visit_recurrence(block, *recurrence, visit);
+    const auto* activated = std::get_if<ActivateNode>(&node);
+    if (activated != nullptr && !activated->parameters.empty()) {
+      for (const char* of_one : {".alpha_n", ".alpha_p"}) visit(activated->parameters + of_one, {1});
+      for (const char* scalar : {".beta", ".eps"}) visit(activated->parameters + scalar, {});
+    }
     const auto* attention = std::get_if<AttentionNode>(&node);
     if (attention != nullptr && !attention->sinks.empty()) visit(attention->sinks, {attention->heads});
     const auto* experts = std::get_if<ExpertsNode>(&node);
     if (experts == nullptr) continue;
     visit_linear(experts->router, shared, visit);
-    if (!experts->router_bias.empty()) visit(experts->router_bias, {experts->router.rows});
+    const int64_t count = experts->router.rows;
+    if (!experts->weight_scale.empty()) visit(experts->weight_scale, {count});
+    if (!experts->router_bias.empty())
+      visit(experts->router_bias, experts->bias_is_row ? std::vector<int64_t>{1, count} : std::vector<int64_t>{count});
   }
   for (const LinearSpec& linear : block.linears) visit_linear(linear, shared, visit);
 }
@@ -103,7 +135,9 @@ void visit_tensors_before(const ModelProgram& model, const TensorVisitor& visit)
   visit_embedding(model.embedding, visit);
   if (model.embedding_norm) visit_norm(*model.embedding_norm, visit);
   if (model.positions) visit_embedding(*model.positions, visit);
+  if (model.second_embedding) visit_embedding(*model.second_embedding, visit);
   if (model.project_in) visit_linear(*model.project_in, shared, visit);
+  if (model.prologue) visit_tensors(*model.prologue, visit);
 }
 
 void visit_tensors_after(const ModelProgram& model, const TensorVisitor& visit) {
@@ -163,12 +197,15 @@ std::optional<AttentionInfo> attention_of(const BlockProgram& block) {
     if (linear.role == Role::Key || linear.role == Role::QueryKeyValue || linear.role == Role::KeyValue)
       out.keys = linear.name;
   }
+  for (const LinearSpec& linear : block.linears) {  // keys may be those of another layer
+    if (out.keys.empty() && linear.role == Role::Query) out.keys = linear.name;
+  }
   return out;
 }
 
 ModelShape shape_of(const ModelProgram& model) {
   ModelShape out;
-  out.hidden_size = model.hidden_size;
+  out.hidden_size = model.stream_width > 0 ? model.stream_width : model.hidden_size;
   out.vocabulary_size = model.embedding.rows;
   out.tied_embeddings = model.tied_embeddings;
   out.side_parameters = model.side_parameters;

@@ -19,8 +19,9 @@ struct ModuleInfo {
   int block = -1;           // -1: outside the blocks
   bool quantizable = true;  // false for routers, which stay float
   Role role = Role::Other;
-  Stored stored = {};  // where its weight is
-  int expert = -1;     // of a mixture, whose linear it is
+  Stored stored = {};       // where its weight is
+  int expert = -1;          // of a mixture, whose linear it is
+  Stored stored_bias = {};  // where its bias is, if that shares a tensor
 
   int64_t parameters() const { return rows * columns; }
   bool is_head() const { return role == Role::Head; }

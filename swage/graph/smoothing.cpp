@@ -14,13 +14,17 @@ std::vector<std::string> consumers_of(const BlockProgram& block, Value value) {
     if (const auto* linear = std::get_if<LinearNode>(node)) out.push_back(block.linears[size_t(linear->linear)].name);
     const auto* experts = std::get_if<ExpertsNode>(node);
     if (experts == nullptr) continue;
-    out.push_back(experts->router.name);
+    if (experts->router_in == value) out.push_back(experts->router.name);
     for (const Expert& expert : experts->experts) {
-      for (const int linear : {expert.gate, expert.up}) out.push_back(block.linears[size_t(linear)].name);
+      for (const int linear : experts->in == value ? expert.inputs() : std::vector<int>())
+        out.push_back(block.linears[size_t(linear)].name);
     }
   }
   return out;
 }
+
+// Whether what comes out of up comes out as it went in, but for factors.
+bool is_product(const Gating& gating) { return gating.limit == 0 && gating.up_offset == 0; }
 
 // The value whose numbers `node` hands on scaled as they came, -1 if there is none; what lies in between goes into
 // `pair`.
@@ -31,15 +35,16 @@ Value scaled_through(const Node& node, SmoothingPair& pair) {
     pair.repeats = attention->heads / attention->kv_heads;
     return attention->value;
   }
-  if (const auto* gated = std::get_if<GateNode>(&node)) return gated->up;
+  if (const auto* gated = std::get_if<GateNode>(&node)) return is_product(gated->gating) ? gated->up : -1;
   if (const auto* scaled = std::get_if<ScaleNode>(&node)) return scaled->in;
+  if (const auto* scaled = std::get_if<PositionScaleNode>(&node)) return scaled->in;
   const auto* activated = std::get_if<ActivateNode>(&node);
   return activated != nullptr && activated->activation == Activation::Relu ? activated->in : -1;
 }
 
 bool takes_norm(const BlockProgram& block, const NormNode& node, SmoothingPair& pair) {
   const NormSpec& norm = node.norm;
-  if (!norm.weight || norm.heads > 0 || norm.size != block.values[size_t(node.out)].width) return false;
+  if (!norm.weight || norm.bare || norm.heads > 0 || norm.size != block.values[size_t(node.out)].width) return false;
   pair.producer = norm.name;
   pair.norm = true;
   pair.bias = norm.bias;
@@ -72,7 +77,9 @@ std::optional<SmoothingPair> pair_before(const BlockProgram& block, Value input)
 }
 
 void add_pairs_within(const BlockProgram& block, const ExpertsNode& experts, std::vector<SmoothingPair>& out) {
+  if (!is_product(experts.gating)) return;
   for (const Expert& expert : experts.experts) {
+    if (expert.gate < 0 && experts.gating.activation != Activation::Relu) continue;
     const LinearSpec &up = block.linears[size_t(expert.up)], &down = block.linears[size_t(expert.down)];
     out.push_back({.producer = up.name, .bias = up.bias, .consumers = {down.name}, .producer_rows = up.rows});
   }

@@ -9,8 +9,14 @@ namespace swage::graph {
 namespace {
 
 std::string_view name_of(Activation activation) {
-  constexpr std::string_view kNames[] = {"relu", "relu^2", "silu", "gelu", "gelu(tanh)", "sigmoid", "identity"};
+  constexpr std::string_view kNames[] = {"relu",    "relu^2",   "silu",        "gelu", "gelu(tanh)",
+                                         "sigmoid", "identity", "gelu(quick)", "tanh", "xielu"};
   return kNames[size_t(activation)];
+}
+
+std::string text_of(const Gating& gating) {
+  return cat(name_of(gating.activation), gating.limit > 0 ? cat(", up to ", gating.limit) : std::string(),
+             gating.up_offset != 0 ? cat(", up + ", gating.up_offset) : std::string());
 }
 
 // Lines of one block.
@@ -67,23 +73,48 @@ class Printer {
     line(node.out, "attention(", value(node.query), ", ", value(node.key), ", ", value(node.value), ") of ", node.heads,
          " heads on ", node.kv_heads, ", scale ", node.scale,
          node.window > 0 ? cat(", window ", node.window) : std::string(),
+         node.index_count > 0 ? cat(", of the best ", node.index_count) : std::string(),
+         node.chunk > 0 ? cat(", chunks of ", node.chunk) : std::string(),
          node.softcap > 0 ? cat(", soft cap ", node.softcap) : std::string(), node.alibi != 0 ? ", alibi" : "",
          node.sinks.empty() ? "" : ", sinks", "   ", node.name);
   }
+  void print(const ConvolutionNode& node) {
+    line(node.out, name_of(node.activation), "(convolution(", value(node.in), ") over ", node.kernel, " tokens)",
+         node.bias ? ", bias" : "", "   ", node.parts[0].name);
+  }
+  void print(const RecurrenceNode& node) {
+    line(node.out, node.delta ? "delta rule(" : "recurrence(", value(node.query), ", ", value(node.key), ", ",
+         value(node.value), node.gate >= 0 ? ", " + value(node.gate) : std::string(),
+         node.beta >= 0 ? ", " + value(node.beta) : std::string(), ") of ", node.heads, " heads, states of ",
+         node.key_size, " x ", node.value_size, "   ", node.rates);
+  }
   void print(const ActivateNode& node) { line(node.out, name_of(node.activation), "(", value(node.in), ")"); }
   void print(const GateNode& node) {
-    line(node.out, name_of(node.activation), "(", value(node.gate), ") * ", value(node.up));
+    line(node.out, text_of(node.gating), "(", value(node.gate), ") * ", value(node.up));
   }
+  void print(const SliceNode& node) { line(node.out, value(node.in), " from ", node.first, " on"); }
+  void print(const WriteNode& node) { out_ += cat("  stream from ", node.first, " on = ", value(node.in), "\n"); }
+  void print(const MultiplyNode& node) { line(node.out, value(node.in), " * ", node.name); }
   void print(const ScaleNode& node) { line(node.out, value(node.in), " * ", node.factor); }
+  void print(const PositionScaleNode& node) {
+    line(node.out, value(node.in), " * (1 + ", node.scale, " log(1 + floor((position + ", node.offset, ") / ",
+         node.period, ")))");
+  }
   void print(const ClampNode& node) { line(node.out, "clamp(", value(node.in), ") to ", node.limit); }
+  void print(const SumNode& node) {
+    std::string names;
+    for (size_t i = 0; i < node.in.size(); ++i) names += cat(i == 0 ? "" : " + ", value(node.in[i]));
+    line(node.out, names);
+  }
   void print(const AddNode& node) { out_ += cat("  stream += ", value(node.in), "\n"); }
   void print(const ExpertsNode& node) {
-    line(node.out, "experts(", value(node.in), "): ", node.top_k, " of ", node.experts.size(), " by ",
-         node.kind == RouterKind::Softmax ? "softmax" : "sigmoid",
+    constexpr std::string_view kKinds[] = {"softmax", "sigmoid", "mixer"};
+    line(node.out, "experts(", value(node.in), ", routed by ", value(node.router_in), "): ", node.top_k, " of ",
+         node.experts.size(), " by ", kKinds[size_t(node.kind)],
          node.groups > 1 ? cat(", from ", node.top_groups, " of ", node.groups, " groups") : std::string(),
          node.router_bias.empty() ? "" : ", bias for the choice", node.renormalise ? ", renormalised" : "",
-         node.factor != 1 ? cat(", times ", node.factor) : std::string(), ", ", name_of(node.activation), "   ",
-         node.router.name);
+         node.factor != 1 ? cat(", times ", node.factor) : std::string(), ", ", text_of(node.gating),
+         node.weighs_input ? ", on weighted inputs" : "", "   ", node.router.name);
   }
 
   const BlockProgram& block_;
@@ -99,7 +130,7 @@ std::string without_number(std::string text, const std::string& number) {
 }
 
 std::string text_of(const RopeSpec& rope) {
-  constexpr std::string_view kKinds[] = {"default", "linear", "dynamic", "llama3", "yarn", "longrope"};
+  constexpr std::string_view kKinds[] = {"default", "linear", "dynamic", "llama3", "yarn", "longrope", "proportional"};
   return cat(kKinds[size_t(rope.kind)], ", ", rope.size, " numbers of a head, theta ", rope.theta,
              rope.interleaved ? ", interleaved" : "");
 }

@@ -64,7 +64,7 @@ struct Flow {
   KvCache* cache = nullptr;                     // decoding only
   AttentionStates* attention_states = nullptr;  // if set, takes up those of the next step that makes such
   // Mixture of experts, set by the block: the MLP's input, chosen experts and their weights. Tokens of an expert.
-  at::Tensor mlp_input_TD = {}, expert_ids_TK = {}, expert_weights_TK = {}, accumulated_TD = {};
+  at::Tensor mlp_input_TD = {}, router_input_TD = {}, expert_ids_TK = {}, expert_weights_TK = {}, accumulated_TD = {};
   // Every expert sees every token (calibration); otherwise just the routed ones.
   bool all_tokens_to_experts = false;
   // The routing once more, sorted by expert, so that each expert's part is a slice: rows [R] and weights [R, 1].

@@ -25,16 +25,18 @@ const Json* scaling_of(const Json& config) {
 }
 
 RopeKind rope_kind(const std::string& name) {
-  const std::pair<const char*, RopeKind> kinds[] = {{"default", RopeKind::Default}, {"linear", RopeKind::Linear},
-                                                    {"dynamic", RopeKind::Dynamic}, {"llama3", RopeKind::Llama3},
-                                                    {"yarn", RopeKind::Yarn},       {"longrope", RopeKind::LongRope},
-                                                    {"su", RopeKind::LongRope}};  // as Phi-3's first configs call it
+  const std::pair<const char*, RopeKind> kinds[] = {
+      {"default", RopeKind::Default},   {"linear", RopeKind::Linear},
+      {"dynamic", RopeKind::Dynamic},   {"llama3", RopeKind::Llama3},
+      {"mrope", RopeKind::Default},     {"yarn", RopeKind::Yarn},
+      {"longrope", RopeKind::LongRope}, {"proportional", RopeKind::Proportional},
+      {"su", RopeKind::LongRope}};  // as Phi-3's first configs call it
   for (const auto& [known, kind] : kinds) {
     if (name == known) return kind;
   }
   throw Error(ErrorKind::Unsupported,
               cat("config.json: rope type \"", name,
-                  "\" is not supported; known: default, linear, dynamic, llama3, yarn, longrope"));
+                  "\" is not supported; known: default, linear, dynamic, llama3, yarn, longrope, proportional"));
 }
 
 void read_llama3(const ConfigFields& scaling, RopeSpec& rope) {
@@ -71,6 +73,11 @@ void read_scaling(const ConfigFields& config, const ConfigFields& scaling, RopeS
   const std::string type = scaling.text_or("rope_type", scaling.text_or("type", "default"));
   rope.kind = rope_kind(type);
   if (rope.kind == RopeKind::Default) return;
+  if (rope.kind == RopeKind::Proportional) {
+    rope.share = scaling.positive_or("partial_rotary_factor", 1);
+    rope.factor = scaling.positive_or("factor", 1);
+    return;
+  }
   rope.factor = scaling.positive_or("factor", rope.kind == RopeKind::LongRope ? 1 : 0);
   SWAGE_CHECK(rope.factor > 0, CorruptData, "config.json: rope type \"", type, "\" without a factor");
   const int64_t most = int64_t{1} << 40;
@@ -171,11 +178,17 @@ std::vector<double> ConfigFields::positives(std::string_view key, int64_t count)
 
 Activation ConfigFields::activation(std::string_view key, std::string_view fallback) const {
   const std::string name = text_or(key, fallback);
-  const std::pair<const char*, Activation> known[] = {
-      {"relu", Activation::Relu},          {"relu2", Activation::Relu2},
-      {"silu", Activation::Silu},          {"swish", Activation::Silu},
-      {"gelu", Activation::Gelu},          {"gelu_new", Activation::GeluTanh},
-      {"gelu_fast", Activation::GeluTanh}, {"gelu_pytorch_tanh", Activation::GeluTanh}};
+  const std::pair<const char*, Activation> known[] = {{"relu", Activation::Relu},
+                                                      {"relu2", Activation::Relu2},
+                                                      {"silu", Activation::Silu},
+                                                      {"swish", Activation::Silu},
+                                                      {"gelu", Activation::Gelu},
+                                                      {"gelu_new", Activation::GeluTanh},
+                                                      {"quick_gelu", Activation::QuickGelu},
+                                                      {"xielu", Activation::Xielu},
+                                                      {"tanh", Activation::Tanh},
+                                                      {"gelu_fast", Activation::GeluTanh},
+                                                      {"gelu_pytorch_tanh", Activation::GeluTanh}};
   for (const auto& [text, activation] : known) {
     if (name == text) return activation;
   }
@@ -211,7 +224,8 @@ RopeSpec rope_of(const ConfigFields& config, int64_t head_size, double default_t
   const Json* found = scaling_of(config.json());
   std::optional<ConfigFields> scaling;
   if (found != nullptr) scaling.emplace(*found);
-  const int64_t size = turning(config, scaling ? &*scaling : nullptr, head_size, form);
+  const bool proportional = scaling && scaling->text_or("rope_type", "") == "proportional";
+  const int64_t size = proportional ? head_size : turning(config, scaling ? &*scaling : nullptr, head_size, form);
   SWAGE_CHECK(size % 2 == 0, CorruptData, "config.json: heads of ", size,
               " elements (head_dim) cannot be rotated in pairs");
   RopeSpec rope{

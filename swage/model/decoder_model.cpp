@@ -1,8 +1,10 @@
 #include "swage/model/decoder_model.h"
 
 #include <ATen/ops/embedding.h>
+#include <ATen/ops/zeros.h>
 
 #include "swage/base/error.h"
+#include "swage/model/weight_loader.h"
 
 namespace swage::model {
 namespace {
@@ -67,6 +69,9 @@ void DecoderModel::load_ends(const checkpoint::WeightSource& weights) {
   if (const auto& positions = program_.positions) {
     positions_PD_ = load_shaped(weights, positions->name + ".weight", {positions->rows, positions->columns});
   }
+  if (const auto& second = program_.second_embedding)
+    second_embedding_VC_ = load_shaped(weights, second->name + ".weight", {second->rows, second->columns});
+  if (program_.prologue) prologue_ = std::make_unique<ProgramBlock>(*program_.prologue, weights, ropes_);
   if (program_.project_in) project_in_ = load_linear(*program_.project_in, weights);
   if (program_.project_out) project_out_ = load_linear(*program_.project_out, weights);
   if (program_.embedding_norm) embedding_norm_ = Norm(*program_.embedding_norm, weights);
@@ -83,7 +88,8 @@ void DecoderModel::load_ends(const checkpoint::WeightSource& weights) {
 }
 
 void DecoderModel::drop_ends() {
-  embedding_VD_ = positions_PD_ = at::Tensor();
+  embedding_VD_ = positions_PD_ = second_embedding_VC_ = at::Tensor();
+  prologue_.reset();
   project_in_ = project_out_ = head_ = std::nullopt;
   embedding_norm_ = final_norm_ = std::nullopt;
 }
@@ -93,6 +99,18 @@ at::Tensor DecoderModel::position_rows(int64_t position, int64_t count) const {
   SWAGE_CHECK(position >= 0 && position + count <= rows, InvalidArgument, "positions ", position, " to ",
               position + count - 1, " of a model with ", rows, " learned positions");
   return positions_PD_.narrow(0, position + program_.position_offset, count);
+}
+
+// The stream of a model whose stream is wider than its hidden state.
+at::Tensor DecoderModel::widened(const at::Tensor& hidden_TD, const at::Tensor& ids_T) const {
+  Flow flow;
+  flow.hidden_TD = at::zeros({ids_T.size(0), program_.stream_width}, hidden_TD.options());
+  flow.hidden_TD.narrow(1, 0, hidden_TD.size(1)).copy_(hidden_TD);
+  if (second_embedding_VC_.defined())
+    flow.hidden_TD.narrow(1, hidden_TD.size(1), second_embedding_VC_.size(1))
+        .copy_(at::embedding(second_embedding_VC_, ids_T).mul_(program_.second_embedding_scale));
+  if (prologue_) prologue_->forward(flow);
+  return flow.hidden_TD;
 }
 
 at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const {
@@ -108,12 +126,14 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const 
   if (embedding_norm_) hidden_TD = (*embedding_norm_)(hidden_TD);
   if (project_in_) hidden_TD = (*project_in_)(hidden_TD);
   if (positions_PD_.defined()) hidden_TD.add_(position_rows(position, ids_T.size(0)));
-  return hidden_TD;
+  return program_.stream_width > 0 ? widened(hidden_TD, ids_T.to(device_)) : hidden_TD;
 }
 
 at::Tensor DecoderModel::head_input(const at::Tensor& hidden_TD) const {
   SWAGE_CHECK(head_.has_value(), Internal, "head_input() before load_ends()");
-  const at::Tensor x_TD = final_norm_ ? (*final_norm_)(hidden_TD) : hidden_TD;
+  const at::Tensor own_TD =
+      program_.stream_width > 0 ? hidden_TD.narrow(1, 0, program_.hidden_size).contiguous() : hidden_TD;
+  const at::Tensor x_TD = final_norm_ ? (*final_norm_)(own_TD) : own_TD;
   return project_out_ ? (*project_out_)(x_TD) : x_TD;
 }
 

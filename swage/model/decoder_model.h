@@ -41,6 +41,7 @@ class DecoderModel : public Model {
 
  private:
   const graph::BlockProgram& block_at(int64_t index) const;
+  at::Tensor widened(const at::Tensor& hidden_TD, const at::Tensor& ids_T) const;
   at::Tensor position_rows(int64_t position, int64_t count) const;
 
   const graph::ModelProgram program_;
@@ -48,7 +49,8 @@ class DecoderModel : public Model {
   RopeTables ropes_;
   std::vector<std::optional<graph::Mixture>> mixtures_;  // by block
   // What load_ends() loads.
-  at::Tensor embedding_VD_, positions_PD_;
+  at::Tensor embedding_VD_, positions_PD_, second_embedding_VC_;
+  std::unique_ptr<Block> prologue_;
   std::optional<Linear> project_in_, project_out_, head_;
   std::optional<Norm> embedding_norm_, final_norm_;
 };

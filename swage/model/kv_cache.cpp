@@ -36,6 +36,9 @@ void KvCache::append(const at::Tensor& keys_THE, const at::Tensor& values_THE) {
 void KvCache::truncate(int64_t kept) {
   SWAGE_CHECK(kept >= 0 && kept <= tokens(), InvalidArgument, "cannot keep ", kept, " tokens of a cache with ",
               tokens());
+  SWAGE_CHECK(states.empty() || kept == tokens(), Unsupported,
+              "a cache with states of a recurrence cannot forget tokens; begin a new one");
+  seen = kept;
   if (!keys_HTE.defined()) return;
   keys_HTE = key_buffer_HCE_.narrow(1, 0, kept);
   values_HTE = value_buffer_HCE_.narrow(1, 0, kept);

@@ -39,7 +39,8 @@ Norm::Norm(const graph::NormSpec& spec, const checkpoint::WeightSource& weights)
   if (!heads.empty())
     weight_ = at::stack(heads);
   else if (spec.weight)
-    weight_ = load_shaped(weights, spec.name + ".weight", spec.shape());
+    weight_ = load_shaped(weights, spec.tensor(), spec.shape());
+  if (spec.flat && weight_.defined()) weight_ = weight_.view({spec.heads, spec.size});
   if (spec.weight && spec.offset != 0) weight_ = weight_.add(spec.offset);
   if (spec.bias) bias_ = load_shaped(weights, spec.name + ".bias", spec.shape());
 }

@@ -37,6 +37,9 @@ class MapSource : public checkpoint::WeightSource {
 // the checkout, else the selection in tests/data/model.
 std::vector<std::filesystem::path> parity_folders();
 std::filesystem::path parity_folder(const std::string& name);
+// Inputs and outputs of such a folder: of vision-language models without an image, where tests/data/model/text_io has
+// them, written by transformers from the same weights.
+std::filesystem::path golden_io(const std::filesystem::path& folder);
 
 // max |a - b| / max |b|
 double relative_error(const at::Tensor& a, const at::Tensor& b);

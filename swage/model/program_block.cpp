@@ -1,9 +1,11 @@
 #include "swage/model/program_block.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 #include <set>
@@ -12,6 +14,8 @@
 #include "swage/model/activation_quantization.h"
 #include "swage/model/kv_cache.h"
 #include "swage/model/mlp.h"
+#include "swage/model/sparse_attention.h"
+#include "swage/model/weight_loader.h"
 #include "swage/ops/attention.h"
 
 namespace swage::model {
@@ -22,38 +26,6 @@ using scheme::TransformLocation;
 namespace {
 
 constexpr const char* kAttentionClass = "Attention";  // of any architecture
-
-// Weights of linears out of the tensors that hold them, each of which is read once.
-class WeightLoader {
- public:
-  explicit WeightLoader(const checkpoint::WeightSource& weights) : weights_(weights) {}
-
-  Linear load(const LinearSpec& spec) {
-    Linear linear{.name = spec.name, .rows = spec.rows, .columns = spec.columns};
-    linear.input_quantization = load_input_quantization(spec.name, weights_);
-    load_transforms(linear, weights_);
-    linear.weight_OI = weight_of(spec);
-    if (spec.bias) linear.bias_O = load_shaped(weights_, spec.name + ".bias", {spec.rows});
-    return linear;
-  }
-
- private:
-  at::Tensor weight_of(const LinearSpec& spec) {
-    const Stored& stored = spec.stored;
-    if (stored.shared()) {
-      at::Tensor& whole = shared_[stored.tensor];
-      if (!whole.defined()) whole = load_shaped(weights_, stored.tensor, stored.shape);
-      const at::Tensor matrix = whole.dim() == 3 ? whole[stored.index] : whole;
-      return stored.transposed ? matrix.narrow(1, stored.first_row, spec.rows).t()
-                               : matrix.narrow(0, stored.first_row, spec.rows);
-    }
-    if (stored.transposed) return load_shaped(weights_, spec.tensor(), {spec.columns, spec.rows}).t().contiguous();
-    return load_shaped(weights_, spec.tensor(), {spec.rows, spec.columns});
-  }
-
-  const checkpoint::WeightSource& weights_;
-  std::map<std::string, at::Tensor> shared_;
-};
 
 // Routers choose by what they read as it is.
 void check_no_transforms(const LinearSpec& router, const checkpoint::WeightSource& weights) {
@@ -78,15 +50,6 @@ at::Tensor quantized_heads(const at::Tensor& x_TGE, const std::optional<Activati
 }
 
 }  // namespace
-
-void load_transforms(Linear& linear, const checkpoint::WeightSource& weights) {
-  linear.input_transform = weights.transform({linear.name}, TransformLocation::Input, linear.columns);
-  linear.output_transform = weights.transform({linear.name}, TransformLocation::Output, linear.rows);
-}
-
-Linear load_linear(const LinearSpec& spec, const checkpoint::WeightSource& weights) {
-  return WeightLoader(weights).load(spec);
-}
 
 // Takes one flow through operations. A value is let go of by the operation that reads it last, and changed in place if
 // it was made on the way.
@@ -145,7 +108,7 @@ class ProgramBlock::Pass {
   static at::Tensor heads_of(const at::Tensor& x, int64_t size) { return x.view({x.size(0), -1, size}); }
 
   void run(const NormNode& node) {
-    const Norm& norm = block_.norms_[block_.schedule_.operations[index_].node];
+    const Norm& norm = block_.norms_[node_index()];
     if (node.norm.size == program_.values[size_t(node.in)].width) return make(node.out, norm(read(node.in)));
     const at::Tensor x = take(node.in);
     at::Tensor heads = heads_of(x, node.norm.size);
@@ -206,38 +169,112 @@ class ProgramBlock::Pass {
     q_THE = quantized_heads(q_THE, heads.query);
     k_TGE = quantized_heads(k_TGE, heads.key);
     v_TGE = quantized_heads(v_TGE, heads.value);
-    const ops::AttentionForm form{node.scale, node.window, node.softcap, heads.slopes_H, heads.sinks_H};
-    if (!flow_.cache) return make(node.out, ops::attend(q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1), form));
+    if (!flow_.cache) return make(node.out, mixed(node, q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1)));
     SWAGE_CHECK(flow_.cache->tokens() == flow_.position, InvalidArgument, "the cache holds ", flow_.cache->tokens(),
                 " tokens, but the next one is at position ", flow_.position);
     flow_.cache->append(k_TGE, v_TGE);
-    make(node.out, ops::attend(q_THE, flow_.cache->keys_HTE, flow_.cache->values_HTE, form));
+    make(node.out, mixed(node, q_THE, flow_.cache->keys_HTE, flow_.cache->values_HTE));
+  }
+
+  // The index's keys of all tokens so far are a state of the node.
+  at::Tensor mixed_by_index(const AttentionNode& node, const at::Tensor& q_THE, const at::Tensor& k_GSE,
+                            const at::Tensor& v_GSV, const ops::AttentionForm& form) {
+    at::Tensor fresh;
+    at::Tensor& seen = state(fresh);
+    const at::Tensor key = read(node.index_key), query = read(node.index_query), weights = read(node.index_weights);
+    seen = seen.defined() ? at::cat({seen, key}) : key.clone();
+    if (seen.size(0) <= node.index_count) return ops::attend(q_THE, k_GSE, v_GSV, form);
+    const at::Tensor chosen =
+        chosen_keys(query.view({query.size(0), node.index_heads, -1}), seen, weights, node.index_count);
+    return attend_chosen(q_THE, k_GSE, v_GSV, chosen, form);
+  }
+
+  // Of a chunked attention, chunk by chunk.
+  at::Tensor mixed(const AttentionNode& node, const at::Tensor& q_THE, const at::Tensor& k_GSE,
+                   const at::Tensor& v_GSV) {
+    const ops::AttentionForm form{node.scale, node.window, node.softcap, block_.heads_.slopes_H, block_.heads_.sinks_H};
+    if (node.index_count > 0) return mixed_by_index(node, q_THE, k_GSE, v_GSV, form);
+    if (node.chunk == 0) return ops::attend(q_THE, k_GSE, v_GSV, form);
+    std::vector<at::Tensor> parts;
+    const int64_t end = k_GSE.size(1), first = end - q_THE.size(0);
+    for (int64_t at = first; at < end;) {
+      const int64_t start = at / node.chunk * node.chunk, next = std::min(end, start + node.chunk);
+      parts.push_back(ops::attend(q_THE.narrow(0, at - first, next - at), k_GSE.narrow(1, start, next - start),
+                                  v_GSV.narrow(1, start, next - start), form));
+      at = next;
+    }
+    return at::cat(parts);
+  }
+
+  size_t node_index() const { return block_.schedule_.operations[index_].node; }
+
+  // That of the node, which the cache keeps; without one it is `fresh`.
+  at::Tensor& state(at::Tensor& fresh) { return flow_.cache ? flow_.cache->states[node_index()] : fresh; }
+
+  void run(const ConvolutionNode& node) {
+    at::Tensor fresh;
+    make(node.out, convolve(block_.convolutions_.at(node_index()), node, read(node.in), state(fresh)));
+  }
+
+  void run(const RecurrenceNode& node) {
+    const auto optional = [this](Value value) { return value < 0 ? at::Tensor() : read(value); };
+    at::Tensor fresh;
+    const RecurrenceInput input{read(node.query), read(node.key), read(node.value), optional(node.gate),
+                                optional(node.beta)};
+    make(node.out, recur(block_.recurrences_.at(node_index()), node, input, state(fresh)));
   }
 
   void run(const ActivateNode& node) {
     at::Tensor x = take(node.in);
-    activate_(x, node.activation);
+    if (node.activation == Activation::Xielu)
+      xielu_(x, block_.xielu_forms_[node_index()]);
+    else
+      activate_(x, node.activation);
     make(node.out, std::move(x));
   }
 
   void run(const GateNode& node) {
     at::Tensor x = take(node.gate);
     if (x.size(1) == 1 && program_.values[size_t(node.up)].width > 1) {
-      activate_(x, node.activation);
+      activate_(x, node.gating.activation);
       return make(node.out, take(node.up).mul_(x));
     }
-    activate_gated_(x, read(node.up), node.activation);
+    activate_gated_(x, read(node.up), node.gating);
     make(node.out, std::move(x));
   }
 
   void run(const ScaleNode& node) { make(node.out, take(node.in).mul_(node.factor)); }
+  void run(const PositionScaleNode& node) {
+    const at::Tensor x = take(node.in);
+    const at::Tensor periods_T =
+        at::arange(x.size(0), x.options()).add_(double(flow_.position) + node.offset).div_(node.period).floor_();
+    make(node.out, x.mul(periods_T.log1p_().mul_(node.scale).add_(1).unsqueeze(1)));
+  }
   void run(const ClampNode& node) { make(node.out, take(node.in).clamp_(-node.limit, node.limit)); }
-  void run(const AddNode& node) { flow_.hidden_TD.add_(read(node.in)); }
+  void run(const SumNode& node) {
+    at::Tensor x = take(node.in[0]);
+    for (size_t i = 1; i < node.in.size(); ++i) x.add_(read(node.in[i]));
+    make(node.out, std::move(x));
+  }
+  void run(const AddNode& node) {
+    const at::Tensor x = read(node.in);
+    flow_.hidden_TD.narrow(1, 0, x.size(1)).add_(x);
+  }
+  void run(const SliceNode& node) {
+    const at::Tensor x = read(node.in);
+    make(node.out, x.narrow(1, node.first, program_.values[size_t(node.out)].width).contiguous());
+  }
+  void run(const WriteNode& node) {
+    const at::Tensor x = read(node.in);
+    flow_.hidden_TD.narrow(1, node.first, x.size(1)).copy_(x);
+  }
+  void run(const MultiplyNode& node) { make(node.out, take(node.in).mul_(block_.factors_.at(node_index()))); }
   void run(const ExpertsNode& node) {
     throw Error(ErrorKind::Internal, node.router.name + ": a mixture is run expert by expert");
   }
 
   void route_input(const ExpertsNode& node) {
+    flow_.router_input_TD = node.router_in == node.in ? at::Tensor() : read(node.router_in);
     flow_.mlp_input_TD = read(node.in);
     if (is_last(node.in)) flow_.values[size_t(node.in)] = flow_.mlp_input_TD;  // it becomes the stage's input
     flow_.input_expert = -1;
@@ -245,7 +282,7 @@ class ProgramBlock::Pass {
   }
 
   void leave_expert(const ExpertsNode& node, int expert) {
-    accumulate_expert(flow_, block_.linears[size_t(node.experts[size_t(expert)].down)], expert);
+    accumulate_expert(flow_, block_.linears[size_t(node.experts[size_t(expert)].down)], expert, !node.weighs_input);
   }
 
   void finish(const ExpertsNode& node) {
@@ -265,10 +302,22 @@ class ProgramBlock::Pass {
 ProgramBlock::ProgramBlock(const BlockProgram& program, const checkpoint::WeightSource& weights, RopeTables ropes)
     : program_(program),
       ropes_(std::move(ropes)),
-      norms_(program.nodes.size()) {
+      norms_(program.nodes.size()),
+      xielu_forms_(program.nodes.size()) {
   for (size_t n = 0; n < program_.nodes.size(); ++n) {
     const Node& node = program_.nodes[n];
     if (const auto* norm = std::get_if<NormNode>(&node)) norms_[n] = Norm(norm->norm, weights);
+    if (const auto* factor = std::get_if<MultiplyNode>(&node))
+      factors_.emplace(n, load_shaped(weights, factor->name, {1}));
+    if (const auto* convolution = std::get_if<ConvolutionNode>(&node))
+      convolutions_.emplace(n, load_convolution(*convolution, weights));
+    if (const auto* recurrence = std::get_if<RecurrenceNode>(&node)) {
+      const int64_t gate = recurrence->gate < 0 ? 0 : program_.values[size_t(recurrence->gate)].width;
+      recurrences_.emplace(n, load_recurrence(*recurrence, gate, weights));
+    }
+    const auto* activated = std::get_if<ActivateNode>(&node);
+    if (activated != nullptr && !activated->parameters.empty())
+      xielu_forms_[n] = load_xielu(activated->parameters, weights);
     if (const auto* attention = std::get_if<AttentionNode>(&node)) load_heads(*attention, weights);
     if (const auto* experts = std::get_if<ExpertsNode>(&node)) load_router(*experts, weights);
   }
@@ -292,7 +341,10 @@ void ProgramBlock::load_router(const ExpertsNode& node, const checkpoint::Weight
   check_no_transforms(node.router, weights);
   router_ = {load_shaped(weights, node.router.name + ".weight", {node.router.rows, node.router.columns}), {}, {}};
   if (node.router.bias) router_.bias_E = load_shaped(weights, node.router.name + ".bias", {node.router.rows});
-  if (!node.router_bias.empty()) router_.choice_E = load_shaped(weights, node.router_bias, {node.router.rows});
+  if (!node.weight_scale.empty()) router_.scale_E = load_shaped(weights, node.weight_scale, {node.router.rows});
+  const std::vector<int64_t> row = {1, node.router.rows}, flat = {node.router.rows};
+  if (!node.router_bias.empty())
+    router_.choice_E = load_shaped(weights, node.router_bias, node.bias_is_row ? row : flat).view({-1});
 }
 
 void ProgramBlock::reschedule() {
@@ -307,6 +359,7 @@ void ProgramBlock::run(size_t first, size_t end, size_t next, Flow& flow) const 
   for (size_t i = first; i < end; ++i) pass.run(i);
   if (next >= stages.size()) {
     flow.input_TI = at::Tensor();
+    if (flow.cache != nullptr) flow.cache->seen = flow.position + flow.hidden_TD.size(0);
     return;
   }
   const Value input = stages[next].input;
@@ -341,23 +394,31 @@ void ProgramBlock::step(int s, Flow& flow) const {
 at::Tensor ProgramBlock::inner(const ExpertsNode& node, int expert, const at::Tensor& x) const {
   const Expert& one = node.experts[size_t(expert)];
   SharedInput input;
+  if (one.gate < 0) {
+    at::Tensor out = linears[size_t(one.up)](x);
+    activate_(out, node.gating.activation);
+    return out;
+  }
   at::Tensor out = linears[size_t(one.gate)](x, &input);
-  activate_gated_(out, linears[size_t(one.up)](x, &input), node.activation);
+  activate_gated_(out, linears[size_t(one.up)](x, &input), node.gating);
   return out;
 }
 
 void ProgramBlock::enter_expert(const ExpertsNode& node, int expert, Flow& flow) const {
+  const at::Tensor rows = flow.routed_rows_of(expert);
   if (flow.all_tokens_to_experts) {
-    flow.input_TI = inner(node, expert, flow.mlp_input_TD);
+    flow.input_TI = inner(node, expert,
+                          node.weighs_input ? flow.mlp_input_TD.index_copy(0, rows, weighed_input(flow, expert, rows))
+                                            : flow.mlp_input_TD);
     return;
   }
-  const at::Tensor rows = flow.routed_rows_of(expert);
   flow.input_expert = expert;
   if (rows.size(0) == 0) {
     flow.input_TI = flow.mlp_input_TD.new_empty({0, linears[size_t(node.experts[size_t(expert)].down)].columns});
     return;
   }
-  flow.input_TI = inner(node, expert, flow.mlp_input_TD.index_select(0, rows));
+  flow.input_TI = inner(
+      node, expert, node.weighs_input ? weighed_input(flow, expert, rows) : flow.mlp_input_TD.index_select(0, rows));
 }
 
 const ExpertsNode& ProgramBlock::mixture() const {
@@ -384,7 +445,7 @@ void ProgramBlock::keep_experts(const std::vector<int64_t>& kept) {
   std::iota(source.begin(), source.end(), size_t{0});
   for (size_t e = 0; e < kept.size(); ++e) {
     const Expert &to = mixture().experts[e], &from = mixture().experts[size_t(kept[e])];
-    source[size_t(to.gate)] = size_t(from.gate);
+    if (to.gate >= 0) source[size_t(to.gate)] = size_t(from.gate);
     source[size_t(to.up)] = size_t(from.up);
     source[size_t(to.down)] = size_t(from.down);
   }
@@ -397,7 +458,7 @@ void ProgramBlock::keep_experts(const std::vector<int64_t>& kept) {
   linears = std::move(left);
   graph::keep_experts(program_, int64_t(kept.size()));
   const at::Tensor rows = at::tensor(kept, at::kLong).to(router_.weight_ED.device());
-  for (at::Tensor* tensor : {&router_.weight_ED, &router_.bias_E, &router_.choice_E}) {
+  for (at::Tensor* tensor : {&router_.weight_ED, &router_.bias_E, &router_.choice_E, &router_.scale_E}) {
     if (tensor->defined()) *tensor = tensor->index_select(0, rows);
   }
   reschedule();

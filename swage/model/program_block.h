@@ -1,5 +1,6 @@
 // Runner of a block program.
 #pragma once
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,17 +9,13 @@
 #include "swage/graph/program.h"
 #include "swage/graph/schedule.h"
 #include "swage/model/block.h"
+#include "swage/model/mlp.h"
 #include "swage/model/moe.h"
 #include "swage/model/norm.h"
+#include "swage/model/recurrence.h"
 #include "swage/model/rope.h"
 
 namespace swage::model {
-
-// A linear with its weights. Error(CorruptData) for absent tensors or other shapes.
-Linear load_linear(const graph::LinearSpec& spec, const checkpoint::WeightSource& weights);
-
-// What the checkpoint has it multiply its input and output with.
-void load_transforms(Linear& linear, const checkpoint::WeightSource& weights);
 
 // The tables that RopeNodes count.
 using RopeTables = std::vector<std::shared_ptr<const Rope>>;
@@ -54,7 +51,11 @@ class ProgramBlock : public Block {
   graph::BlockProgram program_;
   graph::Schedule schedule_;
   RopeTables ropes_;
-  std::vector<Norm> norms_;  // by node
+  std::vector<Norm> norms_;             // by node
+  std::vector<XieluForm> xielu_forms_;  // by node
+  std::map<size_t, Convolution> convolutions_;
+  std::map<size_t, at::Tensor> factors_;
+  std::map<size_t, Recurrence> recurrences_;
   Heads heads_;
   Router router_;
 };

@@ -78,6 +78,10 @@ std::vector<float> inverse_frequencies(const RopeSpec& rope, int64_t length) {
     if (rope.kind == RopeKind::LongRope)
       frequency /= (length > rope.original_positions ? rope.long_factors : rope.short_factors)[i];
     if (rope.kind == RopeKind::Linear) frequency /= rope.factor;
+    if (rope.kind == RopeKind::Proportional) {
+      const auto turning = static_cast<size_t>(rope.share * static_cast<double>(rope.size) / 2);
+      frequency = i < turning ? frequency / rope.factor : 0;
+    }
     if (rope.kind == RopeKind::Llama3) frequency = llama3_frequency(rope, frequency);
     if (rope.kind == RopeKind::Yarn) frequency = frequency * (1 - ramp[i]) + frequency / rope.factor * ramp[i];
     out[i] = static_cast<float>(frequency);

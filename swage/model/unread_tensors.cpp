@@ -15,11 +15,14 @@ std::vector<std::string> unread_tensors(const Model& model, const std::vector<io
                                                         ".rotary_emb.cos_cached", ".rotary_emb.sin_cached"};
   std::set<std::string> read;
   for (const io::TensorSpec& spec : model.required_tensors()) read.insert(spec.name);
+  const std::vector<std::string>& sides = model.program().side_modules;
   std::vector<std::string> out;
   for (const io::TensorSpec& spec : stored) {
     const bool buffer =
         std::any_of(kBuffers.begin(), kBuffers.end(), [&](std::string_view end) { return spec.name.ends_with(end); });
-    if (!buffer && !read.contains(spec.name) && !is_known(spec.name)) out.push_back(spec.name);
+    const bool side =
+        std::any_of(sides.begin(), sides.end(), [&](const std::string& begin) { return spec.name.starts_with(begin); });
+    if (!buffer && !side && !read.contains(spec.name) && !is_known(spec.name)) out.push_back(spec.name);
   }
   return out;
 }

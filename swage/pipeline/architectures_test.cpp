@@ -11,6 +11,7 @@
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
 #include "swage/format/weight_source.h"
+#include "swage/model/stored_part.h"
 #include "swage/pipeline/compress.h"
 #include "swage/pipeline/tiny_models_test_support.h"
 #include "swage/resolve/rescaling.h"
@@ -51,10 +52,7 @@ at::Tensor weight_of(const model::BlockShape& block, TensorMap& tensors, const s
     for (const model::ModuleInfo& linear : *list) {
       if (linear.name != name) continue;
       const graph::Stored& stored = linear.stored;
-      at::Tensor matrix = tensors.at(stored.shared() ? stored.tensor : name + ".weight");
-      if (matrix.dim() == 3) matrix = matrix[stored.index];
-      if (stored.transposed) matrix = matrix.t();
-      return matrix.narrow(0, stored.first_row, linear.rows);
+      return model::weight_part(stored, linear.rows, tensors.at(stored.shared() ? stored.tensor : name + ".weight"));
     }
   }
   return tensors.at(name + ".weight");  // of a norm

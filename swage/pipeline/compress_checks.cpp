@@ -11,7 +11,9 @@ void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSour
                   const model::Model& model) {
   for (const io::TensorSpec& wanted : model.required_tensors()) {
     const std::vector<int64_t> found = weights.shape(wanted.name);
-    SWAGE_CHECK(!found.empty(), CorruptData, reader.folder().string(), ": tensor ", wanted.name, " is missing");
+    const bool scalar = wanted.shape.empty() && reader.find(wanted.name) != nullptr;
+    SWAGE_CHECK(scalar || !found.empty(), CorruptData, reader.folder().string(), ": tensor ", wanted.name,
+                " is missing");
     SWAGE_CHECK(found == wanted.shape, CorruptData, reader.folder().string(), ": tensor ", wanted.name, " has shape ",
                 io::shape_text(found), ", but config.json makes it ", io::shape_text(wanted.shape));
   }

@@ -98,7 +98,7 @@ struct Counted {
 
 Counted count(const model::ModelShape& shape) {
   Counted out{};
-  const bool has_tower = shape.not_run.find("vision") != std::string::npos;
+  const bool has_tower = shape.blocks.front().linears.front().name.find("language_model") != std::string::npos;
   const double layers = double(shape.blocks.size());
   out.layer =
       has_tower ? 2 * double(shape.blocks.back().parameters()) / kGib : 2 * double(shape.parameters()) / layers / kGb;

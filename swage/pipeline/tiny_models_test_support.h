@@ -42,6 +42,12 @@ inline std::map<std::string, Json> configs() {
   for (const auto& [name, config] : all.as_object()) {
     Json one = config;
     one.set("vocab_size", kVocabulary);
+    if (one.find("vocab_size_per_layer_input") != nullptr) one.set("vocab_size_per_layer_input", kVocabulary);
+    if (const Json* nested = config.find("text_config")) {
+      Json text = *nested;
+      text.set("vocab_size", kVocabulary);
+      one.set("text_config", std::move(text));
+    }
     one.set("torch_dtype", "bfloat16");
     out.emplace(name, std::move(one));
   }

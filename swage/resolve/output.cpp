@@ -9,6 +9,7 @@
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
 #include "swage/format/format.h"
+#include "swage/model/stored_part.h"
 #include "swage/resolve/activation_scales.h"
 #include "swage/resolve/quantized_source.h"
 
@@ -33,6 +34,11 @@ void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& mo
                                            scale_dtype_of(*scheme.weights, stored_dtype(reader, module.name)))) {
     spec.name = module.name + "." + spec.name;
     out.tensors.push_back(std::move(spec));
+  }
+  const io::TensorSpec* biases = module.stored_bias.shared() ? reader.find(module.stored_bias.tensor) : nullptr;
+  if (biases != nullptr) {
+    out.biases.push_back({module.name + ".bias", module.stored_bias, module.rows});
+    out.tensors.push_back({out.biases.back().name, biases->dtype, {module.rows}});
   }
   if (!scheme.input_activations) return;
   for (io::TensorSpec& spec : input_specs(*scheme.input_activations, stored_dtype(reader, module.name))) {
@@ -107,9 +113,15 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
   }
   const std::vector<model::ModuleInfo> modules = model.modules();
   for (const model::ModuleInfo& module : modules) {
+    const bool encoded_whole = module.stored.shared() && reader.find(module.stored.tensor) == nullptr &&
+                               !weights.shape(module.stored.tensor).empty();
+    SWAGE_CHECK(!encoded_whole || assignment.find(module.name) != nullptr, Unsupported, module.stored.tensor,
+                ": would stay as it is, but the source holds it quantized; quantize all of its experts");
     if (module.stored.shared() && assignment.find(module.name) != nullptr &&
-        weights.quantized_scheme(module.name) == nullptr)
+        weights.quantized_scheme(module.name) == nullptr) {
       dropped.insert(module.stored.tensor);
+      if (module.stored_bias.shared()) dropped.insert(module.stored_bias.tensor);
+    }
   }
   std::map<int, std::vector<const io::TensorSpec*>> copied_of_block;  // -1: outside the blocks
   std::map<std::string, int> block_of;
@@ -175,6 +187,8 @@ void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout
     }
     reader.drop(name);
   }
+  for (const OutputLayout::Bias& bias : layout.biases)
+    writer.put(bias.name, model::bias_part(bias.stored, bias.rows, reader.view(bias.stored.tensor)).contiguous());
 }
 
 void write_side_files(const Source& source, const Json& config, const Assignment& assignment,

@@ -19,6 +19,13 @@ struct OutputLayout {
   std::vector<io::TensorSpec> tensors;   // everything the output holds, in the order of the shards
   std::vector<std::string> copied;       // of these, the ones taken over bit for bit
   std::vector<std::string> dequantized;  // and the weights that the source holds encoded and the output as numbers
+  // Biases out of tensors that hold those of several modules, which are quantized: they become tensors of their own.
+  struct Bias {
+    std::string name;
+    graph::Stored stored;
+    int64_t rows = 0;
+  };
+  std::vector<Bias> biases;
   uint64_t bytes = 0;
 };
 
@@ -40,7 +47,7 @@ uint64_t stored_bytes(const scheme::Scheme& scheme, const model::ModuleInfo& mod
 // Packs one module's weight in its scheme's format and writes it. Thread-safe.
 void put_quantized(checkpoint::Writer& writer, const std::string& module, const scheme::Scheme& scheme,
                    const format::QuantizedWeight& weight);
-// Copies the tensors named in `layout.copied`, and drops their pages.
+// Copies the tensors named in `layout.copied`, and drops their pages; writes `layout.biases`.
 void copy_untouched(const checkpoint::Reader& reader, const OutputLayout& layout, checkpoint::Writer& writer);
 // `config` (that of the source, as the output needs it) with its quantization_config, `transforms` in it, and every
 // tokenizer, template, code and licence file of the source folder; not its README.md, the card of another model.

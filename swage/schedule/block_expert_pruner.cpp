@@ -72,7 +72,8 @@ void BlockExpertPruner::finish(int64_t b) {
   const Mixture& mixture = *run_.experts->source_model().mixture(b);
   const std::string router = mixture.router.name + ".weight";
   const std::vector<int64_t>& kept = run_.experts->kept(b);
-  if (mixture.shared.empty()) write_experts(mixture, kept);
+  const bool fused = !mixture.experts.empty() && mixture.experts[0][0].stored.shared();
+  if (!fused) write_experts(mixture, kept);
   for (const auto& [tensor, shape] : mixture.shared) {
     if (run_.writer.plans(tensor)) write_slices(tensor, kept);
   }

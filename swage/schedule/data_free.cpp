@@ -7,6 +7,7 @@
 
 #include "swage/base/error.h"
 #include "swage/eval/forward.h"
+#include "swage/model/stored_part.h"
 #include "swage/resolve/output.h"
 #include "swage/resolve/quantized_source.h"
 #include "swage/scheme/fused_sets.h"
@@ -31,9 +32,10 @@ at::Tensor stored_values(const Run& run, const std::string& name) {
 
 // Of a linear that shares a tensor with others.
 at::Tensor part_of(const Run& run, const graph::Stored& stored, int64_t rows) {
+  if (run.reader.find(stored.tensor) == nullptr)  // it is encoded as a whole
+    return model::weight_part(stored, rows, run.weights.load(stored.tensor));
   run.reader.note(stored.tensor);
-  const at::Tensor whole = run.reader.view(stored.tensor), matrix = whole.dim() == 3 ? whole[stored.index] : whole;
-  return as_in_model(run, stored.tensor, computable(matrix.narrow(0, stored.first_row, rows)));
+  return as_in_model(run, stored.tensor, computable(model::weight_part(stored, rows, run.reader.view(stored.tensor))));
 }
 
 // The weight in its stored dtype where the checkpoint has it as such: widening it first would cost a pass over memory.

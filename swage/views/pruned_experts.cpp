@@ -79,13 +79,15 @@ void PrunedExperts::check_ignore() {
 
 void PrunedExperts::add_parts(int64_t block, const Mixture& mixture) {
   parts_[weight_of(mixture.router)] = {block, -1, 0, {stay_, mixture.router.columns}};
+  SWAGE_CHECK(!mixture.bias_is_row, Unsupported, by_.name(), ": ", mixture.router_bias,
+              " has experts along its second dimension; taking some out is not supported");
   if (!mixture.router_bias.empty()) parts_[mixture.router_bias] = {block, -1, 0, {stay_}};
   for (const auto& [tensor, shape] : mixture.shared) {
     std::vector<int64_t> left = shape;
     left[0] = stay_;
     parts_[tensor] = {block, -1, 0, left};
   }
-  if (!mixture.shared.empty()) return;
+  if (mixture.experts.empty() || mixture.experts[0][0].stored.shared()) return;
   for (int64_t e = 0; e < experts_; ++e) {
     const std::vector<LinearSpec>& linears = mixture.experts[size_t(e)];
     for (size_t i = 0; i < linears.size(); ++i) {
@@ -189,10 +191,15 @@ void check_prunable(const std::vector<std::string>& encoded_modules, const std::
 }
 
 Json config_of_pruned(const Json& config, const PrunedExperts& experts) {
-  Json out = config;
-  for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts"}) {
-    if (config.find(key) != nullptr) out.set(key, experts.stay());
-  }
+  const auto with_count = [&](Json fields) {
+    for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"}) {
+      if (fields.find(key) != nullptr) fields.set(key, experts.stay());
+    }
+    return fields;
+  };
+  Json out = with_count(config);
+  const Json* text = config.find("text_config");
+  if (text != nullptr && text->is_object()) out.set("text_config", with_count(*text));
   return out;
 }
 

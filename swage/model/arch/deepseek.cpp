@@ -6,6 +6,7 @@
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
 #include "swage/model/arch/latent_attention.h"
+#include "swage/model/arch/llama_like.h"
 #include "swage/model/arch/shared_experts.h"
 
 namespace swage::model {
@@ -63,6 +64,33 @@ ModelProgram describe_deepseek_v3(const ConfigFields& config, const checkpoint::
                   rope_of(config, d.rope, 10000, {.interleaved = config.flag_or("rope_interleave", true)}));
 }
 
+// Sparse attention by an index, whose rotary embedding is in halves.
+ModelProgram describe_deepseek_v32(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  LatentSizes d = latent_sizes(config);
+  read_index(config, d);
+  d.index_table = 1;
+  RopeSpec rope = rope_of(config, d.rope, 10000, {.interleaved = config.flag_or("rope_interleave", true)});
+  ModelProgram model = describe(config, weights, d, shared_experts(config, RouterKind::Sigmoid), rope);
+  rope.interleaved = false;
+  model.ropes.push_back(rope);
+  return model;
+}
+
+// GLM 5: the same in pairs.
+ModelProgram describe_glm_moe_dsa(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  LatentSizes d = latent_sizes(config);
+  read_index(config, d);
+  const int64_t layers = config.size("num_hidden_layers", kMostLayers);
+  for (const std::string& type : config.texts("indexer_types", layers))
+    SWAGE_CHECK(type == "full", Unsupported, "config.json: indexer_types \"", type,
+                "\" is not supported, only full: layers that take over the choice of an earlier one");
+  SharedExperts mixture = shared_experts(config, RouterKind::Sigmoid);
+  const std::vector<std::string> kinds = config.texts("mlp_layer_types", layers);
+  if (!kinds.empty()) mixture.dense = std::find(kinds.begin(), kinds.end(), "sparse") - kinds.begin();
+  return describe(config, weights, d, mixture,
+                  rope_of(config, d.rope, 1000000, {.interleaved = config.flag_or("rope_interleave", true)}));
+}
+
 // Which layers have a mixture is a list.
 ModelProgram describe_glm4_moe_lite(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   const LatentSizes d = latent_sizes(config);
@@ -73,6 +101,27 @@ ModelProgram describe_glm4_moe_lite(const ConfigFields& config, const checkpoint
               Unsupported, "config.json: mlp_layer_types with a dense layer behind a sparse one is not supported");
   return describe(config, weights, d, mixture,
                   rope_of(config, d.rope, 1000000, {.interleaved = config.flag_or("rope_interleave", true)}));
+}
+
+// Queries grow with their position; softmax scores, groups as good as their two best experts.
+ModelProgram describe_mistral4(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  LatentSizes d = latent_sizes(config);
+  d.query_growth = query_growth_of(config);
+  SharedExperts mixture = shared_experts(config, RouterKind::Softmax);
+  mixture.rules.renormalise = config.flag_or("norm_topk_prob", true);
+  mixture.rules.best_of_group = std::min<int64_t>(2, mixture.rules.router.rows / mixture.rules.groups);
+  Json whole = config.json();  // its share of a head is said of qk_head_dim, which is not what turns
+  whole.set("partial_rotary_factor", Json());
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    const Json* scaling = whole.find(key);
+    if (scaling == nullptr || !scaling->is_object()) continue;
+    Json fields = *scaling;
+    fields.set("partial_rotary_factor", Json());
+    whole.set(key, fields);
+  }
+  return describe(
+      config, weights, d, mixture,
+      rope_of(ConfigFields(whole), d.rope, 10000, {.interleaved = config.flag_or("rope_interleave", true)}));
 }
 
 // No mixture; embedding, branches and logits are scaled.

@@ -17,22 +17,33 @@ BlockProgram describe_block(const Sizes& sizes, const LlamaTraits& traits, int64
   BlockBuilder b(cat("model.layers.", layer, "."), sizes.hidden);
   AttentionTraits attention = traits.attention;
   if (traits.head_norms) {
-    attention.query_norm = rms_norm("q_norm", sizes.head_size, sizes.epsilon);
-    attention.key_norm = rms_norm("k_norm", sizes.head_size, sizes.epsilon);
+    attention.query_norm = rms_norm("q_norm", sizes.head_size, sizes.epsilon, traits.norm_offset);
+    attention.key_norm = rms_norm("k_norm", sizes.head_size, sizes.epsilon, traits.norm_offset);
   }
   if (traits.window) attention.window = traits.window(layer);
   if (traits.rope && !traits.rope(layer)) attention.rope.reset();
-  const Value x = b.norm(kStream, rms_norm("input_layernorm", sizes.hidden, sizes.epsilon));
-  b.add(b.scale(self_attention(b, x, sizes, attention), traits.residual_scale));
-  const Value y = b.norm(kStream, rms_norm("post_attention_layernorm", sizes.hidden, sizes.epsilon));
+  if (traits.of_layer) traits.of_layer(attention, layer);
+  const auto norm = [&](const char* name) {
+    return traits.layer_norms ? layer_norm(name, sizes.hidden, sizes.epsilon)
+                              : rms_norm(name, sizes.hidden, sizes.epsilon, traits.norm_offset);
+  };
+  const auto add = [&](Value branch, const char* behind) {
+    b.add(b.scale(behind != nullptr ? b.norm(branch, norm(behind)) : branch, traits.residual_scale));
+  };
+  const Value x = b.norm(kStream, norm(traits.norm_names[0]));
+  const Value mixed = traits.mixer ? traits.mixer(b, x, layer) : -1;
+  add(mixed >= 0 ? mixed : self_attention(b, x, sizes, attention), traits.norms_behind[0]);
+  const Value y = b.norm(kStream, norm(traits.norm_names[1]));
   const Value mlp =
       traits.mlp ? traits.mlp(b, y, layer) : gated_mlp(b, y, "mlp.", sizes.inner, sizes.activation, traits.mlp_biases);
-  b.add(b.scale(mlp, traits.residual_scale));
+  add(mlp, traits.norms_behind[1]);
   return b.finish();
 }
 
+}  // namespace
+
 // 1 on the layers that have rotary embedding; every no_rope_layer_interval-th has none where there is no list.
-std::vector<bool> smollm3_rope_layers(const ConfigFields& config) {
+std::vector<bool> rope_layers(const ConfigFields& config) {
   const int64_t layers = config.size("num_hidden_layers", kMostLayers);
   const int64_t interval = config.size_or("no_rope_layer_interval", 4);
   std::vector<bool> rope;
@@ -49,8 +60,6 @@ std::vector<bool> smollm3_rope_layers(const ConfigFields& config) {
   }
   return rope;
 }
-
-}  // namespace
 
 LlamaTraits traits_from_biases(const ConfigFields& config) {
   LlamaTraits traits;
@@ -76,9 +85,12 @@ std::function<int64_t(int64_t)> qwen_windows(const ConfigFields& config) {
 }
 
 ModelProgram describe_llama_like(const ConfigFields& config, const LlamaTraits& traits) {
-  const Sizes sizes = sizes_of(config, {.default_epsilon = traits.default_epsilon});
-  ModelProgram model = model_around(config, sizes.hidden, "model.embed_tokens",
-                                    rms_norm("model.norm", sizes.hidden, sizes.epsilon), traits.tied_by_default);
+  const Sizes sizes = sizes_of(config, {.epsilon = traits.epsilon_key, .default_epsilon = traits.default_epsilon});
+  ModelProgram model =
+      model_around(config, sizes.hidden, "model.embed_tokens",
+                   traits.layer_norms ? layer_norm(traits.final_norm, sizes.hidden, sizes.epsilon)
+                                      : rms_norm(traits.final_norm, sizes.hidden, sizes.epsilon, traits.norm_offset),
+                   traits.tied_by_default);
   model.embedding_scale = traits.embedding_scale;
   model.logit_scale = traits.logit_scale;
   model.ropes = {rope_of(config, sizes.head_size, traits.default_theta, traits.rope_form)};
@@ -96,6 +108,46 @@ ModelProgram describe_mistral(const ConfigFields& config, const checkpoint::Weig
   const bool absent = config.json().find("sliding_window") == nullptr;
   const int64_t window = absent ? 4096 : config.size_or("sliding_window", 0, int64_t{1} << 40);
   traits.window = [window](int64_t) { return window; };
+  return describe_llama_like(config, traits);
+}
+
+std::optional<PositionScale> query_growth_of(const ConfigFields& config) {
+  const Json* scaling = config.json().find("rope_parameters");
+  if (scaling == nullptr || scaling->is_null()) scaling = config.json().find("rope_scaling");
+  if (scaling == nullptr || !scaling->is_object()) return {};
+  const ConfigFields fields(*scaling);
+  const double beta = fields.positive_or("llama_4_scaling_beta", 0);
+  if (beta == 0) return {};
+  return PositionScale{beta, 0, fields.positive_or("original_max_position_embeddings", 8192)};
+}
+
+// Queries grow with their position.
+ModelProgram describe_ministral3(const ConfigFields& config, const checkpoint::WeightSource&) {
+  LlamaTraits traits;
+  traits.default_epsilon = 1e-5;
+  traits.default_theta = 1000000;
+  traits.attention.query_growth = query_growth_of(config);
+  const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40);
+  traits.window = [window](int64_t) { return window; };
+  return describe_llama_like(config, traits);
+}
+
+// Apertus: no gate, an activation with numbers of its own in each layer, norms of each head.
+ModelProgram describe_apertus(const ConfigFields& config, const checkpoint::WeightSource&) {
+  LlamaTraits traits = traits_from_biases(config);
+  traits.default_epsilon = 1e-5;
+  traits.default_theta = 12000000;
+  traits.head_norms = true;
+  traits.norm_names[0] = "attention_layernorm";
+  traits.norm_names[1] = "feedforward_layernorm";
+  const int64_t inner = config.size("intermediate_size");
+  const Activation activation = config.activation("hidden_act", "xielu");
+  traits.mlp = [=, biases = traits.mlp_biases](BlockBuilder& b, Value x, int64_t) {
+    const Value up = b.linear(x, Role::Up, "mlp.up_proj", inner, biases);
+    const Value inside =
+        activation == Activation::Xielu ? b.activate(up, activation, "mlp.act_fn") : b.activate(up, activation);
+    return b.linear(inside, Role::Down, "mlp.down_proj", b.width(kStream), biases);
+  };
   return describe_llama_like(config, traits);
 }
 
@@ -118,7 +170,7 @@ ModelProgram describe_smollm3(const ConfigFields& config, const checkpoint::Weig
   LlamaTraits traits = traits_from_biases(config);
   traits.tied_by_default = true;
   traits.default_theta = 2000000;
-  const std::vector<bool> rope = smollm3_rope_layers(config);
+  const std::vector<bool> rope = rope_layers(config);
   traits.rope = [rope](int64_t layer) { return rope[static_cast<size_t>(layer)]; };
   traits.window = qwen_windows(config);
   const Json* types = config.json().find("layer_types");
@@ -171,14 +223,18 @@ ModelProgram describe_ministral(const ConfigFields& config, const checkpoint::We
   return describe_llama_like(config, traits);
 }
 
-ModelProgram describe_ernie4_5(const ConfigFields& config, const checkpoint::WeightSource&) {
+LlamaTraits ernie_traits(const ConfigFields& config) {
   LlamaTraits traits;
   traits.attention.input_biases = traits.attention.output_bias = traits.mlp_biases = config.flag_or("use_bias", false);
   traits.rope_form.interleaved = true;
   traits.default_epsilon = 1e-5;
   traits.default_theta = 500000;
   traits.tied_by_default = true;
-  return describe_llama_like(config, traits);
+  return traits;
+}
+
+ModelProgram describe_ernie4_5(const ConfigFields& config, const checkpoint::WeightSource&) {
+  return describe_llama_like(config, ernie_traits(config));
 }
 
 ModelProgram describe_helium(const ConfigFields& config, const checkpoint::WeightSource&) {

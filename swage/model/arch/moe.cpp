@@ -1,5 +1,6 @@
 // Mixtral, Qwen2-MoE, Qwen3-MoE and OLMoE: the Llama family with a mixture of experts for MLP. Experts lie in the
 // checkpoint one by one, or all in two 3-D tensors; either way they are linears of their own here.
+#include <cmath>
 #include <set>
 
 #include "swage/base/error.h"
@@ -49,10 +50,12 @@ Value add_moe(BlockBuilder& b, Value x, const MoeSizes& sizes, const MoeNames& n
   form.router = {names.router, Role::Router, sizes.experts};
   form.top_k = sizes.top_k;
   form.renormalise = sizes.renormalise;
-  form.activation = sizes.activation;
+  form.gating.activation = sizes.activation;
   return b.experts(x, std::move(form), sizes.inner,
                    expert_names(b, weights, names.experts, names.linears, names.fused));
 }
+
+}  // namespace
 
 std::set<int64_t> layer_set(const ConfigFields& config, const char* key) {
   std::set<int64_t> layers;
@@ -65,8 +68,6 @@ std::set<int64_t> layer_set(const ConfigFields& config, const char* key) {
   }
   return layers;
 }
-
-}  // namespace
 
 ModelProgram describe_mixtral(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   static constexpr const char* kNames[3] = {"w1", "w3", "w2"};
@@ -102,22 +103,28 @@ ModelProgram describe_qwen3_moe(const ConfigFields& config, const checkpoint::We
   return describe_llama_like(config, traits);
 }
 
+Value gated_shared_experts(BlockBuilder& b, Value x, const ConfigFields& config,
+                           const checkpoint::WeightSource& weights) {
+  const MoeSizes sizes = moe_sizes(config, "moe_intermediate_size", config.flag_or("norm_topk_prob", false));
+  const int64_t shared = config.size("shared_expert_intermediate_size");
+  const Value gate =
+      b.linear(x, {.name = "mlp.shared_expert_gate", .role = Role::Router, .rows = 1, .keeps_float = true});
+  const Value common = gated_mlp(b, x, "mlp.shared_expert.", shared, sizes.activation);
+  b.add(b.gate(gate, common, Activation::Sigmoid));
+  return add_moe(b, x, sizes, {"mlp.gate", "mlp.experts.", kMlpNames, "mlp.experts"}, weights);
+}
+
 // A shared expert beside the routed ones, which a gate of one row weights.
 ModelProgram describe_qwen2_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   const MoeSizes sizes = moe_sizes(config, "moe_intermediate_size", config.flag_or("norm_topk_prob", false));
-  const int64_t dense_inner = config.size("intermediate_size"), step = config.size_or("decoder_sparse_step", 1),
-                shared = config.size("shared_expert_intermediate_size");
+  const int64_t dense_inner = config.size("intermediate_size"), step = config.size_or("decoder_sparse_step", 1);
   const std::set<int64_t> dense = layer_set(config, "mlp_only_layers");
   LlamaTraits traits;
   traits.attention.input_biases = config.flag_or("qkv_bias", true);
   traits.window = qwen_windows(config);
   traits.mlp = [&](BlockBuilder& b, Value x, int64_t layer) {
     if (dense.count(layer) || (layer + 1) % step != 0) return gated_mlp(b, x, "mlp.", dense_inner, sizes.activation);
-    const Value gate =
-        b.linear(x, {.name = "mlp.shared_expert_gate", .role = Role::Router, .rows = 1, .keeps_float = true});
-    const Value common = gated_mlp(b, x, "mlp.shared_expert.", shared, sizes.activation);
-    b.add(b.gate(gate, common, Activation::Sigmoid));
-    return add_moe(b, x, sizes, {"mlp.gate", "mlp.experts.", kMlpNames, "mlp.experts"}, weights);
+    return gated_shared_experts(b, x, config, weights);
   };
   return describe_llama_like(config, traits);
 }
@@ -182,28 +189,131 @@ ModelProgram describe_solar_open(const ConfigFields& config, const checkpoint::W
 }
 
 // Experts are stored fused, or apart as swage writes them quantized; a shared one, if there is, beside them.
-ModelProgram describe_granitemoe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
-  const MoeSizes sizes = moe_sizes(config, "intermediate_size", true);
+Value granite_mixture(BlockBuilder& b, Value x, const ConfigFields& config, const checkpoint::WeightSource& weights,
+                      double residual_scale) {
   const int64_t shared = config.size_or("shared_intermediate_size", 0);
+  const Activation activation = config.activation("hidden_act", "silu");
+  const bool routes = config.json().get_int("num_local_experts", 0) > 0;
+  Value common = -1;
+  if (shared > 0) {
+    const std::vector<Value> parts =
+        b.split(b.linear(x, Role::GateUp, "shared_mlp.input_linear", 2 * shared), {shared, shared});
+    common = b.linear(b.gate(parts[0], parts[1], activation), Role::Down, "shared_mlp.output_linear", b.width(kStream));
+    if (!routes) return common;
+    b.add(b.scale(common, residual_scale));
+  }
+  const MoeSizes sizes = moe_sizes(config, "intermediate_size", true);
+  ExpertsNode form{};
+  form.router = {"block_sparse_moe.router.layer", Role::Router, sizes.experts};
+  form.top_k = sizes.top_k;
+  form.gating.activation = sizes.activation;
+  const std::string experts = "block_sparse_moe.experts.";
+  const bool apart = !weights.shape(b.prefix() + experts + "0." + kMlpNames[0] + ".weight").empty();
+  if (apart) return b.experts(x, std::move(form), sizes.inner, {experts, kMlpNames});
+  return b.experts(
+      x, std::move(form), sizes.inner,
+      {experts, kMlpNames, "block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"});
+}
+
+ModelProgram describe_granitemoe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   LlamaTraits traits = granite_traits(config);
-  traits.mlp = [=, &weights](BlockBuilder& b, Value x, int64_t) {
-    if (shared > 0) {
-      const std::vector<Value> parts =
-          b.split(b.linear(x, Role::GateUp, "shared_mlp.input_linear", 2 * shared), {shared, shared});
-      const Value common = b.linear(b.gate(parts[0], parts[1], sizes.activation), Role::Down,
-                                    "shared_mlp.output_linear", b.width(kStream));
-      b.add(b.scale(common, traits.residual_scale));
-    }
+  const double residual_scale = traits.residual_scale;
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t) {
+    return granite_mixture(b, x, config, weights, residual_scale);
+  };
+  return describe_llama_like(config, traits);
+}
+
+// ERNIE 4.5 with experts in some layers, and shared ones beside them.
+ModelProgram describe_ernie4_5_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  Json renamed = config.json();
+  for (const auto& [theirs, ours] :
+       {std::pair("moe_num_experts", "num_experts"), std::pair("moe_k", "num_experts_per_tok")})
+    if (const Json* value = config.json().find(theirs)) renamed.set(ours, *value);
+  const MoeSizes sizes = moe_sizes(ConfigFields(renamed), "moe_intermediate_size", true);
+  const int64_t inner = config.size("intermediate_size"), step = config.size_or("moe_layer_interval", 1),
+                first = config.json().get_int("moe_layer_start_index", 1),
+                shared = config.json().get_int("moe_num_shared_experts", 0) * sizes.inner;
+  const int64_t end = config.json().get_int("moe_layer_end_index", -1);
+  const int64_t last = end < 0 ? config.size("num_hidden_layers", kMostLayers) - 1 : end;
+  SWAGE_CHECK(shared >= 0 && shared <= kLargestSize, CorruptData, "config.json: moe_num_shared_experts of ",
+              sizes.inner, " numbers each make ", shared, ", too many or too few");
+  const bool biases = config.flag_or("use_bias", false);
+  LlamaTraits traits = ernie_traits(config);
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t layer) {
+    if ((layer + 1) % step != 0 || layer < first || layer > last)
+      return gated_mlp(b, x, "mlp.", inner, sizes.activation, biases);
+    if (shared > 0) b.add(gated_mlp(b, x, "mlp.shared_experts.", shared, sizes.activation, biases));
     ExpertsNode form{};
-    form.router = {"block_sparse_moe.router.layer", Role::Router, sizes.experts};
+    form.router = {"mlp.gate", Role::Router, sizes.experts};
+    form.router_bias = "mlp.moe_statics.e_score_correction_bias";
+    form.bias_is_row = true;
     form.top_k = sizes.top_k;
-    form.activation = sizes.activation;
-    const std::string experts = "block_sparse_moe.experts.";
-    const bool apart = !weights.shape(b.prefix() + experts + "0." + kMlpNames[0] + ".weight").empty();
-    if (apart) return b.experts(x, std::move(form), sizes.inner, {experts, kMlpNames});
-    return b.experts(
-        x, std::move(form), sizes.inner,
-        {experts, kMlpNames, "block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"});
+    form.gating.activation = sizes.activation;
+    return b.experts(x, std::move(form), sizes.inner,
+                     expert_names(b, weights, "mlp.experts.", kMlpNames, "mlp.experts"));
+  };
+  return describe_llama_like(config, traits);
+}
+
+// Phi 3.5 MoE: LayerNorm, biases in attention, a router that mixes the best two.
+ModelProgram describe_phimoe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  static constexpr const char* kNames[3] = {"w1", "w3", "w2"};
+  const MoeSizes sizes = moe_sizes(config, "intermediate_size", false);
+  LlamaTraits traits = traits_from_biases(config);
+  traits.default_epsilon = 1e-5;
+  traits.default_theta = 1000000;
+  traits.layer_norms = true;
+  const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40);
+  traits.window = [window](int64_t) { return window; };
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t) {
+    ExpertsNode form{};
+    form.router = {"block_sparse_moe.gate", Role::Router, sizes.experts};
+    form.kind = RouterKind::Mixer;
+    form.jitter = config.positive_or("router_jitter_noise", 0.01);
+    form.top_k = sizes.top_k;
+    form.renormalise = false;
+    form.gating.activation = sizes.activation;
+    return b.experts(x, std::move(form), sizes.inner,
+                     expert_names(b, weights, "block_sparse_moe.experts.", kNames, "block_sparse_moe.experts"));
+  };
+  ModelProgram model = describe_llama_like(config, traits);
+  model.head.bias = config.flag_or("lm_head_bias", false);
+  return model;
+}
+
+// Trinity: a gate on what attention makes, norms behind, windows in all but every fourth layer, which alone have the
+// rotary embedding.
+ModelProgram describe_afmoe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  Json renamed = config.json();
+  for (const auto& [theirs, ours] :
+       {std::pair("num_experts", "n_routed_experts"), std::pair("num_shared_experts", "n_shared_experts"),
+        std::pair("num_dense_layers", "first_k_dense_replace"), std::pair("route_scale", "routed_scaling_factor")}) {
+    if (const Json* value = config.json().find(theirs)) renamed.set(ours, *value);
+  }
+  SharedExperts mixture = shared_experts(ConfigFields(renamed), RouterKind::Sigmoid);
+  mixture.rules.router.name = "mlp.router.gate";
+  mixture.rules.router_bias = "mlp.expert_bias";
+  mixture.rules.renormalise = true;
+  LlamaTraits traits = traits_from_biases(config);
+  traits.default_epsilon = 1e-5;
+  traits.head_norms = true;
+  traits.attention.gate = "gate_proj";
+  traits.norms_behind[0] = "post_attention_layernorm";
+  traits.norm_names[1] = "pre_mlp_layernorm";
+  traits.norms_behind[1] = "post_mlp_layernorm";
+  const double hidden = double(config.size("hidden_size"));
+  if (config.flag_or("mup_enabled", false)) traits.embedding_scale = std::sqrt(hidden);
+  const int64_t layers = config.size("num_hidden_layers", kMostLayers), inner = config.size("intermediate_size"),
+                window = config.size_or("sliding_window", 1024, int64_t{1} << 40),
+                every = config.size_or("global_attn_every_n_layers", 4);
+  const std::vector<int64_t> windows =
+      windows_of(config, layers, window, [every](int64_t layer) { return (layer + 1) % every != 0; });
+  traits.window = [windows](int64_t layer) { return windows[size_t(layer)]; };
+  traits.rope = [windows](int64_t layer) { return windows[size_t(layer)] > 0; };
+  traits.mlp = [&](BlockBuilder& b, Value x, int64_t layer) {
+    if (layer < mixture.dense) return gated_mlp(b, x, "mlp.", inner, mixture.activation);
+    return experts_and_shared(b, x, mixture, weights);
   };
   return describe_llama_like(config, traits);
 }
@@ -222,7 +332,7 @@ ModelProgram describe_minimax_m2(const ConfigFields& config, const checkpoint::W
     form.router_bias = "block_sparse_moe.e_score_correction_bias";
     form.kind = RouterKind::Sigmoid;
     form.top_k = sizes.top_k;
-    form.activation = sizes.activation;
+    form.gating.activation = sizes.activation;
     return b.experts(x, std::move(form), sizes.inner,
                      expert_names(b, weights, "block_sparse_moe.experts.", kNames, "block_sparse_moe.experts"));
   };
@@ -242,7 +352,7 @@ ModelProgram describe_hunyuan_v1_moe(const ConfigFields& config, const checkpoin
     ExpertsNode form{};
     form.router = {"mlp.gate.wg", Role::Router, experts};
     form.top_k = top_k;
-    form.activation = activation;
+    form.gating.activation = activation;
     return b.experts(x, std::move(form), inner, expert_names(b, weights, "mlp.experts.", kMlpNames, "mlp.experts"));
   };
   return describe_hunyuan(config, traits);

@@ -107,7 +107,7 @@ ModelProgram describe_flex_olmo(const ConfigFields& config, const checkpoint::We
     form.router = {"mlp.gate", Role::Router, experts};
     form.top_k = top_k;
     form.renormalise = config.flag_or("norm_topk_prob", false);
-    form.activation = s.activation;
+    form.gating.activation = s.activation;
     return b.experts(x, std::move(form), s.inner, expert_names(b, weights, "mlp.experts.", kMlpNames, "mlp.experts"));
   };
   return describe_with_norms_behind(config, traits);

@@ -33,7 +33,7 @@ Sizes sizes_of(const ConfigFields& config, const SizeKeys& keys) {
 namespace {
 
 struct Heads {
-  Value query, key, value;
+  Value query, key, value, gate;  // gate -1: none with the queries
 };
 
 Heads fused_heads(BlockBuilder& b, Value x, const Sizes& s, const AttentionTraits& traits) {
@@ -43,24 +43,37 @@ Heads fused_heads(BlockBuilder& b, Value x, const Sizes& s, const AttentionTrait
   const bool by_head = traits.fused == AttentionTraits::Fused::ByHead;
   const int64_t groups = by_head ? s.kv_heads : 1;
   const std::vector<Value> parts = b.split(all, {wide / groups, narrow / groups, narrow / groups}, groups);
-  return {parts[0], parts[1], parts[2]};
+  return {parts[0], parts[1], parts[2], -1};
 }
 
 Heads separate_heads(BlockBuilder& b, Value x, const Sizes& s, const AttentionTraits& traits) {
-  const auto project = [&](Role role, int which, int64_t heads) {
-    return b.linear(x, role, traits.module + "." + traits.names[which], heads * s.head_size, traits.input_biases);
+  const auto project = [&](Role role, int which, int64_t heads, int64_t parts = 1) {
+    return b.linear(x, role, traits.module + "." + traits.names[which], parts * heads * s.head_size,
+                    traits.input_biases);
   };
-  const Value query = project(Role::Query, 0, s.heads), key = project(Role::Key, 1, s.kv_heads);
-  return {query, key, project(Role::Value, 2, s.kv_heads)};
+  Heads out{project(Role::Query, 0, s.heads, traits.query_has_gate ? 2 : 1), -1, -1, -1};
+  out.key = project(Role::Key, 1, s.kv_heads);
+  out.value = project(Role::Value, 2, s.kv_heads);
+  if (traits.query_has_gate) {
+    const std::vector<Value> parts = b.split(out.query, {s.head_size, s.head_size}, s.heads);
+    out.query = parts[0];
+    out.gate = parts[1];
+  }
+  out.key = b.scale(out.key, traits.key_scale);
+  return out;
 }
 
 }  // namespace
 
-Value self_attention(BlockBuilder& b, Value x, const Sizes& s, const AttentionTraits& traits) {
+Value self_attention(BlockBuilder& b, Value input, const Sizes& s, const AttentionTraits& traits) {
+  const Value x = b.scale(input, traits.input_scale);
   Heads heads =
       traits.fused == AttentionTraits::Fused::No ? separate_heads(b, x, s, traits) : fused_heads(b, x, s, traits);
+  const int64_t wide = s.heads * s.head_size;
+  const Value gate =
+      traits.gate.empty() ? heads.gate : b.linear(x, Role::Other, traits.module + "." + traits.gate, wide);
   const auto clip = [&](Value value) { return traits.clip > 0 ? b.clamp(value, traits.clip) : value; };
-  heads = {clip(heads.query), clip(heads.key), clip(heads.value)};
+  heads = {clip(heads.query), clip(heads.key), clip(heads.value), heads.gate};
   const auto norm = [&](Value value, const std::optional<NormSpec>& spec) {
     if (!spec) return value;
     NormSpec named = *spec;
@@ -68,22 +81,29 @@ Value self_attention(BlockBuilder& b, Value x, const Sizes& s, const AttentionTr
     return b.norm(value, named);
   };
   if (!traits.norms_after_rope)
-    heads = {norm(heads.query, traits.query_norm), norm(heads.key, traits.key_norm), heads.value};
+    heads = {norm(heads.query, traits.query_norm), norm(heads.key, traits.key_norm), heads.value, heads.gate};
   if (traits.rope)
-    heads = {b.rope(heads.query, s.heads, *traits.rope), b.rope(heads.key, s.kv_heads, *traits.rope), heads.value};
+    heads = {b.rope(heads.query, s.heads, *traits.rope), b.rope(heads.key, s.kv_heads, *traits.rope), heads.value,
+             heads.gate};
   if (traits.norms_after_rope)
-    heads = {norm(heads.query, traits.query_norm), norm(heads.key, traits.key_norm), heads.value};
+    heads = {norm(heads.query, traits.query_norm), norm(heads.key, traits.key_norm), heads.value, heads.gate};
+  if (const auto& growth = traits.query_growth)
+    heads.query = b.position_scale(heads.query, growth->scale, growth->offset, growth->period);
   AttentionNode form{};
   form.heads = s.heads;
   form.kv_heads = s.kv_heads;
   form.head_size = form.value_size = s.head_size;
   form.scale = traits.scale > 0 ? traits.scale : 1 / std::sqrt(static_cast<double>(s.head_size));
   form.window = traits.window;
+  form.chunk = traits.chunk;
   form.softcap = traits.softcap;
   form.alibi = traits.alibi;
   form.sinks = traits.sinks;
-  const Value mixed = norm(b.attention(heads.query, heads.key, heads.value, traits.module, form), traits.inner_norm);
-  return b.linear(mixed, Role::Output, traits.module + "." + traits.names[3], b.width(kStream), traits.output_bias);
+  Value mixed = norm(b.attention(heads.query, heads.key, heads.value, traits.module, form), traits.inner_norm);
+  if (gate >= 0) mixed = b.gate(gate, mixed, Activation::Sigmoid);
+  const Value out =
+      b.linear(mixed, Role::Output, traits.module + "." + traits.names[3], b.width(kStream), traits.output_bias);
+  return b.scale(out, traits.output_scale);
 }
 
 Value gated_mlp(BlockBuilder& b, Value x, const std::string& prefix, int64_t inner, Activation activation, bool biases,
@@ -102,8 +122,12 @@ Value plain_mlp(BlockBuilder& b, Value x, const std::string& up, const std::stri
 BlockBuilder::ExpertNames expert_names(const BlockBuilder& b, const checkpoint::WeightSource& weights,
                                        const std::string& experts, const char* const* names, const std::string& fused) {
   const std::string in = fused + ".gate_up_proj";
-  if (weights.shape(b.prefix() + in).empty()) return {experts, names};
-  return {experts, names, in, fused + ".down_proj"};
+  const std::vector<int64_t> shape = weights.shape(b.prefix() + in);
+  if (shape.empty()) return {experts, names};
+  BlockBuilder::ExpertNames out{experts, names, in, fused + ".down_proj"};
+  const int64_t hidden = b.width(kStream);
+  out.transposed = shape.size() == 3 && shape[1] == hidden && shape[2] != hidden;
+  return out;
 }
 
 NormSpec rms_norm(const std::string& name, int64_t size, double epsilon, double offset) {

@@ -26,6 +26,11 @@ struct SizeKeys {
 };
 Sizes sizes_of(const ConfigFields& config, const SizeKeys& keys = {});
 
+// Queries times 1 + scale * log(1 + floor((position + offset) / period)).
+struct PositionScale {
+  double scale, offset, period;
+};
+
 // Attention from projections to output.
 struct AttentionTraits {
   std::string module = "self_attn";
@@ -35,13 +40,17 @@ struct AttentionTraits {
                                  key_norm = {};  // names relative to the module; of all heads together, or each
   bool norms_after_rope = false;
   std::optional<int> rope = 0;  // table; none: no rotary embedding
-  int64_t window = 0;
+  int64_t window = 0, chunk = 0;
+  std::optional<PositionScale> query_growth = {};
   double scale = 0;  // of the scores; 0: 1 / sqrt(head size)
   double softcap = 0;
   double clip = 0;   // queries, keys and values are limited to [-clip, clip]; 0: they are not
   double alibi = 0;  // factor of its slopes; 0: none
   std::optional<graph::NormSpec> inner_norm = {};  // between attention and output projection
   std::string sinks = {};
+  std::string gate = {};        // linear of x whose sigmoid multiplies what attention makes; empty: none
+  bool query_has_gate = false;  // that comes out of the linear of queries, head by head behind them
+  double input_scale = 1, key_scale = 1, output_scale = 1;  // of x, of keys, and of what comes out
   // One linear `fused` makes queries, keys and values: one after the other, or of each key-value head in turn.
   enum class Fused { No, InTurn, ByHead } fused = Fused::No;
   const char* fused_name = "qkv_proj";
@@ -56,7 +65,8 @@ graph::Value gated_mlp(graph::BlockBuilder& b, graph::Value x, const std::string
 graph::Value plain_mlp(graph::BlockBuilder& b, graph::Value x, const std::string& up, const std::string& down,
                        int64_t inner, graph::Activation activation, bool biases);
 
-// Names of experts, which the checkpoint may hold fused: as fused + ".gate_up_proj" and fused + ".down_proj".
+// Names of experts, which the checkpoint may hold fused: as fused + ".gate_up_proj" and fused + ".down_proj", either
+// way round, as the sizes tell.
 graph::BlockBuilder::ExpertNames expert_names(const graph::BlockBuilder& b, const checkpoint::WeightSource& weights,
                                               const std::string& experts, const char* const* names,
                                               const std::string& fused);

@@ -28,7 +28,7 @@ SharedExperts shared_experts(const ConfigFields& config, RouterKind kind) {
   rules.top_k = config.size("num_experts_per_tok", kMostExperts);
   SWAGE_CHECK(rules.top_k <= experts, CorruptData, "config.json: num_experts_per_tok ", rules.top_k,
               " is more than n_routed_experts ", experts);
-  rules.activation = out.activation;
+  rules.gating.activation = out.activation;
   rules.factor = config.positive_or("routed_scaling_factor", 1);
   rules.groups = config.size_or("n_group", 1, experts);
   rules.top_groups = config.size_or("topk_group", 1, rules.groups);
@@ -43,6 +43,14 @@ SharedExperts shared_experts(const ConfigFields& config, RouterKind kind) {
     rules.best_of_group = std::min<int64_t>(2, experts / rules.groups);
   }
   return out;
+}
+
+Value experts_and_shared(BlockBuilder& b, Value x, const SharedExperts& mixture,
+                         const checkpoint::WeightSource& weights) {
+  const BlockBuilder::ExpertNames names = expert_names(b, weights, "mlp.experts.", kMlpNames, "mlp.experts");
+  if (mixture.shared_inner == 0) return b.experts(x, mixture.rules, mixture.inner, names);
+  const Value shared = gated_mlp(b, x, "mlp.shared_experts.", mixture.shared_inner, mixture.activation);
+  return b.sum({shared, b.experts(x, mixture.rules, mixture.inner, names)});
 }
 
 Value add_experts(BlockBuilder& b, Value x, const SharedExperts& mixture, const checkpoint::WeightSource& weights) {

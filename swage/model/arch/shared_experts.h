@@ -14,6 +14,9 @@ struct SharedExperts {
 
 // Routers that score by sigmoid have a correction of the choice, and groups are as good as their two best experts.
 SharedExperts shared_experts(const ConfigFields& config, graph::RouterKind kind);
+// The sum of what the shared and the routed experts make.
+graph::Value experts_and_shared(graph::BlockBuilder& b, graph::Value x, const SharedExperts& mixture,
+                                const checkpoint::WeightSource& weights);
 // Adds the shared experts to the stream and returns what the routed ones make.
 graph::Value add_experts(graph::BlockBuilder& b, graph::Value x, const SharedExperts& mixture,
                          const checkpoint::WeightSource& weights);

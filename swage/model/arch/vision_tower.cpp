@@ -1,12 +1,12 @@
-// Qwen2.5-VL (arXiv:2502.13923) by its sizes: the text model is a Qwen2, a vision tower stands beside it.
+#include "swage/model/arch/vision_tower.h"
+
 #include "swage/base/error.h"
-#include "swage/model/arch/architectures.h"
 
 namespace swage::model {
 namespace {
 
 // Patches, blocks of attention and a gated MLP with biases, and what joins neighbouring patches for the text model.
-int64_t vision_tower(const Json& vision) {
+int64_t qwen2_5(const Json& vision) {
   const ConfigFields config(vision);
   const int64_t hidden = config.size("hidden_size"), inner = config.size("intermediate_size"),
                 depth = config.size("depth", kMostLayers);
@@ -24,17 +24,10 @@ int64_t vision_tower(const Json& vision) {
 
 }  // namespace
 
-graph::ModelProgram describe_qwen2_5_vl(const ConfigFields& config, const checkpoint::WeightSource& weights) {
-  const Json* text = config.json().find("text_config");
-  Json fields = text != nullptr && text->is_object() ? *text : config.json();
-  fields.set("rope_scaling", Json());  // positions in three dimensions: no matter of size
-  fields.set("rope_parameters", Json());
-  graph::ModelProgram out = describe_qwen2(ConfigFields(fields), weights);
+int64_t vision_parameters(const ConfigFields& config) {
   const Json* vision = config.json().find("vision_config");
   SWAGE_CHECK(vision != nullptr && vision->is_object(), CorruptData, "config.json: vision_config is missing");
-  out.side_parameters = vision_tower(*vision);
-  out.not_run = "a vision tower and positions in three dimensions";
-  return out;
+  return config.text_or("model_type", "") == "qwen2_5_vl" ? qwen2_5(*vision) : 0;
 }
 
 }  // namespace swage::model
