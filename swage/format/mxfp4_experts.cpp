@@ -11,9 +11,9 @@
 namespace swage::format {
 namespace {
 
-constexpr int64_t kBlock = 32, kBytes = 16;
-constexpr std::array<float, 16> kValues = {0.f,  0.5f,  1.f,  1.5f,  2.f,  3.f,  4.f,  6.f,
-                                           -0.f, -0.5f, -1.f, -1.5f, -2.f, -3.f, -4.f, -6.f};
+constexpr int64_t kExpertBlock = 32, kExpertBlockBytes = 16;
+constexpr std::array<float, 16> kE2m1Values = {0.f,  0.5f,  1.f,  1.5f,  2.f,  3.f,  4.f,  6.f,
+                                               -0.f, -0.5f, -1.f, -1.5f, -2.f, -3.f, -4.f, -6.f};
 
 }  // namespace
 
@@ -22,10 +22,10 @@ std::optional<std::vector<int64_t>> mxfp4_experts_shape(const checkpoint::Reader
   if (blocks == nullptr || scales == nullptr || reader.find(name) != nullptr) return {};
   const std::vector<int64_t>&b = blocks->shape, &s = scales->shape;
   const bool fits = blocks->dtype == io::Dtype::U8 && scales->dtype == io::Dtype::U8 && b.size() == 4 &&
-                    s.size() == 3 && b[3] == kBytes && b[0] == s[0] && b[1] == s[1] && b[2] == s[2];
+                    s.size() == 3 && b[3] == kExpertBlockBytes && b[0] == s[0] && b[1] == s[1] && b[2] == s[2];
   SWAGE_CHECK(fits, CorruptData, name, "_blocks: bytes [E, O, G, 16] with scales [E, O, G] are expected, found ",
               io::shape_text(b), " and ", io::shape_text(s));
-  return std::vector<int64_t>{b[0], kBlock * b[2], b[1]};
+  return std::vector<int64_t>{b[0], kExpertBlock * b[2], b[1]};
 }
 
 at::Tensor mxfp4_experts(const checkpoint::Reader& reader, const std::string& name) {
@@ -33,16 +33,16 @@ at::Tensor mxfp4_experts(const checkpoint::Reader& reader, const std::string& na
   for (const char* part : {"_blocks", "_scales"}) reader.note(name + part);
   const at::Tensor blocks = reader.view(name + "_blocks"), scales = reader.view(name + "_scales");
   const uint8_t *codes = blocks.const_data_ptr<uint8_t>(), *exponents = scales.const_data_ptr<uint8_t>();
-  const int64_t groups = shape[1] / kBlock, rows = shape[0] * shape[2];
+  const int64_t groups = shape[1] / kExpertBlock, rows = shape[0] * shape[2];
   at::Tensor out_EOI = at::empty({shape[0], shape[2], shape[1]}, at::kFloat);
   float* out = out_EOI.mutable_data_ptr<float>();
   at::parallel_for(0, rows, 64, [&](int64_t first, int64_t end) {
     for (int64_t block = first * groups; block < end * groups; ++block) {
       const float scale = std::ldexp(1.f, int(exponents[block]) - 127);
-      for (int64_t i = 0; i < kBytes; ++i) {
-        const uint8_t byte = codes[block * kBytes + i];
-        out[block * kBlock + 2 * i] = kValues[byte & 15] * scale;
-        out[block * kBlock + 2 * i + 1] = kValues[byte >> 4] * scale;
+      for (int64_t i = 0; i < kExpertBlockBytes; ++i) {
+        const uint8_t byte = codes[block * kExpertBlockBytes + i];
+        out[block * kExpertBlock + 2 * i] = kE2m1Values[byte & 15] * scale;
+        out[block * kExpertBlock + 2 * i + 1] = kE2m1Values[byte >> 4] * scale;
       }
     }
   });
