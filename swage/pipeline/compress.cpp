@@ -57,7 +57,8 @@ class Compression {
         context_(context),
         source_(job.source),
         reader_(source_.reader()),
-        weights_(reader_, ops::to_torch(context.device), {.weights_only = true}),
+        weights_(reader_, ops::to_torch(context.device),
+                 {.weights_only = true, .dense_dtype = checkpoint::scalar_type_of(dense_dtype(reader_))}),
         source_model_(model::make_model(reader_.config(), weights_, ops::to_torch(context.device))),
         model_(source_model_) {
     check_no_transforms(weights_, job.source, "compress");
