@@ -28,6 +28,28 @@ MATRIX = ROOT / "swage" / "scheme" / "consumers.json"
 PACKAGES = {"transformers": ["torch", "transformers", "compressed-tensors", "accelerate"]}
 TOLERANCE = 0.04
 
+SIZES = {"vocab_size": 128, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
+         "max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "tie_word_embeddings": False}
+EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 256}
+# What a family's config has beside those sizes.
+FAMILIES = {"llama": {}, "mistral": {}, "qwen2": {}, "qwen3": {}, "phi3": {}, "gemma2": {"query_pre_attn_scalar": 32}, "granite": {}, "olmo2": {}, "smollm3": {}, "starcoder2": {},
+            "opt": {"ffn_dim": 256, "word_embed_proj_dim": 128}, "mixtral": EXPERTS, "qwen3_moe": EXPERTS | {"norm_topk_prob": True}}
+
+# Runs inside of an environment with transformers: random models. Weights are so large that layers matter and predictions are not uniform; else
+# any weights at all would give the same perplexity.
+MAKE = """
+import json, sys, torch, transformers
+request = json.load(sys.stdin)
+for name, fields in request["families"].items():
+    torch.manual_seed(7)
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(name, **fields), dtype=torch.bfloat16)
+    with torch.no_grad():
+        for parameter, value in model.named_parameters():
+            if value.dim() > 1 and "embed" not in parameter:
+                value.normal_(0, 1.5 / value.shape[-1] ** 0.5)
+    model.save_pretrained(request["folder"] + "/" + name)
+"""
+
 # Runs inside of the consumer's environment: perplexities of models on windows of the tokens of a text.
 PROBE = """
 import json, sys, torch, tokenizers, transformers, compressed_tensors
@@ -56,38 +78,13 @@ def environment_for(consumer, folder):
     return python
 
 
-def sharpen(folder):
-    """Larger weights, so that layers matter and predictions are far from uniform: else any weights at all would give the same perplexity."""
-    tensors = support.read_safetensors(folder / "model.safetensors")
-    for name, (dtype, shape, data) in tensors.items():
-        if name.endswith("proj.weight") or name == "lm_head.weight":
-            larger = 2 if name == "lm_head.weight" else 1  # added to the upper byte of a bf16 number: times 16, times 4
-            upper = bytes((b & 0x80) | ((b & 0x7F) + larger) for b in data[1::2])
-            data = bytearray(data)
-            data[1::2] = upper
-            tensors[name] = (dtype, shape, bytes(data))
-    support.write_safetensors(folder / "model.safetensors", tensors)
-
-
-def families(folder):
-    """name -> folder of a model whose matrices every preset fits."""
-    base = support.make_llama(folder / "llama", hidden=128, inner=256)
-    sharpen(base)
-    out = {"llama": base}
-    for family, architecture in (("mistral", "MistralForCausalLM"), ("qwen2", "Qwen2ForCausalLM")):
-        path = folder / family
-        subprocess.run(["cp", "-r", base, path], check=True)
-        support.edit_json(path / "config.json", model_type=family, architectures=[architecture])
-        if family == "qwen2":  # its queries, keys and values have biases
-            tensors = support.read_safetensors(path / "model.safetensors")
-            for layer in range(2):
-                for name, size in (("q_proj", 128), ("k_proj", 64), ("v_proj", 64)):
-                    tensors[f"model.layers.{layer}.self_attn.{name}.bias"] = ("BF16", [size], bytes(2 * size))
-            support.write_safetensors(path / "model.safetensors", tensors)
-        out[family] = path
-    return out
-
-
+def make_families(python, folder, names):
+    """name -> folder of a random model whose matrices every preset fits, made by transformers itself."""
+    request = {"folder": str(folder), "families": {name: SIZES | FAMILIES[name] for name in names}}
+    subprocess.run([python, "-c", MAKE], input=json.dumps(request), text=True, check=True)
+    for name in names:
+        support.make_tokenizer(folder / name)
+    return {name: folder / name for name in names}
 
 
 def compress(model, scheme, folder, text):
@@ -123,7 +120,7 @@ def main():
     parser.add_argument("--consumer", default="transformers", choices=sorted(PACKAGES))
     parser.add_argument("--python", help="python of an environment that has the consumer, instead of a throwaway one")
     parser.add_argument("--schemes", help="with commas; without it those of the matrix")
-    parser.add_argument("--families", default="llama", help="of llama, mistral, qwen2; with commas")
+    parser.add_argument("--families", default="llama", help=f"of {', '.join(FAMILIES)}; with commas")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     matrix = json.loads(MATRIX.read_text())
@@ -131,10 +128,11 @@ def main():
     with tempfile.TemporaryDirectory(prefix="swage-consumers-") as name:
         folder = pathlib.Path(name)
         python = arguments.python or environment_for(arguments.consumer, folder)
-        models, text = families(folder), support.make_text(folder / "text.jsonl", seed=5)
+        names = arguments.families.split(",")
+        models, text = make_families(python, folder, names), support.make_text(folder / "text.jsonl", seed=5)
         version = None
         states = {scheme: {} for scheme in schemes}
-        for family in arguments.families.split(","):
+        for family in names:
             made = {scheme: compress(models[family], scheme, folder, text) for scheme in schemes}
             read = read_all(python, [one[0] for one in made.values() if not isinstance(one, str)], text)
             for scheme, one in made.items():

@@ -253,6 +253,14 @@ at::Tensor CheckpointWeights::checked(const std::string& name, const at::Tensor&
   return values;
 }
 
+at::Tensor CheckpointWeights::rounded(const std::string& name, const at::Tensor& values) const {
+  if (!options_.dense_dtype || *options_.dense_dtype == at::kFloat) return values;
+  const at::Tensor out = values.to(*options_.dense_dtype).to(at::kFloat);
+  SWAGE_CHECK(*options_.dense_dtype != at::kHalf || all_finite(out), Numerical, reader_.folder().string(), ": ", name,
+              " has values beyond the range of f16, the model's type");
+  return out;
+}
+
 at::Tensor CheckpointWeights::load_dense(const std::string& name) const {
   const io::TensorSpec* spec = find(name);
   SWAGE_CHECK(spec, CorruptData, reader_.folder().string(), ": no tensor ", name);
@@ -310,7 +318,7 @@ at::Tensor CheckpointWeights::load(const std::string& name) const {
     if (weight.g_idx_I.defined()) weight.g_idx_I = weight.g_idx_I.to(device_);
     if (weight.global_scale.defined()) weight.global_scale = weight.global_scale.to(device_);
   }
-  const at::Tensor values_OI = checked(name, dequantize(weight));
+  const at::Tensor values_OI = rounded(name, checked(name, dequantize(weight)));
   for (const char* suffix : kSuffixes) {
     const std::string part = module + "." + suffix;
     if (reader_.find(part)) reader_.drop(part);

@@ -20,6 +20,9 @@ struct CheckpointWeightsOptions {
   bool check_finite = true;  // load() throws Error(Numerical) naming a tensor that holds NaN or infinity
   bool weights_only =
       false;  // no quantization of inputs, keys and values is asked for: the values of the weights alone
+  // Values of quantized weights are rounded to this type, as by readers that dequantize (transformers,
+  // compressed-tensors): a model made of them is that of the dequantized checkpoint, bit for bit.
+  std::optional<at::ScalarType> dense_dtype = {};
 };
 
 // A module's codes and how to read them.
@@ -93,6 +96,7 @@ class CheckpointWeights : public checkpoint::WeightSource {
   void note_parts(const std::string& module) const;
   at::Tensor load_sparse(const std::string& name, const std::string& module) const;
   at::Tensor checked(const std::string& name, const at::Tensor& values) const;
+  at::Tensor rounded(const std::string& name, const at::Tensor& values) const;
 
   const checkpoint::Reader& reader_;
   at::Device device_;

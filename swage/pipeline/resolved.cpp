@@ -30,7 +30,7 @@ Resolved::Resolved(const CompressJob& job, const checkpoint::Reader& reader, con
       reader_(reader),
       context_(context),
       device_(device),
-      weights_(reader, device, {.weights_only = true}),
+      weights_(reader, device, {.weights_only = true, .dense_dtype = checkpoint::scalar_type_of(dense_dtype(reader))}),
       source_model_(model_of(reader.config(), weights_, device)),
       views_(make_views()),
       model_(views_.model()),

@@ -66,13 +66,13 @@ FreeItem module_item(const SourceModule& module, const scheme::Scheme& scheme) {
 
 // A matrix out of a 3-D tensor of which others are quantized.
 FreeItem copied_module(const SourceModule& module) {
-  const int64_t row_bytes = module.info.columns * io::bits_of(module.dtype) / 8;
+  const int64_t row_bytes = module.info.columns * io::bits_of(module.stored) / 8;
   FreeItem item;
   item.module = &module;
   item.tensor = module.tensor;
   item.rows = module.info.rows;
   item.chunk_rows = std::max<int64_t>(1, kCopyBytes / row_bytes);
-  const io::TensorSpec spec{module.info.name + ".weight", module.dtype, {module.info.rows, module.info.columns}};
+  const io::TensorSpec spec{module.info.name + ".weight", module.stored, {module.info.rows, module.info.columns}};
   item.outputs.push_back({spec, io::data_bytes(spec), uint64_t(item.chunk_rows * row_bytes)});
   return item;
 }

@@ -39,7 +39,12 @@ Kind kind_of(const std::string& module) {
 }
 
 bool is_float(io::Dtype dtype) {
-  return dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F32;
+  return dtype == io::Dtype::BF16 || dtype == io::Dtype::F16 || dtype == io::Dtype::F32 || dtype == io::Dtype::F64;
+}
+
+void set_dtype(SourceModule& module, io::Dtype stored) {
+  module.stored = stored;
+  module.dtype = stored == io::Dtype::F64 ? io::Dtype::F32 : stored;
 }
 
 // Runs of digits compare as numbers, and what has no dot comes last.
@@ -110,7 +115,7 @@ class ModuleFinder {
     module.info.quantizable =
         is_float(spec.dtype) && io::data_bytes(spec) > 0 && (kind == Kind::Linear || exact_.contains(name));
     module.tensor = spec.name;
-    module.dtype = spec.dtype;
+    set_dtype(module, spec.dtype);
     module.stride = spec.shape[1];
     if (one_of(model_type_, {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}))
       module.obstacle = "this architecture stores weights transposed, as Conv1D";
@@ -155,7 +160,7 @@ class ModuleFinder {
     SourceModule module;
     module.info = {name, "Linear", rows, columns, 0, io::data_bytes(spec) > 0};
     module.tensor = spec.name;
-    module.dtype = spec.dtype;
+    set_dtype(module, spec.dtype);
     module.transposed = transposed;
     module.stride = spec.shape[2];
     const int64_t before = index * spec.shape[1] * spec.shape[2] + (transposed ? first : first * columns);
@@ -198,8 +203,9 @@ SourceModules find_modules(const checkpoint::Reader& reader, const std::vector<s
   return ModuleFinder(reader, exact_targets).find();
 }
 
-void read_rows(const checkpoint::Reader& reader, const SourceModule& module, int64_t first, int64_t count, char* to) {
-  const uint64_t element = uint64_t(io::bits_of(module.dtype)) / 8;
+void read_stored_rows(const checkpoint::Reader& reader, const SourceModule& module, int64_t first, int64_t count,
+                      char* to) {
+  const uint64_t element = uint64_t(io::bits_of(module.stored)) / 8;
   const int64_t columns = module.info.columns;
   if (!module.transposed) {
     reader.read_bytes(module.tensor, module.offset + uint64_t(first * module.stride) * element, to,
@@ -213,6 +219,13 @@ void read_rows(const checkpoint::Reader& reader, const SourceModule& module, int
     for (int64_t r = 0; r < count; ++r)
       std::memcpy(to + uint64_t(r * columns + c) * element, stored.data() + uint64_t(c * count + r) * element, element);
   }
+}
+
+void read_rows(const checkpoint::Reader& reader, const SourceModule& module, int64_t first, int64_t count, char* to) {
+  if (module.stored == module.dtype) return read_stored_rows(reader, module, first, count, to);
+  std::vector<double> wide(size_t(count * module.info.columns));
+  read_stored_rows(reader, module, first, count, reinterpret_cast<char*>(wide.data()));
+  std::transform(wide.begin(), wide.end(), reinterpret_cast<float*>(to), [](double value) { return float(value); });
 }
 
 }  // namespace swage::pipeline

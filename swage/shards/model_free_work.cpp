@@ -109,7 +109,7 @@ void FreeWork::prefetch(int64_t chunk) const {
                 rows = std::min(item.chunk_rows, item.rows - first);
   if (item.module == nullptr) return reader_.prefetch(item.tensor, uint64_t(first), uint64_t(rows));
   const SourceModule& module = *item.module;
-  const uint64_t element = uint64_t(io::bits_of(module.dtype)) / 8;
+  const uint64_t element = uint64_t(io::bits_of(module.stored)) / 8;
   if (module.transposed) return;  // read in columns, from pages that lie too far apart to ask for them
   reader_.prefetch(module.tensor, module.offset + uint64_t(first * module.stride) * element,
                    uint64_t(rows * module.stride) * element);
@@ -147,7 +147,7 @@ void FreeWork::write_copied(const FreeItem& item, int64_t chunk, Scratch& scratc
     reader_.read_bytes(item.tensor, piece.offset, buffer, piece.bytes);
   } else {
     const int64_t first = (chunk - item.first_chunk) * item.chunk_rows;
-    read_rows(reader_, *item.module, first, std::min(item.chunk_rows, item.rows - first), buffer);
+    read_stored_rows(reader_, *item.module, first, std::min(item.chunk_rows, item.rows - first), buffer);
   }
   put(item, 0, chunk, {buffer, piece.bytes}, writer);
 }

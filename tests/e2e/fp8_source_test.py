@@ -65,9 +65,21 @@ class Fp8Sources(EndToEnd):
         written = read_checkpoint(out)
         self.assertIn("model.layers.0.mlp.down_proj.weight_packed", written)
         self.assertFalse([name for name in written if name.endswith(("scale_inv", "activation_scale", "input_scale"))])
-        blocks = read_json(source / "config.json")["quantization_config"].get("weight_block_size")
-        if not blocks:  # inputs in groups of 128 divide no width of this model; transformers asserts that they do
-            self.assert_succeeds(run("eval", source, "-d", self.text, "--window", 32, "--max-windows", 2, "--json"))
+        self.assert_succeeds(run("eval", source, "-d", self.text, "--window", 32, "--max-windows", 2, "--json"))
+
+    def test_a_compressed_source_is_its_compressed_dequantization(self):
+        """In the model's own type, as transformers and compressed-tensors dequantize it: then every byte is the same."""
+        config = {"quant_method": "fp8", "activation_scheme": "dynamic"}
+        for more, how in (({"weight_block_size": [128, 128]}, {"block": (128, 128)}), ({}, {"suffix": "weight_scale"}), ({"quant_method": "fbgemm_fp8"}, {"suffix": "weight_scale", "per_row": True})):
+            with self.subTest(more):
+                source, _ = self.make({**config, **more}, **how)
+                dense = self.folder / f"{source.name}-dense"
+                self.assert_succeeds(run("convert", source, dense, "--to", "dense"))
+                written = []
+                for model in (source, dense):
+                    self.assert_succeeds(self.compress(model, *self.calibrated(), out=self.folder / f"{model.name}-out"))
+                    written.append(read_checkpoint(self.folder / f"{model.name}-out"))
+                self.assertEqual(*written)
 
     def test_blocks_of_deepseek_and_qwen(self):
         config = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}

@@ -106,6 +106,9 @@ class Progress(EndToEnd):
         verbose = self.assert_succeeds(run(*self.command("--overwrite", "-v"), threads=None))
         self.assertEqual(len(re.findall(r"(?m)^calibrating layer", verbose.stderr)), steps)
         self.assertRegex(verbose.stdout, r"(?m)^ +solve +[\d.]+ s")
+        # The checks behind the last layer say how long the run still takes: until the source and the output were run.
+        checks = re.findall(r"(?m)^checking layer (\d)/3  [\d.]+ s  ETA [\d.]+ s  [\d.]+ [MG]iB$", verbose.stderr)
+        self.assertEqual(checks, ["1", "2", "3"] * 2, verbose.stderr)
         shutil.rmtree(self.out)
         self.assert_refused(run("compress", self.model(), "-o", self.folder / "o2", "-q", "-v"), 2, "exclude each other")
         self.assert_refused(run("compress", self.model(), "-o", self.folder / "o2", "--log-file", self.folder), 1, "log-file")
