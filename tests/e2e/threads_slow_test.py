@@ -60,7 +60,8 @@ class OneLayerOfTinyLlama(Threads):
         self.assert_same(*self.recipe("AWQModifier: {}", f"GPTQModifier: {{{self.ONE_OF_EACH}, scheme: W4A16_ASYM, group_size: 64}}"))
 
     def test_best(self):
-        self.assert_same(*self.recipe(f"GPTQModifier: {{{self.ONE_OF_EACH}, scheme: W4A16, group_size: 64, quality: best}}"))
+        # Seven factorizations in f64 of inputs of 5632 columns would take minutes; 2048 are as many tiles of every kind.
+        self.assert_same(*self.recipe("GPTQModifier: {targets: ['re:.*(k|o)_proj'], ignore: [lm_head], scheme: W4A16, group_size: 64, quality: best}"))
 
     def test_sparsegpt_at_nvfp4(self):
         self.assert_same(*self.recipe(f'SparseGPTModifier: {{sparsity: 0.5, mask_structure: "2:4", {self.ONE_OF_EACH}}}',
