@@ -105,6 +105,17 @@ std::string flag_of(std::string field) {
   return "--" + field;
 }
 
+bool lists(const std::string& names, const std::string& name) {
+  return cat(", ", names, ",").find(cat(", ", name, ",")) != std::string::npos;
+}
+
+// A method that is one modifier takes that modifier's fields only; the shipped recipes have several.
+void check_belongs(const FieldOption& field, const std::string& name, const std::string& method) {
+  if (!lists(cat(kAnyMethod, ", reap"), method)) return;
+  SWAGE_CHECK(lists(field.methods, method), InvalidArgument, flag_of(name), " belongs to --method ", field.methods,
+              ", not to ", method);
+}
+
 }  // namespace
 
 void RecipeOptions::add_to(CLI::App& command) {
@@ -176,6 +187,7 @@ Json RecipeOptions::fields() const {
   for (const std::string& name : order) {
     const FieldOption& field = by_name.at(name);
     if (field.given.empty()) continue;
+    if (recipe_file.empty()) check_belongs(field, name, method);
     if (!field.is_list) {
       try {
         out.set(name, field.parse(field.given.back().empty() && name == "symmetric" ? "true" : field.given.back()));
