@@ -64,27 +64,42 @@ std::string where_text(const Json& preset) {
   return cat(consumers->get_bool("cpu", false) ? "CPU, " : "", gpu.empty() ? "-" : cat("GPU ", gpu, "+"));
 }
 
+std::string size_text(const Json& preset) {
+  if (preset.find("output_bytes") == nullptr) return "- ";
+  return bytes_text(preset.get_int("output_bytes", 0)) + (preset.find("output_group_size") == nullptr ? " " : "*");
+}
+
+// What stands below the table.
+std::string legend(const Json& schemes) {
+  int64_t group = 0;
+  for (const Json& preset : schemes.at("presets").as_array())
+    group = std::max(group, preset.get_int("output_group_size", 0));
+  return cat(group > 0 ? cat("*: in groups of ", group, ", since those of the preset do not divide the columns. ") : "",
+             "bits: of a weight of a quantized layer, scales included. loss: by how much the perplexity of "
+             "SmolLM2-135M-Instruct grew (docs/quality.md); larger models lose less. equal: the reader gives swage's "
+             "perplexity; loaded: it runs; not run: nobody has tried it; as of ",
+             schemes.get_string("date", ""), " (docs/consumers.md).");
+}
+
 void print(const Json& schemes, bool sized) {
-  std::printf("%-10s %5s %s%8s  %-12s %-8s %s\n", "scheme", "bits", sized ? "      size " : "", "loss", "transformers",
-              "vLLM", "vLLM runs on");
+  size_t width = 0;
+  for (const Json& preset : schemes.at("presets").as_array())
+    width = std::max(width, preset.get_string("scheme", "").size());
+  const auto line = [&](const std::string& name, const std::string& bits, const std::string& size,
+                        const std::string& loss, const std::string& transformers, const std::string& vllm,
+                        const std::string& where) {
+    std::printf("%-*s %5s ", int(width), name.c_str(), bits.c_str());
+    if (sized) std::printf("%11s ", size.c_str());
+    std::printf("%8s  %-12s %-7s  %s\n", loss.c_str(), transformers.c_str(), vllm.c_str(), where.c_str());
+  };
+  line("scheme", "bits", "size ", "loss", "transformers", "vLLM", "vLLM runs on");
   for (const Json& preset : schemes.at("presets").as_array()) {
-    const std::string name = preset.get_string("scheme", "");
-    std::string size = preset.find("output_bytes") == nullptr ? "-" : bytes_text(preset.get_int("output_bytes", 0));
-    std::printf("%-10s %5s ", name.c_str(), number_text(preset.get_double("bits", 0), 2).c_str());
-    if (sized) std::printf("%10s ", size.c_str());
-    std::printf("%8s  %-12s %-8s %s\n", loss_text(preset).c_str(), reader_text(preset, "transformers").c_str(),
-                reader_text(preset, "vllm").c_str(), where_text(preset).c_str());
+    line(preset.get_string("scheme", ""), number_text(preset.get_double("bits", 0), 2), size_text(preset),
+         loss_text(preset), reader_text(preset, "transformers"), reader_text(preset, "vllm"), where_text(preset));
   }
   std::printf("\n");
-  for (const std::string& line : wrapped(cat("bits: of a weight of a quantized layer, scales included. loss: by how "
-                                             "much the perplexity of SmolLM2-135M-Instruct grew "
-                                             "(docs/quality.md); larger models lose less. equal: the reader gives "
-                                             "swage's perplexity; loaded: it runs; read: said by its sources, not "
-                                             "run; as of ",
-                                             schemes.get_string("date", ""), " (docs/consumers.md)."),
-                                         size_t(std::clamp(help_columns(), 50, 110)))) {
-    std::puts(line.c_str());
-  }
+  for (const std::string& text : wrapped(legend(schemes), size_t(std::clamp(help_columns(), 50, 110))))
+    std::puts(text.c_str());
 }
 
 int run(const Request& request, const Common& common) {

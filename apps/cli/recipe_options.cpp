@@ -141,6 +141,17 @@ void add_program_defaults(const std::string& method, Json& fields) {
     fields.set("ignore", list_of({program_default("ignore")}));
 }
 
+bool lists(const std::string& names, const std::string& name) {
+  return cat(", ", names, ",").find(cat(", ", name, ",")) != std::string::npos;
+}
+
+// A method that is one modifier takes that modifier's fields only; the shipped recipes have several.
+void check_belongs(const FieldOption& field, const std::string& name, const std::string& method) {
+  if (!lists(cat(kAnyMethod, ", reap"), method)) return;
+  SWAGE_CHECK(lists(field.methods, method), InvalidArgument, flag_of(name), " belongs to --method ", field.methods,
+              ", not to ", method);
+}
+
 }  // namespace
 
 void RecipeOptions::add_to(CLI::App& command, RecipeChoice& choice) {
@@ -167,7 +178,9 @@ void RecipeOptions::take(RecipeChoice& choice) const {
   Json& fields = choice.method_fields = Json::object();
   for (const std::string& name : order) {
     const FieldOption& field = by_name.at(name);
-    if (!field.given.empty()) fields.set(name, value_of(name, field));
+    if (field.given.empty()) continue;
+    if (choice.recipe_file.empty()) check_belongs(field, name, choice.method);
+    fields.set(name, value_of(name, field));
   }
   if (choice.recipe_file.empty()) add_program_defaults(choice.method, fields);  // else they count before what it says
 }

@@ -63,7 +63,10 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error, int a
       cat(" (", has_command ? cat("swage ", command.get_name()) : "swage", " --help explains the options)");
   const std::vector<size_t> unexpected = unexpected_words(app, argc, argv);
   const auto is_option = [&](size_t i) { return argv[i][0] == '-' && argv[i][1] != '\0'; };
-  if (const auto option = std::find_if(unexpected.begin(), unexpected.end(), is_option); option != unexpected.end()) {
+  const bool names_no_command = !has_command && !unexpected.empty() && !is_option(unexpected.front());
+  const auto option =
+      names_no_command ? unexpected.end() : std::find_if(unexpected.begin(), unexpected.end(), is_option);
+  if (option != unexpected.end()) {
     const std::string name = without_value(argv[*option]), near = nearest_name(name, option_names(command));
     return cat("unknown option ", name, near.empty() || near == name ? help : cat("; did you mean ", near, "?"));
   }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Token ids as transformers makes them of a folder without tokenizer.json, or with tokens beside it; for swage/data/tokenizer_files_test.cpp.
 
-    tokenizer_oracle.py tests/data/data        # needs transformers, sentencepiece
+    tokenizer_oracle.py tests/data/data        # needs transformers, sentencepiece, protobuf
 """
 import json
 import pathlib

@@ -6,6 +6,7 @@ mod builtin;
 mod guard;
 mod http;
 mod jinja;
+mod sentencepiece;
 mod strftime;
 mod template;
 mod tokenizer;
@@ -14,7 +15,7 @@ mod tokenizer_parts;
 use builtin::builtin_text;
 use http::{http_client, join_url, sha1, sha256, url_origin, Digest, HttpClient, HttpReply, PendingReply};
 use template::{chat_template, ChatTemplate};
-use tokenizer::{json_of_sentencepiece, tokenizer_from_json, Tokenizer};
+use tokenizer::{convert_sentencepiece, tokenizer_from_json, Tokenizer};
 
 #[cxx::bridge(namespace = "swage::bridge")]
 mod ffi {
@@ -22,6 +23,13 @@ mod ffi {
     struct EncodedBatch {
         ids: Vec<u32>,
         ends: Vec<usize>,
+    }
+
+    /// A tokenizer.json; the tokens to be added to it, in the form of `changes`; {"bos_token": ...} as far as known.
+    struct SentencePiece {
+        json: String,
+        tokens: String,
+        special: String,
     }
 
     struct HttpHeader {
@@ -43,7 +51,7 @@ mod ffi {
     extern "Rust" {
         type Tokenizer;
         fn tokenizer_from_json(json: &[u8], changes: &str) -> Result<Box<Tokenizer>>;
-        fn json_of_sentencepiece(model: &[u8], prepend_scheme: &str) -> Result<String>;
+        fn convert_sentencepiece(model: &[u8], prepend_scheme: &str, renamed: &str) -> Result<SentencePiece>;
         fn encode(self: &Tokenizer, text: &str, add_special_tokens: bool) -> Result<Vec<u32>>;
         fn encode_batch(
             self: &Tokenizer,

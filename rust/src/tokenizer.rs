@@ -2,8 +2,9 @@
 //! (normalizers that double a text, regexes that try for ever), so all that it does is bounded.
 
 use crate::bounded::{bounded, bounded_each, Limits};
-use crate::ffi::EncodedBatch;
-use crate::tokenizer_parts::{apply_changes, sentencepiece_json};
+use crate::ffi::{EncodedBatch, SentencePiece};
+use crate::sentencepiece;
+use crate::tokenizer_parts::apply_changes;
 use cxx::{CxxString, CxxVector};
 use std::sync::{Arc, Once};
 use tokenizers::Tokenizer as HfTokenizer;
@@ -64,9 +65,9 @@ pub fn tokenizer_from_json(json: &[u8], changes: &str) -> Result<Box<Tokenizer>,
     loaded.map(|inner| Box::new(Tokenizer { inner })).map_err(|e| format!("reading it {}", explain(e))).map_err(shorter)
 }
 
-pub fn json_of_sentencepiece(model: &[u8], prepend_scheme: &str) -> Result<String, String> {
-    let (model, prepend_scheme) = (model.to_vec(), prepend_scheme.to_owned());
-    bounded(LOADING, move || sentencepiece_json(&model, &prepend_scheme))
+pub fn convert_sentencepiece(model: &[u8], prepend_scheme: &str, renamed: &str) -> Result<SentencePiece, String> {
+    let (model, prepend_scheme, renamed) = (model.to_vec(), prepend_scheme.to_owned(), renamed.to_owned());
+    bounded(LOADING, move || sentencepiece::convert(&model, &prepend_scheme, &renamed))
 }
 
 /// "reading it needs more than ...", but an error of the JSON reader stands for itself.

@@ -23,16 +23,23 @@ struct Group {
   std::string name, schemes, worst_module;
   int64_t modules = 0, parameters = 0, bytes = 0;
   double worst_error = -1;
+  bool has_matrix = false;
+
+  // Norms have no scheme to choose: a layer's is that of its matrices.
+  void add_scheme(const std::string& scheme, bool matrix) {
+    if (matrix == has_matrix && !schemes.empty() && schemes != scheme) {
+      schemes = "several";
+    } else if (schemes.empty() || (matrix && !has_matrix)) {
+      schemes = scheme;
+    }
+    has_matrix = has_matrix || matrix;
+  }
 
   void add(const Json& module) {
     ++modules;
     parameters += parameters_of(module);
     bytes += module.get_int("bytes", 0);
-    const std::string scheme = module.get_string("scheme", "");
-    if (schemes.empty())
-      schemes = scheme;
-    else if (schemes != scheme)
-      schemes = "several";
+    add_scheme(module.get_string("scheme", ""), module.at("shape").as_array().size() > 1);
     const double error = module.get_double("relative_error", -1);
     if (error <= worst_error) return;
     worst_error = error;

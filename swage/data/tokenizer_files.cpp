@@ -49,9 +49,22 @@ std::string class_of(const fs::path& folder, const Json& config) {
   return model.starts_with("qwen2") || model.starts_with("qwen3") ? "Qwen2Tokenizer" : "";
 }
 
+// Classes of transformers that have no rules of their own: what a file holds is taken as it is. "Fast" is cut off.
+bool takes_files_as_they_are(const std::string& tokenizer_class) {
+  return tokenizer_class == "PreTrainedTokenizer" || tokenizer_class == "TokenizersBackend";
+}
+
+// Sets what `to` does not have.
+void set_missing(const Json& members, Json& to) {
+  for (const auto& [name, value] : members.as_object()) {
+    if (to.find(name) == nullptr) to.set(name, value);
+  }
+}
+
 // The tokens that a class has unless the files say other.
 Json class_tokens(const std::string& name) {
   Json tokens = Json::object();
+  if (takes_files_as_they_are(name)) return tokens;
   if (name == "LlamaTokenizer") {
     tokens.set("unk_token", "<unk>");
     tokens.set("bos_token", "<s>");
@@ -121,21 +134,51 @@ std::string json_of_merges(const fs::path& folder, const Sources& sources) {
   return tokenizer.dump();
 }
 
-std::string json_of_sentencepiece(const fs::path& file, const Json& config) {
-  const std::string model = read_regular_file(file, kMaxTokenizerBytes);
+// Where LlamaTokenizer puts a space before the text.
+std::string llama_prepend_scheme(const Json& config) {
   const Json* add_prefix_space = config.find("add_prefix_space");
   const bool without_prefix =
       add_prefix_space != nullptr && add_prefix_space->is_bool() && !add_prefix_space->as_bool();
-  const std::string scheme = without_prefix ? "never" : config.get_bool("legacy", false) ? "always" : "first";
-  const rust::String json = call_bridge(ErrorKind::CorruptData, file.string(), [&] {
-    return bridge::json_of_sentencepiece({reinterpret_cast<const uint8_t*>(model.data()), model.size()},
-                                         as_str(scheme));
-  });
-  return std::string(json);
+  return without_prefix ? "never" : config.get_bool("legacy", false) ? "always" : "first";
 }
 
-// Fills in the vocabulary; special tokens of the class where the files that it is made of have none.
-void read_vocabulary(const fs::path& folder, const Sources& sources, TokenizerFiles& files) {
+// {"5": "<|x|>"} of added_tokens_decoder.
+Json names_by_id(const Json& config) {
+  Json names = Json::object();
+  const Json* decoder = config.find("added_tokens_decoder");
+  if (decoder == nullptr || !decoder->is_object()) return names;
+  for (const auto& [id, token] : decoder->as_object()) {
+    if (const std::string* text = token_text(token)) names.set(id, *text);
+  }
+  return names;
+}
+
+bridge::SentencePiece converted(const fs::path& file, const std::string& prepend_scheme, const std::string& names) {
+  const std::string model = read_regular_file(file, kMaxTokenizerBytes);
+  try {
+    return call_bridge(ErrorKind::CorruptData, file.string(), [&] {
+      return bridge::convert_sentencepiece({reinterpret_cast<const uint8_t*>(model.data()), model.size()},
+                                           as_str(prepend_scheme), as_str(names));
+    });
+  } catch (const Error& error) {  // a model of another kind is no broken one; the bridge knows one kind of failure
+    if (std::string_view(error.what()).find("is not supported") == std::string_view::npos) throw;
+    throw Error(ErrorKind::Unsupported, error.what());
+  }
+}
+
+// Fills in vocabulary, the tokens that the model itself adds to it, and, for a class without rules, special tokens.
+void convert_sentencepiece(const fs::path& file, const Sources& sources, TokenizerFiles& files, Json& added) {
+  const bool plain = takes_files_as_they_are(sources.tokenizer_class);
+  const bridge::SentencePiece made =
+      converted(file, plain ? "" : llama_prepend_scheme(sources.config), names_by_id(sources.config).dump());
+  files.json = std::string(made.json);
+  added = parse_json(std::string(made.tokens), file.string());
+  set_missing(parse_json(std::string(made.special), file.string()), files.special_tokens);
+}
+
+// Fills in the vocabulary; special tokens of the class where the files that it is made of have none; in `added` the
+// tokens that a SentencePiece model says are looked for before a text is taken apart.
+void read_vocabulary(const fs::path& folder, const Sources& sources, TokenizerFiles& files, Json& added) {
   const fs::path json = folder / "tokenizer.json", model = folder / "tokenizer.model",
                  vocabulary = folder / "vocab.json";
   const std::string& name = sources.tokenizer_class;
@@ -147,15 +190,16 @@ void read_vocabulary(const fs::path& folder, const Sources& sources, TokenizerFi
   const bool has_model = is_there(model), has_merges = is_there(vocabulary) && is_there(folder / "merges.txt");
   SWAGE_CHECK(has_model || has_merges, Io, json.string(), ": the model's tokenizer is missing");
   files.source = (has_model ? model : vocabulary).string();
-  const bool known = has_model ? name == "LlamaTokenizer" : name == "GPT2Tokenizer" || name == "Qwen2Tokenizer";
+  const bool known = has_model ? name == "LlamaTokenizer" || takes_files_as_they_are(name)
+                               : name == "GPT2Tokenizer" || name == "Qwen2Tokenizer";
   SWAGE_CHECK(known, Unsupported, files.source, ": a tokenizer of class \"", name,
               "\" without tokenizer.json is not supported; transformers writes one: ",
               "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)");
-  files.json = has_model ? json_of_sentencepiece(model, sources.config) : json_of_merges(folder, sources);
-  const Json defaults = class_tokens(name);
-  for (const auto& [token, text] : defaults.as_object()) {
-    if (files.special_tokens.find(token) == nullptr) files.special_tokens.set(token, text);
-  }
+  if (has_model)
+    convert_sentencepiece(model, sources, files, added);
+  else
+    files.json = json_of_merges(folder, sources);
+  set_missing(class_tokens(name), files.special_tokens);
 }
 
 // Adds every NAME_token member of `config` that `tokens` does not have yet.
@@ -201,7 +245,7 @@ Json named_token(const std::string& text) {
   return token;
 }
 
-Json added_tokens(const Sources& sources, const Json& special_tokens) {
+Json added_tokens(const Sources& sources, const Json& special_tokens, const Json& of_model) {
   const Json* decoder = sources.config.find("added_tokens_decoder");
   Json tokens = Json::array();
   for (Json& token : tokens_by_id(decoder == nullptr ? Json() : *decoder, sources.added_tokens)) {
@@ -218,6 +262,7 @@ Json added_tokens(const Sources& sources, const Json& special_tokens) {
       }
     }
   }
+  for (const Json& token : of_model.as_array()) tokens.push_back(token);
   return tokens;
 }
 
@@ -280,11 +325,12 @@ TokenizerFiles read_tokenizer_files(const fs::path& folder) {
   sources.tokenizer_class = class_of(folder, sources.config);
   add_special_tokens(sources.config, files.special_tokens);
   add_special_tokens(sources.special_map, files.special_tokens);
-  read_vocabulary(folder, sources, files);
+  Json of_model = Json::array();
+  read_vocabulary(folder, sources, files, of_model);
   files.templates = find_templates(folder, sources.config);
   Json changes = Json::object();
   try {
-    changes.set("tokens", added_tokens(sources, files.special_tokens));
+    changes.set("tokens", added_tokens(sources, files.special_tokens, of_model));
   } catch (Error& error) {
     error.add_context(folder.string());
     throw;

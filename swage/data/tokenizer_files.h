@@ -20,10 +20,11 @@ struct TokenizerFiles {
   std::map<std::string, TemplateSource> templates;  // by name; the usual one is "default"
 };
 
-// tokenizer.json; without one tokenizer.model (SentencePiece BPE of LlamaTokenizer) or vocab.json and merges.txt
-// (GPT2Tokenizer, Qwen2Tokenizer). Beside it tokenizer_config.json, special_tokens_map.json, added_tokens.json,
-// chat_template.jinja (.json), additional_chat_templates/. Error(Io) naming tokenizer.json if there is none of these,
-// Error(Unsupported) for the tokenizer.model or vocab.json of another class.
+// tokenizer.json; without one tokenizer.model (SentencePiece: BPE of LlamaTokenizer, BPE and Unigram of
+// PreTrainedTokenizerFast and TokenizersBackend) or vocab.json and merges.txt (GPT2Tokenizer, Qwen2Tokenizer). Beside
+// it tokenizer_config.json, special_tokens_map.json, added_tokens.json, chat_template.jinja (.json),
+// additional_chat_templates/. Error(Io) naming tokenizer.json if there is none of these, Error(Unsupported) for the
+// tokenizer.model or vocab.json of another class.
 TokenizerFiles read_tokenizer_files(const std::filesystem::path& folder);
 
 }  // namespace swage::data

@@ -53,6 +53,17 @@ TEST(TokenizerFiles, OtherClassesAreRefusedWithAWayOut) {
   }
 }
 
+// What transformers makes of it has other ids than those that its model was trained with.
+TEST(TokenizerFiles, AUnigramModelOfLlamaTokenizerIsRefused) {
+  const TemporaryFolder folder;
+  copy_tokenizer("unigram_fast", folder);
+  folder.write("tokenizer_config.json", R"({"tokenizer_class":"LlamaTokenizer"})");
+  const Error error = error_of([&] { Tokenizer{folder.path()}; });
+  EXPECT_EQ(error.kind(), ErrorKind::Unsupported);
+  EXPECT_THAT(error.what(),
+              HasSubstr("tokenizer.model: a SentencePiece model that is not BPE, under class LlamaTokenizer"));
+}
+
 // Opening the folder is refused as corrupt, with these words.
 void expect_corrupt(const TemporaryFolder& folder, const std::string& words) {
   const Error error = error_of([&] { Tokenizer{folder.path()}; });

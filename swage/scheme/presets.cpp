@@ -1,6 +1,7 @@
 #include "swage/scheme/presets.h"
 
 #include "swage/base/error.h"
+#include "swage/base/fields.h"
 
 namespace swage::scheme {
 namespace {
@@ -150,12 +151,33 @@ bool is_integer_weight_only(const Scheme& scheme) {
 
 }  // namespace
 
+namespace {
+
+// What to do instead, for words of other programs that are taken for a preset; empty: nothing is known.
+std::string way_out(const std::string& upper) {
+  constexpr std::pair<std::string_view, std::string_view> kOthers[] = {
+      {"INT4", "W4A16"}, {"4BIT", "W4A16"}, {"INT8WO", "W8A16"}, {"8BIT", "W8A8"}, {"FP4", "NVFP4"}};
+  for (const auto& [word, preset] : kOthers) {
+    if (upper == word) return cat("did you mean ", preset, "? ");
+  }
+  for (const char* method : {"GPTQ", "AWQ", "RTN", "SMOOTHQUANT", "SPARSEGPT"}) {
+    if (upper == method) return cat("give it as --method; ");
+  }
+  const bool of_gguf = upper.size() > 2 && (upper[0] == 'Q' || upper.starts_with("IQ")) && upper.find('_') < 4;
+  if (of_gguf) return "it is a type of GGUF, which swage does not write; ";
+  const std::string near = nearest_name(upper, preset_names());
+  return near.empty() ? "" : cat("did you mean ", near, "? ");
+}
+
+}  // namespace
+
 Scheme preset(std::string_view name) {
   const std::string upper = upper_case(name);
   for (const Preset& known : kPresets) {
     if (known.name == upper) return known.make();
   }
-  throw Error(ErrorKind::InvalidArgument, cat("unknown scheme \"", name, "\"; known: ", joined(preset_names())));
+  throw Error(ErrorKind::InvalidArgument,
+              cat("unknown scheme \"", name, "\"; ", way_out(upper), "known: ", joined(preset_names())));
 }
 
 std::vector<std::string> preset_names() {

@@ -28,6 +28,14 @@ class Mistakes(EndToEnd):
         for command in ("quantise-it", "chat", "serve"):
             self.refused(command, parts=[f"\"{command}\" is no command"], without=["did you mean"])
         self.refused("compres", parts=["did you mean compress"])
+        self.refused("frobnicate", "--sort", "error", parts=["\"frobnicate\" is no command"], without=["unknown option"])
+
+    def test_words_of_other_programs_are_understood(self):
+        for word, part in (("W4A15", "did you mean W4A16"), ("int4", "did you mean W4A16"), ("GPTQ", "give it as --method"), ("Q4_K_M", "type of GGUF"), ("nothing-like-it", "known: W4A16")):
+            self.refused("compress", self.model(), "-o", self.out, "--method", "rtn", "--scheme", word, parts=["unknown scheme", part])
+        for method, option, part in (("rtn", "--sparsity", "--sparsity belongs to --method sparsegpt, wanda, magnitude, reap, not to rtn"), ("gptq", "--sparsity", "not to gptq"),
+                                     ("rtn", "--sweeps", "--sweeps belongs to --method gptq, sparsegpt, wanda")):
+            self.refused("compress", self.model(), "-o", self.out, "--method", method, option, "1", parts=[part])
 
     def test_missing_ones_are_named(self):
         self.refused("eval", "M", parts=["--data", "required"], without=["did you mean"])
@@ -159,7 +167,7 @@ class Inspect(EndToEnd):
         self.assertEqual(errors, sorted(errors, reverse=True))
         self.assertEqual(self.names("--filter", "down"), [f"model.layers.{i}.mlp.down_proj" for i in range(3)])
         self.assertEqual(self.names("--filter", "*.1.mlp.*_proj"), [f"model.layers.1.mlp.{n}_proj" for n in ("gate", "up", "down")])
-        self.assertRegex(self.assert_succeeds(run("inspect", self.out, "--layers")).stdout, r"(?m)^2 +several +9 ")
+        self.assertRegex(self.assert_succeeds(run("inspect", self.out, "--layers")).stdout, r"(?m)^2 +W4A16 g16 +9 ")
         self.assertEqual(run("inspect", self.out, "--filter", "nothing").returncode, 2)
         self.assertEqual(run("inspect", self.out, "--sort", "colour").returncode, 2)
 
