@@ -12,11 +12,11 @@
 namespace swage::pipeline {
 namespace {
 
-// Wide enough for the groups of every preset: a tied head, experts apart and in one tensor, several projections in one.
+// Wide enough for the groups of every preset: a tied head, experts apart, and in one tensor.
 std::map<std::string, Json> wide_configs() {
   std::map<std::string, Json> out;
   const std::map<std::string, Json> all = configs();
-  for (const char* name : {"qwen3", "mixtral", "granitemoe", "phi3_short"}) {
+  for (const char* name : {"qwen3", "mixtral", "granitemoe"}) {
     Json config = all.at(name);
     for (const char* size : {"hidden_size", "intermediate_size"}) config.set(size, int64_t{128});
     config.set("head_dim", int64_t{32});

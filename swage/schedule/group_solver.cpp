@@ -156,6 +156,7 @@ void GroupSolver::quantize(const modifiers::Quantizer& quantizer, const std::vec
     if (!targets.empty()) solved[i].target = {targets[i].ridge, targets[i].fitted, targets[i].held_out};
     linears[i]->input_quantization = input.quantization;
     if (input.quantization) put_input(run_.writer, linears[i]->name, *input.quantization, tasks[i].stored_dtype);
+    tasks[i].weight_OI = at::Tensor();  // the linear's own float weight goes when the solved one takes its place
     put(*linears[i], std::move(solved[i]), statistics.tokens);
   }
 }
