@@ -66,7 +66,7 @@ class Compression {
     if (job.chain.expert_pruner != nullptr) prune_experts(*job.chain.expert_pruner);
     assignment_ = assign_schemes_of(job, *model_, reader_.config());
     check_requantization(weights_, assignment_, context);
-    ignore_side_modules();
+    ignore_side_modules(reader_, *model_, assignment_);
     const int64_t positions = model_->max_positions();
     SWAGE_CHECK(positions == 0 || job.max_seq_length <= positions || job.data_file.empty(), InvalidArgument,
                 "max-seq-length ", job.max_seq_length, ": the model takes ", positions, " tokens");
@@ -96,19 +96,6 @@ class Compression {
   }
 
  private:
-  // Readers take every linear for quantized that is not ignored, also those that swage knows nothing of but the name.
-  void ignore_side_modules() {
-    constexpr std::string_view kWeight = ".weight";
-    for (const io::TensorSpec& spec : reader_.tensors()) {
-      const bool matrix = spec.shape.size() == 2 && spec.name.ends_with(kWeight);
-      for (const std::string& begin : model_->program().side_modules) {
-        if (!matrix || !spec.name.starts_with(begin)) continue;
-        assignment_.ignore.push_back(spec.name.substr(0, spec.name.size() - kWeight.size()));
-        break;
-      }
-    }
-  }
-
   Json run_all() {
     SWAGE_CHECK(!assignment_.budget || !job_.data_file.empty(), InvalidArgument,
                 "a bit budget needs calibration text: give a data file (-d FILE)");
