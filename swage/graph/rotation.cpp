@@ -243,6 +243,8 @@ void check_stream(const BlockProgram& block) {
 
 RotatedTensors rotated_tensors(const ModelProgram& model, const RotatedSpaces& spaces) {
   if (spaces.stream) {
+    SWAGE_CHECK(model.side_modules.empty(), Unsupported, "rotation R1: modules that are copied as they are (",
+                model.side_modules.front(), ") read or write the residual stream too");
     SWAGE_CHECK(model.stream_width == 0, Unsupported,
                 "rotation R1: the residual stream of this model carries more than the hidden state");
     for (const BlockProgram& block : model.blocks) check_stream(block);
@@ -258,7 +260,8 @@ RotationSites rotation_sites(const ModelProgram& model) {
   for (const BlockProgram& block : model.blocks) {
     if (const AttentionNode* attention = block.attention()) {
       out.attentions.push_back(attention->name);
-      out.head_size = attention->head_size;
+      const bool other = out.attentions.size() > 1 && out.head_size != attention->head_size;
+      out.head_size = other ? 0 : attention->head_size;
     }
     for (const LinearSpec& linear : block.linears) {
       if (linear.role == Role::Down) out.last_of_mlp.push_back(linear.name);

@@ -51,7 +51,7 @@ RotatedTensors rotated_tensors(const ModelProgram& model, const RotatedSpaces& s
 struct RotationSites {
   std::vector<std::string> attentions;   // modules: "model.layers.0.self_attn"
   std::vector<std::string> last_of_mlp;  // linears: "model.layers.0.mlp.down_proj", of all experts
-  int64_t head_size = 0;
+  int64_t head_size = 0;                 // 0: they differ
 };
 RotationSites rotation_sites(const ModelProgram& model);
 

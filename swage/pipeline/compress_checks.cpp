@@ -2,6 +2,9 @@
 
 #include <ATen/ops/max.h>
 
+#include <algorithm>
+#include <string_view>
+
 #include "swage/base/error.h"
 
 namespace swage::pipeline {
@@ -25,6 +28,17 @@ Assignment assign_schemes_of(const CompressJob& job, const model::Model& model, 
   } catch (Error& e) {
     if (!job.recipe_file.empty()) e.add_context(job.recipe_file);
     throw;
+  }
+}
+
+void ignore_side_modules(const checkpoint::Reader& reader, const model::Model& model, Assignment& assignment) {
+  constexpr std::string_view kWeight = ".weight";
+  const std::vector<std::string>& sides = model.program().side_modules;
+  for (const io::TensorSpec& spec : reader.tensors()) {
+    const bool matrix = spec.shape.size() == 2 && spec.name.ends_with(kWeight);
+    const bool side =
+        std::any_of(sides.begin(), sides.end(), [&](const std::string& begin) { return spec.name.starts_with(begin); });
+    if (matrix && side) assignment.ignore.push_back(spec.name.substr(0, spec.name.size() - kWeight.size()));
   }
 }
 

@@ -15,5 +15,8 @@ void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSour
 void check_vocabulary(const CompressJob& job, const Text& text, int64_t vocabulary_size);
 // assign_schemes(), whose errors name the recipe's file.
 Assignment assign_schemes_of(const CompressJob& job, const model::Model& model, const Json& config);
+// Readers take every linear for quantized that is not ignored: so those are named of which swage knows nothing but the
+// name, a vision tower's.
+void ignore_side_modules(const checkpoint::Reader& reader, const model::Model& model, Assignment& assignment);
 
 }  // namespace swage::pipeline

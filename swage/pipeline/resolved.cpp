@@ -54,23 +54,10 @@ ModelViews Resolved::make_views() const {
           device_};
 }
 
-// Readers take every linear for quantized that is not ignored, also those that swage knows nothing of but the name.
-void Resolved::ignore_side_modules() {
-  constexpr std::string_view kWeight = ".weight";
-  for (const io::TensorSpec& spec : reader_.tensors()) {
-    const bool matrix = spec.shape.size() == 2 && spec.name.ends_with(kWeight);
-    for (const std::string& begin : model_->program().side_modules) {
-      if (!matrix || !spec.name.starts_with(begin)) continue;
-      assignment_.ignore.push_back(spec.name.substr(0, spec.name.size() - kWeight.size()));
-      break;
-    }
-  }
-}
-
 void Resolved::assign() {
   assignment_ = assign_schemes_of(job_, *model_, reader_.config());
   check_requantization(weights_, assignment_, context_);
-  ignore_side_modules();
+  ignore_side_modules(reader_, *model_, assignment_);
   SWAGE_CHECK(!assignment_.budget || views_.experts() == nullptr, Unsupported, job_.chain.text(),
               ": a bit budget is measured on the model as it is; prune its experts in a run before");
   if (!assignment_.budget) return;

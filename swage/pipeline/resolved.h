@@ -62,7 +62,6 @@ class Resolved {
  private:
   ModelViews make_views() const;
   void assign();
-  void ignore_side_modules();
   void choose_bits();
   void lay_out();
   OutputLayout layout_of(const Assignment& assignment) const;

@@ -89,6 +89,9 @@ void OnlineRotations::add_matrix(const std::string& group, int64_t columns, std:
 }
 
 void OnlineRotations::add_queries_and_keys(const graph::RotationSites& sites) {
+  SWAGE_CHECK(!sites.attentions.empty(), Unsupported, "rotation R3: this model has no attention");
+  SWAGE_CHECK(sites.head_size > 0, Unsupported,
+              "rotation R3: heads of different sizes in one model are not supported");
   const std::vector<std::string> targets = targets_of(sites.attentions, sites.attentions);
   groups_.emplace_back(kKeys, scheme_with({{targets, TransformLocation::Queries, false, {}},
                                            {targets, TransformLocation::KeyCache, false, {}}},
@@ -98,6 +101,7 @@ void OnlineRotations::add_queries_and_keys(const graph::RotationSites& sites) {
 }
 
 void OnlineRotations::add_last_of_mlp(const model::Model& model, const graph::RotationSites& sites) {
+  SWAGE_CHECK(!sites.last_of_mlp.empty(), Unsupported, "rotation R4: this model has no MLP");
   const std::vector<std::string> targets = targets_of(sites.last_of_mlp, linear_names(model));
   groups_.emplace_back(kInner, scheme_with({{targets, TransformLocation::Input, false, {}},
                                             {targets, TransformLocation::WeightInput, true, {}}},
