@@ -103,6 +103,21 @@ BlockShape shape_of(const BlockProgram& block, int index) {
   return out;
 }
 
+void visit_activation(const ActivateNode& node, const TensorVisitor& visit) {
+  if (node.parameters.empty()) return;
+  for (const char* of_one : {".alpha_n", ".alpha_p"}) visit(node.parameters + of_one, {1});
+  for (const char* scalar : {".beta", ".eps"}) visit(node.parameters + scalar, {});
+}
+
+// The router and what it chooses by; the experts are linears.
+void visit_experts(const ExpertsNode& node, std::set<std::string>& shared, const TensorVisitor& visit) {
+  visit_linear(node.router, shared, visit);
+  const int64_t count = node.router.rows;
+  if (!node.weight_scale.empty()) visit(node.weight_scale, {count});
+  if (!node.router_bias.empty())
+    visit(node.router_bias, node.bias_is_row ? std::vector<int64_t>{1, count} : std::vector<int64_t>{count});
+}
+
 }  // namespace
 
 void visit_tensors(const BlockProgram& block, const TensorVisitor& visit) {
@@ -112,20 +127,10 @@ void visit_tensors(const BlockProgram& block, const TensorVisitor& visit) {
     if (const auto* factor = std::get_if<MultiplyNode>(&node)) visit(factor->name, {1});
     if (const auto* convolution = std::get_if<ConvolutionNode>(&node)) visit_convolution(*convolution, visit);
     if (const auto* recurrence = std::get_if<RecurrenceNode>(&node)) visit_recurrence(block, *recurrence, visit);
-    const auto* activated = std::get_if<ActivateNode>(&node);
-    if (activated != nullptr && !activated->parameters.empty()) {
-      for (const char* of_one : {".alpha_n", ".alpha_p"}) visit(activated->parameters + of_one, {1});
-      for (const char* scalar : {".beta", ".eps"}) visit(activated->parameters + scalar, {});
-    }
+    if (const auto* activated = std::get_if<ActivateNode>(&node)) visit_activation(*activated, visit);
     const auto* attention = std::get_if<AttentionNode>(&node);
     if (attention != nullptr && !attention->sinks.empty()) visit(attention->sinks, {attention->heads});
-    const auto* experts = std::get_if<ExpertsNode>(&node);
-    if (experts == nullptr) continue;
-    visit_linear(experts->router, shared, visit);
-    const int64_t count = experts->router.rows;
-    if (!experts->weight_scale.empty()) visit(experts->weight_scale, {count});
-    if (!experts->router_bias.empty())
-      visit(experts->router_bias, experts->bias_is_row ? std::vector<int64_t>{1, count} : std::vector<int64_t>{count});
+    if (const auto* experts = std::get_if<ExpertsNode>(&node)) visit_experts(*experts, shared, visit);
   }
   for (const LinearSpec& linear : block.linears) visit_linear(linear, shared, visit);
 }

@@ -90,8 +90,7 @@ void OnlineRotations::add_matrix(const std::string& group, int64_t columns, std:
 
 void OnlineRotations::add_queries_and_keys(const graph::RotationSites& sites) {
   SWAGE_CHECK(!sites.attentions.empty(), Unsupported, "rotation R3: this model has no attention");
-  SWAGE_CHECK(sites.head_size > 0, Unsupported,
-              "rotation R3: heads of different sizes in one model are not supported");
+  SWAGE_CHECK(sites.head_size > 0, Unsupported, "rotation R3: heads of different sizes in one model are not supported");
   const std::vector<std::string> targets = targets_of(sites.attentions, sites.attentions);
   groups_.emplace_back(kKeys, scheme_with({{targets, TransformLocation::Queries, false, {}},
                                            {targets, TransformLocation::KeyCache, false, {}}},
