@@ -1,4 +1,5 @@
-"""The same bytes for any number of threads: more ways of running at real widths, and one layer of TinyLlama's. Slow."""
+"""The same bytes for any number of threads: more ways of running at real widths; with SWAGE_LONG_TESTS also inputs of 5632 columns. Slow."""
+import os
 import unittest
 
 from threads_test import Threads, gptq
@@ -50,18 +51,23 @@ class OneLayerOfTinyLlama(Threads):
     """On few rows: widths decide how products are divided, rows only how often."""
     rows, length = 2, 32
     shape = {"hidden": 2048, "inner": 5632, "layers": 1}
-    # Linears with inputs of both widths; the others differ from these in their rows alone.
-    ONE_OF_EACH = "targets: ['re:.*(o|down)_proj'], ignore: [lm_head]"
-
-    def test_fast(self):
-        self.assert_same("--group-size", 64, "--quality", "fast")
-
-    def test_the_default_and_awq(self):
-        self.assert_same(*self.recipe("AWQModifier: {}", f"GPTQModifier: {{{self.ONE_OF_EACH}, scheme: W4A16_ASYM, group_size: 64}}"))
 
     def test_best(self):
         # Seven factorizations in f64 of inputs of 5632 columns would take minutes; 2048 are as many tiles of every kind.
         self.assert_same(*self.recipe("GPTQModifier: {targets: ['re:.*(k|o)_proj'], ignore: [lm_head], scheme: W4A16, group_size: 64, quality: best}"))
+
+
+@unittest.skipUnless(os.environ.get("SWAGE_LONG_TESTS"), "minutes of two processors: SWAGE_LONG_TESTS=1 runs them")
+class InputsOf5632Columns(Threads):
+    rows, length, shape = OneLayerOfTinyLlama.rows, OneLayerOfTinyLlama.length, OneLayerOfTinyLlama.shape
+    # Linears with inputs of both widths; the others differ from these in their rows alone.
+    ONE_OF_EACH = "targets: ['re:.*(o|down)_proj'], ignore: [lm_head]"
+
+    def test_fast(self):
+        self.assert_same(*self.recipe(f"GPTQModifier: {{{self.ONE_OF_EACH}, scheme: W4A16, group_size: 64, quality: fast}}"))
+
+    def test_the_default_and_awq(self):
+        self.assert_same(*self.recipe("AWQModifier: {}", f"GPTQModifier: {{{self.ONE_OF_EACH}, scheme: W4A16_ASYM, group_size: 64}}"))
 
     def test_sparsegpt_at_nvfp4(self):
         self.assert_same(*self.recipe(f'SparseGPTModifier: {{sparsity: 0.5, mask_structure: "2:4", {self.ONE_OF_EACH}}}',
