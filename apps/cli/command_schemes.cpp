@@ -26,6 +26,7 @@ std::optional<Size> size_of(const std::string& model, const std::string& scheme,
   options.method = "rtn";
   options.check = false;
   options.rates = "gemm=1T,copy=1T,disk=1T";  // the time is not asked for: nothing is measured
+  options.max_seq_length = 1;                 // nor what rows take, which may be longer than the model's
   Context context = make_context(common);
   context.log = [](Severity, const std::string&) {};
   for (const int64_t group : {int64_t{0}, int64_t{64}, int64_t{32}}) {

@@ -9,6 +9,8 @@ TOKEN = "hf_goodtoken"
 
 
 class Hub(EndToEnd):
+    TIMEOUT = 100  # seconds that a command may take
+
     def setUp(self):
         super().setUp()
         self.hub = HubServer()
@@ -25,7 +27,7 @@ class Hub(EndToEnd):
         return {key: value for key, value in env.items() if value is not None}
 
     def swage(self, *arguments, **variables):
-        return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, env=self.environment(**variables), timeout=100)
+        return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, env=self.environment(**variables), timeout=self.TIMEOUT)
 
     def fetch(self, name="org/model", **variables):
         """compress fetches everything."""
