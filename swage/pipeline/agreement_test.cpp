@@ -16,13 +16,14 @@ namespace {
 std::map<std::string, Json> wide_configs() {
   std::map<std::string, Json> out;
   const std::map<std::string, Json> all = configs();
-  for (const char* name : {"qwen3", "mixtral", "granitemoe"}) {
+  for (const char* name : {"llama31", "mixtral", "granitemoe"}) {
     Json config = all.at(name);
     for (const char* size : {"hidden_size", "intermediate_size"}) config.set(size, int64_t{128});
     config.set("head_dim", int64_t{32});
     config.set("num_attention_heads", int64_t{4});
     config.set("num_key_value_heads", int64_t{2});
     config.set("num_hidden_layers", int64_t{2});
+    if (std::string(name) == "llama31") config.set("tie_word_embeddings", true);
     out.emplace(name, std::move(config));
   }
   return out;
