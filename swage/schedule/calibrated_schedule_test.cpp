@@ -99,6 +99,7 @@ TEST(CalibratedSchedule, BuffersAreGivenBackWhereTheirLifeEnds) {
   EXPECT_EQ(count[Buffer::Weights], planned.shape.blocks.size());
   EXPECT_EQ(count[Buffer::Gram], stages);
   EXPECT_EQ(count[Buffer::FloatWeights], 0u);
+  EXPECT_EQ(count[Buffer::TokenIds], 1u);
   const Planned best("llama32_tied", "gptq", R"({"scheme": "W8A8", "ignore": ["lm_head"], "quality": "best"})");
   const auto twice = costs_of(best.schedule, best.input);
   EXPECT_EQ(twice->activation_bytes, 2 * costs->activation_bytes);

@@ -84,6 +84,7 @@ void PassCosts::enter_block(int64_t b) {
   const BlockShape& shape = block(b);
   for (const ModuleInfo& linear : shape.linears) widest_ = std::max(widest_, double(linear.columns));
   kept_by_forward_ = in.on_device ? 0 : std::max(in.threads, kAllocatorThreads) * kFragments * small_temporaries(shape);
+  ledger.hold(Buffer::TokenIds, kDouble * tokens);  // int64, as wide
   ledger.hold(Buffer::Allocator, kept_by_forward_);
   double routing = shape.experts > 0 ? tokens * (2 * kFloat * hidden + 24 * double(shape.top_k)) : 0;
   routing += kFloat * tokens * double(shape.kept_width);
