@@ -52,7 +52,7 @@ Json compress(const CompressOptions& asked, const Context& context) {
     job.source = data::resolve_model(options.model, job.hub, context);
     job.target = options.output;
     job.chain = modifiers::make_chain(recipe.modifiers);
-    recipe.run = {};
+    recipe.run = Json::object();
     job.recipe_yaml = recipe::to_yaml(recipe);
     recipe.run = api::run_settings_of(options, placed);
     job.saved_recipe = recipe::to_yaml(recipe);
