@@ -51,6 +51,7 @@ RotatedWeights::RotatedWeights(const checkpoint::WeightSource& source, const mod
   for (size_t i = 0; i < tensors_.tensors.size(); ++i) index_of_[tensors_.tensors[i].name] = i;
   seed = request.seed.value_or(seed);
   if (request.stream) stream_.push_back(make_rotation("R1", request, tensors_.stream_size, seed_of(seed, 1)));
+  SWAGE_CHECK(!request.heads || tensors_.head_size > 0, Unsupported, "rotation R2: this model has no attention");
   const int64_t several = request.each_layer ? model.blocks() : 1;
   for (int64_t i = 0; request.heads && i < several; ++i)
     heads_.push_back(make_rotation("R2", request, tensors_.head_size, seed_of(seed, 2 + uint64_t(i))));
