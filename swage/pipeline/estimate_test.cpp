@@ -343,11 +343,6 @@ TEST(Estimate, SaysWhatIsWrongWithTheModel) {
   fs::remove_all(folder);
 }
 
-TEST(Estimate, AnArchitectureThatIsKnownBySizesOnlyIsNotPruned) {
-  const Job job("pipeline/qwen2_5_vl_7b", "wanda", R"({"sparsity": 0.5, "ignore": ["lm_head"]})");
-  EXPECT_NE(refusal(job, ErrorKind::Unsupported).find("is known by its sizes only"), std::string::npos);
-}
-
 TEST(Estimate, LongerRowsThanTheModelTakesAreRefused) {
   EXPECT_NE(refusal(Job("pipeline/llama3_8b", "gptq", kW4, 8, 9000), ErrorKind::InvalidArgument)
                 .find("the model takes 8192 tokens"),
