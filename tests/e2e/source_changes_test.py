@@ -1,5 +1,6 @@
 """What happens to the source beside a run and between two runs: files that the run has no use for do not matter, weights are known by their bytes."""
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,7 +33,7 @@ class SourceChanges(Resumed):
         """Runs, and changes something while the run is stopped after its first layer. (exit code, last line of stderr)"""
         process = self.start(self.source, options or self.options)
         for line in process.stderr:
-            if "layer 1/" in line or "1 of 12" in line:
+            if re.search(r"module [1-9]|1 of 12", line):  # a layer's first line says that it begins, before its weights are read
                 break
         process.send_signal(signal.SIGSTOP)
         change()
