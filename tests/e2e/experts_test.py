@@ -110,7 +110,7 @@ class Experts(Resumed):
                 losses = [self.perplexity(out) for out in (plain, turned)]
                 self.assertLess(abs(losses[1] / losses[0] - 1), 2e-3)  # 2^-9 for each weight, over three layers
                 quantized = self.prune(model, "--method", "rtn", "--rotate", "R1", "--prune-experts", "0.25", *GROUPS, out=f"{name}-quantized")
-                self.assertEqual(self.retained(quantized), self.retained(plain))
+                self.assertEqual(self.retained(quantized)[0], self.retained(plain)[0])  # later layers see what rounding made of those before
                 self.assertLess(abs(self.perplexity(quantized) / losses[0] - 1), 0.2)
 
     def perplexity(self, model):
