@@ -83,7 +83,8 @@ TEST(ModelShape, CountsPublishedModels) {
   EXPECT_NEAR(double(r1.parameters()), 684.49e9, 0.01e9);
 }
 
-// Shapes of published config.json files and the parameters that their pages count. A half per cent is for what pages
+// Shapes as of published config.json files, with counts of parameters that were written down from memory and not
+// looked up: until they are, this finds a count that changes, not one that is wrong. A half per cent is for what pages
 // round and for tables of embeddings that are counted once or twice; a wrong width of one kind of layer is more.
 TEST(ModelShape, CountsThePublishedModelsOfTheTable) {
   std::ifstream file(fs::path(SWAGE_TEST_DATA) / "model" / "published.json");
