@@ -1,14 +1,14 @@
 #include "swage/solvers/rotation.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linalg_qr.h>
+#include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <numbers>
 
 #include "swage/base/error.h"
-#include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/hadamard.h"
+#include "swage/solvers/tiled_algebra.h"
 
 namespace swage::solvers {
 namespace {
@@ -40,24 +40,42 @@ at::Tensor random_signs(int64_t n, uint64_t seed) {
   return out;
 }
 
-// Q of a Gaussian matrix, its columns signed so that R has a positive diagonal: uniform over the orthogonal matrices
-// (Mezzadri 2007, arXiv:math-ph/0609050, section 5).
+// a_MK b_KN in sums of fixed order.
+at::Tensor tiled_product(const at::Tensor& a_MK, const at::Tensor& b_KN) {
+  at::Tensor out_MN = at::zeros({a_MK.size(0), b_KN.size(1)}, at::kDouble);
+  add_product(a_MK, b_KN, 1, out_MN);
+  return out_MN;
+}
+
+// Q of a_NN = Q R with a positive diagonal of R, R from the Cholesky factor of a^T a; orthogonal to within the square
+// of a's condition in rounding errors. Undefined where a is too close to singular for that.
+at::Tensor cholesky_q(const at::Tensor& a_NN) {
+  const int64_t n = a_NN.size(0);
+  at::Tensor gram_NN = tiled_product(a_NN.t().contiguous(), a_NN);
+  UpperCholesky r = upper_cholesky(
+      n, [&, gram = gram_NN.const_data_ptr<double>()](int64_t row, int64_t column) { return gram[row * n + column]; });
+  gram_NN.reset();
+  if (!r.ok()) return {};
+  at::Tensor transposed_NN = at::zeros({n, n}, at::kDouble);  // R^T
+  double* to = transposed_NN.mutable_data_ptr<double>();
+  for (int64_t row = 0; row < n; ++row)
+    for (int64_t column = 0; column <= row; ++column) to[row * n + column] = r.at(column, row);
+  const at::Tensor solved_NN = FactoredSolver(std::move(r)).solve(a_NN);  // a (R^T R)^-1
+  return tiled_product(solved_NN, transposed_NN);
+}
+
+// Q of a Gaussian matrix whose R has a positive diagonal: uniform over the orthogonal matrices (Mezzadri 2007,
+// arXiv:math-ph/0609050, section 5). Taken twice by Cholesky factors (CholeskyQR2, Fukaya et al. 2014, ScalA), since
+// bits of LAPACK's QR depend on the thread that runs it.
 at::Tensor random_orthogonal(int64_t n, uint64_t seed) {
   Random random(seed);
-  at::Tensor gauss = at::empty({n, n}, at::kDouble);
-  double* value = gauss.mutable_data_ptr<double>();
-  for (int64_t i = 0; i < n * n; ++i) value[i] = random.normal();
-  at::Tensor out;
-  // Of two tasks, so that it runs in a parallel region: LAPACK takes one thread there, and its bits do not depend on
-  // how many there are.
-  ops::parallel_tasks(
-      2, [] { return 0; },
-      [&](int64_t task, int) {
-        if (task != 0) return;
-        const auto [q, r] = at::linalg_qr(gauss);
-        out = q.mul(r.diagonal().sign());
-      });
-  return out;
+  at::Tensor gauss_NN = at::empty({n, n}, at::kDouble);
+  while (true) {
+    double* value = gauss_NN.mutable_data_ptr<double>();
+    for (int64_t i = 0; i < n * n; ++i) value[i] = random.normal();
+    const at::Tensor once_NN = cholesky_q(gauss_NN);  // one matrix in some thousands is too close to singular
+    if (once_NN.defined()) return cholesky_q(once_NN);
+  }
 }
 
 // Sylvester's part of n is split so that the two factors are of about the same size.
