@@ -131,9 +131,21 @@ Value BlockBuilder::slice(Value x, int64_t first, int64_t count) {
 
 void BlockBuilder::write(Value x, int64_t first) { block_.nodes.push_back(WriteNode{x, first}); }
 
-Value BlockBuilder::multiply(Value x, const std::string& name) {
+Value BlockBuilder::multiply(Value x, const std::string& name, int64_t size) {
   const Value out = value("multiplied", width(x));
-  block_.nodes.push_back(MultiplyNode{x, out, prefix_ + name});
+  block_.nodes.push_back(MultiplyNode{x, out, prefix_ + name, size});
+  return out;
+}
+
+Value BlockBuilder::cut(Value x, double deviations) {
+  const Value out = value("cut", width(x));
+  block_.nodes.push_back(CutNode{x, out, deviations});
+  return out;
+}
+
+Value BlockBuilder::match(Value x, Value like, double least) {
+  const Value out = value("matched", width(x));
+  block_.nodes.push_back(MatchNode{x, like, out, least});
   return out;
 }
 

@@ -48,7 +48,9 @@ class BlockBuilder {
   // Part of x; x itself if that is all.
   Value slice(Value x, int64_t first, int64_t count);
   void write(Value x, int64_t first);
-  Value multiply(Value x, const std::string& name);
+  Value multiply(Value x, const std::string& name, int64_t size = 1);
+  Value cut(Value x, double deviations);
+  Value match(Value x, Value like, double least);
   Value scale(Value x, double factor);
   void scale_stream(double factor);
   Value clamp(Value x, double limit);

@@ -38,6 +38,7 @@ std::vector<Value> operands_of(const Node& node) {
                             return out;
                           },
                           [](const GateNode& gated) { return Values{gated.gate, gated.up}; },
+                          [](const MatchNode& match) { return Values{match.in, match.like}; },
                           [](const AddNode& sum) { return Values{sum.in, kStream}; },
                           [](const WriteNode& write) { return Values{write.in, kStream}; },
                           [](const ExpertsNode& experts) { return Values{experts.in, experts.router_in}; },

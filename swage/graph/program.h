@@ -152,10 +152,24 @@ struct WriteNode {
   int64_t first;
 };
 
-// Times the one number of a tensor [1].
+// Times a tensor: of one number [1], or of one for each of `in` [size].
 struct MultiplyNode {
   Value in, out;
   std::string name;
+  int64_t size = 1;
+};
+
+// Numbers below mean + deviations * standard deviation of all of a token become 0, from the others that is subtracted
+// (Gemma 3n's sparse activations).
+struct CutNode {
+  Value in, out;
+  double deviations;
+};
+
+// `in` of the length of `like`: in * rms(like) / max(rms(in), least).
+struct MatchNode {
+  Value in, like, out;
+  double least;
 };
 
 struct ScaleNode {
@@ -217,7 +231,7 @@ struct ExpertsNode {
 
 using Node = std::variant<NormNode, LinearNode, SplitNode, JoinNode, RopeNode, AttentionNode, ConvolutionNode,
                           RecurrenceNode, ActivateNode, GateNode, SliceNode, WriteNode, MultiplyNode, ScaleNode,
-                          PositionScaleNode, ClampNode, SumNode, AddNode, ExpertsNode>;
+                          PositionScaleNode, ClampNode, CutNode, MatchNode, SumNode, AddNode, ExpertsNode>;
 
 struct BlockProgram {
   std::vector<ValueInfo> values;
@@ -242,6 +256,7 @@ struct ModelProgram {
   std::optional<EmbeddingSpec> second_embedding;
   double second_embedding_scale = 1;
   std::optional<BlockProgram> prologue;  // its linears stay as they are
+  std::optional<BlockProgram> epilogue;  // the same before the final norm, which reads the stream's first numbers
   std::optional<NormSpec> embedding_norm;
   std::optional<EmbeddingSpec> positions;  // learned; row `position + position_offset`
   int64_t position_offset = 0;

@@ -49,7 +49,9 @@ void rename(ModelProgram& model, const Name& name) {
     if (*linear) change(**linear, name);
   }
   if (model.second_embedding) change(model.second_embedding->name, name);
-  if (model.prologue) change(*model.prologue, name);
+  for (auto* block : {&model.prologue, &model.epilogue}) {
+    if (*block) change(**block, name);
+  }
   change(model.head, name);
   for (BlockProgram& block : model.blocks) change(block, name);
 }

@@ -68,8 +68,10 @@ std::vector<ModuleInfo> ends_of(const ModelProgram& model) {
   std::vector<ModuleInfo> out = {module_of(model.embedding, Role::Embedding)};
   if (model.positions) out.push_back(module_of(*model.positions, Role::Positions));
   if (model.second_embedding) out.push_back(module_of(*model.second_embedding, Role::Positions));
-  for (const LinearSpec& linear : model.prologue ? model.prologue->linears : std::vector<LinearSpec>())
-    out.push_back(module_of(linear, -1));
+  for (const auto* block : {&model.prologue, &model.epilogue}) {
+    for (const LinearSpec& linear : *block ? (*block)->linears : std::vector<LinearSpec>())
+      out.push_back(module_of(linear, -1));
+  }
   if (model.project_out) out.push_back(module_of(*model.project_out, -1));
   if (model.project_in) out.push_back(module_of(*model.project_in, -1));
   out.push_back(module_of(model.head, -1));
@@ -124,7 +126,7 @@ void visit_tensors(const BlockProgram& block, const TensorVisitor& visit) {
   std::set<std::string> shared;
   for (const Node& node : block.nodes) {
     if (const auto* norm = std::get_if<NormNode>(&node)) visit_norm(norm->norm, visit);
-    if (const auto* factor = std::get_if<MultiplyNode>(&node)) visit(factor->name, {1});
+    if (const auto* factor = std::get_if<MultiplyNode>(&node)) visit(factor->name, {factor->size});
     if (const auto* convolution = std::get_if<ConvolutionNode>(&node)) visit_convolution(*convolution, visit);
     if (const auto* recurrence = std::get_if<RecurrenceNode>(&node)) visit_recurrence(block, *recurrence, visit);
     if (const auto* activated = std::get_if<ActivateNode>(&node)) visit_activation(*activated, visit);
@@ -147,6 +149,7 @@ void visit_tensors_before(const ModelProgram& model, const TensorVisitor& visit)
 
 void visit_tensors_after(const ModelProgram& model, const TensorVisitor& visit) {
   std::set<std::string> shared;
+  if (model.epilogue) visit_tensors(*model.epilogue, visit);
   if (model.final_norm) visit_norm(*model.final_norm, visit);
   if (model.project_out) visit_linear(*model.project_out, shared, visit);
   if (!model.tied_embeddings)
@@ -164,7 +167,7 @@ int64_t BlockShape::parameters() const {
 }
 
 int64_t ModelShape::parameters() const {
-  int64_t sum = other_parameters + side_parameters;
+  int64_t sum = other_parameters + side_parameters - repeated_parameters;
   for (const ModuleInfo& end : ends) sum += tied_embeddings && end.is_head() ? 0 : end.parameters();
   for (const BlockShape& block : blocks) sum += block.parameters();
   return sum;
@@ -222,6 +225,12 @@ ModelShape shape_of(const ModelProgram& model) {
   }
   for (const ModuleInfo& end : out.ends)
     out.other_parameters -= model.tied_embeddings && end.is_head() ? 0 : end.parameters();
+  std::set<std::string> seen;
+  for (const BlockProgram& block : model.blocks) {
+    visit_tensors(block, [&](const std::string& name, const std::vector<int64_t>& shape) {
+      if (!seen.insert(name).second) out.repeated_parameters += count_of(shape);
+    });
+  }
   for (size_t i = 0; i < model.blocks.size(); ++i) out.blocks.push_back(shape_of(model.blocks[i], static_cast<int>(i)));
   return out;
 }

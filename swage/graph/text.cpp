@@ -100,6 +100,12 @@ class Printer {
     line(node.out, value(node.in), " * (1 + ", node.scale, " log(1 + floor((position + ", node.offset, ") / ",
          node.period, ")))");
   }
+  void print(const CutNode& node) {
+    line(node.out, "relu(", value(node.in), " - mean - ", node.deviations, " deviations)");
+  }
+  void print(const MatchNode& node) {
+    line(node.out, value(node.in), " * rms(", value(node.like), ") / rms(", value(node.in), ")");
+  }
   void print(const ClampNode& node) { line(node.out, "clamp(", value(node.in), ") to ", node.limit); }
   void print(const SumNode& node) {
     std::string names;

@@ -72,6 +72,7 @@ void DecoderModel::load_ends(const checkpoint::WeightSource& weights) {
   if (const auto& second = program_.second_embedding)
     second_embedding_VC_ = load_shaped(weights, second->name + ".weight", {second->rows, second->columns});
   if (program_.prologue) prologue_ = std::make_unique<ProgramBlock>(*program_.prologue, weights, ropes_);
+  if (program_.epilogue) epilogue_ = std::make_unique<ProgramBlock>(*program_.epilogue, weights, ropes_);
   if (program_.project_in) project_in_ = load_linear(*program_.project_in, weights);
   if (program_.project_out) project_out_ = load_linear(*program_.project_out, weights);
   if (program_.embedding_norm) embedding_norm_ = Norm(*program_.embedding_norm, weights);
@@ -90,6 +91,7 @@ void DecoderModel::load_ends(const checkpoint::WeightSource& weights) {
 void DecoderModel::drop_ends() {
   embedding_VD_ = positions_PD_ = second_embedding_VC_ = at::Tensor();
   prologue_.reset();
+  epilogue_.reset();
   project_in_ = project_out_ = head_ = std::nullopt;
   embedding_norm_ = final_norm_ = std::nullopt;
 }
@@ -106,9 +108,11 @@ at::Tensor DecoderModel::widened(const at::Tensor& hidden_TD, const at::Tensor& 
   Flow flow;
   flow.hidden_TD = at::zeros({ids_T.size(0), program_.stream_width}, hidden_TD.options());
   flow.hidden_TD.narrow(1, 0, hidden_TD.size(1)).copy_(hidden_TD);
+  at::Tensor known_T = ids_T;  // the second table lacks tokens that stand for images and sounds: they take its first
+  if (second_embedding_VC_.defined()) known_T = ids_T.masked_fill(ids_T.ge(second_embedding_VC_.size(0)), 0);
   if (second_embedding_VC_.defined())
     flow.hidden_TD.narrow(1, hidden_TD.size(1), second_embedding_VC_.size(1))
-        .copy_(at::embedding(second_embedding_VC_, ids_T).mul_(program_.second_embedding_scale));
+        .copy_(at::embedding(second_embedding_VC_, known_T).mul_(program_.second_embedding_scale));
   if (prologue_) prologue_->forward(flow);
   return flow.hidden_TD;
 }
@@ -131,8 +135,11 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const 
 
 at::Tensor DecoderModel::head_input(const at::Tensor& hidden_TD) const {
   SWAGE_CHECK(head_.has_value(), Internal, "head_input() before load_ends()");
+  Flow flow;
+  flow.hidden_TD = epilogue_ ? hidden_TD.clone() : hidden_TD;
+  if (epilogue_) epilogue_->forward(flow);
   const at::Tensor own_TD =
-      program_.stream_width > 0 ? hidden_TD.narrow(1, 0, program_.hidden_size).contiguous() : hidden_TD;
+      program_.stream_width > 0 ? flow.hidden_TD.narrow(1, 0, program_.hidden_size).contiguous() : flow.hidden_TD;
   const at::Tensor x_TD = final_norm_ ? (*final_norm_)(own_TD) : own_TD;
   return project_out_ ? (*project_out_)(x_TD) : x_TD;
 }

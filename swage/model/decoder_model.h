@@ -50,7 +50,7 @@ class DecoderModel : public Model {
   std::vector<std::optional<graph::Mixture>> mixtures_;  // by block
   // What load_ends() loads.
   at::Tensor embedding_VD_, positions_PD_, second_embedding_VC_;
-  std::unique_ptr<Block> prologue_;
+  std::unique_ptr<Block> prologue_, epilogue_;
   std::optional<Linear> project_in_, project_out_, head_;
   std::optional<Norm> embedding_norm_, final_norm_;
 };

@@ -96,6 +96,7 @@ std::vector<fs::path> parity_folders() {
                                           "gemma2",
                                           "gemma3_text",
                                           "gemma3_vl",
+                                          "gemma3n_text",
                                           "gemma4_text",
                                           "gemma4_text_dense",
                                           "gemma4_text_moe",
@@ -188,7 +189,8 @@ std::vector<fs::path> parity_folders() {
                                           "solar_open",
                                           "stablelm",
                                           "stablelm_parallel",
-                                          "starcoder2"};
+                                          "starcoder2",
+                                          "zamba2"};
   std::vector<fs::path> out;
   for (const std::string& name : names) {
     if (fs::exists(parity_folder(name) / "io.safetensors")) out.push_back(parity_folder(name));

@@ -251,6 +251,16 @@ class ProgramBlock::Pass {
     make(node.out, x.mul(periods_T.log1p_().mul_(node.scale).add_(1).unsqueeze(1)));
   }
   void run(const ClampNode& node) { make(node.out, take(node.in).clamp_(-node.limit, node.limit)); }
+  void run(const CutNode& node) {
+    const at::Tensor x = take(node.in);
+    const at::Tensor mean = x.mean(1, true), deviation = x.std(at::IntArrayRef{1}, false, true);
+    make(node.out, x.sub_(mean.add_(deviation, node.deviations)).relu_());
+  }
+  void run(const MatchNode& node) {
+    const auto size_of = [](const at::Tensor& x) { return x.square().mean(1, true).sqrt_(); };
+    const at::Tensor wanted = size_of(read(node.like)), x = take(node.in);
+    make(node.out, x.mul_(wanted.div_(size_of(x).clamp_min_(node.least))));
+  }
   void run(const SumNode& node) {
     at::Tensor x = take(node.in[0]);
     for (size_t i = 1; i < node.in.size(); ++i) x.add_(read(node.in[i]));
@@ -308,7 +318,7 @@ ProgramBlock::ProgramBlock(const BlockProgram& program, const checkpoint::Weight
     const Node& node = program_.nodes[n];
     if (const auto* norm = std::get_if<NormNode>(&node)) norms_[n] = Norm(norm->norm, weights);
     if (const auto* factor = std::get_if<MultiplyNode>(&node))
-      factors_.emplace(n, load_shaped(weights, factor->name, {1}));
+      factors_.emplace(n, load_shaped(weights, factor->name, {factor->size}));
     if (const auto* convolution = std::get_if<ConvolutionNode>(&node))
       convolutions_.emplace(n, load_convolution(*convolution, weights));
     if (const auto* recurrence = std::get_if<RecurrenceNode>(&node)) {
@@ -375,7 +385,7 @@ void ProgramBlock::run(size_t first, size_t end, size_t next, Flow& flow) const 
 
 void ProgramBlock::begin(Flow& flow) const {
   flow.values.assign(program_.values.size(), {});
-  run(0, schedule_.first[0], 0, flow);
+  run(0, stages.empty() ? schedule_.operations.size() : schedule_.first[0], 0, flow);  // of copies alone: no stage
 }
 
 void ProgramBlock::step(int s, Flow& flow) const {

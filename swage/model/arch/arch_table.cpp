@@ -34,6 +34,8 @@ const std::vector<Architecture>& architectures() {
       {"gemma2", describe_gemma2},
       {"gemma3", describe_gemma3},
       {"gemma3_text", describe_gemma3_text},
+      {"gemma3n", describe_gemma3n},
+      {"gemma3n_text", describe_gemma3n_text},
       {"gemma4_text", describe_gemma4_text},
       {"glm", describe_glm},
       {"glm4", describe_glm4},
@@ -103,6 +105,7 @@ const std::vector<Architecture>& architectures() {
       {"solar_open", describe_solar_open},
       {"stablelm", describe_stablelm},
       {"starcoder2", describe_starcoder2},
+      {"zamba2", describe_zamba2},
   };
   return table;
 }

@@ -31,6 +31,8 @@ graph::ModelProgram describe_gemma(const ConfigFields& config, const checkpoint:
 graph::ModelProgram describe_gemma2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gemma3(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gemma3_text(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_gemma3n(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_gemma3n_text(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_gemma4_text(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_glm(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_glm4(const ConfigFields& config, const checkpoint::WeightSource& weights);
@@ -98,5 +100,6 @@ graph::ModelProgram describe_smollm3(const ConfigFields& config, const checkpoin
 graph::ModelProgram describe_solar_open(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_stablelm(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_starcoder2(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_zamba2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 
 }  // namespace swage::model

@@ -5,7 +5,7 @@
 
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
-#include "swage/model/arch/parts.h"
+#include "swage/model/arch/gemma_parts.h"
 
 namespace swage::model {
 
@@ -49,15 +49,6 @@ ModelProgram describe(const ConfigFields& config, const Sizes& s, const GemmaTra
     model.blocks.push_back(b.finish());
   }
   return model;
-}
-
-// Of layers with a window, then of those without: `rope_parameters` by layer type, or rope_local_base_freq beside
-// rope_theta and rope_scaling.
-std::vector<RopeSpec> gemma_ropes(const ConfigFields& config, int64_t head_size) {
-  std::vector<RopeSpec> out = ropes_by_layer_type(config, head_size, 10000, 1000000);
-  if (!out.empty()) return out;
-  return {{.size = head_size, .theta = config.positive_or("rope_local_base_freq", 10000)},
-          rope_of(config, head_size, 1000000)};
 }
 
 AttentionTraits attention_of(const ConfigFields& config, const Sizes& s) {

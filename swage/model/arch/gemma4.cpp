@@ -6,7 +6,7 @@
 
 #include "swage/base/error.h"
 #include "swage/model/arch/architectures.h"
-#include "swage/model/arch/parts.h"
+#include "swage/model/arch/gemma_parts.h"
 
 namespace swage::model {
 
@@ -160,23 +160,6 @@ BlockProgram describe_block(const ConfigFields& config, const Gemma4& g, int64_t
   return b.finish();
 }
 
-// The second embedding and a projection of the first, for each layer.
-void add_second_embedding(const ConfigFields& config, const Gemma4& g, ModelProgram& model) {
-  const Sizes& s = g.sizes;
-  const int64_t all = s.layers * g.per_layer;
-  model.second_embedding =
-      EmbeddingSpec{"model.embed_tokens_per_layer", config.size_or("vocab_size_per_layer_input", 262144), all};
-  model.second_embedding_scale = std::sqrt(static_cast<double>(g.per_layer));
-  BlockBuilder b("model.", model.stream_width);
-  const Value projected =
-      b.linear(b.slice(kStream, 0, s.hidden),
-               {.name = "per_layer_model_projection", .role = Role::Projection, .rows = all, .keeps_float = true});
-  const Value normed = b.norm(b.scale(projected, 1 / std::sqrt(static_cast<double>(s.hidden))),
-                              rms_norm("per_layer_projection_norm", g.per_layer, s.epsilon));
-  b.write(b.scale(b.sum({normed, b.slice(kStream, s.hidden, all)}), std::sqrt(0.5)), s.hidden);
-  model.prologue = b.finish();
-}
-
 }  // namespace
 
 ModelProgram describe_gemma4_text(const ConfigFields& config, const checkpoint::WeightSource& weights) {
@@ -202,7 +185,7 @@ ModelProgram describe_gemma4_text(const ConfigFields& config, const checkpoint::
     width += 2 * kind.keys();
   }
   if (width > s.hidden) model.stream_width = width;
-  if (g.per_layer > 0) add_second_embedding(config, g, model);
+  if (g.per_layer > 0) model.prologue = with_second_embedding(config, s, g.per_layer, model).finish();
   for (int64_t layer = 0; layer < s.layers; ++layer)
     model.blocks.push_back(describe_block(config, g, width, layer, weights));
   return model;

@@ -38,7 +38,7 @@ Value mamba_mixer(BlockBuilder& b, Value x, const std::string& module, const Mam
   form.skip = at + "D";
   form.steps_values = true;
   const Value gated = b.gate(parts[1], b.recurrence(std::move(form)), s.activation);
-  return b.linear(gated, Role::Output, at + "out_proj", b.width(kStream), s.bias);
+  return b.linear(gated, Role::Output, at + "out_proj", b.width(x), s.bias);
 }
 
 void read_step_limit(const ConfigFields& config, Mamba2Sizes& sizes) {
@@ -120,7 +120,7 @@ Value mamba2_mixer(BlockBuilder& b, Value x, const std::string& module, const Ma
   if (s.norm == Mamba2Sizes::Norm::BeforeGate) out = b.norm(out, norm);
   out = b.gate(b.scale(gate, s.scales[0]), out, Activation::Silu);
   if (s.norm == Mamba2Sizes::Norm::BehindGate) out = b.norm(out, norm);
-  return b.scale(b.linear(out, Role::Output, at + "out_proj", b.width(kStream), s.output_bias), s.output_scale);
+  return b.scale(b.linear(out, Role::Output, at + "out_proj", b.width(x), s.output_bias), s.output_scale);
 }
 
 DeltaSizes delta_sizes(const ConfigFields& config) {

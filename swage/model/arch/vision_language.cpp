@@ -121,6 +121,14 @@ ModelProgram describe_gemma3(const ConfigFields& config, const checkpoint::Weigh
   return describe(config, weights, "gemma3_text");
 }
 
+// Images and sounds, of towers that nothing here counts the numbers of.
+ModelProgram describe_gemma3n(const ConfigFields& config, const checkpoint::WeightSource& weights) {
+  ModelProgram model = describe(config, weights, "gemma3n_text");
+  for (const char* side : {"model.audio_tower.", "model.embed_vision.", "model.embed_audio."})
+    model.side_modules.emplace_back(side);
+  return model;
+}
+
 ModelProgram describe_llava(const ConfigFields& config, const checkpoint::WeightSource& weights) {
   return describe(config, weights, "llama");
 }
