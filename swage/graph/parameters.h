@@ -30,6 +30,7 @@ struct LinearSpec {
   bool bias = false;
   int expert = -1;           // of a mixture, whose linear it is
   bool keeps_float = false;  // it is not to be quantized, as a gate of one row
+  bool common = false;       // several blocks have it: none may change it
   Stored stored = {};
   Stored stored_bias = {};  // where the bias is if not in a tensor of its own: [E, rows of that tensor's weight]
 

@@ -1,5 +1,6 @@
 #include "swage/graph/smoothing.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "swage/graph/schedule.h"
@@ -7,6 +8,13 @@
 
 namespace swage::graph {
 namespace {
+
+// Of the block's linears with these names, whether one is other blocks' too.
+bool has_common(const BlockProgram& block, const std::vector<std::string>& names) {
+  return std::any_of(block.linears.begin(), block.linears.end(), [&](const LinearSpec& linear) {
+    return linear.common && std::find(names.begin(), names.end(), linear.name) != names.end();
+  });
+}
 
 std::vector<std::string> consumers_of(const BlockProgram& block, Value value) {
   std::vector<std::string> out;
@@ -73,6 +81,7 @@ std::optional<SmoothingPair> pair_before(const BlockProgram& block, Value input)
   }
   if (pair.producer.empty()) return {};
   pair.consumers = consumers_of(block, input);
+  if (has_common(block, pair.consumers) || has_common(block, {pair.producer})) return {};
   return pair;
 }
 

@@ -109,7 +109,8 @@ class SharedBlock {
 
   // It stays as it is: no layer alone has all of its inputs.
   Value linear(Value x, Role role, const std::string& name, int64_t rows) {
-    LinearSpec spec{.name = "shared_transformer." + name, .role = role, .rows = rows, .keeps_float = true};
+    LinearSpec spec{
+        .name = "shared_transformer." + name, .role = role, .rows = rows, .keeps_float = true, .common = true};
     if (owner_ != b_.prefix() + "shared_transformer.")
       spec.stored = {.tensor = owner_ + name + ".weight", .shape = {rows, b_.width(x)}};
     return b_.linear(x, std::move(spec));
