@@ -185,13 +185,17 @@ ModelProgram describe_solar_open(const ConfigFields& config, const checkpoint::W
   LlamaTraits traits = traits_from_biases(config);
   traits.default_epsilon = 1e-5;
   traits.rope_form.partial = 1;
-  return describe_with_shared_experts(config, weights, traits);
+  Json fields = config.json();  // there is no layer without a mixture, and its width may be left out
+  if (fields.find("intermediate_size") == nullptr)
+    fields.set("intermediate_size", config.size("moe_intermediate_size"));
+  return describe_with_shared_experts(ConfigFields(fields), weights, traits);
 }
 
 // Experts are stored fused, or apart as swage writes them quantized; a shared one, if there is, beside them.
 Value granite_mixture(BlockBuilder& b, Value x, const ConfigFields& config, const checkpoint::WeightSource& weights,
                       double residual_scale) {
-  const int64_t shared = config.size_or("shared_intermediate_size", 0);
+  const int64_t shared =
+      config.json().get_int("shared_intermediate_size", 0) == 0 ? 0 : config.size("shared_intermediate_size");
   const Activation activation = config.activation("hidden_act", "silu");
   const bool routes = config.json().get_int("num_local_experts", 0) > 0;
   Value common = -1;
