@@ -18,6 +18,7 @@ struct Common {
   std::string log_file;
   std::string device = "auto";
   uint64_t seed = 42;
+  std::string architecture;  // empty: as config.json says
   int threads = 0;
   std::shared_ptr<Console> console = std::make_shared<Console>();
 };

@@ -31,6 +31,11 @@ void add_compute(CLI::App& command, Common& common) {
       ->capture_default_str()
       ->type_name("")
       ->check(at_least(0));
+  command
+      .add_option("--architecture", common.architecture,
+                  "take the model for one of this model_type, whatever its config.json says: names and shapes of its "
+                  "tensors are compared first")
+      ->type_name("TYPE");
   command.add_option("--seed", common.seed, "of everything that is drawn at random")
       ->capture_default_str()
       ->type_name("");
@@ -75,6 +80,7 @@ Context make_context(const Common& common) {
   context.device = parse_device(common.device);
   add_gpu_settings(context.device);
   context.seed = common.seed;
+  context.architecture = common.architecture;
   context.threads = common.threads;
   context.cancel = &catch_interrupts();
   context.log = [console](Severity severity, const std::string& message) { console->say(severity, message); };

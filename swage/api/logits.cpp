@@ -46,7 +46,7 @@ Json save_logits(const LogitsOptions& options, const Context& context) {
     const at::Tensor ids_NT = read_ids(options.token_ids);
     const checkpoint::Reader reader(resolve_model(options.model, options.hub, context));
     const format::CheckpointWeights weights(reader, ops::to_torch(context.device));
-    const auto model = model::make_model(reader.config(), weights, ops::to_torch(context.device));
+    const auto model = model::make_model(reader.config(), weights, ops::to_torch(context.device), context.architecture);
     const int64_t batch = ids_NT.size(0), positions = ids_NT.size(1), vocabulary = model->vocabulary_size();
     const io::TensorSpec spec{"logits", io::Dtype::F32, {batch, positions, vocabulary}};
     io::AtomicFile out(options.output);

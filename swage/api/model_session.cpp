@@ -3,6 +3,7 @@
 #include "swage/api/guard.h"
 #include "swage/model/unread_tensors.h"
 #include "swage/ops/device.h"
+#include "swage/pipeline/compress_checks.h"
 
 namespace swage::api {
 
@@ -12,8 +13,9 @@ ModelSession::ModelSession(const std::string& folder_or_id, const HubSettings& h
     : folder(data::resolve_model(folder_or_id, hub_options(hub), context)),
       reader(folder),
       weights(reader, ops::to_torch(context.device)),
-      model(model::make_model(reader.config(), weights, ops::to_torch(context.device))),
+      model(model::make_model(reader.config(), weights, ops::to_torch(context.device), context.architecture)),
       tokenizer(folder) {
+  if (!context.architecture.empty()) pipeline::check_shapes(reader, weights, *model);
   for (const std::string& warning : reader.warnings()) context.log(Severity::Warning, warning);
   const auto is_known = [this](const std::string& name) { return weights.describes_quantization(name); };
   const std::string unread = model::unread_warning(model::unread_tensors(*model, reader.tensors(), is_known));

@@ -45,7 +45,8 @@ struct ProgressEvent {
 struct Context {
   Device device;
   uint64_t seed = 42;
-  int threads = 0;  // 0: as many as the machine gives this process
+  std::string architecture = {};  // model_type that the model is taken for; empty: what its config.json says
+  int threads = 0;                // 0: as many as the machine gives this process
   std::function<void(Severity, const std::string&)> log = [](Severity, const std::string&) {};
   std::function<void(const ProgressEvent&)> progress = [](const ProgressEvent&) {};
   const std::atomic<bool>* cancel = nullptr;  // set by a signal handler

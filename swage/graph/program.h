@@ -245,6 +245,7 @@ struct BlockProgram {
 
 // A causal language model: embedding, blocks, head.
 struct ModelProgram {
+  std::string architecture;  // the model_type that it is a program of
   int64_t hidden_size = 0;
   int64_t max_positions = 0;  // 0: no bound known
   bool tied_embeddings = false;

@@ -73,7 +73,8 @@ Json compare_answers(model::Model& source, const checkpoint::WeightSource& weigh
   const at::Device device = ops::to_torch(context.device);
   const checkpoint::Reader reader(output_folder);
   const format::CheckpointWeights output(reader, device);
-  const std::unique_ptr<model::Model> compressed = model::make_model(reader.config(), output, device);
+  const std::unique_ptr<model::Model> compressed =
+      model::make_model(reader.config(), output, device, source.program().architecture);
   const std::vector<int64_t> ends = tokenizer.end_ids();
   Json out = Json::object();
   out.set("prompt", tokenizer.has_chat_template() ? kQuestion : kBeginning);

@@ -15,6 +15,7 @@ Json job_identity(const CompressJob& job, const Context& context, const Source& 
   out.set("swage", kVersion);
   out.set("program", program_identity());
   out.set("seed", int64_t(context.seed));
+  if (!context.architecture.empty()) out.set("architecture", context.architecture);
   out.set("recipe", job.recipe_yaml);
   out.set("source", source.identity());
   return out;

@@ -62,7 +62,8 @@ Json check_perplexity(model::Model& model, const checkpoint::WeightSource& sourc
   const eval::Perplexity before = eval::perplexity(model, source, windows_NL, context);
   model.drop_ends();
   // As a user opens it: tensor names may differ from the source's, where fused experts became single ones.
-  const std::unique_ptr<model::Model> compressed = model::make_model(reader.config(), output, device);
+  const std::unique_ptr<model::Model> compressed =
+      model::make_model(reader.config(), output, device, model.program().architecture);
   const eval::Perplexity after = eval::perplexity(*compressed, output, windows_NL, context);
   SWAGE_CHECK(after.nll() - before.nll() < most_nats, Numerical, "self-check: perplexity went from ",
               before.perplexity(), " to ", after.perplexity(), " on ", windows_NL.size(0),

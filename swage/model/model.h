@@ -70,12 +70,14 @@ class Model {
 
 // What an architecture makes of a config.json, whether a forward pass of it can be run or not (ModelProgram::not_run).
 // Errors as make_model().
-graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSource& weights);
+// `architecture` stands for the config's model_type if it is not empty.
+graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSource& weights,
+                                 const std::string& architecture = {});
 
 // From config.json. Error(Unsupported) naming model_type and listing the supported ones; Error(CorruptData) naming the
 // field for a config that makes no sense. `weights` tells storage variants apart (OPT's two layouts, fused experts).
 std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights,
-                                  at::Device device = at::kCPU);
+                                  at::Device device = at::kCPU, const std::string& architecture = {});
 
 // The model_type values that make_model accepts, sorted; and those that make_program does besides.
 std::vector<std::string> supported_model_types();

@@ -340,7 +340,7 @@ std::unique_ptr<Compression> open_compression(const CompressJob& job, const Cont
   try {
     return std::make_unique<Compression>(job, context);
   } catch (const Error& e) {
-    if (e.kind() != ErrorKind::Unsupported || knows_architecture(job.source)) throw;
+    if (e.kind() != ErrorKind::Unsupported || !context.architecture.empty() || knows_architecture(job.source)) throw;
     throw Error(e.kind(),
                 cat(e.what(), "; use --method rtn without -d: rounding without data works for any architecture"));
   }
@@ -354,7 +354,7 @@ Json run_compress(const CompressJob& job, const Context& context) {
   check_folders(job, context);
   if (job.device_map == DeviceMap::Cuda) ops::to_torch(context.device);  // also of runs that would not touch it
   try {
-    if (runs_model_free(job)) return run_model_free(job, context);
+    if (runs_model_free(job, context.architecture)) return run_model_free(job, context);
     return open_compression(job, context)->run();
   } catch (Error& e) {
     say_what_is_kept(job, e);

@@ -87,29 +87,12 @@ Json estimate_model_free(const EstimateJob& job, const Context& context) {
   return out;
 }
 
-// Error(Unsupported) that lists the architectures whose sizes are known if that of the config is none of these.
-void check_known(const Json& config) {
-  const std::string model_type = config.get_string("model_type", "");
-  std::vector<std::string> known = model::supported_model_types();
-  for (const std::string& name : model::sized_model_types()) known.push_back(name);
-  std::sort(known.begin(), known.end());
-  SWAGE_CHECK(model_type.empty() || std::find(known.begin(), known.end(), model_type) != known.end(), Unsupported,
-              "model_type \"", model_type, "\": the sizes of this architecture are not known; known are ",
-              joined(known), ". A run with --model-free needs no architecture");
-}
-
 // The model as far as it is there.
-checkpoint::Reader open_source(const fs::path& source) {
+checkpoint::Reader open_source(const fs::path& source, const std::string& architecture) {
   const bool is_file = fs::is_regular_file(source);
   const fs::path folder = is_file ? source.parent_path() : source;
-  if (!is_file && holds_weights(folder)) {
-    checkpoint::Reader reader(folder);
-    check_known(reader.config());
-    return reader;
-  }
-  const Json config = read_config(is_file ? source : folder / "config.json");
-  check_known(config);
-  return declared_source(folder, config);
+  if (!is_file && holds_weights(folder)) return checkpoint::Reader(folder);
+  return declared_source(folder, read_config(is_file ? source : folder / "config.json"), architecture);
 }
 
 class Estimate {
@@ -117,7 +100,7 @@ class Estimate {
   Estimate(const EstimateJob& job, const Context& context)
       : job_(job),
         context_(context),
-        reader_(open_source(job.source)),
+        reader_(open_source(job.source, context.architecture)),
         resolved_(job, reader_, context, at::kCPU) {}
 
   Json run() {
@@ -193,7 +176,8 @@ class Estimate {
 
 Json run_estimate(const EstimateJob& job, const Context& context) {
   const bool shards = fs::is_directory(job.source) && holds_weights(job.source);
-  if (job.model_free || (shards && runs_model_free(job))) return estimate_model_free(job, context);
+  if (job.model_free || (shards && runs_model_free(job, context.architecture)))
+    return estimate_model_free(job, context);
   return Estimate(job, context).run();
 }
 

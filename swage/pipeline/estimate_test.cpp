@@ -336,7 +336,8 @@ TEST(Estimate, SaysWhatIsWrongWithTheModel) {
   std::ofstream(folder / "config.json") << "[]";
   EXPECT_NE(refusal(job, ErrorKind::CorruptData).find(": expected an object"), std::string::npos);
   std::ofstream(folder / "config.json") << R"({"model_type": "gizmo"})";
-  EXPECT_NE(refusal(job, ErrorKind::Unsupported).find("the sizes of this architecture are not known; known are"),
+  EXPECT_NE(refusal(job, ErrorKind::Unsupported)
+                .find("\"gizmo\" is not supported. If the model is built like llama, --architecture llama tries that"),
             std::string::npos);
   std::ofstream(folder / "config.json") << R"({"model_type": "llama", "hidden_size": 64})";
   EXPECT_NE(refusal(job, ErrorKind::CorruptData).find("num_attention_heads"), std::string::npos);

@@ -19,8 +19,9 @@ namespace swage::pipeline {
 namespace {
 
 // Of a program that cannot be run: nobody asks it for a forward pass.
-std::shared_ptr<model::Model> model_of(const Json& config, const checkpoint::WeightSource& weights, at::Device device) {
-  return std::make_shared<model::DecoderModel>(model::make_program(config, weights), device);
+std::shared_ptr<model::Model> model_of(const Json& config, const checkpoint::WeightSource& weights, at::Device device,
+                                       const std::string& architecture) {
+  return std::make_shared<model::DecoderModel>(model::make_program(config, weights, architecture), device);
 }
 
 }  // namespace
@@ -31,7 +32,7 @@ Resolved::Resolved(const CompressJob& job, const checkpoint::Reader& reader, con
       context_(context),
       device_(device),
       weights_(reader, device, {.weights_only = true, .dense_dtype = checkpoint::scalar_type_of(dense_dtype(reader))}),
-      source_model_(model_of(reader.config(), weights_, device)),
+      source_model_(model_of(reader.config(), weights_, device, context.architecture)),
       views_(make_views()),
       model_(views_.model()),
       shape_(model_->shape()),

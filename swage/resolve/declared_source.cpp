@@ -8,8 +8,9 @@
 
 namespace swage::pipeline {
 
-checkpoint::Reader declared_source(const std::filesystem::path& folder, const Json& config) {
-  const model::DecoderModel model(model::make_program(config, checkpoint::NoWeights()), at::kCPU);
+checkpoint::Reader declared_source(const std::filesystem::path& folder, const Json& config,
+                                   const std::string& architecture) {
+  const model::DecoderModel model(model::make_program(config, checkpoint::NoWeights(), architecture), at::kCPU);
   const io::Dtype dtype = dtype_of_config(config).value_or(io::Dtype::BF16);
   std::vector<io::TensorSpec> tensors = model.required_tensors();
   for (io::TensorSpec& spec : tensors) spec.dtype = dtype;

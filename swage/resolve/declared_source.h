@@ -11,6 +11,7 @@ namespace swage::pipeline {
 // Plain floats in the type that the config names, bf16 without one: what it says of a quantization is left out. The
 // parameters that are copied and never computed with (ModelProgram::side_parameters) have no names and are not there.
 // `folder` names it in errors. Errors of model::make_program().
-checkpoint::Reader declared_source(const std::filesystem::path& folder, const Json& config);
+checkpoint::Reader declared_source(const std::filesystem::path& folder, const Json& config,
+                                   const std::string& architecture = {});
 
 }  // namespace swage::pipeline

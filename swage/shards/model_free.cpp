@@ -269,9 +269,9 @@ bool knows_architecture(const std::filesystem::path& source) {
   return std::binary_search(known.begin(), known.end(), type);
 }
 
-bool runs_model_free(const CompressJob& job) {
+bool runs_model_free(const CompressJob& job, const std::string& architecture) {
   if (job.model_free) return true;
-  if (job.chain.calibrating() != nullptr || !job.data_file.empty()) return false;
+  if (!architecture.empty() || job.chain.calibrating() != nullptr || !job.data_file.empty()) return false;
   return !knows_architecture(job.source);
 }
 

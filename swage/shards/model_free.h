@@ -16,8 +16,9 @@ namespace swage::pipeline {
 // Whether config.json has a model_type that swage has a model of.
 bool knows_architecture(const std::filesystem::path& source);
 
-// Whether the job asks for it, or needs no data and is for an architecture that swage has no model of.
-bool runs_model_free(const CompressJob& job);
+// Whether the job asks for it, or needs no data and is for an architecture that swage has no model of; `architecture`:
+// the model_type that the user says, empty if none.
+bool runs_model_free(const CompressJob& job, const std::string& architecture);
 
 // What such a run will take. From the headers of the shards.
 struct ModelFreePlan {

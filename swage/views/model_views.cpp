@@ -22,7 +22,7 @@ void ModelViews::rotate(const Source& source, const modifiers::Rotator& rotator,
   rotated_ = std::make_unique<RotatedWeights>(*weights_, *model_, rotator.request(), seed);
   config_ = config_of_rotated(config_, *rotated_);
   weights_ = rotated_.get();
-  model_ = model::make_model(config_, *weights_, device);
+  model_ = model::make_model(config_, *weights_, device, model_->program().architecture);
 }
 
 void ModelViews::prune_experts(const Source& source, const modifiers::ExpertPruner& pruner, at::Device device) {
@@ -32,7 +32,7 @@ void ModelViews::prune_experts(const Source& source, const modifiers::ExpertPrun
   experts_->check(reader_);
   config_ = config_of_pruned(config_, *experts_);
   weights_ = experts_.get();
-  model_ = model::make_model(config_, *weights_, device);
+  model_ = model::make_model(config_, *weights_, device, model_->program().architecture);
 }
 
 OutputLayout ModelViews::layout(const Assignment& assignment, std::set<std::string> rewritten,

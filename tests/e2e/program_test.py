@@ -3,7 +3,7 @@ import json
 import struct
 import unittest
 
-from support import MODELS, EndToEnd, make_model, read_safetensors, run, write_safetensors
+from support import MODELS, EndToEnd, edit_json, make_model, read_json, read_safetensors, run, write_safetensors
 
 
 class Program(EndToEnd):
@@ -44,6 +44,37 @@ class Program(EndToEnd):
         self.assertIn("outside the model's vocabulary", run("eval", source, "--token-ids", ids, "--save-logits", self.folder / "out").stderr)
         self.assertFalse((self.folder / "out").exists())
         self.assertIn("--save-logits", run("eval", source, "--token-ids", ids).stderr)
+
+
+class Architecture(EndToEnd):
+    """A model_type that swage does not know, of a model that is built like one that it does."""
+
+    def setUp(self):
+        super().setUp()
+        self.source = self.model()
+        self.known = read_json(self.source / "config.json")["model_type"]
+        edit_json(self.source / "config.json", model_type=f"{self.known}_next")
+
+    def test_the_nearest_is_named_and_tried(self):
+        self.assert_refused(self.compress(self.source, *self.calibrated()), 2, f"is not supported. If the model is built like {self.known}, --architecture {self.known} tries that")
+        self.assert_succeeds(self.compress(self.source, *self.calibrated(), "--architecture", self.known))
+        self.assertEqual(read_json(self.out / "config.json")["model_type"], f"{self.known}_next")
+        evaluated = ("eval", self.out, "-d", self.text, "--window", 32)
+        self.assert_refused(run(*evaluated), 2, "is not supported")
+        with_it = self.assert_succeeds(run(*evaluated, "--json", "--architecture", self.known))
+        edit_json(self.out / "config.json", model_type=self.known)
+        perplexity = [json.loads(result.stdout)["perplexity"] for result in (with_it, self.assert_succeeds(run(*evaluated, "--json")))]
+        self.assertEqual(*perplexity)
+
+    def test_another_that_does_not_fit_is_refused_by_a_tensor(self):
+        for command in (("compress", self.source, "-o", self.out, *self.calibrated()), ("eval", self.source, "-d", self.text, "--window", 32)):
+            result = run(*command, "--architecture", "gpt_neox")
+            self.assertEqual(result.returncode in (1, 2), True, result.stderr)
+            self.assertRegex(result.stderr, "gpt_neox|config.json|tensor")
+        self.assertFalse(self.out.exists())
+
+    def test_what_is_no_architecture(self):
+        self.assert_refused(self.compress(self.source, *self.calibrated(), "--architecture", "gizmo"), 2, 'model_type "gizmo" is not supported')
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 #include "swage/model/arch/arch_table.h"
 
+#include <algorithm>
+
 #include "swage/base/error.h"
 #include "swage/model/decoder_model.h"
 #include "swage/model/model.h"
@@ -126,14 +128,32 @@ std::string joined(const std::vector<std::string>& names) {
   return out;
 }
 
-const Architecture& architecture_of(const ConfigFields& fields) {
-  const std::string model_type = fields.text_or("model_type", "");
+// The family whose name begins most as `model_type` does; Llama, whose blocks most new models have, where none does.
+std::string nearest_family(const std::string& model_type) {
+  std::string out = "llama";
+  size_t most = 3;  // letters in common that say nothing
+  for (const std::string& name : supported_model_types()) {
+    const auto [end, other] = std::mismatch(name.begin(), name.end(), model_type.begin(), model_type.end());
+    if (const auto common = size_t(end - name.begin()); common > most) {
+      most = common;
+      out = name;
+    }
+  }
+  return out;
+}
+
+const Architecture& architecture_of(const std::string& model_type) {
   SWAGE_CHECK(!model_type.empty(), CorruptData, "config.json: model_type is missing");
   for (const Architecture& architecture : architectures()) {
     if (architecture.model_type == model_type) return architecture;
   }
+  const std::string nearest = nearest_family(model_type);
   throw Error(ErrorKind::Unsupported,
-              cat("model_type \"", model_type, "\" is not supported; supported are ", joined(supported_model_types())));
+              cat("model_type \"", model_type, "\" is not supported. If the model is built like ", nearest,
+                  ", --architecture ", nearest,
+                  " tries that, comparing names and shapes of its tensors first; methods without data run on any model "
+                  "with --model-free. Supported are ",
+                  joined(supported_model_types())));
 }
 
 }  // namespace
@@ -141,13 +161,21 @@ const Architecture& architecture_of(const ConfigFields& fields) {
 std::vector<std::string> supported_model_types() { return names_of(true); }
 std::vector<std::string> sized_model_types() { return names_of(false); }
 
-graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSource& weights) {
-  const ConfigFields fields(config);
-  return architecture_of(fields).describe(fields, weights);
+graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSource& weights,
+                                 const std::string& architecture) {
+  const ConfigFields own(config);
+  const std::string model_type = architecture.empty() ? own.text_or("model_type", "") : architecture;
+  const Architecture& family = architecture_of(model_type);
+  Json taken = config;
+  taken.set("model_type", model_type);
+  graph::ModelProgram out = family.describe(ConfigFields(taken), weights);
+  out.architecture = model_type;
+  return out;
 }
 
-std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights, at::Device device) {
-  graph::ModelProgram program = make_program(config, weights);
+std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights, at::Device device,
+                                  const std::string& architecture) {
+  graph::ModelProgram program = make_program(config, weights, architecture);
   SWAGE_CHECK(program.not_run.empty(), Unsupported, "model_type \"", config.get_string("model_type", ""),
               "\" cannot be run: ", program.not_run, "; supported are ", joined(supported_model_types()));
   return std::make_unique<DecoderModel>(std::move(program), device);
