@@ -6,6 +6,7 @@
 
 #include "swage/base/error.h"
 #include "swage/data/dataset.h"
+#include "swage/data/drawn_windows.h"
 
 namespace swage::data {
 namespace {
@@ -188,6 +189,8 @@ CalibrationSet make_calibration_set(const Documents& documents, const Tokenizer&
               "the number of calibration samples is ", options.num_samples, ", expected at least 1");
   SWAGE_CHECK(options.max_seq_length > 0 && options.max_seq_length < kMost, InvalidArgument, "the sequence length is ",
               options.max_seq_length, ", expected at least 1");
+  if (documents.draw != Draw::None && options.pack && !options.shuffle)
+    return drawn_windows(documents, tokenizer, options);
   TokenizedDocuments tokenized(documents, tokenizer, document_order(documents.texts.size(), options));
   if (!options.pack) return one_document_a_row(tokenized, options);
   const auto prefix = documents.formatted ? std::vector<int64_t>() : tokenizer.prefix_ids();

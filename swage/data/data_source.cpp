@@ -23,6 +23,7 @@ struct Registered {
   const char* first_file = "";
   int64_t first_rows = 0;
   bool joins_rows = false;
+  Draw draw = Draw::None;
 };
 
 // LLM Compressor's registry (llmcompressor/transformers/data), and optimum's names (optimum/gptq/data.py). Where the
@@ -31,7 +32,7 @@ struct Registered {
 constexpr char kFirstC4[] = "en/c4-train.00000-of-01024.json.gz";
 constexpr Registered kRegistry[] = {
     {"c4", "allenai/c4", "en", "train", "", kFirstC4},
-    {"c4_new", "allenai/c4", "en", "train", "", kFirstC4},
+    {"c4_new", "allenai/c4", "en", "train", "", kFirstC4, 0, false, Draw::DocumentsAndPlaces},
     {"cnn_dailymail", "cnn_dailymail", "3.0.0", "train", "cnn_dailymail"},
     {"evolcodealpaca", "theblackcat102/evol-codealpaca-v1", "", "train", "evolcodealpaca"},
     {"gsm8k", "openai/gsm8k", "main", "train", "gsm8k"},
@@ -40,7 +41,7 @@ constexpr Registered kRegistry[] = {
     {"ultrachat", "HuggingFaceH4/ultrachat_200k", "", "train_sft", "ultrachat_200k"},
     {"ultrachat_200k", "HuggingFaceH4/ultrachat_200k", "", "train_sft", "ultrachat_200k"},
     {"wikitext", "Salesforce/wikitext", "wikitext-2-raw-v1", "train", ""},
-    {"wikitext2", "Salesforce/wikitext", "wikitext-2-raw-v1", "train", "", "", 1000, true},
+    {"wikitext2", "Salesforce/wikitext", "wikitext-2-raw-v1", "train", "", "", 1000, true, Draw::Places},
 };
 
 std::string normalized(std::string name) {
@@ -122,6 +123,7 @@ void register_names(DataSpec& spec, const Registered& known) {
     spec.first_file = spec.split == "train" ? known.first_file : "";
   spec.first_rows = known.first_rows;
   spec.joins_rows = known.joins_rows;
+  spec.draw = known.draw;
 }
 
 bool is_file(const std::string& text, DataSpec& spec) {
@@ -261,7 +263,7 @@ Documents from_hub(const DataSpec& spec, const DataRequest& request, const Token
     return rows;
   };
   set_slice(spec, total, options);
-  if (!spec.has_slice()) options.enough_bytes = request.enough_bytes;
+  if (!spec.has_slice() && spec.draw == Draw::None) options.enough_bytes = request.enough_bytes;
   DocumentBuilder builder(tokenizer, options);
   std::vector<DataFile> used;
   for (size_t i = 0; i < files.count() && !builder.full(); ++i) {
@@ -272,6 +274,7 @@ Documents from_hub(const DataSpec& spec, const DataRequest& request, const Token
   Documents out = builder.take();
   out.files = std::move(used);
   out.commit = files.commit();
+  out.draw = spec.draw;
   return out;
 }
 

@@ -33,6 +33,7 @@ struct DataSpec {
   std::string first_file;      // the only file read, where a set is far too large: the one that everybody takes
   int64_t first_rows = 0;      // only so many rows belong to the set; 0: all
   bool joins_rows = false;
+  Draw draw = Draw::None;
 };
 
 // Error(InvalidArgument) or Error(Unsupported) that says what there is, for a name that is nothing.

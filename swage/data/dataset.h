@@ -20,6 +20,10 @@ struct DatasetOptions {
   bool joins_rows = false;    // all rows are one document, empty ones of them " \n"
 };
 
+// Where a set's rows come from: documents in order, or windows at random places as optimum draws them, of the one
+// document or of documents that are drawn, too.
+enum class Draw { None, Places, DocumentsAndPlaces };
+
 // What is known of the text of a run, for its report.
 struct DataFile {
   std::string name;
@@ -34,6 +38,7 @@ struct Documents {
   std::string form;        // what a row's text is made of: "text", "messages", "prompt + response", "open_platypus"
   std::vector<DataFile> files;  // where they came from, if load_documents() read them
   std::string commit;           // of a data set of the hub
+  Draw draw = Draw::None;       // what make_calibration_set() does, unless documents are to be shuffled or not packed
 };
 // Format by the name's end: .jsonl/.json (also .gz), .parquet, .txt (whole file is one document).
 // Error(InvalidArgument) naming the columns found when none can be read, or for an empty set.

@@ -13,11 +13,12 @@ constexpr int64_t kCheckWindows = 4,
 constexpr size_t kFewDocuments = 20;       // a smaller set is used whole
 constexpr size_t kCharactersPerToken = 6;  // more than any tokenizer averages on prose
 
-// Takes documents off the end until they hold enough text for the check windows, at most a tenth of all.
+// Takes documents off the end until they hold enough text for the check windows, at most a tenth of all; none where any
+// of them may be drawn.
 data::Documents split_off_tail(data::Documents& documents) {
   data::Documents tail;
   tail.formatted = documents.formatted;
-  if (documents.texts.size() < kFewDocuments) return tail;
+  if (documents.texts.size() < kFewDocuments || documents.draw != data::Draw::None) return tail;
   const size_t wanted = size_t(kCheckWindows * kCheckWindow) * kCharactersPerToken, most = documents.texts.size() / 10;
   size_t characters = 0;
   while (characters < wanted && tail.texts.size() < most) {

@@ -193,10 +193,23 @@ class Registry(Rows):
         self.template(config["chat_template"])
         for name, spelled in (("open_platypus", "open-platypus"), ("gsm8k", "gsm8k"), ("cnn_dailymail", "cnn_dailymail"), ("evolcodealpaca", "EvolCodeAlpaca"),
                               ("ultrachat_200k", "ultrachat-200k"), ("ultrachat_200k", "ultrachat"), ("perfectblend", "perfectblend"), ("wikitext", "wikitext"),
-                              ("wikitext2", "wikitext2"), ("c4", "c4"), ("c4", "c4-new")):
+                              ("c4", "c4")):
             with self.subTest(spelled):
                 report = self.assert_same_text(spelled, TEXTS[name], length=8)
                 self.assertRegex(report["calibration"]["data"]["commit"], "^[0-9a-f]{40}$")
+
+    def test_rows_of_optimums_sets_are_drawn(self):
+        # More rows than their text holds from end to end; which ones: data_test, DrawnWindows.
+        for name, texts in (("wikitext2", "wikitext2"), ("c4-new", "c4")):
+            with self.subTest(name):
+                drawn = [self.calibrate(name, "--seed", seed, rows=40, length=8) for seed in (0, 0, 1)]
+                for result, _, report in drawn:
+                    self.assert_succeeds(result)
+                    self.assertEqual(report["calibration"]["rows"], 40)
+                self.assertEqual(drawn[0][1], drawn[1][1])
+                self.assertNotEqual(drawn[0][1], drawn[2][1])
+                plain = self.lines("texts.jsonl", [{"text": text} for text in TEXTS[texts]])
+                self.assertEqual(*(self.calibrate(data, "--no-pack", length=8)[1] for data in (name, plain)))
 
     def test_a_model_without_a_template_gets_llm_compressors(self):
         self.template(None)

@@ -7,7 +7,7 @@ import unittest
 from support import EndToEnd, bf16, contents, edit_json, read_checkpoint, read_json, read_safetensors, run, split_checkpoint, write_json, write_safetensors
 
 SCHEMES = (("W4A16", "--group-size", 16), ("W4A16_ASYM", "--group-size", 8), ("W8A16", "--group-size", -1), ("W8A8",), ("NVFP4A16",),
-           ("MXFP4A16",), ("FP8_BLOCK",), ("FP8_DYNAMIC",))
+           ("MXFP4A16",), ("FP8_DYNAMIC",))
 
 
 def make_wide(folder, hidden=256, inner=2128):
@@ -75,8 +75,8 @@ class ModelFree(EndToEnd):
 
     def test_chunks_of_rows_make_the_same_bytes_on_any_number_of_threads(self):
         model = make_wide(self.folder / "wide")
-        for name, *options in (("W4A16", "--group-size", 8), ("W4A16_ASYM", "--group-size", 8), ("NVFP4A16",), ("FP8_BLOCK",),
-                               ("FP8_DYNAMIC",)):
+        for name, *options in (("W4A16", "--group-size", 8), ("W4A16_ASYM", "--group-size", 8), ("NVFP4A16",), ("FP8_DYNAMIC",),
+                               ("FP8_BLOCK", "--ignore", "lm_head", "--ignore", "re:.*down_proj")):
             for threads in (1, 2):
                 with self.subTest(scheme=name, threads=threads):
                     self.assert_same_as_with_the_model(model, "--scheme", name, *options, threads=threads)

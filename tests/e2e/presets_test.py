@@ -4,7 +4,7 @@ import json
 import struct
 import unittest
 
-from support import EndToEnd, ROOT, edit_json, make_llama, make_text, read_checkpoint, read_json, run
+from support import EndToEnd, ROOT, edit_json, make_llama, make_text, read_checkpoint, read_json, run, write_json
 
 GOLDEN = json.loads((ROOT / "tests" / "data" / "scheme" / "presets.json").read_text())["presets"]
 DOWN = "model.layers.0.mlp.down_proj"  # [128, 256], as the golden file's
@@ -65,12 +65,23 @@ class Presets(EndToEnd):
 
     def test_groups_that_do_not_divide_are_found_before_the_run(self):
         narrow = make_llama(self.folder / "narrow", hidden=144, inner=240, layers=1)
-        for scheme, size in (("NVFP4A16", None), ("MXFP4A16", 32), ("W4A16", 128)):
+        remedies = {"MXFP4A16": "ignore", "W4A16": "use --group-size 16", "FP8_BLOCK": "use FP8_DYNAMIC"}
+        for scheme, size in (("NVFP4A16", None), ("MXFP4A16", 32), ("W4A16", 128), ("FP8_BLOCK", 128)):
             result = self.compress(narrow, "--method", "rtn", "--scheme", scheme, out=self.out if size else self.folder / "fits")
             if size is None:
                 self.assert_succeeds(result)
                 continue
-            self.assert_refused(result, 2, f"group size {size}", "q_proj", "ignore" if scheme != "W4A16" else "use --group-size")
+            self.assert_refused(result, 2, f"group size {size}", "q_proj", remedies[scheme])
+
+    # Of weights alone a narrower block at the edge is what readers pad.
+    def test_blocks_of_weights_alone_may_be_narrower_at_the_edge(self):
+        narrow = make_llama(self.folder / "narrow", hidden=144, inner=240, layers=1)
+        recipe = self.folder / "recipe.yaml"
+        weights = {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]}
+        group = {"targets": ["Linear"], "weights": weights}
+        write_json(recipe, {"quant_stage": {"quant_modifiers": {"QuantizationModifier": {"ignore": ["lm_head"], "config_groups": {"group_0": group}}}}})
+        self.assert_succeeds(self.compress(narrow, "--recipe", recipe, out=self.folder / "edges"))
+        self.check_runs(self.folder / "edges")
 
     # The same GPTQ for integers, floats and microscales.
     def test_gptq_of_static_fp8_and_nvfp4(self):
