@@ -25,9 +25,9 @@ Value BlockBuilder::norm(Value x, NormSpec norm) {
   return out;
 }
 
-void BlockBuilder::norm_stream(NormSpec norm) {
+void BlockBuilder::norm_stream(NormSpec norm, Value x) {
   norm.name = prefix_ + norm.name;
-  block_.nodes.push_back(NormNode{kStream, kStream, std::move(norm)});
+  block_.nodes.push_back(NormNode{x, kStream, std::move(norm)});
 }
 
 Value BlockBuilder::linear(Value x, Role role, const std::string& name, int64_t rows, bool bias) {
@@ -72,6 +72,11 @@ Value BlockBuilder::attention(Value query, Value key, Value value, const std::st
   form.value = value;
   form.name = prefix_ + name;
   if (!form.sinks.empty()) form.sinks = prefix_ + form.sinks;
+  if (auto& bias = form.disentangled) {
+    for (auto* linear : {&bias->own_query, &bias->own_key}) {
+      if (*linear) (*linear)->name = prefix_ + (*linear)->name;
+    }
+  }
   form.out = this->value("attention", form.heads * form.value_size);
   block_.nodes.push_back(std::move(form));
   return Value(block_.values.size()) - 1;
@@ -84,6 +89,12 @@ Value BlockBuilder::convolution(Value x, std::vector<ConvolutionNode::Part> part
   for (ConvolutionNode::Part& part : parts) part.name = prefix_ + part.name, channels += part.channels;
   SWAGE_CHECK(channels == width(x), Internal, prefix_, ": a convolution of ", channels, " channels reads ", width(x));
   block_.nodes.push_back(ConvolutionNode{x, out, std::move(parts), kernel, bias, activation});
+  return out;
+}
+
+Value BlockBuilder::neighbours(Value x, const std::string& name, int64_t kernel, Activation activation) {
+  const Value out = value("convolved", width(x));
+  block_.nodes.push_back(NeighbourNode{x, out, prefix_ + name, kernel, activation});
   return out;
 }
 
@@ -130,6 +141,20 @@ Value BlockBuilder::slice(Value x, int64_t first, int64_t count) {
 }
 
 void BlockBuilder::write(Value x, int64_t first) { block_.nodes.push_back(WriteNode{x, first}); }
+
+Value BlockBuilder::source() {
+  const Value out = value("source", width(kStream));
+  block_.nodes.push_back(SourceNode{out});
+  return out;
+}
+
+int BlockBuilder::linear_of(Value x) const {
+  for (const Node& node : block_.nodes) {
+    const auto* linear = std::get_if<LinearNode>(&node);
+    if (linear != nullptr && linear->out == x) return linear->linear;
+  }
+  throw Error(ErrorKind::Internal, cat(prefix_, ": value ", x, " comes from no linear"));
+}
 
 Value BlockBuilder::multiply(Value x, const std::string& name, int64_t size) {
   const Value out = value("multiplied", width(x));

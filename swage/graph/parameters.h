@@ -32,7 +32,8 @@ struct LinearSpec {
   bool keeps_float = false;  // it is not to be quantized, as a gate of one row
   bool common = false;       // several blocks have it: none may change it
   Stored stored = {};
-  Stored stored_bias = {};  // where the bias is if not in a tensor of its own: [E, rows of that tensor's weight]
+  // Where the bias is if not in a tensor of its own, [E, rows of that tensor's weight], or in one of another name.
+  Stored stored_bias = {};
 
   std::string tensor() const { return stored.shared() ? stored.tensor : name + ".weight"; }
 };
@@ -51,8 +52,10 @@ struct NormSpec {
   bool apart = false;  // those are tensors of their own: name.0.weight, name.1.weight, ...
   bool flat = false;   // they lie one after the other: w [heads * size]
   bool bare = false;   // the weight's tensor is called as the module is
+  bool greek = false;  // the tensors are called name.gamma and name.beta, as TensorFlow has them
 
-  std::string tensor() const { return bare ? name : name + ".weight"; }
+  std::string tensor() const { return bare ? name : name + (greek ? ".gamma" : ".weight"); }
+  std::string bias_tensor() const { return name + (greek ? ".beta" : ".bias"); }
   std::vector<int64_t> shape() const {
     if (flat) return {heads * size};
     return heads > 0 ? std::vector<int64_t>{heads, size} : std::vector<int64_t>{size};

@@ -37,6 +37,7 @@ std::vector<Value> operands_of(const Node& node) {
                               if (more >= 0) out.push_back(more);
                             return out;
                           },
+                          [](const SourceNode&) { return Values{kStream}; },
                           [](const GateNode& gated) { return Values{gated.gate, gated.up}; },
                           [](const MatchNode& match) { return Values{match.in, match.like}; },
                           [](const AddNode& sum) { return Values{sum.in, kStream}; },

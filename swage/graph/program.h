@@ -1,5 +1,5 @@
-// Block program: what a decoder block computes, as typed nodes over named values, in the order in which they run. All
-// that others need to know of a block (its tensors, modules, stages, smoothing pairs, rotations, counts, and the
+// Block program: what a block of a model computes, as typed nodes over named values, in the order in which they run.
+// All that others need to know of a block (its tensors, modules, stages, smoothing pairs, rotations, counts, and the
 // forward pass itself) is derived from it, each by one function.
 #pragma once
 #include <cstdint>
@@ -69,13 +69,35 @@ struct RopeNode {
   int table;  // index into ModelProgram::ropes
 };
 
-// Causal attention.
+// What scores gain by how far a key lies from a query: a learned number for each bucket of distances and head (T5,
+// Raffel et al. 2020, arXiv:1910.10683).
+struct RelativeBias {
+  std::string table;          // tensor [buckets, heads]
+  bool own = true;            // the tensor is this block's; false: it is listed with an earlier one
+  int64_t buckets, distance;  // those of more than `distance` share the last bucket
+  bool both_sides = false;    // keys behind the query have buckets of their own
+};
+
+// What scores gain by queries meeting embeddings of the distance, and those meeting keys: disentangled attention
+// (DeBERTa, He et al. 2021, arXiv:2006.03654).
+struct Disentangled {
+  std::string table;             // tensor [at least 2 * span, hidden], of distances -span to span - 1
+  std::optional<NormSpec> norm;  // of its rows
+  bool own = true;               // both are this block's; false: they are listed with an earlier one
+  int64_t span;
+  int64_t buckets = 0, distance;    // distances beyond buckets / 2 share buckets, up to `distance`; 0: they do not
+  bool to_position, from_position;  // query with key position; query position with key
+  int query, key;                   // linears that project the table; those of the tokens
+  std::optional<LinearSpec> own_query, own_key;  // in their place
+};
+
 struct AttentionNode {
   Value query = -1, key = -1, value = -1, out = -1;
   std::string name = {};  // module path, beside which scales of its cache are stored: "model.layers.0.self_attn"
   int64_t heads = 0, kv_heads = 0, head_size = 0, value_size = 0;
   double scale = 1;    // of the scores
-  int64_t window = 0;  // a token sees itself and window - 1 tokens before it; 0: all of them
+  bool causal = true;  // false: a token sees those behind it too
+  int64_t window = 0;  // a token sees itself and window - 1 tokens before it (on either side); 0: all of them
   int64_t chunk = 0;   // a token sees those of its own run of so many; 0: all of them
   double softcap = 0;  // scores become cap * tanh(score / cap); 0: they stay
   double alibi = 0;    // factor of the slopes by which scores fall with the distance (Press et al. 2022,
@@ -85,6 +107,8 @@ struct AttentionNode {
   Value index_query = -1, index_key = -1, index_weights = -1;
   int64_t index_heads = 0, index_count = 0;
   std::string sinks = {};  // tensor [heads] of scores that take part in the softmax and have no value; empty: none
+  std::optional<RelativeBias> relative = {};
+  std::optional<Disentangled> disentangled = {};
 };
 
 // A convolution of each number with its own past: activation(sum_j w[j] x[t - kernel + 1 + j] + b).
@@ -98,6 +122,15 @@ struct ConvolutionNode {
   std::vector<Part> parts;
   int64_t kernel;
   bool bias;
+  Activation activation;
+};
+
+// A convolution of all numbers of a token and its neighbours on either side:
+// activation(sum_j W[:, :, j] x[t + j - (kernel - 1) / 2] + b).
+struct NeighbourNode {
+  Value in, out;
+  std::string name;  // tensors name.weight [width of out, width of in, kernel] and name.bias
+  int64_t kernel;
   Activation activation;
 };
 
@@ -150,6 +183,11 @@ struct SliceNode {
 struct WriteNode {
   Value in;
   int64_t first;
+};
+
+// Rows of the source, of a stream that holds those of source and target.
+struct SourceNode {
+  Value out;
 };
 
 // Times a tensor: of one number [1], or of one for each of `in` [size].
@@ -229,11 +267,17 @@ struct ExpertsNode {
   std::vector<Expert> experts = {};
 };
 
-using Node = std::variant<NormNode, LinearNode, SplitNode, JoinNode, RopeNode, AttentionNode, ConvolutionNode,
-                          RecurrenceNode, ActivateNode, GateNode, SliceNode, WriteNode, MultiplyNode, ScaleNode,
-                          PositionScaleNode, ClampNode, CutNode, MatchNode, SumNode, AddNode, ExpertsNode>;
+using Node =
+    std::variant<NormNode, LinearNode, SplitNode, JoinNode, RopeNode, AttentionNode, ConvolutionNode, NeighbourNode,
+                 RecurrenceNode, ActivateNode, GateNode, SliceNode, WriteNode, SourceNode, MultiplyNode, ScaleNode,
+                 PositionScaleNode, ClampNode, CutNode, MatchNode, SumNode, AddNode, ExpertsNode>;
+
+// Rows of the stream that a block reads and writes: of an encoder-decoder model, whose stream holds the tokens of the
+// source and then those of the target, the encoder's blocks have the source, the decoder's the target.
+enum class Rows { All, Source, Target };
 
 struct BlockProgram {
+  Rows rows = Rows::All;
   std::vector<ValueInfo> values;
   std::vector<LinearSpec> linears;  // that can be quantized, in module order
   std::vector<Node> nodes;
@@ -243,9 +287,25 @@ struct BlockProgram {
   bool has_state() const;  // that tokens leave behind beside keys and values
 };
 
-// A causal language model: embedding, blocks, head.
+// What the head's logits say of a token.
+enum class Predicts {
+  Next,      // which one follows it: a causal language model
+  Masked,    // which one stands in its place
+  Replaced,  // one number: whether it is not the one that the text had (ELECTRA)
+  Nothing,   // there is no head
+};
+
+// How the target's tokens enter an encoder-decoder model, where otherwise than the source's.
+struct TargetEmbedding {
+  std::optional<EmbeddingSpec> positions;
+  std::optional<NormSpec> norm;
+  int64_t start_token = 0;  // that stands before a target
+};
+
+// A language model: embedding, blocks, head.
 struct ModelProgram {
   std::string architecture;  // the model_type that it is a program of
+  Predicts predicts = Predicts::Next;
   int64_t hidden_size = 0;
   int64_t max_positions = 0;  // 0: no bound known
   bool tied_embeddings = false;
@@ -261,10 +321,15 @@ struct ModelProgram {
   std::optional<NormSpec> embedding_norm;
   std::optional<EmbeddingSpec> positions;  // learned; row `position + position_offset`
   int64_t position_offset = 0;
+  int64_t unnumbered_token = -1;  // has row position_offset - 1, and the others are numbered without it; -1: none
+  std::optional<EmbeddingSpec> token_types;
+  bool positions_first = false;  // positions and token types are added before norm and projection
+  std::optional<TargetEmbedding> target;
   std::optional<LinearSpec> project_in, project_out;
   std::optional<NormSpec> final_norm;
-  LinearSpec head;
-  double logit_scale = 1, logit_softcap = 0;  // logits become cap * tanh(logit / cap); 0: they stay
+  std::optional<BlockProgram> head_transform;  // makes what the head reads; its linears stay as they are
+  LinearSpec head;                             // no rows: there is none
+  double logit_scale = 1, logit_softcap = 0;   // logits become cap * tanh(logit / cap); 0: they stay
   std::vector<RopeSpec> ropes;
   std::vector<BlockProgram> blocks;
   int64_t side_parameters = 0;            // copied and never computed with: a vision tower, layers that draft tokens

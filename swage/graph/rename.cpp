@@ -13,6 +13,14 @@ void change(LinearSpec& linear, const Name& name) {
   for (std::string* text : {&linear.name, &linear.stored.tensor, &linear.stored_bias.tensor}) change(*text, name);
 }
 
+void change(Disentangled& bias, const Name& name) {
+  change(bias.table, name);
+  if (bias.norm) change(bias.norm->name, name);
+  for (auto* linear : {&bias.own_query, &bias.own_key}) {
+    if (*linear) change(**linear, name);
+  }
+}
+
 void change(BlockProgram& block, const Name& name) {
   for (LinearSpec& linear : block.linears) change(linear, name);
   for (Node& node : block.nodes) {
@@ -22,7 +30,10 @@ void change(BlockProgram& block, const Name& name) {
     if (auto* attention = std::get_if<AttentionNode>(&node)) {
       change(attention->name, name);
       change(attention->sinks, name);
+      if (attention->relative) change(attention->relative->table, name);
+      if (attention->disentangled) change(*attention->disentangled, name);
     }
+    if (auto* neighbours = std::get_if<NeighbourNode>(&node)) change(neighbours->name, name);
     if (auto* convolution = std::get_if<ConvolutionNode>(&node)) {
       for (ConvolutionNode::Part& part : convolution->parts) change(part.name, name);
     }
@@ -41,7 +52,11 @@ void change(BlockProgram& block, const Name& name) {
 
 void rename(ModelProgram& model, const Name& name) {
   change(model.embedding.name, name);
-  if (model.positions) change(model.positions->name, name);
+  for (auto* table : {&model.positions, &model.token_types}) {
+    if (*table) change((*table)->name, name);
+  }
+  if (model.target && model.target->positions) change(model.target->positions->name, name);
+  if (model.target && model.target->norm) change(model.target->norm->name, name);
   for (auto* norm : {&model.embedding_norm, &model.final_norm}) {
     if (*norm) change((*norm)->name, name);
   }
@@ -49,8 +64,8 @@ void rename(ModelProgram& model, const Name& name) {
     if (*linear) change(**linear, name);
   }
   if (model.second_embedding) change(model.second_embedding->name, name);
-  for (auto* block : {&model.prologue, &model.epilogue}) {
-    if (*block) change(**block, name);
+  for (auto* part : {&model.prologue, &model.epilogue, &model.head_transform}) {
+    if (*part) change(**part, name);
   }
   change(model.head, name);
   for (BlockProgram& block : model.blocks) change(block, name);

@@ -247,10 +247,12 @@ RotatedTensors rotated_tensors(const ModelProgram& model, const RotatedSpaces& s
                 model.side_modules.front(), ") read or write the residual stream too");
     SWAGE_CHECK(model.stream_width == 0, Unsupported,
                 "rotation R1: the residual stream of this model carries more than the hidden state");
+    SWAGE_CHECK(!model.target, Unsupported, "rotation R1: two residual streams, of an encoder and a decoder");
     for (const BlockProgram& block : model.blocks) check_stream(block);
     if (model.final_norm) check_norm(*model.final_norm);
-    SWAGE_CHECK(!model.positions && !model.project_in && !model.project_out && !model.embedding_norm, Unsupported,
-                "rotation R1: learned positions and projections around the blocks are not supported");
+    SWAGE_CHECK(!model.positions && !model.project_in && !model.project_out && !model.embedding_norm &&
+                    !model.token_types && !model.head_transform,
+                Unsupported, "rotation R1: learned positions and projections around the blocks are not supported");
   }
   return Collector(model, spaces).collect();
 }

@@ -15,6 +15,14 @@ int64_t count_of(const std::vector<int64_t>& shape) {
   return count;
 }
 
+void visit_bias(const LinearSpec& linear, std::set<std::string>& shared, const TensorVisitor& visit) {
+  if (linear.stored_bias.shared()) {
+    if (shared.insert(linear.stored_bias.tensor).second) visit(linear.stored_bias.tensor, linear.stored_bias.shape);
+  } else if (linear.bias) {
+    visit(linear.name + ".bias", {linear.rows});
+  }
+}
+
 void visit_linear(const LinearSpec& linear, std::set<std::string>& shared, const TensorVisitor& visit) {
   if (linear.stored.shared()) {
     if (shared.insert(linear.stored.tensor).second) visit(linear.stored.tensor, linear.stored.shape);
@@ -23,18 +31,14 @@ void visit_linear(const LinearSpec& linear, std::set<std::string>& shared, const
   } else {
     visit(linear.tensor(), {linear.rows, linear.columns});
   }
-  if (linear.stored_bias.shared()) {
-    if (shared.insert(linear.stored_bias.tensor).second) visit(linear.stored_bias.tensor, linear.stored_bias.shape);
-  } else if (linear.bias) {
-    visit(linear.name + ".bias", {linear.rows});
-  }
+  visit_bias(linear, shared, visit);
 }
 
 void visit_norm(const NormSpec& norm, const TensorVisitor& visit) {
   for (int64_t head = 0; norm.apart && head < norm.heads; ++head)
     visit(cat(norm.name, ".", head, ".weight"), {norm.size});
   if (norm.weight && !norm.apart) visit(norm.tensor(), norm.shape());
-  if (norm.bias) visit(norm.name + ".bias", norm.shape());
+  if (norm.bias) visit(norm.bias_tensor(), norm.shape());
 }
 
 void visit_convolution(const ConvolutionNode& node, const TensorVisitor& visit) {
@@ -67,15 +71,25 @@ ModuleInfo module_of(const EmbeddingSpec& embedding, Role role) {
 std::vector<ModuleInfo> ends_of(const ModelProgram& model) {
   std::vector<ModuleInfo> out = {module_of(model.embedding, Role::Embedding)};
   if (model.positions) out.push_back(module_of(*model.positions, Role::Positions));
+  if (model.token_types) out.push_back(module_of(*model.token_types, Role::Positions));
   if (model.second_embedding) out.push_back(module_of(*model.second_embedding, Role::Positions));
-  for (const auto* block : {&model.prologue, &model.epilogue}) {
-    for (const LinearSpec& linear : *block ? (*block)->linears : std::vector<LinearSpec>())
+  if (model.target && model.target->positions) out.push_back(module_of(*model.target->positions, Role::Positions));
+  for (const auto* part : {&model.prologue, &model.epilogue, &model.head_transform}) {
+    for (const LinearSpec& linear : *part ? (*part)->linears : std::vector<LinearSpec>())
       out.push_back(module_of(linear, -1));
   }
   if (model.project_out) out.push_back(module_of(*model.project_out, -1));
   if (model.project_in) out.push_back(module_of(*model.project_in, -1));
-  out.push_back(module_of(model.head, -1));
+  if (model.head.rows > 0) out.push_back(module_of(model.head, -1));
   return out;
+}
+
+// Those that project embeddings of distances for themselves: they read no token and stay float.
+void add_position_linears(const AttentionNode& attention, int block, std::vector<ModuleInfo>& out) {
+  if (!attention.disentangled) return;
+  for (const auto* linear : {&attention.disentangled->own_query, &attention.disentangled->own_key}) {
+    if (*linear) out.push_back(module_of(**linear, block, false));
+  }
 }
 
 BlockShape shape_of(const BlockProgram& block, int index) {
@@ -92,6 +106,7 @@ BlockShape shape_of(const BlockProgram& block, int index) {
     out.heads = attention->heads;
     out.query_size = attention->heads * attention->head_size;
     out.window = attention->window;
+    add_position_linears(*attention, index, out.routers);
   }
   if (const ExpertsNode* experts = block.experts()) {
     out.experts = int64_t(experts->experts.size());
@@ -109,6 +124,25 @@ void visit_activation(const ActivateNode& node, const TensorVisitor& visit) {
   if (node.parameters.empty()) return;
   for (const char* of_one : {".alpha_n", ".alpha_p"}) visit(node.parameters + of_one, {1});
   for (const char* scalar : {".beta", ".eps"}) visit(node.parameters + scalar, {});
+}
+
+void visit_attention(const BlockProgram& block, const AttentionNode& node, const TensorVisitor& visit) {
+  if (!node.sinks.empty()) visit(node.sinks, {node.heads});
+  if (node.relative && node.relative->own) visit(node.relative->table, {node.relative->buckets, node.heads});
+  if (!node.disentangled) return;
+  const Disentangled& bias = *node.disentangled;
+  if (bias.own) visit(bias.table, {2 * bias.span, block.values[kStream].width});
+  if (bias.own && bias.norm) visit_norm(*bias.norm, visit);
+  std::set<std::string> shared;
+  for (const auto* linear : {&bias.own_query, &bias.own_key}) {
+    if (*linear) visit_linear(**linear, shared, visit);
+  }
+}
+
+void visit_neighbours(const BlockProgram& block, const NeighbourNode& node, const TensorVisitor& visit) {
+  const int64_t rows = block.values[size_t(node.out)].width;
+  visit(node.name + ".weight", {rows, block.values[size_t(node.in)].width, node.kernel});
+  visit(node.name + ".bias", {rows});
 }
 
 // The router and what it chooses by; the experts are linears.
@@ -130,8 +164,8 @@ void visit_tensors(const BlockProgram& block, const TensorVisitor& visit) {
     if (const auto* convolution = std::get_if<ConvolutionNode>(&node)) visit_convolution(*convolution, visit);
     if (const auto* recurrence = std::get_if<RecurrenceNode>(&node)) visit_recurrence(block, *recurrence, visit);
     if (const auto* activated = std::get_if<ActivateNode>(&node)) visit_activation(*activated, visit);
-    const auto* attention = std::get_if<AttentionNode>(&node);
-    if (attention != nullptr && !attention->sinks.empty()) visit(attention->sinks, {attention->heads});
+    if (const auto* attention = std::get_if<AttentionNode>(&node)) visit_attention(block, *attention, visit);
+    if (const auto* neighbours = std::get_if<NeighbourNode>(&node)) visit_neighbours(block, *neighbours, visit);
     if (const auto* experts = std::get_if<ExpertsNode>(&node)) visit_experts(*experts, shared, visit);
   }
   for (const LinearSpec& linear : block.linears) visit_linear(linear, shared, visit);
@@ -141,8 +175,11 @@ void visit_tensors_before(const ModelProgram& model, const TensorVisitor& visit)
   std::set<std::string> shared;
   visit_embedding(model.embedding, visit);
   if (model.embedding_norm) visit_norm(*model.embedding_norm, visit);
-  if (model.positions) visit_embedding(*model.positions, visit);
-  if (model.second_embedding) visit_embedding(*model.second_embedding, visit);
+  for (const auto* table : {&model.positions, &model.token_types, &model.second_embedding}) {
+    if (*table) visit_embedding(**table, visit);
+  }
+  if (model.target && model.target->positions) visit_embedding(*model.target->positions, visit);
+  if (model.target && model.target->norm) visit_norm(*model.target->norm, visit);
   if (model.project_in) visit_linear(*model.project_in, shared, visit);
   if (model.prologue) visit_tensors(*model.prologue, visit);
 }
@@ -152,10 +189,12 @@ void visit_tensors_after(const ModelProgram& model, const TensorVisitor& visit) 
   if (model.epilogue) visit_tensors(*model.epilogue, visit);
   if (model.final_norm) visit_norm(*model.final_norm, visit);
   if (model.project_out) visit_linear(*model.project_out, shared, visit);
+  if (model.head_transform) visit_tensors(*model.head_transform, visit);
+  if (model.head.rows == 0) return;
   if (!model.tied_embeddings)
     visit_linear(model.head, shared, visit);
-  else if (model.head.bias)
-    visit(model.head.name + ".bias", {model.head.rows});
+  else
+    visit_bias(model.head, shared, visit);
 }
 
 int64_t BlockShape::parameters() const {

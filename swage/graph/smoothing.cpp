@@ -52,7 +52,8 @@ Value scaled_through(const Node& node, SmoothingPair& pair) {
 
 bool takes_norm(const BlockProgram& block, const NormNode& node, SmoothingPair& pair) {
   const NormSpec& norm = node.norm;
-  if (!norm.weight || norm.bare || norm.heads > 0 || norm.size != block.values[size_t(node.out)].width) return false;
+  if (!norm.weight || norm.bare || norm.greek || norm.heads > 0 || norm.size != block.values[size_t(node.out)].width)
+    return false;
   pair.producer = norm.name;
   pair.norm = true;
   pair.bias = norm.bias;

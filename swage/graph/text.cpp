@@ -70,17 +70,24 @@ class Printer {
          node.first > 0 ? cat(", from ", node.first, " on") : std::string());
   }
   void print(const AttentionNode& node) {
-    line(node.out, "attention(", value(node.query), ", ", value(node.key), ", ", value(node.value), ") of ", node.heads,
-         " heads on ", node.kv_heads, ", scale ", node.scale,
+    line(node.out, node.causal ? "attention(" : "attention both ways(", value(node.query), ", ", value(node.key), ", ",
+         value(node.value), ") of ", node.heads, " heads on ", node.kv_heads, ", scale ", node.scale,
          node.window > 0 ? cat(", window ", node.window) : std::string(),
          node.index_count > 0 ? cat(", of the best ", node.index_count) : std::string(),
          node.chunk > 0 ? cat(", chunks of ", node.chunk) : std::string(),
          node.softcap > 0 ? cat(", soft cap ", node.softcap) : std::string(), node.alibi != 0 ? ", alibi" : "",
-         node.sinks.empty() ? "" : ", sinks", "   ", node.name);
+         node.sinks.empty() ? "" : ", sinks",
+         node.relative ? cat(", bias of ", node.relative->buckets, " distances") : std::string(),
+         node.disentangled ? cat(", disentangled, ", 2 * node.disentangled->span, " distances") : std::string(), "   ",
+         node.name);
   }
   void print(const ConvolutionNode& node) {
     line(node.out, name_of(node.activation), "(convolution(", value(node.in), ") over ", node.kernel, " tokens)",
          node.bias ? ", bias" : "", "   ", node.parts[0].name);
+  }
+  void print(const NeighbourNode& node) {
+    line(node.out, name_of(node.activation), "(convolution(", value(node.in), ") over ", node.kernel,
+         " neighbours, bias)   ", node.name);
   }
   void print(const RecurrenceNode& node) {
     line(node.out, node.delta ? "delta rule(" : "recurrence(", value(node.query), ", ", value(node.key), ", ",
@@ -94,6 +101,7 @@ class Printer {
   }
   void print(const SliceNode& node) { line(node.out, value(node.in), " from ", node.first, " on"); }
   void print(const WriteNode& node) { out_ += cat("  stream from ", node.first, " on = ", value(node.in), "\n"); }
+  void print(const SourceNode& node) { line(node.out, "the source's rows"); }
   void print(const MultiplyNode& node) { line(node.out, value(node.in), " * ", node.name); }
   void print(const ScaleNode& node) { line(node.out, value(node.in), " * ", node.factor); }
   void print(const PositionScaleNode& node) {
@@ -135,6 +143,10 @@ std::string without_number(std::string text, const std::string& number) {
   return text;
 }
 
+std::string text_of_norm(const NormSpec& norm) {
+  return cat(norm.kind == NormKind::Rms ? "rms_norm" : "layer_norm", "   ", norm.name, "\n");
+}
+
 std::string text_of(const RopeSpec& rope) {
   constexpr std::string_view kKinds[] = {"default", "linear", "dynamic", "llama3", "yarn", "longrope", "proportional"};
   return cat(kKinds[size_t(rope.kind)], ", ", rope.size, " numbers of a head, theta ", rope.theta,
@@ -165,22 +177,38 @@ std::string text_of_blocks(const std::vector<BlockProgram>& blocks) {
 
 std::string text_of(const BlockProgram& block) { return Printer(block).text(); }
 
-std::string text_of(const ModelProgram& model) {
+namespace {
+
+// What enters the first block, a line a part.
+std::string text_of_embedding(const ModelProgram& model) {
   std::string out =
       cat("stream [", model.hidden_size, "] = embedding [", model.embedding.rows, ", ", model.embedding.columns, "]",
           model.embedding_scale != 1 ? cat(" * ", model.embedding_scale) : std::string(), "   ", model.embedding.name,
           "\n");
   if (model.positions) out += cat("stream += positions   ", model.positions->name, "\n");
+  if (model.token_types) out += cat("stream += token types   ", model.token_types->name, "\n");
+  if (model.embedding_norm) out += text_of_norm(*model.embedding_norm);
+  if (model.project_in) out += cat("linear   ", model.project_in->name, "\n");
+  return out;
+}
+
+std::string text_of_head(const ModelProgram& model) {
+  if (model.head.rows == 0) return "no head\n";
+  std::string out = model.head_transform ? "before the head:\n" + Printer(*model.head_transform).text() : std::string();
+  return out + cat("head [", model.head.rows, ", ", model.head.columns, "]", model.tied_embeddings ? ", tied" : "",
+                   model.logit_scale != 1 ? cat(", logits * ", model.logit_scale) : std::string(),
+                   model.logit_softcap > 0 ? cat(", soft cap ", model.logit_softcap) : std::string(), "   ",
+                   model.head.name, "\n");
+}
+
+}  // namespace
+
+std::string text_of(const ModelProgram& model) {
+  std::string out = text_of_embedding(model);
   for (size_t i = 0; i < model.ropes.size(); ++i) out += cat("rope table ", i, ": ", text_of(model.ropes[i]), "\n");
   out += text_of_blocks(model.blocks);
-  if (model.final_norm)
-    out +=
-        cat(model.final_norm->kind == NormKind::Rms ? "rms_norm" : "layer_norm", "   ", model.final_norm->name, "\n");
-  out += cat("head [", model.head.rows, ", ", model.head.columns, "]", model.tied_embeddings ? ", tied" : "",
-             model.logit_scale != 1 ? cat(", logits * ", model.logit_scale) : std::string(),
-             model.logit_softcap > 0 ? cat(", soft cap ", model.logit_softcap) : std::string(), "   ", model.head.name,
-             "\n");
-  return out + (model.not_run.empty() ? "" : "not run: " + model.not_run + "\n");
+  if (model.final_norm) out += text_of_norm(*model.final_norm);
+  return out + text_of_head(model) + (model.not_run.empty() ? "" : "not run: " + model.not_run + "\n");
 }
 
 }  // namespace swage::graph

@@ -61,6 +61,7 @@ struct Flow {
   int input_value = 0;        // which value of the block's program that is
   std::vector<at::Tensor> values = {};          // of the block's program, those that later operations read
   int64_t position = 0;                         // of the first token
+  int64_t source_rows = 0;                      // of an encoder-decoder model: rows that are the source's, the first
   KvCache* cache = nullptr;                     // decoding only
   AttentionStates* attention_states = nullptr;  // if set, takes up those of the next step that makes such
   // Mixture of experts, set by the block: the MLP's input, chosen experts and their weights. Tokens of an expert.

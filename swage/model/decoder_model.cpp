@@ -63,44 +63,76 @@ std::unique_ptr<Block> DecoderModel::load_block(int64_t index, const checkpoint:
 }
 
 void DecoderModel::load_ends(const checkpoint::WeightSource& weights) {
-  const graph::EmbeddingSpec& embedding = program_.embedding;
-  check_no_transforms(embedding, weights);
-  embedding_VD_ = load_shaped(weights, embedding.name + ".weight", {embedding.rows, embedding.columns});
-  if (const auto& positions = program_.positions) {
-    positions_PD_ = load_shaped(weights, positions->name + ".weight", {positions->rows, positions->columns});
-  }
-  if (const auto& second = program_.second_embedding)
-    second_embedding_VC_ = load_shaped(weights, second->name + ".weight", {second->rows, second->columns});
+  check_no_transforms(program_.embedding, weights);
+  const auto load_table = [&weights](const std::optional<graph::EmbeddingSpec>& table) {
+    return table ? load_shaped(weights, table->name + ".weight", {table->rows, table->columns}) : at::Tensor();
+  };
+  const auto load_norm = [&weights](const std::optional<graph::NormSpec>& norm) {
+    return norm ? std::optional(Norm(*norm, weights)) : std::nullopt;
+  };
+  embedding_VD_ = load_table(program_.embedding);
+  positions_PD_ = load_table(program_.positions);
+  types_KD_ = load_table(program_.token_types);
+  second_embedding_VC_ = load_table(program_.second_embedding);
   if (program_.prologue) prologue_ = std::make_unique<ProgramBlock>(*program_.prologue, weights, ropes_);
   if (program_.epilogue) epilogue_ = std::make_unique<ProgramBlock>(*program_.epilogue, weights, ropes_);
   if (program_.project_in) project_in_ = load_linear(*program_.project_in, weights);
   if (program_.project_out) project_out_ = load_linear(*program_.project_out, weights);
-  if (program_.embedding_norm) embedding_norm_ = Norm(*program_.embedding_norm, weights);
-  if (program_.final_norm) final_norm_ = Norm(*program_.final_norm, weights);
+  embedding_norm_ = load_norm(program_.embedding_norm);
+  final_norm_ = load_norm(program_.final_norm);
+  if (program_.target) {
+    target_positions_PD_ = load_table(program_.target->positions);
+    target_norm_ = load_norm(program_.target->norm);
+  }
+  load_head(weights);
+}
+
+void DecoderModel::load_head(const checkpoint::WeightSource& weights) {
+  const graph::LinearSpec& head = program_.head;
+  if (head.rows == 0) return;
+  if (program_.head_transform)
+    head_transform_ = std::make_unique<ProgramBlock>(*program_.head_transform, weights, ropes_);
   if (!program_.tied_embeddings) {
-    head_ = load_linear(program_.head, weights);
+    head_ = load_linear(head, weights);
     return;
   }
-  const graph::LinearSpec& head = program_.head;
   head_ = Linear{.name = head.name, .rows = head.rows, .columns = head.columns};
   head_->weight_OI = embedding_VD_;
-  if (head.bias) head_->bias_O = load_shaped(weights, head.name + ".bias", {head.rows});
+  head_->bias_O = WeightLoader(weights).bias_of(head);
   load_transforms(*head_, weights);
 }
 
 void DecoderModel::drop_ends() {
-  embedding_VD_ = positions_PD_ = second_embedding_VC_ = at::Tensor();
+  embedding_VD_ = positions_PD_ = types_KD_ = second_embedding_VC_ = target_positions_PD_ = at::Tensor();
   prologue_.reset();
   epilogue_.reset();
+  head_transform_.reset();
   project_in_ = project_out_ = head_ = std::nullopt;
-  embedding_norm_ = final_norm_ = std::nullopt;
+  embedding_norm_ = final_norm_ = target_norm_ = std::nullopt;
 }
 
-at::Tensor DecoderModel::position_rows(int64_t position, int64_t count) const {
-  const int64_t rows = positions_PD_.size(0) - program_.position_offset;
+// By the tokens' places or, where some tokens have none, by their ids.
+void DecoderModel::add_positions(at::Tensor& hidden_TD, const at::Tensor& ids_T, int64_t position) const {
+  const int64_t rows = positions_PD_.size(0) - program_.position_offset, count = ids_T.size(0);
   SWAGE_CHECK(position >= 0 && position + count <= rows, InvalidArgument, "positions ", position, " to ",
               position + count - 1, " of a model with ", rows, " learned positions");
-  return positions_PD_.narrow(0, position + program_.position_offset, count);
+  if (program_.unnumbered_token < 0) {
+    hidden_TD.add_(positions_PD_.narrow(0, position + program_.position_offset, count));
+    return;
+  }
+  const at::Tensor numbered_T = ids_T.ne(program_.unnumbered_token).to(at::kLong);
+  const at::Tensor rows_T = numbered_T.cumsum(0).mul_(numbered_T).add_(program_.position_offset - 1);
+  hidden_TD.add_(at::embedding(positions_PD_, rows_T.to(device_)));
+}
+
+void DecoderModel::add_types(at::Tensor& hidden_TD, const at::Tensor& types_T) const {
+  if (!types_T.defined()) {
+    hidden_TD.add_(types_KD_[0]);
+    return;
+  }
+  SWAGE_CHECK(types_T.min().item<int64_t>() >= 0 && types_T.max().item<int64_t>() < types_KD_.size(0), InvalidArgument,
+              "a token type is outside the ", types_KD_.size(0), " of the model");
+  hidden_TD.add_(at::embedding(types_KD_, types_T.to(device_)));
 }
 
 // The stream of a model whose stream is wider than its hidden state.
@@ -117,7 +149,7 @@ at::Tensor DecoderModel::widened(const at::Tensor& hidden_TD, const at::Tensor& 
   return flow.hidden_TD;
 }
 
-at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const {
+void DecoderModel::check_ids(const at::Tensor& ids_T) const {
   SWAGE_CHECK(embedding_VD_.defined(), Internal, "embed() before load_ends()");
   SWAGE_CHECK(ids_T.dim() == 1 && ids_T.scalar_type() == at::kLong && ids_T.numel() > 0, InvalidArgument,
               "token ids must be a non-empty int64 vector");
@@ -125,27 +157,58 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position) const 
   SWAGE_CHECK(least >= 0 && most < vocabulary_size(), InvalidArgument, "token id ", least < 0 ? least : most,
               " is outside the model's vocabulary of ", vocabulary_size(),
               ": does tokenizer.json belong to another model?");
+}
+
+at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position, const at::Tensor& types_T) const {
+  check_ids(ids_T);
   at::Tensor hidden_TD = at::embedding(embedding_VD_, ids_T.to(device_));
   if (program_.embedding_scale != 1) hidden_TD.mul_(program_.embedding_scale);
+  if (types_KD_.defined()) add_types(hidden_TD, types_T);
+  if (program_.positions_first && positions_PD_.defined()) add_positions(hidden_TD, ids_T, position);
   if (embedding_norm_) hidden_TD = (*embedding_norm_)(hidden_TD);
   if (project_in_) hidden_TD = (*project_in_)(hidden_TD);
-  if (positions_PD_.defined()) hidden_TD.add_(position_rows(position, ids_T.size(0)));
+  if (!program_.positions_first && positions_PD_.defined()) add_positions(hidden_TD, ids_T, position);
   return program_.stream_width > 0 ? widened(hidden_TD, ids_T.to(device_)) : hidden_TD;
 }
 
-at::Tensor DecoderModel::head_input(const at::Tensor& hidden_TD) const {
-  SWAGE_CHECK(head_.has_value(), Internal, "head_input() before load_ends()");
+at::Tensor DecoderModel::embed_target(const at::Tensor& ids_T) const {
+  check_ids(ids_T);
+  SWAGE_CHECK(program_.target.has_value(), Internal, "a target of a model without a decoder");
+  at::Tensor hidden_TD = at::embedding(embedding_VD_, ids_T.to(device_));
+  if (program_.embedding_scale != 1) hidden_TD.mul_(program_.embedding_scale);
+  if (target_positions_PD_.defined()) {
+    const int64_t rows = target_positions_PD_.size(0) - program_.position_offset;
+    SWAGE_CHECK(ids_T.size(0) <= rows, InvalidArgument, "a target of ", ids_T.size(0), " tokens of a model with ", rows,
+                " learned positions");
+    hidden_TD.add_(target_positions_PD_.narrow(0, program_.position_offset, ids_T.size(0)));
+  }
+  return target_norm_ ? (*target_norm_)(hidden_TD) : hidden_TD;
+}
+
+at::Tensor DecoderModel::last_hidden(const at::Tensor& hidden_TD) const {
+  SWAGE_CHECK(embedding_VD_.defined(), Internal, "last_hidden() before load_ends()");
   Flow flow;
   flow.hidden_TD = epilogue_ ? hidden_TD.clone() : hidden_TD;
   if (epilogue_) epilogue_->forward(flow);
   const at::Tensor own_TD =
       program_.stream_width > 0 ? flow.hidden_TD.narrow(1, 0, program_.hidden_size).contiguous() : flow.hidden_TD;
-  const at::Tensor x_TD = final_norm_ ? (*final_norm_)(own_TD) : own_TD;
-  return project_out_ ? (*project_out_)(x_TD) : x_TD;
+  return final_norm_ ? (*final_norm_)(own_TD) : own_TD;
+}
+
+at::Tensor DecoderModel::head_input(const at::Tensor& hidden_TD) const {
+  SWAGE_CHECK(head_.has_value(), Unsupported,
+              "the model has no head: it is the body of an encoder, which has no logits");
+  const at::Tensor x_TD = last_hidden(hidden_TD);
+  if (project_out_) return (*project_out_)(x_TD);
+  if (!head_transform_) return x_TD;
+  Flow flow{.hidden_TD = x_TD.clone()};
+  head_transform_->forward(flow);
+  return flow.hidden_TD;
 }
 
 at::Tensor DecoderModel::logits(const at::Tensor& hidden_TD) const {
-  at::Tensor logits_TV = (*head_)(head_input(hidden_TD));
+  const at::Tensor x_TI = head_input(hidden_TD);
+  at::Tensor logits_TV = (*head_)(x_TI);
   if (program_.logit_scale != 1) logits_TV.mul_(program_.logit_scale);
   if (program_.logit_softcap > 0) logits_TV.div_(program_.logit_softcap).tanh_().mul_(program_.logit_softcap);
   return logits_TV;

@@ -1,4 +1,4 @@
-// The causal language model that a ModelProgram describes.
+// The language model that a ModelProgram describes.
 #pragma once
 #include <memory>
 
@@ -34,7 +34,9 @@ class DecoderModel : public Model {
   std::unique_ptr<Block> load_block(int64_t index, const checkpoint::WeightSource& weights) const override;
   void load_ends(const checkpoint::WeightSource& weights) override;
   void drop_ends() override;
-  at::Tensor embed(const at::Tensor& ids_T, int64_t position) const override;
+  at::Tensor embed(const at::Tensor& ids_T, int64_t position, const at::Tensor& types_T) const override;
+  at::Tensor embed_target(const at::Tensor& ids_T) const override;
+  at::Tensor last_hidden(const at::Tensor& hidden_TD) const override;
   at::Tensor head_input(const at::Tensor& hidden_TD) const override;
   at::Tensor logits(const at::Tensor& hidden_TD) const override;
   KvCache make_cache() const override { return {}; }
@@ -42,17 +44,20 @@ class DecoderModel : public Model {
  private:
   const graph::BlockProgram& block_at(int64_t index) const;
   at::Tensor widened(const at::Tensor& hidden_TD, const at::Tensor& ids_T) const;
-  at::Tensor position_rows(int64_t position, int64_t count) const;
+  void check_ids(const at::Tensor& ids_T) const;
+  void load_head(const checkpoint::WeightSource& weights);
+  void add_positions(at::Tensor& hidden_TD, const at::Tensor& ids_T, int64_t position) const;
+  void add_types(at::Tensor& hidden_TD, const at::Tensor& types_T) const;
 
   const graph::ModelProgram program_;
   const at::Device device_;
   RopeTables ropes_;
   std::vector<std::optional<graph::Mixture>> mixtures_;  // by block
   // What load_ends() loads.
-  at::Tensor embedding_VD_, positions_PD_, second_embedding_VC_;
-  std::unique_ptr<Block> prologue_, epilogue_;
+  at::Tensor embedding_VD_, positions_PD_, types_KD_, second_embedding_VC_, target_positions_PD_;
+  std::unique_ptr<Block> prologue_, epilogue_, head_transform_;
   std::optional<Linear> project_in_, project_out_, head_;
-  std::optional<Norm> embedding_norm_, final_norm_;
+  std::optional<Norm> embedding_norm_, final_norm_, target_norm_;
 };
 
 }  // namespace swage::model

@@ -1,4 +1,4 @@
-// A causal language model as its config describes it: embedding, blocks loaded one at a time, head.
+// A language model as its config describes it: embedding, blocks loaded one at a time, head.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -59,11 +59,17 @@ class Model {
   // Loads embedding and head weights; call before embed() or logits(). The head of a tied model is the embedding.
   virtual void load_ends(const checkpoint::WeightSource& weights) = 0;
   virtual void drop_ends() = 0;
-  // ids [T] int64 -> [T, D]. `position` of the first token, for learned positions.
-  virtual at::Tensor embed(const at::Tensor& ids_T, int64_t position) const = 0;
-  // hidden [T, D], out of the last block -> what the head reads [T, I]: final norm and projection.
+  // ids [T] int64 -> [T, D]. `position` of the first token, for learned positions. types_T int64: token types of a
+  // model that has them, undefined: all of the first type.
+  virtual at::Tensor embed(const at::Tensor& ids_T, int64_t position, const at::Tensor& types_T = {}) const = 0;
+  // The same of the target of an encoder-decoder model.
+  virtual at::Tensor embed_target(const at::Tensor& ids_T) const = 0;
+  // hidden [T, D], out of the last block -> [T, D]: the body's output, with the final norm.
+  virtual at::Tensor last_hidden(const at::Tensor& hidden_TD) const = 0;
+  // hidden [T, D], out of the last block -> what the head reads [T, I]: final norm, projection, transform.
   virtual at::Tensor head_input(const at::Tensor& hidden_TD) const = 0;
-  // hidden [T, D], out of the last block -> logits [T, V]: head_input() and the head.
+  // hidden [T, D], out of the last block -> logits [T, V]: head_input() and the head. Error(Unsupported) if the model
+  // has none.
   virtual at::Tensor logits(const at::Tensor& hidden_TD) const = 0;
   virtual KvCache make_cache() const = 0;
 };

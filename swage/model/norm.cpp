@@ -42,7 +42,7 @@ Norm::Norm(const graph::NormSpec& spec, const checkpoint::WeightSource& weights)
     weight_ = load_shaped(weights, spec.tensor(), spec.shape());
   if (spec.flat && weight_.defined()) weight_ = weight_.view({spec.heads, spec.size});
   if (spec.weight && spec.offset != 0) weight_ = weight_.add(spec.offset);
-  if (spec.bias) bias_ = load_shaped(weights, spec.name + ".bias", spec.shape());
+  if (spec.bias) bias_ = load_shaped(weights, spec.bias_tensor(), spec.shape());
 }
 
 at::Tensor Norm::operator()(const at::Tensor& x) const {

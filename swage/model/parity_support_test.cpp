@@ -198,6 +198,18 @@ std::vector<fs::path> parity_folders() {
   return out;
 }
 
+GoldenModel load_golden(const fs::path& folder, const std::string& config) {
+  const fs::path renamed = folder / "model.hub.safetensors";
+  const bool hub = config == "config.hub.json" && fs::exists(renamed);
+  GoldenModel out;
+  out.config = parse_json(read_text(folder / config), (folder / config).string());
+  out.weights = std::make_unique<MapSource>(read_safetensors(hub ? renamed : folder / "model.safetensors"));
+  out.model = make_model(out.config, *out.weights);
+  out.model->load_ends(*out.weights);
+  for (int64_t i = 0; i < out.model->blocks(); ++i) out.blocks.push_back(out.model->load_block(i, *out.weights));
+  return out;
+}
+
 double relative_error(const at::Tensor& a, const at::Tensor& b) {
   EXPECT_EQ(a.sizes(), b.sizes());
   if (a.sizes() != b.sizes()) return INFINITY;

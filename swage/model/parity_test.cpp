@@ -17,25 +17,8 @@ namespace fs = std::filesystem;
 // The golden runs are float32 too; the vectors' own distance from float64 is below 1e-6.
 constexpr double kTolerance = 1e-4;
 
-struct Loaded {
-  Json config;
-  std::unique_ptr<MapSource> weights;
-  std::unique_ptr<Model> model;
-  std::vector<std::unique_ptr<Block>> blocks;
-};
-
-Loaded load(const fs::path& config, const fs::path& weights) {
-  Loaded out;
-  out.config = parse_json(read_text(config), config.string());
-  out.weights = std::make_unique<MapSource>(read_safetensors(weights));
-  out.model = make_model(out.config, *out.weights);
-  out.model->load_ends(*out.weights);
-  for (int64_t i = 0; i < out.model->blocks(); ++i) out.blocks.push_back(out.model->load_block(i, *out.weights));
-  return out;
-}
-
 // Hidden states: the embedding, then the output of every block.
-std::vector<at::Tensor> hidden_states(const Loaded& loaded, const at::Tensor& ids_T, bool all_tokens = false) {
+std::vector<at::Tensor> hidden_states(const GoldenModel& loaded, const at::Tensor& ids_T, bool all_tokens = false) {
   std::vector<at::Tensor> out = {loaded.model->embed(ids_T, 0)};
   for (const auto& block : loaded.blocks) {
     Flow flow{.hidden_TD = out.back().clone(), .all_tokens_to_experts = all_tokens};
@@ -46,7 +29,7 @@ std::vector<at::Tensor> hidden_states(const Loaded& loaded, const at::Tensor& id
 }
 
 // Logits of the next tokens, through the cache.
-at::Tensor cached_logits(const Loaded& loaded, const at::Tensor& ids_T, std::vector<KvCache>& caches) {
+at::Tensor cached_logits(const GoldenModel& loaded, const at::Tensor& ids_T, std::vector<KvCache>& caches) {
   const int64_t position = caches.front().tokens();
   at::Tensor hidden_TD = loaded.model->embed(ids_T, position);
   for (size_t i = 0; i < loaded.blocks.size(); ++i) {
@@ -57,7 +40,7 @@ at::Tensor cached_logits(const Loaded& loaded, const at::Tensor& ids_T, std::vec
   return loaded.model->logits(hidden_TD);
 }
 
-std::vector<KvCache> make_caches(const Loaded& loaded) {
+std::vector<KvCache> make_caches(const GoldenModel& loaded) {
   return std::vector<KvCache>(loaded.blocks.size(), loaded.model->make_cache());
 }
 
@@ -66,15 +49,12 @@ class Parity : public testing::TestWithParam<std::tuple<fs::path, std::string>> 
   void SetUp() override {
     at::set_num_threads(1);  // tiny tensors: two threads would only wait for each other
     const auto& [folder, config] = GetParam();
-    // The hub's config with the hub's names, where those are others.
-    const fs::path renamed = folder / "model.hub.safetensors";
-    const bool hub = config == "config.hub.json" && fs::exists(renamed);
-    loaded_ = load(folder / config, hub ? renamed : folder / "model.safetensors");
+    loaded_ = load_golden(folder, config);
     golden_ = read_safetensors(golden_io(folder));
   }
   at::Tensor golden(const std::string& name) const { return golden_.at(name); }
 
-  Loaded loaded_;
+  GoldenModel loaded_;
   TensorMap golden_;
 };
 

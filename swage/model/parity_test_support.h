@@ -10,6 +10,7 @@
 
 #include "swage/base/json.h"
 #include "swage/checkpoint/weight_source.h"
+#include "swage/model/model.h"
 
 namespace swage::model {
 
@@ -40,6 +41,16 @@ std::filesystem::path parity_folder(const std::string& name);
 // Inputs and outputs of such a folder: of vision-language models without an image, where tests/data/model/text_io has
 // them, written by transformers from the same weights.
 std::filesystem::path golden_io(const std::filesystem::path& folder);
+
+// A golden model, whole.
+struct GoldenModel {
+  Json config;
+  std::unique_ptr<MapSource> weights;
+  std::unique_ptr<Model> model;
+  std::vector<std::unique_ptr<Block>> blocks;
+};
+// `config`: "config.json" or "config.hub.json", which comes with the hub's names of tensors where those are others.
+GoldenModel load_golden(const std::filesystem::path& folder, const std::string& config);
 
 // max |a - b| / max |b|
 double relative_error(const at::Tensor& a, const at::Tensor& b);

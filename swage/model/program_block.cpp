@@ -25,8 +25,6 @@ using scheme::TransformLocation;
 
 namespace {
 
-constexpr const char* kAttentionClass = "Attention";  // of any architecture
-
 // Routers choose by what they read as it is.
 void check_no_transforms(const LinearSpec& router, const checkpoint::WeightSource& weights) {
   const scheme::ModuleName name{router.name, "Router"};
@@ -34,19 +32,6 @@ void check_no_transforms(const LinearSpec& router, const checkpoint::WeightSourc
     SWAGE_CHECK(!weights.transform(name, location, location == TransformLocation::Input ? router.columns : router.rows),
                 Unsupported, "transform_config: ", router.name, ": transforms of routers are not supported");
   }
-}
-
-// heads x_TGE, each multiplied with the transform, if there is one.
-at::Tensor transformed_heads(const at::Tensor& x_TGE, const std::shared_ptr<const ops::Transform>& transform) {
-  return transform ? transform->columns(x_TGE) : x_TGE;
-}
-
-// heads x_TGE on the grid of `quantization`, if there is one.
-at::Tensor quantized_heads(const at::Tensor& x_TGE, const std::optional<ActivationQuantization>& quantization) {
-  if (!quantization) return x_TGE;
-  const bool by_head = quantization->args.strategy == scheme::Strategy::AttnHead;
-  const at::Tensor rows = by_head ? x_TGE.reshape({-1, x_TGE.size(2)}) : x_TGE.reshape({x_TGE.size(0), -1});
-  return fake_quantize(rows, *quantization).view(x_TGE.sizes());
 }
 
 }  // namespace
@@ -80,12 +65,22 @@ class ProgramBlock::Pass {
     }
   }
 
+  int64_t source_rows() const { return flow_.source_rows > 0 ? flow_.source_rows : flow_.hidden_TD.size(0) / 2; }
+
+  // The stream's rows that the block has.
+  at::Tensor stream() const {
+    if (program_.rows == Rows::All) return flow_.hidden_TD;
+    const int64_t source = source_rows(), all = flow_.hidden_TD.size(0);
+    return program_.rows == Rows::Source ? flow_.hidden_TD.narrow(0, 0, source)
+                                         : flow_.hidden_TD.narrow(0, source, all - source);
+  }
+
  private:
   bool is_last(Value value) const { return value != kStream && block_.schedule_.last_use[size_t(value)] == index_; }
 
   // The value, which the operation reads.
   at::Tensor read(Value value) {
-    if (value == kStream) return flow_.hidden_TD;
+    if (value == kStream) return stream();
     at::Tensor& kept = flow_.values[size_t(value)];
     return is_last(value) ? std::move(kept) : kept;
   }
@@ -98,8 +93,10 @@ class ProgramBlock::Pass {
   }
 
   void make(Value value, at::Tensor x) {
-    if (value == kStream)
+    if (value == kStream && program_.rows == Rows::All)
       flow_.hidden_TD = std::move(x);
+    else if (value == kStream)
+      stream().copy_(x);
     else
       flow_.values[size_t(value)] = std::move(x);
     made_here_.insert(value);
@@ -126,7 +123,9 @@ class ProgramBlock::Pass {
 
   void run_into(const LinearNode& node) {
     shared_ = {};
-    linear(node).add_to(flow_.hidden_TD, read(node.in));
+    if (program_.rows == Rows::All) return linear(node).add_to(flow_.hidden_TD, read(node.in));
+    at::Tensor rows = stream();
+    linear(node).add_to(rows, read(node.in));
   }
 
   void run(const SplitNode& node) {
@@ -160,50 +159,39 @@ class ProgramBlock::Pass {
   }
 
   void run(const AttentionNode& node) {
-    const Heads& heads = block_.heads_;
-    at::Tensor q_THE = transformed_heads(heads_of(read(node.query), node.head_size), heads.query_transform);
-    at::Tensor k_TGE = transformed_heads(heads_of(read(node.key), node.head_size), heads.key_transform);
+    const Heads& heads = block_.heads_.at(node_index());
+    const at::Tensor query_THE = heads_of(read(node.query), node.head_size),
+                     key_TGE = heads_of(read(node.key), node.head_size);
+    at::Tensor q_THE = transformed_heads(query_THE, heads.query_transform);
+    at::Tensor k_TGE = transformed_heads(key_TGE, heads.key_transform);
     at::Tensor v_TGE = heads_of(read(node.value), node.value_size);
     if (flow_.attention_states != nullptr)
       *flow_.attention_states = {q_THE.transpose(0, 1), k_TGE.transpose(0, 1), v_TGE.transpose(0, 1)};
     q_THE = quantized_heads(q_THE, heads.query);
     k_TGE = quantized_heads(k_TGE, heads.key);
     v_TGE = quantized_heads(v_TGE, heads.value);
-    if (!flow_.cache) return make(node.out, mixed(node, q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1)));
+    const at::Tensor bias_HTS = bias_of_distances(node, heads, block_.linears, query_THE, key_TGE);
+    if (!flow_.cache) return make(node.out, mixed(node, q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1), bias_HTS));
+    SWAGE_CHECK(node.causal && !bias_HTS.defined(), Internal, node.name, ": has no cache");
     SWAGE_CHECK(flow_.cache->tokens() == flow_.position, InvalidArgument, "the cache holds ", flow_.cache->tokens(),
                 " tokens, but the next one is at position ", flow_.position);
     flow_.cache->append(k_TGE, v_TGE);
-    make(node.out, mixed(node, q_THE, flow_.cache->keys_HTE, flow_.cache->values_HTE));
+    make(node.out, mixed(node, q_THE, flow_.cache->keys_HTE, flow_.cache->values_HTE, {}));
   }
 
-  // The index's keys of all tokens so far are a state of the node.
-  at::Tensor mixed_by_index(const AttentionNode& node, const at::Tensor& q_THE, const at::Tensor& k_GSE,
-                            const at::Tensor& v_GSV, const ops::AttentionForm& form) {
+  at::Tensor mixed(const AttentionNode& node, const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV,
+                   const at::Tensor& bias_HTS) {
+    const Heads& heads = block_.heads_.at(node_index());
+    if (node.index_count == 0) return attend(node, heads, q_THE, k_GSE, v_GSV, bias_HTS);
+    // The index's keys of all tokens so far are a state of the node.
     at::Tensor fresh;
     at::Tensor& seen = state(fresh);
     const at::Tensor key = read(node.index_key), query = read(node.index_query), weights = read(node.index_weights);
     seen = seen.defined() ? at::cat({seen, key}) : key.clone();
-    if (seen.size(0) <= node.index_count) return ops::attend(q_THE, k_GSE, v_GSV, form);
+    if (seen.size(0) <= node.index_count) return attend(node, heads, q_THE, k_GSE, v_GSV, bias_HTS);
     const at::Tensor chosen =
         chosen_keys(query.view({query.size(0), node.index_heads, -1}), seen, weights, node.index_count);
-    return attend_chosen(q_THE, k_GSE, v_GSV, chosen, form);
-  }
-
-  // Of a chunked attention, chunk by chunk.
-  at::Tensor mixed(const AttentionNode& node, const at::Tensor& q_THE, const at::Tensor& k_GSE,
-                   const at::Tensor& v_GSV) {
-    const ops::AttentionForm form{node.scale, node.window, node.softcap, block_.heads_.slopes_H, block_.heads_.sinks_H};
-    if (node.index_count > 0) return mixed_by_index(node, q_THE, k_GSE, v_GSV, form);
-    if (node.chunk == 0) return ops::attend(q_THE, k_GSE, v_GSV, form);
-    std::vector<at::Tensor> parts;
-    const int64_t end = k_GSE.size(1), first = end - q_THE.size(0);
-    for (int64_t at = first; at < end;) {
-      const int64_t start = at / node.chunk * node.chunk, next = std::min(end, start + node.chunk);
-      parts.push_back(ops::attend(q_THE.narrow(0, at - first, next - at), k_GSE.narrow(1, start, next - start),
-                                  v_GSV.narrow(1, start, next - start), form));
-      at = next;
-    }
-    return at::cat(parts);
+    return attend_chosen(q_THE, k_GSE, v_GSV, chosen, {node.scale});
   }
 
   size_t node_index() const { return block_.schedule_.operations[index_].node; }
@@ -214,6 +202,10 @@ class ProgramBlock::Pass {
   void run(const ConvolutionNode& node) {
     at::Tensor fresh;
     make(node.out, convolve(block_.convolutions_.at(node_index()), node, read(node.in), state(fresh)));
+  }
+
+  void run(const NeighbourNode& node) {
+    make(node.out, convolve(block_.neighbours_.at(node_index()), node, read(node.in)));
   }
 
   void run(const RecurrenceNode& node) {
@@ -268,7 +260,7 @@ class ProgramBlock::Pass {
   }
   void run(const AddNode& node) {
     const at::Tensor x = read(node.in);
-    flow_.hidden_TD.narrow(1, 0, x.size(1)).add_(x);
+    stream().narrow(1, 0, x.size(1)).add_(x);
   }
   void run(const SliceNode& node) {
     const at::Tensor x = read(node.in);
@@ -276,8 +268,9 @@ class ProgramBlock::Pass {
   }
   void run(const WriteNode& node) {
     const at::Tensor x = read(node.in);
-    flow_.hidden_TD.narrow(1, node.first, x.size(1)).copy_(x);
+    stream().narrow(1, node.first, x.size(1)).copy_(x);
   }
+  void run(const SourceNode& node) { make(node.out, flow_.hidden_TD.narrow(0, 0, source_rows())); }
   void run(const MultiplyNode& node) { make(node.out, take(node.in).mul_(block_.factors_.at(node_index()))); }
   void run(const ExpertsNode& node) {
     throw Error(ErrorKind::Internal, node.router.name + ": a mixture is run expert by expert");
@@ -314,37 +307,31 @@ ProgramBlock::ProgramBlock(const BlockProgram& program, const checkpoint::Weight
       ropes_(std::move(ropes)),
       norms_(program.nodes.size()),
       xielu_forms_(program.nodes.size()) {
-  for (size_t n = 0; n < program_.nodes.size(); ++n) {
-    const Node& node = program_.nodes[n];
-    if (const auto* norm = std::get_if<NormNode>(&node)) norms_[n] = Norm(norm->norm, weights);
-    if (const auto* factor = std::get_if<MultiplyNode>(&node))
-      factors_.emplace(n, load_shaped(weights, factor->name, {factor->size}));
-    if (const auto* convolution = std::get_if<ConvolutionNode>(&node))
-      convolutions_.emplace(n, load_convolution(*convolution, weights));
-    if (const auto* recurrence = std::get_if<RecurrenceNode>(&node)) {
-      const int64_t gate = recurrence->gate < 0 ? 0 : program_.values[size_t(recurrence->gate)].width;
-      recurrences_.emplace(n, load_recurrence(*recurrence, gate, weights));
-    }
-    const auto* activated = std::get_if<ActivateNode>(&node);
-    if (activated != nullptr && !activated->parameters.empty())
-      xielu_forms_[n] = load_xielu(activated->parameters, weights);
-    if (const auto* attention = std::get_if<AttentionNode>(&node)) load_heads(*attention, weights);
-    if (const auto* experts = std::get_if<ExpertsNode>(&node)) load_router(*experts, weights);
-  }
+  for (size_t n = 0; n < program_.nodes.size(); ++n) load_node(n, weights);
   WeightLoader loader(weights);
   for (const LinearSpec& linear : program_.linears) linears.push_back(loader.load(linear));
   reschedule();
 }
 
-void ProgramBlock::load_heads(const AttentionNode& node, const checkpoint::WeightSource& weights) {
-  const std::string& name = node.name;
-  heads_.query = load_head_quantization(weights.input_quantization(name), name + ".q_scale", node.heads, weights);
-  heads_.key = load_head_quantization(weights.kv_cache_quantization(), name + ".k_scale", node.kv_heads, weights);
-  heads_.value = load_head_quantization(weights.kv_cache_quantization(), name + ".v_scale", node.kv_heads, weights);
-  heads_.query_transform = weights.transform({name, kAttentionClass}, TransformLocation::Queries, node.head_size);
-  heads_.key_transform = weights.transform({name, kAttentionClass}, TransformLocation::KeyCache, node.head_size);
-  if (!node.sinks.empty()) heads_.sinks_H = load_shaped(weights, node.sinks, {node.heads});
-  if (node.alibi != 0) heads_.slopes_H = ops::alibi_slopes(node.heads).mul_(node.alibi);
+void ProgramBlock::load_node(size_t n, const checkpoint::WeightSource& weights) {
+  const Node& node = program_.nodes[n];
+  if (const auto* norm = std::get_if<NormNode>(&node)) norms_[n] = Norm(norm->norm, weights);
+  if (const auto* factor = std::get_if<MultiplyNode>(&node))
+    factors_.emplace(n, load_shaped(weights, factor->name, {factor->size}));
+  if (const auto* convolution = std::get_if<ConvolutionNode>(&node))
+    convolutions_.emplace(n, load_convolution(*convolution, weights));
+  if (const auto* neighbours = std::get_if<NeighbourNode>(&node))
+    neighbours_.emplace(n, load_neighbours(*neighbours, program_, weights));
+  if (const auto* recurrence = std::get_if<RecurrenceNode>(&node)) {
+    const int64_t gate = recurrence->gate < 0 ? 0 : program_.values[size_t(recurrence->gate)].width;
+    recurrences_.emplace(n, load_recurrence(*recurrence, gate, weights));
+  }
+  const auto* activated = std::get_if<ActivateNode>(&node);
+  if (activated != nullptr && !activated->parameters.empty())
+    xielu_forms_[n] = load_xielu(activated->parameters, weights);
+  if (const auto* attention = std::get_if<AttentionNode>(&node))
+    heads_.emplace(n, load_heads(*attention, program_.values[kStream].width, weights));
+  if (const auto* experts = std::get_if<ExpertsNode>(&node)) load_router(*experts, weights);
 }
 
 void ProgramBlock::load_router(const ExpertsNode& node, const checkpoint::WeightSource& weights) {
@@ -376,7 +363,7 @@ void ProgramBlock::run(size_t first, size_t end, size_t next, Flow& flow) const 
   flow.input_value = input;
   if (input < 0) return;  // an expert's, which is there
   if (input == kStream) {
-    flow.input_TI = flow.hidden_TD;
+    flow.input_TI = pass.stream();
     return;
   }
   at::Tensor& made = flow.values[size_t(input)];

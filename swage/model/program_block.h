@@ -9,8 +9,10 @@
 #include "swage/graph/program.h"
 #include "swage/graph/schedule.h"
 #include "swage/model/block.h"
+#include "swage/model/heads.h"
 #include "swage/model/mlp.h"
 #include "swage/model/moe.h"
+#include "swage/model/neighbours.h"
 #include "swage/model/norm.h"
 #include "swage/model/recurrence.h"
 #include "swage/model/rope.h"
@@ -30,15 +32,9 @@ class ProgramBlock : public Block {
   void route_again(Flow& flow) const override;
 
  private:
-  // What an attention node needs beside its operands.
-  struct Heads {
-    std::shared_ptr<const ops::Transform> query_transform, key_transform;  // null: none
-    std::optional<ActivationQuantization> query, key, value;
-    at::Tensor sinks_H, slopes_H;  // undefined: none
-  };
   class Pass;  // through a few operations, of one flow
 
-  void load_heads(const graph::AttentionNode& node, const checkpoint::WeightSource& weights);
+  void load_node(size_t n, const checkpoint::WeightSource& weights);
   void load_router(const graph::ExpertsNode& node, const checkpoint::WeightSource& weights);
   // Runs operations [first, end) of the schedule, then makes the input of stage `next`, if there is one.
   void run(size_t first, size_t end, size_t next, Flow& flow) const;
@@ -56,7 +52,8 @@ class ProgramBlock : public Block {
   std::map<size_t, Convolution> convolutions_;
   std::map<size_t, at::Tensor> factors_;
   std::map<size_t, Recurrence> recurrences_;
-  Heads heads_;
+  std::map<size_t, Heads> heads_;
+  std::map<size_t, Neighbours> neighbours_;
   Router router_;
 };
 

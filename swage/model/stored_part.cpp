@@ -16,7 +16,7 @@ at::Tensor weight_part(const graph::Stored& stored, int64_t rows, const at::Tens
 }
 
 at::Tensor bias_part(const graph::Stored& stored, int64_t rows, const at::Tensor& whole) {
-  return rows_of(stored, rows, whole[stored.index], 0);
+  return rows_of(stored, rows, whole.dim() == 2 ? whole[stored.index] : whole, 0);
 }
 
 }  // namespace swage::model

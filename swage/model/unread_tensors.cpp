@@ -11,8 +11,9 @@ namespace swage::model {
 
 std::vector<std::string> unread_tensors(const Model& model, const std::vector<io::TensorSpec>& stored,
                                         const std::function<bool(const std::string&)>& is_known) {
-  constexpr std::array<std::string_view, 4> kBuffers = {".rotary_emb.inv_freq", ".masked_bias",
-                                                        ".rotary_emb.cos_cached", ".rotary_emb.sin_cached"};
+  constexpr std::array<std::string_view, 5> kBuffers = {".rotary_emb.inv_freq", ".masked_bias",
+                                                        ".rotary_emb.cos_cached", ".rotary_emb.sin_cached",
+                                                        "embeddings.position_ids"};
   std::set<std::string> read;
   for (const io::TensorSpec& spec : model.required_tensors()) read.insert(spec.name);
   const std::vector<std::string>& sides = model.program().side_modules;

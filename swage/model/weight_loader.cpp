@@ -21,11 +21,13 @@ Linear WeightLoader::load(const LinearSpec& spec) {
   linear.input_quantization = load_input_quantization(spec.name, weights_);
   load_transforms(linear, weights_);
   linear.weight_OI = weight_of(spec);
-  if (spec.stored_bias.shared())
-    linear.bias_O = bias_part(spec.stored_bias, spec.rows, whole_of(spec.stored_bias)).contiguous();
-  else if (spec.bias)
-    linear.bias_O = load_shaped(weights_, spec.name + ".bias", {spec.rows});
+  linear.bias_O = bias_of(spec);
   return linear;
+}
+
+at::Tensor WeightLoader::bias_of(const LinearSpec& spec) {
+  if (spec.stored_bias.shared()) return bias_part(spec.stored_bias, spec.rows, whole_of(spec.stored_bias)).contiguous();
+  return spec.bias ? load_shaped(weights_, spec.name + ".bias", {spec.rows}) : at::Tensor();
 }
 
 at::Tensor WeightLoader::weight_of(const LinearSpec& spec) {

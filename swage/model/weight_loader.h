@@ -14,6 +14,8 @@ class WeightLoader {
  public:
   explicit WeightLoader(const checkpoint::WeightSource& weights) : weights_(weights) {}
   Linear load(const graph::LinearSpec& spec);
+  // Undefined: it has none.
+  at::Tensor bias_of(const graph::LinearSpec& spec);
 
  private:
   at::Tensor weight_of(const graph::LinearSpec& spec);

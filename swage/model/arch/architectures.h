@@ -10,15 +10,20 @@ graph::ModelProgram describe_afmoe(const ConfigFields& config, const checkpoint:
 graph::ModelProgram describe_apertus(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_arcee(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_bamba(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_bart(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_bert(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_bitnet(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_bloom(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_codegen(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_cohere(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_cohere2(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_deberta_v2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_deepseek_v2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_deepseek_v3(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_deepseek_v32(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_distilbert(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_dots1(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_electra(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_ernie4_5(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_ernie4_5_moe(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_exaone4(const ConfigFields& config, const checkpoint::WeightSource& weights);
@@ -71,6 +76,7 @@ graph::ModelProgram describe_mistral3(const ConfigFields& config, const checkpoi
 graph::ModelProgram describe_mistral4(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_mixtral(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_mllama(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_modernbert(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_mpt(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_nemotron(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_nemotron_h(const ConfigFields& config, const checkpoint::WeightSource& weights);
@@ -95,11 +101,13 @@ graph::ModelProgram describe_qwen3_moe(const ConfigFields& config, const checkpo
 graph::ModelProgram describe_qwen3_next(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_qwen3_vl(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_qwen3_vl_moe(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_roberta(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_seed_oss(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_smollm3(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_solar_open(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_stablelm(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_starcoder2(const ConfigFields& config, const checkpoint::WeightSource& weights);
+graph::ModelProgram describe_t5(const ConfigFields& config, const checkpoint::WeightSource& weights);
 graph::ModelProgram describe_zamba2(const ConfigFields& config, const checkpoint::WeightSource& weights);
 
 }  // namespace swage::model

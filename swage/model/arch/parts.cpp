@@ -94,6 +94,7 @@ Value self_attention(BlockBuilder& b, Value input, const Sizes& s, const Attenti
   form.kv_heads = s.kv_heads;
   form.head_size = form.value_size = s.head_size;
   form.scale = traits.scale > 0 ? traits.scale : 1 / std::sqrt(static_cast<double>(s.head_size));
+  form.causal = traits.causal;
   form.window = traits.window;
   form.chunk = traits.chunk;
   form.softcap = traits.softcap;

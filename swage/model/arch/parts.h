@@ -40,6 +40,7 @@ struct AttentionTraits {
                                  key_norm = {};  // names relative to the module; of all heads together, or each
   bool norms_after_rope = false;
   std::optional<int> rope = 0;  // table; none: no rotary embedding
+  bool causal = true;
   int64_t window = 0, chunk = 0;
   std::optional<PositionScale> query_growth = {};
   double scale = 0;  // of the scores; 0: 1 / sqrt(head size)
