@@ -42,12 +42,6 @@ bool holds_weights(const fs::path& folder) {
   return false;
 }
 
-std::string joined(const std::vector<std::string>& names) {
-  std::string out;
-  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
-  return out;
-}
-
 // Then they may be those of another machine, of which nothing here can be measured.
 bool all_given(const Rates& rates) { return rates.gemm > 0 && rates.copy > 0 && rates.disk > 0; }
 

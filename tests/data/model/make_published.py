@@ -1,7 +1,8 @@
 """Counts of parameters in published.json, by transformers from the same configs on the meta device (no weights).
 
-    python make_published.py                     count all rows again
-    python make_published.py NAME=TYPE [...]      add a row of the defaults of a model_type's config class first
+    python make_published.py                           count all rows again
+    python make_published.py NAME=TYPE[:CLASS] [...]   add a row of the defaults of a model_type's config class first;
+                                                 CLASS: of the model, where that is no causal one
 
 Those defaults are the sizes of a published model (the class's documentation names it). Layers that draft tokens are not counted.
 """
@@ -10,6 +11,7 @@ import pathlib
 import sys
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 TABLE = pathlib.Path(__file__).with_name("published.json")
@@ -24,8 +26,11 @@ def without_noise(value):
 
 def count(fields):
     fields = dict(fields)
+    names = fields.get("architectures")
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     with torch.device("meta"):
+        if names:
+            return sum(parameter.numel() for parameter in getattr(transformers, names[0])(config).parameters())
         try:
             whole = "vision_config" in fields
             model = (AutoModelForImageTextToText if whole else AutoModelForCausalLM).from_config(config)
@@ -37,10 +42,13 @@ def count(fields):
 def main():
     table = json.loads(TABLE.read_text())
     for name, model_type in (argument.split("=") for argument in sys.argv[1:]):
-        table[name] = {"config": without_noise(AutoConfig.for_model(model_type).to_dict()), "parameters": 0}
+        model_type, _, model_class = model_type.partition(":")
+        config = without_noise(AutoConfig.for_model(model_type).to_dict())
+        table[name] = {"config": config | ({"architectures": [model_class]} if model_class else {}), "parameters": 0}
     for name, row in table.items():
-        row["parameters"] = count(row["config"])
-        print(name, row["parameters"], flush=True)
+        if len(sys.argv) == 1 or row["parameters"] == 0:
+            row["parameters"] = count(row["config"])
+            print(name, row["parameters"], flush=True)
     write(table)
 
 
