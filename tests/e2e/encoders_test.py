@@ -134,6 +134,15 @@ class Encoders(EndToEnd):
         self.assertIn("has no head", self.eval_ids(source, inputs, "--save-logits", hidden).stderr)
         self.assertIn("encoder without a head", run("eval", source, "-d", self.text, "--window", 32).stderr)
 
+    def test_encoder_decoders_are_compressed_without_data(self):
+        source, golden, out = make_model(self.folder / "t5", "t5"), read_safetensors(MODELS / "t5" / "io.safetensors"), self.folder / "logits.safetensors"
+        self.assert_succeeds(self.compress(source, "--method", "rtn", "--scheme", "W8A16", "--group-size", 16))
+        self.assert_succeeds(self.eval_ids(self.out, {key: golden[key] for key in ("input_ids", "decoder_input_ids")}, "--save-logits", out))
+        pairs = list(zip(floats(read_safetensors(out)["logits"]), floats(golden["logits"])))
+        most = max(abs(b) for _, b in pairs)
+        self.assertLess(max(abs(a - b) for a, b in pairs), 0.1 * most)  # 8 bits a weight: steps of 2^-8, through five layers
+        self.assertGreater(max(abs(a - b) for a, b in pairs), 1e-4 * most)  # and they are steps
+
     def test_what_encoders_do_not_do_is_refused_by_name(self):
         source, t5 = make_encoder(self.folder / "bert"), make_model(self.folder / "t5", "t5")
         self.assertIn("the model is an encoder,", run("generate", source, "-p", "the river").stderr)
@@ -151,7 +160,7 @@ class Encoders(EndToEnd):
             self.assertIn(line, text)
         self.assertIn("the source's rows", self.assert_succeeds(run("inspect", t5, "--program")).stdout)
         for source in (bert, t5):
-            found = json.loads(self.assert_succeeds(run("estimate", source, "--method", "rtn", "--scheme", "W8A16", "--json")).stdout)
+            found = json.loads(self.assert_succeeds(run("estimate", source, "--method", "rtn", "--scheme", "W8A16", "--group-size", 16, "--json")).stdout)
             parameters = sum(len(data) // {"F32": 4, "BF16": 2}[dtype] for dtype, _, data in read_checkpoint(source).values())
             self.assertEqual(found["parameters"], parameters)
 
