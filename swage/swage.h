@@ -91,9 +91,15 @@ Json evaluate(const EvaluateOptions& options, const Context& context);
 struct LogitsOptions {
   std::string model;
   HubSettings hub;
-  std::string token_ids;  // a safetensors file whose one tensor, or the one called "input_ids", is int64 or int32
-                          // [batch, positions]
-  std::string output;     // a safetensors file that is written: "logits", float32 [batch, positions, vocabulary]
+  // A safetensors file whose one tensor, or the one called "input_ids", is int64 or int32 [batch, positions]. For
+  // encoders and encoder-decoders besides, of the same types: "attention_mask", "token_type_ids", "decoder_input_ids".
+  std::string token_ids;
+  // A safetensors file that is written: "logits", float32 [batch, positions, vocabulary]; of a discriminator [batch,
+  // positions]. Values at padded positions are 0. Empty: none
+  std::string output;
+  // The same with "last_hidden_state", float32 [batch, positions, hidden]: behind the last layer and its norm. Empty:
+  // none
+  std::string hidden_output;
 };
 
 // What the model predicts behind each position, for readers of other programs. No tokenizer is needed. {"batch",

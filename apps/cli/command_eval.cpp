@@ -50,13 +50,18 @@ int run(LogitsOptions& options, const Common& common) {
   const Context context = make_context(common);
   const Json result = library().save_logits(options, context);
   common.console->end_line();
-  if (common.json)
+  if (common.json) {
     print_json("eval", result);
-  else
-    std::fputs(cat(options.output, ": logits [", result.get_int("batch", 0), ", ", result.get_int("positions", 0), ", ",
-                   result.get_int("vocabulary", 0), "]\n")
-                   .c_str(),
-               stdout);
+    return 0;
+  }
+  for (const auto& [file, what] :
+       {std::pair(options.output, "logits"), std::pair(options.hidden_output, "last hidden states")}) {
+    if (!file.empty())
+      std::fputs(cat(file, ": ", what, " of ", result.get_int("batch", 0), " rows of ", result.get_int("positions", 0),
+                     " positions\n")
+                     .c_str(),
+                 stdout);
+  }
   return 0;
 }
 
@@ -70,6 +75,10 @@ void add_eval(Program& program) {
       "Protocol: documents joined by a blank line, tokenized once without special tokens, cut into windows that do "
       "not\n"
       "overlap; mean negative log likelihood of every token of a window but its first.\n"
+      "Of a masked language model (BERT and its like): windows begin and end with what the tokenizer puts around a "
+      "text;\n"
+      "15 % of the tokens between, the same in each run, are exchanged for the mask token, and it is these that "
+      "count.\n"
       "With --token-ids there is no text and no perplexity: the logits of these ids are saved, float32 [batch, "
       "positions, vocabulary].\n\n"
       "Example:\n  swage eval ./SmolLM2-W4 -d heldout.jsonl --window 512 --max-windows 40");
@@ -94,17 +103,26 @@ void add_eval(Program& program) {
   auto* ids = command
                   ->add_option("--token-ids", logits->token_ids,
                                "safetensors file of token ids, int64 [batch, positions], called input_ids or the only "
-                               "tensor: saves logits instead")
+                               "tensor; encoders and encoder-decoders take attention_mask, token_type_ids and "
+                               "decoder_input_ids beside them: saves logits instead")
                   ->type_name("FILE");
-  auto* save = command->add_option("--save-logits", logits->output, "safetensors file that takes them, as logits")
-                   ->type_name("FILE")
-                   ->needs(ids);
-  ids->needs(save)->excludes("--data")->excludes("--baseline");
+  command->add_option("--save-logits", logits->output, "safetensors file that takes them, as logits")
+      ->type_name("FILE")
+      ->needs(ids);
+  command
+      ->add_option("--save-hidden", logits->hidden_output,
+                   "safetensors file that takes what the last layer makes of them, as last_hidden_state, float32 "
+                   "[batch, positions, hidden]")
+      ->type_name("FILE")
+      ->needs(ids);
+  ids->excludes("--data")->excludes("--baseline");
   add_compute(*command, program.common);
   add_json(*command, program.common);
   command->callback([&program, o, logits] {
     logits->model = o->model;
     const bool saves = !logits->token_ids.empty();
+    if (saves && logits->output.empty() && logits->hidden_output.empty())
+      throw CLI::RequiredError("--save-logits or --save-hidden");
     if (!saves && o->data.file.empty()) throw CLI::RequiredError("--data");
     program.chosen = [&program, o, logits, saves] {
       return saves ? run(*logits, program.common) : run(*o, program.common);

@@ -4,6 +4,7 @@
 #include "swage/api/model_session.h"
 #include "swage/base/memory.h"
 #include "swage/data/data_source.h"
+#include "swage/data/framing.h"
 #include "swage/eval/compare.h"
 
 namespace swage {
@@ -12,10 +13,10 @@ namespace {
 constexpr uint64_t kMostBytesPerToken = 8;  // more than texts have on average
 
 eval::Perplexity compare(const EvaluateOptions& options, const api::ModelSession& session, const at::Tensor& windows_NL,
-                         const Context& context, Json& out) {
+                         const eval::PerplexityOptions& asked, const Context& context, Json& out) {
   const api::ModelSession baseline(options.baseline, options.hub, context);
   const eval::Comparison result =
-      eval::compare(*baseline.model, baseline.weights, *session.model, session.weights, windows_NL, context);
+      eval::compare(*baseline.model, baseline.weights, *session.model, session.weights, windows_NL, context, asked);
   out.set("baseline", options.baseline);
   out.set("baseline_perplexity", result.baseline.perplexity());
   out.set("perplexity_ratio", result.model.perplexity() / result.baseline.perplexity());
@@ -44,16 +45,27 @@ Json evaluate(const EvaluateOptions& options, const Context& context) {
     const data::Documents documents = data::load_documents(
         {.name = options.data.file, .text_column = options.data.text_column, .held_out = true, .enough_bytes = enough},
         session.tokenizer, api::hub_options(options.hub), context);
-    const at::Tensor windows_NL = data::make_windows(documents, session.tokenizer,
-                                                     {.window = options.window, .max_windows = options.max_windows});
+    const graph::Predicts predicts = session.model->program().predicts;
+    const bool masked = predicts == graph::Predicts::Masked;
+    const std::vector<int64_t> suffix = masked ? data::suffix_ids(session.tokenizer) : std::vector<int64_t>();
+    const at::Tensor windows_NL = data::with_suffix(
+        data::make_windows(documents, session.tokenizer,
+                           {.window = options.window - int64_t(suffix.size()), .max_windows = options.max_windows}),
+        suffix);
+    eval::PerplexityOptions asked;
+    if (masked)
+      asked.masking = {.token = data::mask_id(session.tokenizer).value_or(-1),
+                       .prefix = int64_t(session.tokenizer.prefix_ids().size()),
+                       .suffix = int64_t(suffix.size())};
     Json out = Json::object();
     out.set("model", options.model);
     eval::Perplexity result;
     if (options.baseline.empty()) {
-      result = eval::perplexity(*session.model, session.weights, windows_NL, context);
+      result = eval::perplexity(*session.model, session.weights, windows_NL, context, asked);
     } else {
-      result = compare(options, session, windows_NL, context, out);
+      result = compare(options, session, windows_NL, asked, context, out);
     }
+    out.set("predicts", masked ? "masked tokens" : "next tokens");
     out.set("perplexity", result.perplexity());
     out.set("nll", result.nll());
     out.set("tokens", result.tokens);

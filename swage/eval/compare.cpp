@@ -23,14 +23,14 @@ struct WindowResult {
 };
 
 WindowResult compare_window(const model::Model& baseline, const model::Model& model, const at::Tensor& baseline_TD,
-                            const at::Tensor& model_TD, const at::Tensor& ids_T) {
+                            const at::Tensor& model_TD, const at::Tensor& places_P, const at::Tensor& answers_P) {
   WindowResult out;
-  const int64_t predicted = ids_T.size(0) - 1;
+  const int64_t predicted = places_P.size(0);
   for (int64_t first = 0; first < predicted; first += kRowsCompared) {
     const int64_t rows = std::min(kRowsCompared, predicted - first);
-    const at::Tensor p_TV = at::log_softmax(baseline.logits(baseline_TD.narrow(0, first, rows)), -1);
-    const at::Tensor q_TV = at::log_softmax(model.logits(model_TD.narrow(0, first, rows)), -1);
-    const at::Tensor target_T1 = ids_T.narrow(0, first + 1, rows).unsqueeze(1).to(p_TV.device());
+    const at::Tensor p_TV = at::log_softmax(baseline.logits(rows_asked(baseline_TD, places_P, first, rows)), -1);
+    const at::Tensor q_TV = at::log_softmax(model.logits(rows_asked(model_TD, places_P, first, rows)), -1);
+    const at::Tensor target_T1 = answers_P.narrow(0, first, rows).unsqueeze(1).to(p_TV.device());
     out.baseline_nll -= p_TV.gather(1, target_T1).sum(at::kDouble).item<double>();
     out.model_nll -= q_TV.gather(1, target_T1).sum(at::kDouble).item<double>();
     out.same += p_TV.argmax(-1).eq(q_TV.argmax(-1)).sum().item<int64_t>();
@@ -102,6 +102,9 @@ Comparison compare(model::Model& baseline, const checkpoint::WeightSource& basel
                    const PerplexityOptions& options) {
   SWAGE_CHECK(baseline.vocabulary_size() == model.vocabulary_size(), InvalidArgument, "the baseline has ",
               baseline.vocabulary_size(), " tokens, the model ", model.vocabulary_size(), ": they cannot be compared");
+  SWAGE_CHECK(baseline.program().predicts == model.program().predicts, InvalidArgument,
+              "the baseline and the model predict different things: they cannot be compared");
+  const Questions asked = questions_of(model.program(), windows_NL, options.masking);
   baseline.load_ends(baseline_weights);
   model.load_ends(model_weights);
   Comparison out;
@@ -111,12 +114,13 @@ Comparison compare(model::Model& baseline, const checkpoint::WeightSource& basel
   Side before{baseline, baseline_weights, {}}, after{model, model_weights, {}};
   const int64_t windows = windows_NL.size(0);
   for (int64_t first = 0; first < windows; first += options.windows_at_once) {
-    const at::Tensor ids_NL = windows_NL.narrow(0, first, std::min(options.windows_at_once, windows - first));
+    const at::Tensor ids_NL = asked.ids_NL.narrow(0, first, std::min(options.windows_at_once, windows - first));
     run(before, after, ids_NL, context, streams);
     std::vector<WindowResult> results(before.flows.size());
     for_each_parallel(int64_t(results.size()), [&](int64_t i) {
-      results[size_t(i)] = compare_window(baseline, model, before.flows[size_t(i)].hidden_TD,
-                                          after.flows[size_t(i)].hidden_TD, ids_NL[i]);
+      results[size_t(i)] =
+          compare_window(baseline, model, before.flows[size_t(i)].hidden_TD, after.flows[size_t(i)].hidden_TD,
+                         asked.places_NP[first + i], asked.answers_NP[first + i]);
     });
     for (const WindowResult& result : results) {
       out.baseline.nll_sum += result.baseline_nll;

@@ -13,9 +13,9 @@ inline constexpr int64_t kRowsCompared = 64;
 
 struct Comparison {
   Perplexity baseline, model;
-  double kl_mean = 0;    // KL(baseline || model) of the next-token distributions, nats, mean over predicted tokens
+  double kl_mean = 0;    // KL(baseline || model) of the distributions, nats, mean over predicted tokens
   double kl_p99 = 0;     // 99 % of the tokens have at most this
-  double same_top1 = 0;  // share of tokens whose most likely successor is the same
+  double same_top1 = 0;  // share of tokens whose most likely prediction is the same
   // Of the residual stream behind each block, ||model - baseline|| / ||baseline|| over all tokens; empty if the models
   // have other numbers of blocks or hidden sizes. A stream that was rotated as a whole is another one, and differs by
   // about 1.4 everywhere.

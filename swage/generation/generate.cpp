@@ -42,6 +42,9 @@ class TextStream {
 Generator::Generator(model::Model& model, const checkpoint::WeightSource& weights, const Context& context)
     : model_(model),
       context_(context) {
+  SWAGE_CHECK(model.program().predicts == graph::Predicts::Next && !model.program().target, Unsupported,
+              "generate: the model is ", model.program().target ? "an encoder-decoder" : "an encoder",
+              ", which does not continue text here; eval --token-ids runs it");
   model_.load_ends(weights);
   for (int64_t b = 0; b < model_.blocks(); ++b) {
     context_.check_cancelled();

@@ -54,17 +54,24 @@ Context told_of_checking(const Context& context, const RunProgress& progress, co
   return told;
 }
 
+bool has_perplexity(const graph::ModelProgram& model, const eval::Masking& masking) {
+  if (model.target) return false;
+  return model.predicts == graph::Predicts::Next || (model.predicts == graph::Predicts::Masked && masking.token >= 0);
+}
+
 Json check_perplexity(model::Model& model, const checkpoint::WeightSource& source, const std::filesystem::path& folder,
-                      const at::Tensor& windows_NL, const Context& context, double most_nats) {
+                      const at::Tensor& windows_NL, const eval::Masking& masking, const Context& context,
+                      double most_nats) {
   const at::Device device = ops::to_torch(context.device);
   const checkpoint::Reader reader(folder);
   const format::CheckpointWeights output(reader, device);
-  const eval::Perplexity before = eval::perplexity(model, source, windows_NL, context);
+  const eval::PerplexityOptions options{.masking = masking};
+  const eval::Perplexity before = eval::perplexity(model, source, windows_NL, context, options);
   model.drop_ends();
   // As a user opens it: tensor names may differ from the source's, where fused experts became single ones.
   const std::unique_ptr<model::Model> compressed =
       model::make_model(reader.config(), output, device, model.program().architecture);
-  const eval::Perplexity after = eval::perplexity(*compressed, output, windows_NL, context);
+  const eval::Perplexity after = eval::perplexity(*compressed, output, windows_NL, context, options);
   SWAGE_CHECK(after.nll() - before.nll() < most_nats, Numerical, "self-check: perplexity went from ",
               before.perplexity(), " to ", after.perplexity(), " on ", windows_NL.size(0),
               " windows: the output is corrupt or the scheme too coarse for this model");

@@ -8,6 +8,7 @@
 #include "swage/base/context.h"
 #include "swage/base/json.h"
 #include "swage/checkpoint/weight_source.h"
+#include "swage/eval/questions.h"
 #include "swage/job/run_progress.h"
 #include "swage/model/model.h"
 #include "swage/report/report.h"
@@ -23,7 +24,10 @@ void check_files(const std::filesystem::path& folder, const std::vector<ModuleRe
 // does; pruning without calibration can make a model as bad as a corrupted one.
 inline constexpr double kCorruptionNats = 2.5;
 Json check_perplexity(model::Model& model, const checkpoint::WeightSource& source, const std::filesystem::path& folder,
-                      const at::Tensor& windows_NL, const Context& context, double most_nats = kCorruptionNats);
+                      const at::Tensor& windows_NL, const eval::Masking& masking, const Context& context,
+                      double most_nats = kCorruptionNats);
+// Whether a model has a perplexity to check: it predicts tokens, and its mask token is known if it needs one.
+bool has_perplexity(const graph::ModelProgram& model, const eval::Masking& masking);
 
 // `context` with progress of check_perplexity() told as that of the run: its two passes, over the source and the
 // output, are the stage "check". Must not outlive its arguments.

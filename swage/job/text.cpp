@@ -4,6 +4,7 @@
 
 #include "swage/base/error.h"
 #include "swage/data/data_source.h"
+#include "swage/data/framing.h"
 
 namespace swage::pipeline {
 namespace {
@@ -135,6 +136,7 @@ Text read_text(const CompressJob& job, bool calibrate, const Context& context) {
     out.documents_skipped = set.documents_skipped;
   }
   out.held_out = !tail.texts.empty();
+  out.masking = {.token = data::mask_id(tokenizer).value_or(-1), .prefix = int64_t(tokenizer.prefix_ids().size())};
   out.windows_NL = check_windows(out.held_out ? tail : documents, tokenizer, job.max_seq_length);
   return out;
 }

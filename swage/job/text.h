@@ -4,6 +4,7 @@
 
 #include "swage/base/json.h"
 #include "swage/data/dataset.h"
+#include "swage/eval/questions.h"
 #include "swage/job/compress_job.h"
 
 namespace swage::pipeline {
@@ -11,6 +12,7 @@ namespace swage::pipeline {
 struct Text {
   at::Tensor ids_NL;      // calibration rows; undefined for a run without calibration
   at::Tensor windows_NL;  // for the check; undefined without a data file
+  eval::Masking masking;  // of those windows, for a masked language model
   bool held_out = false;  // the windows come from documents that calibration did not see
   int64_t documents_used = 0, documents_skipped = 0, documents_read = 0;
   int64_t rows_wanted = 0;

@@ -281,6 +281,54 @@ TEST_F(TinyModel, ACacheOfAnotherLengthIsRefused) {
   EXPECT_THROW(block->forward(flow), Error);
 }
 
+// What encoders do not run is refused by the field, and what makes no sense too.
+TEST(Encoders, RefuseByField) {
+  struct Case {
+    const char *folder, *key, *value, *message;
+    ErrorKind kind;
+  };
+  const ErrorKind unsupported = ErrorKind::Unsupported, corrupt = ErrorKind::CorruptData;
+  for (const Case& one : std::vector<Case>{
+           {"bert", "is_decoder", "true", "is_decoder", unsupported},
+           {"bert", "position_embedding_type", "\"relative_key\"", "position_embedding_type", unsupported},
+           {"deberta_v2_conv", "relative_attention", "false", "relative_attention", unsupported},
+           {"deberta_v2_conv", "conv_kernel_size", "4", "conv_kernel_size", unsupported},
+           {"deberta_v2_conv", "conv_groups", "2", "conv_groups", unsupported},
+           {"deberta_v2_conv", "embedding_size", "16", "embedding_size", unsupported},
+           {"deberta_v2_conv", "pos_att_type", "{}", "pos_att_type must be", corrupt},
+           {"deberta_v2_conv", "position_buckets", "200", "position_buckets 200", corrupt},
+           {"t5", "relative_attention_num_buckets", "6", "relative_attention_num_buckets 6", corrupt},
+           {"t5", "decoder_start_token_id", "128", "decoder_start_token_id", corrupt},
+       }) {
+    const auto folder = parity_folder(one.folder);
+    const MapSource weights(read_safetensors(folder / "model.safetensors"));
+    Json config = parse_json(read_text(folder / "config.json"), "config.json");
+    config.set(one.key, parse_json(one.value, "value"));
+    try {
+      make_model(config, weights);
+      ADD_FAILURE() << one.key;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), one.kind) << e.what();
+      EXPECT_THAT(e.what(), HasSubstr(one.message));
+    }
+  }
+}
+
+TEST(Encoders, HeadsAndTypesThatDoNotFitAreRefused) {
+  Json roberta = parse_json(R"({"model_type": "roberta", "hidden_size": 32, "num_attention_heads": 4,
+    "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 128, "max_position_embeddings": 8, "pad_token_id": 9})",
+                            "config.json");
+  EXPECT_THROW(make_model(roberta, MapSource({})), Error);
+  Json distilbert = parse_json(R"({"model_type": "distilbert", "dim": 32, "n_heads": 5, "hidden_dim": 64, "n_layers": 1,
+    "vocab_size": 128, "max_position_embeddings": 8})",
+                               "config.json");
+  EXPECT_THROW(make_model(distilbert, MapSource({})), Error);
+  Json bart = parse_json(R"({"model_type": "bart", "d_model": 32, "encoder_attention_heads": 5, "encoder_ffn_dim": 64,
+    "encoder_layers": 1, "vocab_size": 128, "max_position_embeddings": 8})",
+                         "config.json");
+  EXPECT_THROW(make_model(bart, MapSource({})), Error);
+}
+
 TEST(LearnedPositions, EndWithTheTable) {
   const auto folder = parity_folder("opt");
   const MapSource weights(read_safetensors(folder / "model.safetensors"));

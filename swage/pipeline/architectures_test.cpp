@@ -20,14 +20,21 @@
 namespace swage::pipeline {
 namespace {
 
+// Of an encoder without a head its last hidden state.
 at::Tensor logits_of(const Json& config, const checkpoint::WeightSource& weights) {
   const auto model = model::make_model(config, weights);
   const at::Tensor ids_NL = (at::arange(2 * 20).view({2, 20}) * 37 % kVocabulary).to(at::kLong);
   model->load_ends(weights);
-  std::vector<model::Flow> flows = eval::embed_rows(*model, ids_NL);
+  const graph::ModelProgram& program = model->program();
+  const eval::Inputs inputs{ids_NL, {}, {}, program.target ? ids_NL : at::Tensor()};
+  std::vector<model::Flow> flows;
+  for (int64_t row = 0; row < ids_NL.size(0); ++row) flows.push_back(eval::embed_row(*model, inputs, row).flow);
   eval::run_blocks(*model, weights, flows, Context(), [](int64_t) {});
   std::vector<at::Tensor> rows;
-  for (const model::Flow& flow : flows) rows.push_back(model->logits(flow.hidden_TD));
+  for (const model::Flow& flow : flows) {
+    const at::Tensor hidden_TD = flow.hidden_TD.slice(0, flow.source_rows);
+    rows.push_back(program.head.rows > 0 ? model->logits(hidden_TD) : model->last_hidden(hidden_TD));
+  }
   return at::cat(rows);
 }
 

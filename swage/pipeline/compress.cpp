@@ -79,6 +79,7 @@ class Compression {
   Json run_all() {
     SWAGE_CHECK(!resolved_.assignment().budget || !job_.data_file.empty(), InvalidArgument,
                 "a bit budget needs calibration text: give a data file (-d FILE)");
+    check_can_calibrate();
     Text text;
     {
       const auto timed = clock_.time("read text");
@@ -98,6 +99,17 @@ class Compression {
     return journaled.run(
         std::move(folder), identity_of(text), resolved_.layout().tensors,
         [&](checkpoint::Writer& writer, Steps& steps) { return write(text, writer, steps); }, modules_);
+  }
+
+  void check_can_calibrate() const {
+    const graph::ModelProgram& program = resolved_.source_model().program();
+    SWAGE_CHECK(!program.target || (!resolved_.calibrates() && !resolved_.assignment().budget), Unsupported,
+                job_.chain.text(),
+                ": the model is an encoder-decoder, which is not calibrated; --method rtn with a "
+                "scheme that needs no data compresses it");
+    const bool predicts = program.predicts == graph::Predicts::Next || program.predicts == graph::Predicts::Masked;
+    SWAGE_CHECK(predicts || !resolved_.assignment().budget, Unsupported, job_.chain.text(),
+                ": a bit budget is measured by what the model predicts of tokens, and this one has no such head");
   }
 
   // Chooses again, by what the errors of the candidates do to the model.
@@ -257,16 +269,18 @@ class Compression {
       check_files(writer.temporary(), modules_);
     }
     if (!job_.check || !text.windows_NL.defined()) return;
+    const graph::ModelProgram& program = resolved_.source_model().program();
+    if (!has_perplexity(program, text.masking)) return;
     const auto timed = clock_.time("check perplexity");
     const Context told = told_of_checking(context_, progress_, clock_);
     const double most_nats = resolved_.sparsity().of_module.empty() && resolved_.views().experts() == nullptr
                                  ? kCorruptionNats
                                  : std::numeric_limits<double>::infinity();
-    check_ = check_perplexity(resolved_.source_model(), resolved_.weights(), writer.temporary(), text.windows_NL, told,
-                              most_nats);
+    check_ = check_perplexity(resolved_.source_model(), resolved_.weights(), writer.temporary(), text.windows_NL,
+                              text.masking, told, most_nats);
     check_.set("held_out", text.held_out);
     const int64_t tokens = text.ids_NL.defined() ? text.ids_NL.numel() : 0;
-    if (answers_are_cheap(plan_.source_bytes, tokens))
+    if (program.predicts == graph::Predicts::Next && answers_are_cheap(plan_.source_bytes, tokens))
       answers_ =
           compare_answers(resolved_.source_model(), resolved_.weights(), job_.source, writer.temporary(), context_);
   }

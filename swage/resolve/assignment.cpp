@@ -346,7 +346,10 @@ std::string attention_class_of(const Json& config) {
 
 Assignment assign_schemes(const modifiers::Chain& chain, const model::Model& model,
                           const std::string& attention_class) {
-  return assign_schemes(chain, model.modules(), model.tied_embeddings(), attention_class);
+  Assignment out = assign_schemes(chain, model.modules(), model.tied_embeddings(), attention_class);
+  SWAGE_CHECK(!out.kv_cache || (model.program().predicts == graph::Predicts::Next && !model.program().target),
+              Unsupported, "kv_cache_scheme: the model has an encoder, whose keys and values are kept in no cache");
+  return out;
 }
 
 Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model::ModuleInfo>& modules,
