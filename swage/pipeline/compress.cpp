@@ -123,15 +123,8 @@ class Compression {
   }
 
   BudgetCosts measured_costs(const Text& text, checkpoint::OutputFolder& folder) {
-    const SensitivityJob measuring{resolved_.model(),
-                                   reader_,
-                                   resolved_.values(),
-                                   resolved_.assignment(),
-                                   resolved_.units(),
-                                   context_,
-                                   clock_,
-                                   tiers(offload_folder(folder.work())),
-                                   job_.moe_routed};
+    const PlanInput planned = measured_part(resolved_.plan_input(text.ids_NL.size(0), text.ids_NL.size(1)));
+    const SensitivityJob measuring{float_pass(planned, folder.work()), resolved_.assignment(), resolved_.units()};
     return bit_costs(job_, source_, identity_of_input(text), measuring, text.ids_NL,
                      probed_candidate(resolved_.units(), resolved_.outcome().budget_bytes), folder);
   }
@@ -145,11 +138,16 @@ class Compression {
 
   offload::Tiers tiers(const std::filesystem::path& folder) const { return {folder, plan_.rows - plan_.rows_in_file}; }
 
+  // A pass that measures before anything is written; `work` is the run's own folder.
+  FloatPassJob float_pass(const PlanInput& planned, const std::filesystem::path& work) {
+    return {resolved_.model(),           reader_,    resolved_.values(), context_, clock_, planned,
+            tiers(offload_folder(work)), &progress_, job_.watch};
+  }
+
   Json write(const Text& text, checkpoint::Writer& writer, Steps& steps) {
     if (needs_owl(resolved_.sparsity())) {
-      const auto timed = clock_.time("owl");
-      find_owl_shares(resolved_.model(), resolved_.values(), text.ids_NL, context_,
-                      tiers(offload_folder(writer.work())), resolved_.sparsity());
+      const PlanInput planned = resolved_.plan_input(text.ids_NL.size(0), text.ids_NL.size(1));
+      find_owl_shares(float_pass(planned, writer.work()), text.ids_NL, resolved_.sparsity());
     }
     const Run run{context_,
                   reader_,

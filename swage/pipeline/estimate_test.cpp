@@ -360,8 +360,9 @@ TEST(Plan, OwlIsAPassOfItsOwn) {
   EXPECT_EQ(owl.get_string("name", ""), "owl");
   EXPECT_EQ(owl.get_double("forward_flops", 0), stage_of(plan, "calibrate").get_double("forward_flops", -1));
   EXPECT_EQ(part_of(owl, "Gram matrices"), 0);
-  EXPECT_EQ(part_of(owl, "activations"), part_of(stage_of(plan, "calibrate"), "activations"));
-  EXPECT_LT(owl.get_int("host_bytes", 0), stage_of(plan, "calibrate").get_int("host_bytes", 0));
+  // It embeds its rows itself, as the calibration does, and 8 rows of activations are less than the model's ends.
+  EXPECT_EQ(owl.get_string("at", ""), "embedding");
+  EXPECT_EQ(owl.get_int("host_bytes", 0), stage_of(plan, "embed").get_int("host_bytes", -1));
 }
 
 TEST(Plan, ABitBudgetIsKeptToAndMeasuredFirst) {
@@ -370,8 +371,10 @@ TEST(Plan, ABitBudgetIsKeptToAndMeasuredFirst) {
   EXPECT_EQ(plan.at("stages").as_array()[1].get_string("name", ""), "measure");
   EXPECT_LE(plan.get_double("bits_per_weight", 0), 4.5);
   EXPECT_GT(plan.get_double("bits_per_weight", 0), 4.4);
-  // A probe for each of four units in 32 layers, of 4 rows of 128 tokens, and the float model; and one layer's weights.
-  EXPECT_NEAR(double(part_of(stage_of(plan, "measure"), "probes")), 129.0 * 512 * 4096 * 4 + 4.0 * 218103808, 1);
+  // Where the last linear of the last layer is tried: a probe for each of four units in the 31 layers before, of 4 rows
+  // of 128 tokens, and the float model; and one layer's weights.
+  EXPECT_EQ(stage_of(plan, "measure").get_string("at", ""), "layer 31, mlp output");
+  EXPECT_NEAR(double(part_of(stage_of(plan, "measure"), "probes")), 125.0 * 512 * 4096 * 4 + 4.0 * 218103808, 1);
 }
 
 }  // namespace

@@ -4,7 +4,8 @@
 #include <memory>
 
 #include "swage/base/error.h"
-#include "swage/plan/plan_budget.h"
+#include "swage/schedule/actions/forward_costs.h"
+#include "swage/schedule/bit_sensitivity.h"
 #include "swage/schedule/calibrated_schedule.h"
 #include "swage/schedule/data_free.h"
 #include "swage/schedule/owl.h"
@@ -17,12 +18,6 @@ using model::ModuleInfo;
 constexpr double kLogitRows = 128;  // of the perplexity check, at once in a thread, twice
 constexpr double kCheckPasses = 6;  // over float32 weights: both models are read and converted
 constexpr double kFingerprintPasses = 1.5;
-
-double largest_end(const model::ModelShape& shape) {
-  double most = 0;
-  for (const ModuleInfo& end : shape.ends) most = std::max(most, double(end.parameters()));
-  return most;
-}
 
 // Over when a run is planned, and so known: nothing is added to it for errors of the plan. The process that the later
 // stages begin with holds what is left of it.
@@ -47,38 +42,11 @@ PlanStage copy_stage(const PlanInput& in) {
 }
 
 PlanStage embed_stage(const PlanInput& in) {
-  PlanStage stage{.name = "embed", .at = {}, .parts = {}, .work = {}};
-  const double tokens = double(in.rows) * double(in.row_tokens),
-               hidden = tokens * double(in.shape.hidden_size) * kFloat * share_in_memory(in);
-  const auto corrects = [](const modifiers::Quantizer* quantizer) {
-    return quantizer->target() != modifiers::Target::Weights;
-  };
-  const bool two = std::any_of(in.assignment.quantizers.begin(), in.assignment.quantizers.end(), corrects);
-  Moment now(in);
-  now.host("process", 8 * tokens)
-      .moves("embedding and head", bytes_of_ends(in.shape))
-      .moves("activations", hidden * (two ? 2 : 1));
-  keep_larger(stage, now, "");
-  // While the largest is converted, it is there in both types.
-  keep_larger(stage,
-              Moment(in)
-                  .moves("embedding and head", bytes_of_ends(in.shape))
-                  .host("pages of the source", in.bytes_per_weight * largest_end(in.shape)),
-              "loading");
-  stage.work.read_bytes = uint64_t(bytes_of_ends(in.shape) / kFloat * in.bytes_per_weight);
-  stage.work.moved_bytes = 2 * bytes_of_ends(in.shape) + 2 * hidden;
-  return stage;
-}
-
-// Outliers are counted in a pass of the float model before anything is pruned (schedule/owl).
-PlanStage owl_stage(const PlanInput& in) {
-  PlanInput passing = in;
-  passing.keeps_activations = false;
-  PlanStage stage = costs_of(calibrated_schedule(passing), passing, false)->stage;
-  stage.name = "owl";
-  stage.work.linear_flops += stage.work.integer_flops;  // the float model runs
-  stage.work.integer_flops = 0;
-  return stage;
+  PassCosts costs(in);
+  costs.stage.name = "embed";
+  costs.ledger.begin_action("");
+  actions::cost_of_embedding(costs);
+  return costs.stage;
 }
 
 // Modules are read back; then, with text, the perplexity of the model before and after.
@@ -139,9 +107,9 @@ Plan make_plan(const PlanInput& in) {
   plan.output_bytes = in.output_bytes;
   count_modules(in, plan);
   if (in.text_bytes > in.process_bytes) plan.stages.push_back(text_stage(in));
-  if (in.rows > 0 && needs_owl(in.sparsity)) plan.stages.push_back(owl_stage(in));
+  if (in.rows > 0 && needs_owl(in.sparsity)) plan.stages.push_back(plan_owl(in));
   plan.stages.push_back(copy_stage(in));
-  if (in.rows > 0 && in.assignment.budget) plan.stages.push_back(plan_budget(in));
+  if (in.rows > 0 && in.assignment.budget) plan.stages.push_back(plan_bits(in));
   if (in.rows > 0 && (in.chain.calibrating() != nullptr || in.assignment.needs_calibration())) {
     plan.stages.push_back(embed_stage(in));
     const std::unique_ptr<PassCosts> calibration = costs_of(calibrated_schedule(in), in);

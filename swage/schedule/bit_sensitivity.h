@@ -12,37 +12,37 @@
 
 #include <vector>
 
-#include "swage/base/context.h"
-#include "swage/checkpoint/reader.h"
-#include "swage/checkpoint/weight_source.h"
-#include "swage/model/model.h"
-#include "swage/offload/rows.h"
-#include "swage/report/report.h"
 #include "swage/resolve/bit_budget.h"
+#include "swage/schedule/float_pass.h"
 #include "swage/schedule/probe_store.h"
 
 namespace swage::pipeline {
 
-// Rows of the calibration set that errors are measured on: 16384 tokens at most.
-int64_t rows_measured(int64_t rows, int64_t row_tokens);
-// Sequences that divergences are measured on.
-inline constexpr int64_t kProbeRows = 4, kProbeTokens = 128;
+// Of a run's input: its calibration rows that errors are measured on, 16384 tokens at most.
+PlanInput measured_part(const PlanInput& input);
+// Of that.
+FloatSchedule bit_schedule(const PlanInput& input);
+PlanStage plan_bits(const PlanInput& input);
 
 struct SensitivityJob {
-  model::Model& model;
-  const checkpoint::Reader& reader;
-  const checkpoint::WeightSource& weights;
+  FloatPassJob pass;
   const Assignment& assignment;
   const std::vector<BudgetUnit>& units;
-  const Context& context;
-  StageClock& clock;
-  offload::Tiers tiers = {};  // as in Activations
-  bool moe_routed = false;
   ProbeStore* store = nullptr;  // keeps what is measured, and has what an earlier process measured
 };
 
-// ids_NL: calibration rows, int64. Memory is that of the calibration, one layer's weights once more, and the residual
-// streams of a probe for each unit.
+// ids_NL: calibration rows, int64. `probed`: the candidate that is put into the model.
 BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, size_t probed);
+
+namespace actions {
+
+// Of layer b; s counts its stages, g the input groups of a stage. `begun`: probes that began in earlier layers.
+FloatActionPtr embed_probes();
+FloatActionPtr enter_measured_stage(std::string at);
+FloatActionPtr measure_errors(std::string at, int64_t b, int64_t s, int64_t g);
+FloatActionPtr probe(std::string at, int64_t b, int64_t begun, int64_t begin);
+FloatActionPtr predict(int64_t probes);
+
+}  // namespace actions
 
 }  // namespace swage::pipeline

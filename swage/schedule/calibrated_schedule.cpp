@@ -76,16 +76,9 @@ class Builder {
 
 CalibratedSchedule calibrated_schedule(const PlanInput& input) { return Builder(input).build(); }
 
-std::unique_ptr<PassCosts> costs_of(const CalibratedSchedule& schedule, const PlanInput& input, bool solving) {
+std::unique_ptr<PassCosts> costs_of(const CalibratedSchedule& schedule, const PlanInput& input) {
   auto costs = std::make_unique<PassCosts>(input);
-  for (const Section& section : schedule) {
-    for (const ActionPtr& action : section.actions) {
-      if (!solving && action->solves()) continue;
-      costs->ledger.begin_action(action->at());
-      action->cost(*costs);
-      costs->ledger.end_action();
-    }
-  }
+  add_costs(schedule, *costs);
   return costs;
 }
 

@@ -4,25 +4,18 @@
 #include <string>
 #include <vector>
 
-#include "swage/schedule/action.h"
-#include "swage/schedule/pass_costs.h"
 #include "swage/schedule/plan_input.h"
+#include "swage/schedule/section.h"
 
 namespace swage::pipeline {
 
-// A part of the pass that is finished as a whole: a layer, or an end of the model that is solved.
-struct Section {
-  std::string step;    // its name in the journal
-  int64_t block = -1;  // -1: an end
-  std::vector<ActionPtr> actions;
-};
+using Section = SectionOn<PassState>;  // a layer, or an end of the model that is solved
 
 using CalibratedSchedule = std::vector<Section>;
 
 CalibratedSchedule calibrated_schedule(const PlanInput& input);
 
-// All actions' costs in order; not `solving`: of those alone that take activations through the model. `input` outlives
-// the result.
-std::unique_ptr<PassCosts> costs_of(const CalibratedSchedule& schedule, const PlanInput& input, bool solving = true);
+// All actions' costs in order. `input` outlives the result.
+std::unique_ptr<PassCosts> costs_of(const CalibratedSchedule& schedule, const PlanInput& input);
 
 }  // namespace swage::pipeline

@@ -3,46 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <fstream>
 #include <map>
-#include <sstream>
 
-#include "swage/base/error.h"
-#include "swage/checkpoint/no_weights.h"
 #include "swage/job/steps.h"
+#include "swage/schedule/planned_test_support.h"
 
 namespace swage::pipeline {
 namespace {
-
-Json config_of(const std::string& name) {
-  std::ifstream file(cat(SWAGE_TEST_DATA, "/model/", name, "/config.json"));
-  std::ostringstream text;
-  text << file.rdbuf();
-  return parse_json(text.str(), name);
-}
-
-// A model of tests/data and a recipe of one modifier, as a plan has them.
-struct Planned {
-  Planned(const std::string& name, const char* modifier, const char* fields) {
-    modifiers.push_back(modifiers::make_modifier(modifier, parse_json(fields, "fields"), "test"));
-    chain = modifiers::make_chain(modifiers);
-    const auto model = model::make_model(config_of(name), checkpoint::NoWeights());
-    shape = model->shape();
-    assignment = assign_schemes(chain, *model, {});
-    sparsity = resolve_sparsity(chain, *model, assignment);
-    input.rows = 8;
-    input.row_tokens = 32;
-    schedule = calibrated_schedule(input);
-  }
-
-  std::vector<std::unique_ptr<modifiers::Modifier>> modifiers;
-  modifiers::Chain chain;
-  model::ModelShape shape;
-  Assignment assignment;
-  Sparsity sparsity;
-  PlanInput input{.shape = shape, .assignment = assignment, .sparsity = sparsity, .chain = chain};
-  CalibratedSchedule schedule;
-};
 
 constexpr const char* kW8 = R"({"scheme": "W8A8", "ignore": ["lm_head"]})";
 

@@ -17,7 +17,7 @@ struct Place {
 
 constexpr Place kPlaces[] = {{kProcess, false},       {"weights of a layer", true}, {"float weights", true},
                              {"activations", true},   {"solved weights", false},    {kAllocatorKeeps, false},
-                             {"Gram matrices", true}, {"Gram matrices", true}};
+                             {"Gram matrices", true}, {"Gram matrices", true},      {"probes", true}};
 
 }  // namespace
 

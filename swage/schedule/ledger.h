@@ -43,6 +43,7 @@ enum class Buffer {
   Allocator,      // freed pieces that it keeps until the layer is done
   Gram,           // the Gram matrix of the stage's input
   GramScratch,    // inputs packed for it
+  Probes,         // quantized weights that are tried, and the residual streams that they give
 };
 
 // What is there for a part of an action alone.
@@ -82,7 +83,7 @@ class Ledger {
     double bytes = 0, most = 0;
     size_t first = 0;
   };
-  static constexpr size_t kBuffers = size_t(Buffer::GramScratch) + 1;
+  static constexpr size_t kBuffers = size_t(Buffer::Probes) + 1;
 
   size_t action() const { return declared_.size() - 1; }
 

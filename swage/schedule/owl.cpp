@@ -6,18 +6,29 @@
 #include <algorithm>
 
 #include "swage/base/error.h"
-#include "swage/base/memory.h"
 #include "swage/eval/forward.h"
-#include "swage/schedule/activations.h"
-#include "swage/schedule/linear_input.h"
-#include "swage/solvers/owl.h"
+#include "swage/job/steps.h"
 
 namespace swage::pipeline {
 namespace {
 
-using model::Block, model::Flow, modifiers::Sparsifier;
+using model::Flow, modifiers::Sparsifier;
 
 bool asks_for_owl(const Sparsifier& sparsifier) { return sparsifier.rules().owl_m > 0; }
+
+// By the first module of each.
+std::vector<const Sparsifier*> all_that_ask(const Sparsity& sparsity) {
+  std::vector<const Sparsifier*> out;
+  for (const auto& [name, choice] : sparsity.of_module) {
+    if (asks_for_owl(*choice.by) && std::find(out.begin(), out.end(), choice.by) == out.end()) out.push_back(choice.by);
+  }
+  return out;
+}
+
+bool is_pruned_by(const Sparsity& sparsity, const Sparsifier& by, const std::string& name) {
+  const Sparsity::Choice* choice = sparsity.find(name);
+  return choice != nullptr && choice->by == &by;
+}
 
 // Sum over the sequences of the norms of the input's columns.
 at::Tensor column_norms(const Activations& activations, const LinearInput& input) {
@@ -31,66 +42,6 @@ at::Tensor column_norms(const Activations& activations, const LinearInput& input
   for (const at::Tensor& norm_I : norms) sum_I.add_(norm_I);  // in their order, whoever made them
   return sum_I;
 }
-
-// Percent of outliers of each block, for one sparsifier: -1 where it prunes nothing.
-class OwlPass {
- public:
-  OwlPass(model::Model& model, const checkpoint::WeightSource& weights, const Context& context,
-          const Sparsity& sparsity, const Sparsifier& by, const offload::Tiers& tiers)
-      : model_(model),
-        weights_(weights),
-        context_(context),
-        sparsity_(sparsity),
-        by_(by),
-        tiers_(tiers) {}
-
-  std::vector<double> run(const at::Tensor& ids_NL) {
-    model_.load_ends(weights_);
-    Activations activations(model_, ids_NL, tiers_);
-    model_.drop_ends();
-    std::vector<double> out;
-    for (int64_t b = 0; b < model_.blocks(); ++b) {
-      context_.check_cancelled();
-      out.push_back(run_block(b, activations));
-      release_free_memory();
-    }
-    return out;
-  }
-
- private:
-  double run_block(int64_t b, Activations& activations) {
-    if (b + 1 < model_.blocks()) weights_.prefetch(model_.tensors_of_block(b + 1));
-    const std::unique_ptr<Block> block = model_.load_block(b, weights_);
-    for (const model::Linear& linear : block->linears) activations.make_room(linear.columns);
-    activations.advance([&](Flow& flow) { block->begin(flow); });
-    std::vector<solvers::OwlLinear> layer;
-    for (size_t s = 0; s < block->stages.size(); ++s) {
-      at::Tensor norm_I;  // one input for the whole stage
-      LinearInput measured;
-      for (const model::InputGroup& group : block->stages[s].groups) {
-        for (const int index : group.linears) {
-          const model::Linear& linear = block->linears[size_t(index)];
-          const Sparsity::Choice* choice = sparsity_.find(linear.name);
-          if (choice == nullptr || choice->by != &by_) continue;
-          if (!norm_I.defined() || measured.transform != linear.input_transform) {
-            measured = {linear.input_transform};
-            norm_I = column_norms(activations, measured);
-          }
-          layer.push_back({linear.weight_OI, norm_I});
-        }
-      }
-      activations.advance([&](Flow& flow) { block->step(int(s), flow); });
-    }
-    return layer.empty() ? -1 : solvers::outlier_percent(layer, by_.rules().owl_m);
-  }
-
-  model::Model& model_;
-  const checkpoint::WeightSource& weights_;
-  const Context& context_;
-  const Sparsity& sparsity_;
-  const Sparsifier& by_;
-  const offload::Tiers& tiers_;
-};
 
 void set_shares(const model::Model& model, const std::vector<double>& percents, const Sparsifier& by,
                 Sparsity& sparsity) {
@@ -113,19 +64,77 @@ void set_shares(const model::Model& model, const std::vector<double>& percents, 
 
 }  // namespace
 
-bool needs_owl(const Sparsity& sparsity) {
-  return std::any_of(sparsity.of_module.begin(), sparsity.of_module.end(),
-                     [](const auto& module) { return asks_for_owl(*module.second.by); });
+bool needs_owl(const Sparsity& sparsity) { return !all_that_ask(sparsity).empty(); }
+
+void OutlierCounts::measure(const model::Block& block, const model::Stage& stage, const Activations& activations) {
+  at::Tensor norm_I;  // one input for the whole stage
+  LinearInput measured;
+  for (const model::InputGroup& group : stage.groups) {
+    for (const int index : group.linears) {
+      const model::Linear& linear = block.linears[size_t(index)];
+      if (!is_pruned_by(sparsity_, by_, linear.name)) continue;
+      if (!norm_I.defined() || measured.transform != linear.input_transform) {
+        measured = {linear.input_transform};
+        norm_I = column_norms(activations, measured);
+      }
+      layer_.push_back({linear.weight_OI, norm_I});
+    }
+  }
 }
 
-void find_owl_shares(model::Model& model, const checkpoint::WeightSource& weights, const at::Tensor& ids_NL,
-                     const Context& context, const offload::Tiers& tiers, Sparsity& sparsity) {
-  std::vector<const Sparsifier*> all;
-  for (const auto& [name, choice] : sparsity.of_module) {
-    if (asks_for_owl(*choice.by) && std::find(all.begin(), all.end(), choice.by) == all.end()) all.push_back(choice.by);
+void OutlierCounts::count() {
+  percents_.push_back(layer_.empty() ? -1 : solvers::outlier_percent(layer_, by_.rules().owl_m));
+  layer_.clear();
+}
+
+FloatSchedule owl_schedule(const PlanInput& input, const Sparsifier& by) {
+  FloatSchedule out;
+  out.emplace_back(FloatSection{"embed", -1, {}}).actions.push_back(actions::embed());
+  const size_t blocks = input.shape.blocks.size();
+  for (size_t b = 0; b < blocks; ++b) {
+    const model::BlockShape& block = input.shape.blocks[b];
+    const int64_t index = int64_t(b);
+    std::vector<FloatActionPtr>& layer = out.emplace_back(FloatSection{block_step(index), index, {}}).actions;
+    layer.push_back(actions::enter_float_block(cat("layer ", b), index));
+    for (size_t s = 0; s < block.stages.size(); ++s) {
+      const std::string at = cat("layer ", b, ", ", block.stages[s].name);
+      const auto is_pruned = [&](int linear) {
+        return is_pruned_by(input.sparsity, by, block.linears[size_t(linear)].name);
+      };
+      const bool any = std::any_of(block.stages[s].groups.begin(), block.stages[s].groups.end(),
+                                   [&](const model::InputGroup& group) {
+                                     return std::any_of(group.linears.begin(), group.linears.end(), is_pruned);
+                                   });
+      if (any) layer.push_back(actions::measure_norms(at, index, int64_t(s)));
+      const bool nothing_reads_it = b + 1 == blocks && s + 1 == block.stages.size();
+      if (!nothing_reads_it) layer.push_back(actions::float_step(at, index, int64_t(s)));
+    }
+    layer.push_back(actions::count_outliers(cat("layer ", b), index));
+    layer.push_back(actions::leave_float_block(cat("layer ", b), index));
   }
-  for (const Sparsifier* by : all)
-    set_shares(model, OwlPass(model, weights, context, sparsity, *by, tiers).run(ids_NL), *by, sparsity);
+  return out;
+}
+
+PlanStage plan_owl(const PlanInput& input) {
+  PlanStage out{.name = "owl", .at = {}, .parts = {}, .work = {}};
+  for (const Sparsifier* by : all_that_ask(input.sparsity)) {
+    const PlanStage one = plan_float_pass(owl_schedule(input, *by), input, "owl");
+    out.work += one.work;
+    if (one.host_bytes() + one.device_bytes() <= out.host_bytes() + out.device_bytes()) continue;
+    out.at = one.at;
+    out.parts = one.parts;
+  }
+  return out;
+}
+
+void find_owl_shares(const FloatPassJob& job, const at::Tensor& ids_NL, Sparsity& sparsity) {
+  for (const Sparsifier* by : all_that_ask(sparsity)) {
+    OutlierCounts counts(sparsity, *by);
+    FloatPass pass{job, ids_NL, "owl", "weighing", "owl"};
+    pass.outliers = &counts;
+    run_float_pass(pass, owl_schedule(job.planned, *by));
+    set_shares(job.model, counts.percents(), *by, sparsity);
+  }
 }
 
 }  // namespace swage::pipeline

@@ -40,11 +40,13 @@ double gram_scratch_bytes(double columns, double tokens, bool on_device) {
   return kFloat * std::min(std::max(kPackedFloats, square(columns)), tokens * columns);
 }
 
-PassCosts::PassCosts(const PlanInput& input)
+PassCosts::PassCosts(const PlanInput& input, Runs runs)
     : in(input),
       tokens(double(input.rows) * double(input.row_tokens)),
       hidden(double(input.shape.hidden_size)),
-      corrects_(std::any_of(input.assignment.quantizers.begin(), input.assignment.quantizers.end(), looks_back)) {
+      float_alone_(runs == Runs::Float),
+      corrects_(!float_alone_ &&
+                std::any_of(input.assignment.quantizers.begin(), input.assignment.quantizers.end(), looks_back)) {
   stage.name = "calibrate";
 }
 
@@ -71,7 +73,12 @@ std::vector<LinearShape> PassCosts::pruned(int64_t b, const std::vector<int>& li
 
 bool PassCosts::kept_as_integers(const ModuleInfo& linear) const {
   const scheme::Scheme* scheme = in.assignment.find(linear.name);
-  return !in.on_device && scheme != nullptr && scheme->weights && scheme->weights->type == scheme::NumberType::Int;
+  return !float_alone_ && !in.on_device && scheme != nullptr && scheme->weights &&
+         scheme->weights->type == scheme::NumberType::Int;
+}
+
+double PassCosts::copies_of_inputs(double columns) const {
+  return (std::min(double(kInputsAtOnce), double(in.rows)) + 2 * in.threads) * double(in.row_tokens) * columns * kFloat;
 }
 
 double PassCosts::groups_of(const ModuleInfo& linear) const {

@@ -22,9 +22,12 @@ double share_in_memory(const PlanInput& input);
 // The largest Gram matrix's packed inputs (ops/gram), for `tokens` of `columns`.
 double gram_scratch_bytes(double columns, double tokens, bool on_device);
 
+// Which model runs: the float one alone computes on float weights, whatever the recipe makes of them.
+enum class Runs { AsSolved, Float };
+
 class PassCosts {
  public:
-  explicit PassCosts(const PlanInput& input);
+  explicit PassCosts(const PlanInput& input, Runs runs = Runs::AsSolved);
 
   const PlanInput& in;
   const double tokens, hidden;  // of all rows; numbers of the residual stream
@@ -42,6 +45,8 @@ class PassCosts {
   double streams() const { return corrects_ ? 2 : 1; }
   // Threads that take sequences through a block at once.
   double forward_threads() const { return in.on_device ? 1 : in.threads; }
+  // Of inputs of `columns` that are quantized or turned before they enter a Gram matrix, bytes.
+  double copies_of_inputs(double columns) const;
   modifiers::CostSetting setting() const { return {true, in.threads, in.on_device}; }
   // Linears of these that the recipe quantizes, or prunes.
   std::vector<modifiers::LinearShape> quantized(int64_t b, const std::vector<int>& linears) const;
@@ -68,6 +73,7 @@ class PassCosts {
  private:
   double small_temporaries(const model::BlockShape& block) const;
 
+  const bool float_alone_;
   bool corrects_ = false;
   double widest_ = 0;           // columns of an input, of all blocks so far
   double kept_by_forward_ = 0;  // by the allocator

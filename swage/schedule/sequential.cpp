@@ -93,7 +93,7 @@ class Sequential {
 
   void run_actions(const Section& section) {
     for (size_t i = 0; i < section.actions.size(); ++i) {
-      const Action& action = *section.actions[i];
+      const PassAction& action = *section.actions[i];
       if (state_->finished && action.solves()) continue;
       run_.context.check_cancelled();
       if (options_.watch != nullptr) options_.watch->begin(action, costs_->ledger.declared()[ran_ + i]);

@@ -6,21 +6,11 @@
 #include <ATen/core/Tensor.h>
 
 #include "swage/offload/rows.h"
+#include "swage/schedule/pass_watch.h"
 #include "swage/schedule/plan_input.h"
 #include "swage/schedule/run.h"
 
 namespace swage::pipeline {
-
-class Action;
-
-// Whoever watches a pass: tests hold what it really has in memory against what each action declared.
-class PassWatch {
- public:
-  virtual ~PassWatch() = default;
-  // `declared_bytes`: the most that the ledger has while the action goes on, without the process.
-  virtual void begin(const Action& action, double declared_bytes) = 0;
-  virtual void end(const Action& action) = 0;
-};
 
 struct SequentialOptions {
   bool moe_routed = false;    // experts' statistics from the tokens routed to them, not from all

@@ -3,34 +3,21 @@
 #include "swage/base/memory.h"
 #include "swage/resolve/activation_scales.h"
 #include "swage/schedule/action.h"
+#include "swage/schedule/actions/forward_costs.h"
 #include "swage/schedule/pass_costs.h"
 #include "swage/schedule/pass_state.h"
 
 namespace swage::pipeline::actions {
 namespace {
 
-using model::BlockShape, model::Flow, model::Linear, model::ModuleInfo, model::Stage;
-
-constexpr double kLoadPasses = 3;      // over a block's float32 weights while they are read and converted
-constexpr double kNormTensors = 2;     // of a row, while its norm is computed
-constexpr double kScoresAtOnce = 256;  // rows of attention's scores, at once in a thread
+using model::Flow, model::Linear;
 
 // Reads the block's weights and computes what its first stage reads.
-class EnterBlock : public Action {
+class EnterBlock : public PassAction {
  public:
-  EnterBlock(std::string at, int64_t b) : Action(std::move(at)), b_(b) {}
+  EnterBlock(std::string at, int64_t b) : PassAction(std::move(at)), b_(b) {}
 
-  void cost(PassCosts& costs) const override {
-    const double parameters = double(costs.whole(b_).parameters());
-    const double each = kFloat + (costs.in.on_device ? kCode16 : 0);  // on a GPU also as products are made of them
-    costs.ledger.hold(Buffer::Weights, each * parameters);
-    costs.ledger.hold(Buffer::FloatWeights, costs.corrects() ? kFloat * parameters : 0);
-    costs.enter_block(b_);
-    costs.ledger.moment({{"forward pass", costs.forward_threads() * kNormTensors * kFloat *
-                                              double(costs.in.row_tokens) * costs.hidden}});
-    costs.work().moved_bytes += costs.streams() * kLoadPasses * kFloat * parameters;
-    costs.work().read_bytes += uint64_t(costs.streams() * costs.in.bytes_per_weight * parameters);
-  }
+  void cost(PassCosts& costs) const override { cost_of_entering(costs, b_); }
 
   void run(PassState& state) const override {
     {
@@ -65,9 +52,9 @@ class EnterBlock : public Action {
 };
 
 // Nothing is known yet of what the stage's linears read.
-class EnterStage : public Action {
+class EnterStage : public PassAction {
  public:
-  EnterStage(std::string at, int64_t s) : Action(std::move(at)), s_(s) {}
+  EnterStage(std::string at, int64_t s) : PassAction(std::move(at)), s_(s) {}
   void cost(PassCosts& costs) const override { costs.enter_stage(); }
   void run(PassState& state) const override { state.inputs.begin(&state.block->stages[size_t(s_)]); }
 
@@ -76,23 +63,11 @@ class EnterStage : public Action {
 };
 
 // Runs the stage's linears, and goes on to what those of the next stage read.
-class Step : public Action {
+class Step : public PassAction {
  public:
-  Step(std::string at, int64_t b, int64_t s) : Action(std::move(at)), b_(b), s_(s) {}
+  Step(std::string at, int64_t b, int64_t s) : PassAction(std::move(at)), b_(b), s_(s) {}
 
-  void cost(PassCosts& costs) const override {
-    const BlockShape& block = costs.block(b_);
-    const Stage& stage = block.stages[size_t(s_)];
-    double largest = 0;
-    for (const model::InputGroup& group : stage.groups) largest = std::max(largest, cost_of_group(costs, group));
-    double a_thread = double(costs.in.row_tokens) * largest;
-    if (stage.attends) a_thread += cost_of_attention(costs);
-    const bool routes_next = size_t(s_) + 1 < block.stages.size() && block.stages[size_t(s_) + 1].routes;
-    for (const ModuleInfo& router : block.routers) {
-      if (routes_next) costs.work().linear_flops += 2 * costs.streams() * costs.tokens * double(router.parameters());
-    }
-    costs.ledger.moment({{"forward pass", costs.forward_threads() * a_thread}});
-  }
+  void cost(PassCosts& costs) const override { cost_of_step(costs, b_, s_); }
 
   void run(PassState& state) const override {
     if (state.block->stages[size_t(s_)].attends && state.run.assignment.kv_cache && !state.finished)
@@ -103,32 +78,6 @@ class Step : public Action {
   }
 
  private:
-  // Bytes of a token in a thread; adds the work.
-  double cost_of_group(PassCosts& costs, const model::InputGroup& group) const {
-    const BlockShape& block = costs.block(b_);
-    const double share = block.stages[size_t(s_)].expert >= 0 ? double(block.top_k) / double(block.experts) : 1;
-    double rows = 0, columns = 0, turned = 0;
-    for (const int index : group.linears) {
-      const ModuleInfo& linear = block.linears[size_t(index)];
-      rows += double(linear.rows) * (costs.in.rotated_outputs.contains(linear.name) ? 2 : 1);
-      if (costs.in.rotated_inputs.contains(linear.name)) turned = kFloat * double(linear.columns);
-      columns = double(linear.columns);
-      const double flops = 2 * costs.tokens * share * double(linear.parameters());
-      (costs.kept_as_integers(linear) ? costs.work().integer_flops : costs.work().linear_flops) += flops;
-      if (costs.corrects()) costs.work().linear_flops += flops;
-    }
-    costs.work().moved_bytes += costs.streams() * kForwardPasses * kFloat * costs.tokens * (rows + columns);
-    return kFloat * rows + kCode16 * columns + turned;
-  }
-
-  double cost_of_attention(PassCosts& costs) const {
-    const BlockShape& block = costs.block(b_);
-    const double length = double(costs.in.row_tokens), query = double(block.query_size),
-                 keys = block.window > 0 ? std::min(length, double(block.window)) : length;
-    costs.work().attention_flops += costs.streams() * 4 * costs.tokens * (keys / 2 + kScoresAtOnce / 4) * query;
-    return kFloat * (length * query + kScoresAtOnce * length);
-  }
-
   // Attention, whose queries, keys and values are measured on the way.
   void step_and_measure_heads(PassState& state) const {
     const Run& run = state.run;
@@ -158,15 +107,14 @@ class Step : public Action {
 };
 
 // Writes what waited for the end of the block, and gives its weights back.
-class FinishBlock : public Action {
+class FinishBlock : public PassAction {
  public:
-  FinishBlock(std::string at, int64_t b) : Action(std::move(at)), b_(b) {}
+  FinishBlock(std::string at, int64_t b) : PassAction(std::move(at)), b_(b) {}
 
   void cost(PassCosts& costs) const override {
     if (costs.in.keeps_activations && !costs.in.chain.rescalers.empty())
       costs.work().written_bytes += uint64_t(kFloat * costs.tokens * costs.hidden);
-    for (const Buffer buffer : {Buffer::Weights, Buffer::FloatWeights, Buffer::SolvedWeights})
-      costs.ledger.hold(buffer, 0);
+    cost_of_leaving(costs);
   }
 
   void run(PassState& state) const override {

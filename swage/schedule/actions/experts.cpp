@@ -8,9 +8,9 @@ namespace {
 using model::BlockShape, model::InputGroup, model::ModuleInfo, model::Stage;
 
 // At the input of a layer's mixture: measures all its experts, takes those out that go, and routes all tokens again.
-class PruneExperts : public Action {
+class PruneExperts : public PassAction {
  public:
-  PruneExperts(std::string at, int64_t b) : Action(std::move(at)), b_(b) {}
+  PruneExperts(std::string at, int64_t b) : PassAction(std::move(at)), b_(b) {}
   bool solves() const override { return true; }
 
   // A forward pass through all experts for the tokens that are routed to them. Each may get all tokens of a row: its

@@ -15,9 +15,9 @@ constexpr int kRidgesTried = 6;                   // solvers/target
 constexpr double kSolvedGroupBytes = kFloat + 1;  // a scale and a zero point, beside codes of a byte
 
 // An action on input group g of stage s in layer b.
-class OnGroup : public Action {
+class OnGroup : public PassAction {
  public:
-  OnGroup(std::string at, int64_t b, int64_t s, int64_t g) : Action(std::move(at)), b_(b), s_(s), g_(g) {}
+  OnGroup(std::string at, int64_t b, int64_t s, int64_t g) : PassAction(std::move(at)), b_(b), s_(s), g_(g) {}
   bool solves() const override { return true; }
 
  protected:
@@ -38,9 +38,9 @@ class OnGroup : public Action {
 };
 
 // Divides what the linears of a stage read, and multiplies their columns, as the recipe's rescalers find best.
-class Rescale : public Action {
+class Rescale : public PassAction {
  public:
-  Rescale(std::string at, int64_t b, int64_t s) : Action(std::move(at)), b_(b), s_(s) {}
+  Rescale(std::string at, int64_t b, int64_t s) : PassAction(std::move(at)), b_(b), s_(s) {}
   bool solves() const override { return true; }
 
   // An upper bound: as if all linears of the stage belonged to one pair.
@@ -136,7 +136,8 @@ class Quantize : public OnGroup {
     if (corrects(costs, by))
       corrected = cost_of_correcting(costs, linears, by, sees_other);
     else if (by.needs_calibration())
-      costs.measure(double(first.columns), group(costs).expert, sees_other ? copies(costs, first) : 0);
+      costs.measure(double(first.columns), group(costs).expert,
+                    sees_other ? costs.copies_of_inputs(double(first.columns)) : 0);
     costs.solve(by.cost(linears, costs.setting()), by.name(), corrected);
     cost_of_putting(costs);
   }
@@ -150,12 +151,6 @@ class Quantize : public OnGroup {
     const auto is_pruned = [&](const std::string& name) { return costs.in.sparsity.find(name) != nullptr; };
     return by.needs_calibration() && by.target() != modifiers::Target::Weights &&
            first_that(costs, is_pruned) == nullptr && !(costs.in.moe_routed && group(costs).expert >= 0);
-  }
-
-  // Of inputs that are quantized or turned before they enter a Gram matrix.
-  static double copies(const PassCosts& costs, const ModuleInfo& linear) {
-    const double a_row = double(costs.in.row_tokens) * double(linear.columns) * kFloat;
-    return (std::min(double(kInputsAtOnce), double(costs.in.rows)) + 2 * costs.in.threads) * a_row;
   }
 
   // Sums over both streams, and the solutions for each ridge (solvers/target). Returns the bytes of the corrected
@@ -202,9 +197,9 @@ class Quantize : public OnGroup {
 };
 
 // The head, on what it reads after the last layer, or an embedding by itself.
-class SolveEnd : public Action {
+class SolveEnd : public PassAction {
  public:
-  explicit SolveEnd(const ModuleInfo& end) : Action(end.name), end_(end) {}
+  explicit SolveEnd(const ModuleInfo& end) : PassAction(end.name), end_(end) {}
   bool solves() const override { return true; }
 
   void cost(PassCosts& costs) const override {
