@@ -2,6 +2,7 @@
 """What the programs that read swage's output make of it: loads, and gives the same perplexity, or refuses.
 
     bench/consumers.py [--consumer transformers] [--python VENV/bin/python3] [--schemes W4A16,FP8_DYNAMIC] [--write]
+    bench/consumers.py --models FOLDER [--only gemma2,phi3] [--schemes W4A16,W8A8] [--write]
 
 For each consumer a throwaway virtual environment is made in a temporary folder (or the one given by --python is taken), and each preset of the matrix
 is tried on small random models of several families: swage compresses the model, the consumer loads it, and the perplexity of both on one text is
@@ -9,13 +10,28 @@ compared. Prints a line each:
 
     transformers 5.17.0 / compressed-tensors 0.19.0 | llama | W4A16 | pack-quantized | equal | 99.13 99.08
 
-"equal": within 4 %, since a consumer calculates in bf16 where swage does in float32, so that quantized activations round otherwise. --write puts results and date into swage/scheme/consumers.json, from which the
+"equal": within 4 %, since a consumer calculates in bf16 where swage does in float32, so that quantized activations round otherwise.
+
+With --models every tiny checkpoint of a folder (tests/data/model, or the full set of golden models) is compressed, by rounding to nearest in each scheme
+and by GPTQ, and logits of one row of ids are compared, float32 on both sides: `swage eval --token-ids` against the consumer. A line each:
+
+    transformers 5.24.0 with compressed-tensors 0.20.0 | gemma2 | W4A16 | equal | 3.1e-06
+
+"equal": the largest difference is at most 1e-3 of the largest logit; with quantized activations 5 %, since one value that rounds otherwise moves all
+that follow. Where they differ, the unquantized model is compared too: "differs unquantized" says that it is not the format.
+
+--write puts results and date into swage/scheme/consumers.json, from which the
 program and docs/consumers.md speak. A consumer that cannot be installed here (vLLM for GPUs, llama.cpp, which reads GGUF alone) is left as it stands there.
 """
 import argparse
+import concurrent.futures
 import datetime
 import json
 import pathlib
+import random
+import re
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -107,6 +123,131 @@ def read_all(python, folders, text):
     return {result["model"]: result for result in results}
 
 
+# Runs inside of the consumer's environment: logits of models on the ids of a file.
+LOGITS = """
+import json, sys, torch, transformers, compressed_tensors
+from safetensors.torch import load_file, save_file
+request = json.load(sys.stdin)
+version = f"{transformers.__version__} with compressed-tensors {compressed_tensors.__version__}"
+for name, ids, saved in request["models"]:
+    out = {"model": name, "version": version}
+    try:
+        architecture = json.load(open(name + "/config.json"))["architectures"][0]
+        model, info = getattr(transformers, architecture).from_pretrained(name, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+        lacking = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"])
+        with torch.no_grad():
+            logits = model.eval()(input_ids=load_file(ids)["input_ids"], use_cache=False).logits.float()
+        own = load_file(saved)["logits"]
+        out["difference"] = float((logits - own).abs().max() / own.abs().max())
+        if lacking:
+            out["lacking"] = f"{len(lacking)} tensors are not matched, as {lacking[0]}"
+    except Exception as e:
+        out["error"] = f"{type(e).__name__}: {(str(e).strip().splitlines() or [''])[0][:160]}"
+    print("RESULT " + json.dumps(out), flush=True)
+"""
+
+
+def widened(dtype, shape, data):
+    """bf16 as float32, so that scales are, too: transformers dequantizes fused experts in the type of their scales."""
+    if dtype != "BF16":
+        return dtype, shape, data
+    out = bytearray(2 * len(data))
+    out[2::4], out[3::4] = data[0::2], data[1::2]
+    return "F32", shape, bytes(out)
+
+
+def prepare_model(source, folder):
+    """A golden model in float32 with a tokenizer, and ids that mean no image, end or padding."""
+    folder.mkdir()
+    tensors = support.read_safetensors(source / "model.safetensors")
+    support.write_safetensors(folder / "model.safetensors", {name: widened(*tensor) for name, tensor in tensors.items()})
+    (folder / "config.json").write_text((source / "config.json").read_text().replace('"bfloat16"', '"float32"'))
+    support.make_tokenizer(folder)
+    special = {value for text in re.findall(r'_id": (\[?[^\]\n]*)', (folder / "config.json").read_text()) for value in map(int, re.findall(r"\d+", text))}
+    usable = [token for token in range(3, 100) if token not in special]
+    draw = random.Random(3)
+    ids = [draw.choice(usable) for _ in range(20)]
+    support.write_safetensors(folder / "ids.safetensors", {"input_ids": ("I64", [1, len(ids)], struct.pack(f"<{len(ids)}q", *ids))})
+    return folder
+
+
+def compress_variant(model, variant, text):
+    """A folder of what swage makes of a model, with its own logits beside it; or why there is none."""
+    method, scheme = variant
+    out = model.parent / f"{model.name}-{method}-{scheme}"
+    data = ["-d", text, "--num-calibration-samples", 4, "--max-seq-length", 16] if method != "rtn" else []
+    command = ["compress", model, "-o", out, "--method", method, "--scheme", scheme, *data]
+    sizes = ["--group-size", 32] if scheme.startswith("W4A16") else []
+    made = support.run(*command, *sizes)
+    fitting = re.search(r"use --group-size (-?\d+)", made.stderr)
+    if made.returncode != 0 and fitting:
+        made = support.run(*command, "--group-size", fitting[1])
+    if made.returncode == 0:
+        made = save_logits(out, model)
+    return out if made.returncode == 0 else made.stderr.strip().splitlines()[-1].split("; supported are")[0]
+
+
+def save_logits(folder, model):
+    return support.run("eval", folder, "--token-ids", model / "ids.safetensors", "--save-logits", folder / "logits.bin")
+
+
+def compare_logits(python, folders, model_of):
+    """folder -> what the consumer made of it"""
+    request = json.dumps({"models": [[str(folder), str(model_of[folder] / "ids.safetensors"), str(folder / "logits.bin")] for folder in folders]})
+    run = subprocess.run([python, "-c", LOGITS], input=request, capture_output=True, text=True)
+    results = [json.loads(line[7:]) for line in run.stdout.splitlines() if line.startswith("RESULT ")]
+    if len(results) < len(folders):
+        print(f"the consumer died: {(run.stderr.strip().splitlines() or ['?'])[-1]}", file=sys.stderr)
+    return {pathlib.Path(result["model"]): result for result in results}
+
+
+def word_of(result, scheme):
+    if result is None:
+        return "refused: it died"
+    if "error" in result:
+        return "refused: " + result["error"]
+    limit = 0.05 if "A8" in scheme or scheme.startswith("FP8") else 1e-3
+    word = "equal" if result["difference"] <= limit else "differs"
+    return word + (": " + result["lacking"] if "lacking" in result else "")
+
+
+def try_some(names, arguments, variants, folder, python):
+    """(name, variant) -> what the consumer made of it with its "word"; all in one process of the consumer, whose start takes seconds."""
+    models = {name: prepare_model(pathlib.Path(arguments.models) / name, folder / name) for name in names}
+    text = support.make_text(folder / "text.jsonl", seed=5)
+    tasks = [(name, variant) for name in names for variant in variants]
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        made = dict(zip(tasks, pool.map(lambda task: compress_variant(models[task[0]], task[1], text), tasks)))
+    model_of = {out: models[name] for (name, _), out in made.items() if not isinstance(out, str)}
+    found = compare_logits(python, list(model_of), model_of)
+    results = {task: dict(found.get(out, {}), word=word_of(found.get(out), task[1][1])) if out in model_of else {"word": "not made: " + out} for task, out in made.items()}
+    doubtful = {models[name] for (name, _), result in results.items() if result["word"].startswith(("differs", "refused"))}
+    doubtful = [model for model in doubtful if save_logits(model, model).returncode == 0]
+    sources = compare_logits(python, doubtful, {model: model for model in doubtful}) if doubtful else {}
+    for (name, _), result in results.items():
+        source = word_of(sources[models[name]], "") if models[name] in sources else "equal"
+        if source != "equal" and result["word"].startswith(("differs", "refused")):
+            result["word"] = "the unquantized model: " + source
+    for path in folder.iterdir():
+        if path.name.startswith(tuple(names)):
+            shutil.rmtree(path)
+    return results
+
+
+def try_models(arguments, folder, python):
+    """(name, variant) -> result, printed as they come"""
+    schemes = (arguments.schemes or "W4A16,W8A8").split(",")
+    variants = [("rtn", scheme) for scheme in schemes] + ([] if arguments.data_free else [("gptq", schemes[0])])
+    names = arguments.only.split(",") if arguments.only else sorted(path.parent.name for path in pathlib.Path(arguments.models).glob("*/model.safetensors"))
+    results = {}
+    for start in range(0, len(names), 16):
+        for (name, variant), result in try_some(names[start:start + 16], arguments, variants, folder, python).items():
+            results[name, variant] = result
+            difference = f"{result['difference']:.1e}" if "difference" in result else "-"
+            print(f"{result.get('version', '-')} | {name} | {' '.join(variant)} | {result['word']} | {difference}", flush=True)
+    return results
+
+
 def state_of(result, own):
     if result is None:
         return "refused: it died"
@@ -121,6 +262,10 @@ def main():
     parser.add_argument("--python", help="python of an environment that has the consumer, instead of a throwaway one")
     parser.add_argument("--schemes", help="with commas; without it those of the matrix")
     parser.add_argument("--families", default="llama", help=f"of {', '.join(FAMILIES)}; with commas")
+    parser.add_argument("--models", help="a folder of tiny checkpoints: compares logits of each instead")
+    parser.add_argument("--only", help="of these models; with commas")
+    parser.add_argument("--data-free", action="store_true", help="of these models: without GPTQ")
+    parser.add_argument("--jobs", type=int, default=2, help="runs of swage at once")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     matrix = json.loads(MATRIX.read_text())
@@ -128,6 +273,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="swage-consumers-") as name:
         folder = pathlib.Path(name)
         python = arguments.python or environment_for(arguments.consumer, folder)
+        if arguments.models:
+            try_models(arguments, folder, python)
+            return
         names = arguments.families.split(",")
         models, text = make_families(python, folder, names), support.make_text(folder / "text.jsonl", seed=5)
         version = None

@@ -73,11 +73,20 @@ void add_provenance(const CompressJob& job, uint64_t seed, const std::vector<io:
   report.set("calibration", std::move(calibration));
 }
 
-void add_warnings_of_readers(const Assignment& assignment, std::vector<std::string>& warnings) {
-  for (const scheme::Scheme& scheme : assignment.schemes) {
-    for (const std::string& warning : scheme::consumer_warnings(scheme)) {
+void add_warnings_of_readers(const Assignment& assignment, const std::string& model_type,
+                             std::vector<std::string>& warnings) {
+  const auto add = [&](const std::vector<std::string>& more) {
+    for (const std::string& warning : more) {
       if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end()) warnings.push_back(warning);
     }
+  };
+  for (size_t i = 0; i < assignment.schemes.size(); ++i) {
+    std::vector<std::string> modules;
+    for (const auto& [module, scheme] : assignment.scheme_of) {
+      if (scheme == i) modules.push_back(module);
+    }
+    add(scheme::consumer_warnings(assignment.schemes[i]));
+    add(scheme::family_warnings(model_type, assignment.schemes[i], modules));
   }
 }
 

@@ -17,7 +17,8 @@ void add_provenance(const CompressJob& job, uint64_t seed, const std::vector<io:
 // The command that makes the same output again, in the output's own recipe.
 std::string command_again(const CompressJob& job, uint64_t seed);
 // Adds what readers are known to refuse of the assignment's schemes, each text once.
-void add_warnings_of_readers(const Assignment& assignment, std::vector<std::string>& warnings);
+void add_warnings_of_readers(const Assignment& assignment, const std::string& model_type,
+                             std::vector<std::string>& warnings);
 // Puts the three files into the output.
 void write_texts(const CompressJob& job, const Json& report, checkpoint::Writer& writer);
 

@@ -118,7 +118,7 @@ std::vector<std::string> Resolved::warnings() const {
     out.insert(out.end(), more->begin(), more->end());
   }
   std::ranges::copy(views_.warnings(), std::back_inserter(out));
-  add_warnings_of_readers(assignment_, out);
+  add_warnings_of_readers(assignment_, reader_.config().get_string("model_type", ""), out);
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include "swage/model/activation_quantization.h"
 #include "swage/resolve/activation_scales.h"
 #include "swage/resolve/bit_candidates.h"
+#include "swage/resolve/reader_names.h"
 #include "swage/resolve/recipe_observers.h"
 #include "swage/resolve/target_names.h"
 #include "swage/scheme/config_json.h"
@@ -301,7 +302,7 @@ std::vector<std::string> left_alone(const std::vector<model::ModuleInfo>& module
     if (assignment.find(module.name) != nullptr) continue;
     if (module.class_name == "Linear" || patterns.match({module.name, module.class_name})) out.push_back(module.name);
   }
-  return out;
+  return with_names_of_readers(out, modules);
 }
 
 }  // namespace

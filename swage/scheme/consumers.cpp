@@ -100,4 +100,22 @@ std::vector<std::string> consumer_warnings(const Scheme& scheme) {
   return out;
 }
 
+std::vector<std::string> family_warnings(const std::string& model_type, const Scheme& scheme,
+                                         const std::vector<std::string>& modules) {
+  const auto lists = [](const Json& fact, const char* key, const std::string& word) {
+    const Json* list = fact.find(key);  // absent: any
+    if (list == nullptr) return true;
+    return std::ranges::any_of(list->as_array(), [&](const Json& one) { return one.as_string() == word; });
+  };
+  std::vector<std::string> out;
+  for (const Json& fact : consumer_matrix().at("families").as_array()) {
+    const std::string part = fact.get_string("modules", "");
+    const auto concerned = [&](const std::string& module) { return module.find(part) != std::string::npos; };
+    if (scheme.weights && lists(fact, "model_types", model_type) && lists(fact, "formats", format_of(scheme)) &&
+        std::ranges::any_of(modules, concerned))
+      out.push_back(cat(version_of("transformers"), " ", fact.get_string("note", "")));
+  }
+  return out;
+}
+
 }  // namespace swage::scheme

@@ -25,5 +25,8 @@ void check_consumer(const Consumer& consumer, const std::string& scheme, const s
 // What is to be said of a file with this scheme, whoever reads it: readers that are known to refuse it, with their
 // versions.
 std::vector<std::string> consumer_warnings(const Scheme& scheme);
+// The same of a file of this model_type that has `modules` in the scheme.
+std::vector<std::string> family_warnings(const std::string& model_type, const Scheme& scheme,
+                                         const std::vector<std::string>& modules);
 
 }  // namespace swage::scheme

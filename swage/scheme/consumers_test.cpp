@@ -62,5 +62,18 @@ TEST(Consumers, FilesThatReadersRefuseAreWarnedOf) {
   EXPECT_NE(consumer_warnings(grouped)[0].find("0.19"), std::string::npos);
 }
 
+TEST(Consumers, FilesOfAFamilyThatReadersRefuseAreWarnedOf) {
+  const std::vector<std::string> dense = {"model.layers.0.mlp.up_proj"},
+                                 expert = {"model.layers.0.mlp.experts.3.up_proj"};
+  EXPECT_TRUE(family_warnings("llama", preset("W4A16"), dense).empty());
+  EXPECT_TRUE(family_warnings("qwen3_moe", preset("W4A16"), expert).empty());
+  EXPECT_TRUE(family_warnings("gpt_oss", preset("W4A16"), dense).empty());
+  EXPECT_TRUE(family_warnings("falcon", preset("W8A8"), dense).empty());
+  EXPECT_EQ(family_warnings("falcon", preset("W4A16"), dense).size(), 1u);
+  EXPECT_EQ(family_warnings("qwen3_moe", preset("W8A8"), expert).size(), 1u);
+  ASSERT_EQ(family_warnings("gpt_oss", preset("W4A16"), expert).size(), 1u);
+  EXPECT_NE(family_warnings("gpt_oss", preset("W4A16"), expert)[0].find("random"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace swage::scheme

@@ -147,10 +147,10 @@ class ModelFree {
     warnings_ = source_.warnings();
     warnings_.insert(warnings_.end(), modules_.warnings.begin(), modules_.warnings.end());
     warnings_.insert(warnings_.end(), assignment_.warnings.begin(), assignment_.warnings.end());
-    add_warnings_of_readers(assignment_, warnings_);
-    // Readers must find the head of a tied model ignored. In a model with another head, or with none, the name says
-    // nothing.
-    if (modules_.has_head || !modules_.has_embedding)
+    add_warnings_of_readers(assignment_, reader_.config().get_string("model_type", ""), warnings_);
+    // Readers must find the head of a tied model ignored, and one of another name by the name that transformers gives
+    // every head. In a model with none the name says nothing.
+    if (!modules_.has_embedding)
       std::erase_if(assignment_.ignore, [&](const std::string& name) { return !stores_weight(name); });
   }
 
