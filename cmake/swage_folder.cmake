@@ -1,13 +1,14 @@
 # -O1 compiles in four fifths of the time of -O2.
 set(SWAGE_COLD $<$<CONFIG:Release>:-O1>)
 
-# swage_folder(NAME [TORCH] [COLD] [UNITY] [DEPS folder...] [LINK target...])
+# swage_folder(NAME [TORCH] [COLD] [UNITY] [SHARDS count] [DEPS folder...] [LINK target...])
 # makes library swage_NAME of swage/NAME/**.cpp and, from the *_test.cpp beside them, one test program NAME_test. COLD: no loop over
 # numbers of its own, so that optimizing it would only cost time.
 # UNITY: eight files are compiled as one, since every file pays two seconds for the templates of ATen's headers, precompiled or not; names in their unnamed
 # namespaces have to differ. -DSWAGE_UNITY=OFF compiles them one by one.
+# SHARDS: ctest runs the tests of the folder as so many parts side by side.
 function(swage_folder name)
-  cmake_parse_arguments(ARG "TORCH;COLD;UNITY" "" "DEPS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;COLD;UNITY" "SHARDS" "DEPS;LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/swage/${name}/*.cpp)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
@@ -44,7 +45,7 @@ function(swage_folder name)
     if(ARG_TORCH AND SWAGE_PCH)
       target_precompile_headers(${name}_test REUSE_FROM swage_test_pch)
     endif()
-    swage_add_tests(${name}_test)
+    swage_add_tests(${name}_test "${ARG_SHARDS}")
   endif()
 endfunction()
 
@@ -62,10 +63,21 @@ function(swage_test_settings target)
   endif()
 endfunction()
 
-# Registers a test program with ctest as a whole; tests named *Slow* run apart with the label `slow`.
-function(swage_add_tests target)
-  add_test(NAME ${target} COMMAND ${target} --gtest_filter=-*Slow* --gtest_brief=1)
+# Registers a test program with ctest, as a whole or in `shards` parts; tests named *Slow* run apart with the label `slow`.
+# Threads that wait for one another spin less, as they do in the program (apps/cli): left to the runtime, that is most of
+# what tests on tiny models take, and it is taken from the test beside.
+function(swage_add_tests target shards)
+  set(calm GOMP_SPINCOUNT=1000)
   add_test(NAME ${target}_slow COMMAND ${target} --gtest_filter=*Slow* --gtest_brief=1)
-  set_tests_properties(${target}_slow PROPERTIES LABELS slow TIMEOUT 900)
-  set_tests_properties(${target} PROPERTIES TIMEOUT 600)
+  set_tests_properties(${target}_slow PROPERTIES LABELS slow TIMEOUT 900 ENVIRONMENT ${calm})
+  if(NOT shards)
+    add_test(NAME ${target} COMMAND ${target} --gtest_filter=-*Slow* --gtest_brief=1)
+    set_tests_properties(${target} PROPERTIES TIMEOUT 600 ENVIRONMENT ${calm})
+    return()
+  endif()
+  foreach(shard RANGE 1 ${shards})
+    math(EXPR index "${shard} - 1")
+    add_test(NAME ${target}_${shard} COMMAND ${target} --gtest_filter=-*Slow* --gtest_brief=1)
+    set_tests_properties(${target}_${shard} PROPERTIES TIMEOUT 900 ENVIRONMENT "${calm};GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${index}")
+  endforeach()
 endfunction()
