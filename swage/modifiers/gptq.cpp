@@ -8,6 +8,7 @@
 #include "swage/modifiers/solver_glue.h"
 #include "swage/modifiers/spelled_fields.h"
 #include "swage/solvers/on_device.h"
+#include "swage/solvers/refine.h"
 
 namespace swage::modifiers {
 namespace {
@@ -168,9 +169,11 @@ Cost Gptq::cost(std::span<const LinearShape> linears, const CostSetting& setting
     return out;
   }
   // The Gram matrix in f32. With it the triangle that is factored in f64 and what is unpacked from it; or that, packed;
-  // or that and, when codes are refined, a weight's errors twice. Codes are there with the last two.
+  // or that and what refining codes takes, or their errors alone. Codes are there with the last two.
+  const int64_t rows = int64_t(size.largest / std::max(n, 1.0));
   const double factoring = 8.3 * square,
-               solving = double(out.scratch_bytes) + std::max(6 * square, 4 * square + 8 * size.largest);
+               solving = double(out.scratch_bytes) +
+                         std::max(6 * square, 4 * square + solvers::refine_bytes(rows, int64_t(n), setting.threads));
   out.scratch_bytes = uint64_t(4 * square + std::max(factoring, solving));
   return out;
 }

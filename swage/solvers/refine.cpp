@@ -8,6 +8,7 @@
 #include <ATen/ops/sum.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "swage/base/error.h"
@@ -54,6 +55,8 @@ struct Scratch {
   at::Tensor change_RK;                     // [kTaskRows, kLongestRefit]: the piece's change for all rows of the task
   alignas(64) float scale[kPanel], zero[kPanel];
 };
+
+constexpr double kScratchNumbers = 4.0 * kernels::kLongestRefit * kPanel + 1.0 * kTaskRows * kernels::kLongestRefit;
 
 Scratch make_scratch() {
   const auto panel = [] { return at::empty({kernels::kLongestRefit, kPanel}, at::kFloat); };
@@ -180,6 +183,14 @@ double refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOpt
   double sum = 0;
   for (const double part : loss) sum += part;
   return sum;
+}
+
+// The error and what codes mean of the whole weight; of a task its gradient, and what the two multiply to, which is
+// summed as doubles.
+double refine_bytes(int64_t rows, int64_t columns, int threads) {
+  const double tasks = std::min(double(threads), std::ceil(double(rows) / double(kTaskRows)));
+  return 8.0 * double(rows) * double(columns) +
+         tasks * (16.0 * double(std::min(rows, kTaskRows)) * double(columns) + 4 * kScratchNumbers);
 }
 
 }  // namespace swage::solvers

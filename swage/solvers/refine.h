@@ -23,5 +23,7 @@ struct RefineOptions {
 // does not depend on the number of threads. Returns tr((W - Q) H (W - Q)^T) after the last sweep.
 double refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options, at::Tensor& codes_OI,
               Grid& grid);
+// The most bytes that it takes at once beside its arguments, results apart.
+double refine_bytes(int64_t rows, int64_t columns, int threads);
 
 }  // namespace swage::solvers
