@@ -7,6 +7,7 @@
 #include "swage/data/hub.h"
 #include "swage/io/atomic_file.h"
 #include "swage/offload/rows.h"
+#include "swage/pipeline/compress_checks.h"
 #include "swage/swage.h"
 
 namespace swage {
@@ -50,6 +51,7 @@ Json compress(const CompressOptions& asked, const Context& context) {
       data::parse_data_spec(options.data_file);  // a name that is nothing is known before a model is fetched
     if (!std::filesystem::exists(options.model)) job.source_id = options.model;
     job.source = data::resolve_model(options.model, job.hub, context);
+    options.max_seq_length = pipeline::fitting_row(job.source, options.max_seq_length, placed);
     job.target = options.output;
     job.chain = modifiers::make_chain(recipe.modifiers);
     recipe.run = Json::object();

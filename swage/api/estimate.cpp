@@ -3,6 +3,7 @@
 #include "swage/api/guard.h"
 #include "swage/api/recipe_of.h"
 #include "swage/data/hub.h"
+#include "swage/pipeline/compress_checks.h"
 #include "swage/pipeline/estimate.h"
 #include "swage/swage.h"
 
@@ -20,6 +21,7 @@ Json estimate(const EstimateOptions& options, const Context& context) {
     job.chain = modifiers::make_chain(recipe.modifiers);
     job.recipe_file = options.recipe_file;
     static_cast<PlanOptions&>(job) = options;
+    job.max_seq_length = pipeline::fitting_row(job.source, job.max_seq_length, context);
     job.device_map = parse_device_map(options.device_map);
     if (!options.rates.empty()) job.given = pipeline::parse_rates(options.rates);
     Context placed = context;

@@ -6,8 +6,24 @@
 #include <string_view>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
+#include "swage/checkpoint/no_weights.h"
 
 namespace swage::pipeline {
+
+int64_t fitting_row(const std::filesystem::path& source, int64_t wanted, const Context& context) {
+  if (wanted != PlanOptions().max_seq_length) return wanted;
+  try {
+    const std::filesystem::path config = std::filesystem::is_regular_file(source) ? source : source / "config.json";
+    const int64_t positions =
+        model::make_program(read_json_file(config), checkpoint::NoWeights(), context.architecture).max_positions;
+    if (positions == 0 || positions >= wanted) return wanted;
+    context.log(Severity::Info, cat("rows of ", positions, " tokens: the model takes no more"));
+    return positions;
+  } catch (const Error&) {
+    return wanted;
+  }
+}
 
 // Shapes as the config says, before anything is read.
 void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSource& weights,

@@ -1,5 +1,8 @@
 // What is wrong with a model, its text or its recipe for a calibrated run, known before anything is computed.
 #pragma once
+#include <filesystem>
+
+#include "swage/base/context.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/weight_source.h"
 #include "swage/job/compress_job.h"
@@ -9,6 +12,9 @@
 
 namespace swage::pipeline {
 
+// Tokens of a row: `wanted`, or as many as the model takes if that is the default and too long for it, which is said.
+// What is wrong with `source`, a folder or a config.json, is for those to say who read it for more.
+int64_t fitting_row(const std::filesystem::path& source, int64_t wanted, const Context& context);
 // Error(CorruptData) for a tensor that is missing, or of another shape than the config makes it.
 void check_shapes(const checkpoint::Reader& reader, const checkpoint::WeightSource& weights, const model::Model& model);
 // Error(CorruptData) for ids that have no embedding: the tokenizer is another model's.

@@ -51,7 +51,7 @@ struct PlanOptions {
   template <class V>
   void visit_rows(V& v) {
     v("num_calibration_samples", num_calibration_samples, "rows of tokens to calibrate on, at most");
-    v("max_seq_length", max_seq_length, "tokens in a row");
+    v("max_seq_length", max_seq_length, "tokens in a row; by default fewer where the model takes fewer");
   }
   template <class V>
   void visit_routing(V& v) {
