@@ -36,14 +36,12 @@ void forward_streams(const Block& block, std::vector<at::Tensor>& streams) {
 }  // namespace
 
 BitProbes::BitProbes(const FloatPassJob& job, const Assignment& assignment, const std::vector<BudgetUnit>& units,
-                     size_t probed, bool moe_routed)
+                     size_t probed)
     : job_(job),
       assignment_(assignment),
-      budget_(*assignment.budget),
       units_(units),
       probed_(probed),
-      moe_routed_(moe_routed),
-      errors_(units.size(), std::vector<double>(budget_.count)),
+      errors_(units.size(), std::vector<double>(assignment.budget->count)),
       streams_(units.size()) {
   for (size_t u = 0; u < units.size(); ++u) {
     for (const std::string& module : units[u].modules) unit_of_[module] = u;
@@ -83,21 +81,21 @@ void BitProbes::measure(const Block& block, const model::InputGroup& group, cons
                 ": a bit budget needs linears that read one input to be rotated alike");
   }
   measure_linears(block, linears, statistics(activations, group, first));
-  routed_ = {};
+  measured_.routed = {};
 }
 
 const modifiers::Statistics& BitProbes::statistics(const Activations& activations, const model::InputGroup& group,
                                                    const Linear& first) {
   const LinearInput input{first.input_transform};
-  if (moe_routed_ && group.expert >= 0) {
-    routed_ = input_statistics(activations, first.columns, group.expert, input, scratch_);
-    if (routed_.tokens >= first.columns) return routed_;
-    routed_ = {};
+  if (job_.planned.moe_routed && group.expert >= 0) {
+    measured_.routed = input_statistics(activations, first.columns, group.expert, input, measured_.scratch);
+    if (measured_.routed.tokens >= first.columns) return measured_.routed;
+    measured_.routed = {};
   }
-  if (!shared_.gram_II.defined() || shared_with_ != input.transform)
-    shared_ = input_statistics(activations, first.columns, -1, input, scratch_);
-  shared_with_ = input.transform;
-  return shared_;
+  if (!measured_.shared.gram_II.defined() || measured_.shared_with != input.transform)
+    measured_.shared = input_statistics(activations, first.columns, -1, input, measured_.scratch);
+  measured_.shared_with = input.transform;
+  return measured_.shared;
 }
 
 void BitProbes::measure_linears(const Block& block, const std::vector<int>& linears,
@@ -106,12 +104,12 @@ void BitProbes::measure_linears(const Block& block, const std::vector<int>& line
   for (const int index : linears) {
     const Linear& linear = block.linears[size_t(index)];
     const at::ScalarType dtype = checkpoint::scalar_type_of(stored_dtype(job_.reader, linear.name));
-    for (size_t c = 0; c < budget_.count; ++c) {
-      tasks.push_back({linear.name, linear.weight_OI, dtype, &assignment_.schemes[budget_.first + c]});
+    for (size_t c = 0; c < budget().count; ++c) {
+      tasks.push_back({linear.name, linear.weight_OI, dtype, &assignment_.schemes[budget().first + c]});
       tasks.back().measure_error = false;
     }
   }
-  const std::vector<modifiers::SolvedLinear> solved = budget_.quantizer->quantize(tasks, statistics);
+  const std::vector<modifiers::SolvedLinear> solved = budget().quantizer->quantize(tasks, statistics);
   const at::Tensor gram_II = statistics.gram_II.to(at::kCPU, at::kFloat);
   std::vector<double> errors(tasks.size());
   std::vector<at::Tensor> probes(linears.size());
@@ -119,12 +117,12 @@ void BitProbes::measure_linears(const Block& block, const std::vector<int>& line
     const modifiers::LinearTask& task = tasks[size_t(i)];
     const at::Tensor q_OI = format::dequantize(solved[size_t(i)].weight);
     errors[size_t(i)] = modifiers::quadratic_form(task.weight_OI.to(at::kCPU).sub(q_OI), gram_II);
-    if (size_t(i) % budget_.count == probed_) probes[size_t(i) / budget_.count] = q_OI.to(task.weight_OI.device());
+    if (size_t(i) % budget().count == probed_) probes[size_t(i) / budget().count] = q_OI.to(task.weight_OI.device());
   });
   for (size_t l = 0; l < linears.size(); ++l) {
     std::vector<double>& unit = errors_[unit_of_.at(block.linears[size_t(linears[l])].name)];
-    for (size_t c = 0; c < budget_.count; ++c)
-      unit[c] += std::max(errors[l * budget_.count + c], 0.0) / double(std::max<int64_t>(statistics.tokens, 1));
+    for (size_t c = 0; c < budget().count; ++c)
+      unit[c] += std::max(errors[l * budget().count + c], 0.0) / double(std::max<int64_t>(statistics.tokens, 1));
     probe_weights_.emplace(linears[l], std::move(probes[l]));
   }
 }
@@ -150,8 +148,8 @@ void BitProbes::probe(Block& block, int64_t b) {
 }
 
 void BitProbes::predict() {
-  shared_ = {};
-  scratch_ = at::Tensor();
+  measured_.shared = {};
+  measured_.scratch = at::Tensor();
   job_.model.load_ends(job_.weights);
   const int64_t tokens = base_[0].size(0), pieces = (tokens + eval::kRowsCompared - 1) / eval::kRowsCompared;
   std::vector<std::vector<double>> sums(base_.size() * size_t(pieces));

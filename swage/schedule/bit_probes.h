@@ -23,8 +23,7 @@ inline constexpr int64_t kProbeRows = 4, kProbeTokens = 128;
 class BitProbes {
  public:
   // `probed`: the candidate that is tried. All outlive this.
-  BitProbes(const FloatPassJob& job, const Assignment& assignment, const std::vector<BudgetUnit>& units, size_t probed,
-            bool moe_routed);
+  BitProbes(const FloatPassJob& job, const Assignment& assignment, const std::vector<BudgetUnit>& units, size_t probed);
 
   // Embeds the first sequences; the model's ends must be loaded.
   void embed(const at::Tensor& ids_NL);
@@ -33,7 +32,7 @@ class BitProbes {
   MeasuredBlocks kept(int64_t blocks) const { return {blocks, errors_, base_, streams_}; }
 
   // Nothing is measured yet of what the stage's linears read.
-  void enter_stage() { shared_ = {}; }
+  void enter_stage() { measured_.shared = {}; }
   // Quantizes the group's linears with every candidate: errors, and the weights to try.
   void measure(const model::Block& block, const model::InputGroup& group, const Activations& activations);
   // Starts a probe for each unit of block b and takes the earlier ones through it.
@@ -56,21 +55,26 @@ class BitProbes {
                        const modifiers::Statistics& statistics);
   std::vector<double> compare(size_t sequence, int64_t first, int64_t count) const;
 
+  // Of what the current stage reads.
+  struct Measured {
+    modifiers::Statistics shared = {}, routed = {};          // all tokens, and those of the expert at hand
+    std::shared_ptr<const ops::Transform> shared_with = {};  // what the inputs of `shared` were multiplied with
+    at::Tensor scratch = {};                                 // of ops::GramSum
+  };
+
+  const BitBudget& budget() const { return *assignment_.budget; }
+
   const FloatPassJob& job_;
   const Assignment& assignment_;
-  const BitBudget& budget_;
   const std::vector<BudgetUnit>& units_;
   const size_t probed_;
-  const bool moe_routed_;
   std::map<std::string, size_t> unit_of_;
   std::vector<std::vector<double>> errors_;
   std::vector<double> divergences_;
   std::map<int, at::Tensor> probe_weights_;  // of the current block's linears
   Streams base_;                             // of the float model
   std::vector<Streams> streams_;             // by unit
-  modifiers::Statistics shared_, routed_;    // of the stage's input: all tokens, and those of the expert at hand
-  std::shared_ptr<const ops::Transform> shared_with_;  // what the inputs of `shared_` were multiplied with
-  at::Tensor scratch_;
+  Measured measured_;
 };
 
 }  // namespace swage::pipeline

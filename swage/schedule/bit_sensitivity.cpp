@@ -78,7 +78,7 @@ PlanStage plan_bits(const PlanInput& input) {
 
 BudgetCosts measure_costs(const SensitivityJob& job, const at::Tensor& ids_NL, size_t probed) {
   const FloatPassJob& of_pass = job.pass;
-  BitProbes probes(of_pass, job.assignment, job.units, probed, of_pass.planned.moe_routed);
+  BitProbes probes(of_pass, job.assignment, job.units, probed);
   FloatPass pass{of_pass, ids_NL.narrow(0, 0, of_pass.planned.rows), "measure", "measuring", "measure errors"};
   pass.probes = &probes;
   FloatPassKeeper keeper;

@@ -44,10 +44,13 @@ PassCosts::PassCosts(const PlanInput& input, Runs runs)
     : in(input),
       tokens(double(input.rows) * double(input.row_tokens)),
       hidden(double(input.shape.hidden_size)),
-      float_alone_(runs == Runs::Float),
-      corrects_(!float_alone_ &&
-                std::any_of(input.assignment.quantizers.begin(), input.assignment.quantizers.end(), looks_back)) {
+      runs_(runs) {
   stage.name = "calibrate";
+}
+
+bool PassCosts::corrects() const {
+  const std::vector<const modifiers::Quantizer*>& quantizers = in.assignment.quantizers;
+  return runs_ == Runs::AsSolved && std::any_of(quantizers.begin(), quantizers.end(), looks_back);
 }
 
 std::vector<LinearShape> PassCosts::quantized(int64_t b, const std::vector<int>& linears) const {
@@ -73,7 +76,7 @@ std::vector<LinearShape> PassCosts::pruned(int64_t b, const std::vector<int>& li
 
 bool PassCosts::kept_as_integers(const ModuleInfo& linear) const {
   const scheme::Scheme* scheme = in.assignment.find(linear.name);
-  return !float_alone_ && !in.on_device && scheme != nullptr && scheme->weights &&
+  return runs_ == Runs::AsSolved && !in.on_device && scheme != nullptr && scheme->weights &&
          scheme->weights->type == scheme::NumberType::Int;
 }
 

@@ -41,8 +41,8 @@ class PassCosts {
   const model::BlockShape& whole(int64_t b) const {
     return (in.whole != nullptr ? *in.whole : in.shape).blocks[size_t(b)];
   }
-  bool corrects() const { return corrects_; }  // weights make up for earlier layers
-  double streams() const { return corrects_ ? 2 : 1; }
+  bool corrects() const;  // weights make up for earlier layers
+  double streams() const { return corrects() ? 2 : 1; }
   // Threads that take sequences through a block at once.
   double forward_threads() const { return in.on_device ? 1 : in.threads; }
   // Of inputs of `columns` that are quantized or turned before they enter a Gram matrix, bytes.
@@ -73,8 +73,7 @@ class PassCosts {
  private:
   double small_temporaries(const model::BlockShape& block) const;
 
-  const bool float_alone_;
-  bool corrects_ = false;
+  const Runs runs_;
   double widest_ = 0;           // columns of an input, of all blocks so far
   double kept_by_forward_ = 0;  // by the allocator
   int measured_ = 0;            // Gram matrices of the current stage
