@@ -171,8 +171,8 @@ class Rows(EndToEnd):
         result = self.assert_succeeds(run("estimate", source, "--group-size", 32, "--json"))
         self.assertEqual(json.loads(result.stdout)["plan"]["tokens_per_row"], 64)
         self.assertIn("rows of 64 tokens: the model takes no more", result.stderr)
-        self.assert_succeeds(self.compress(source, "--group-size", 32, "-d", self.text, "--num-calibration-samples", 2))
         self.assert_refused(run("estimate", source, "--group-size", 32, "--max-seq-length", 65), 2, "max-seq-length 65: the model takes 64 tokens")
+        self.assert_succeeds(self.compress(source, "--group-size", 32, "-d", self.text, "--num-calibration-samples", 2))
 
 
 if __name__ == "__main__":
