@@ -65,6 +65,26 @@ int run(LogitsOptions& options, const Common& common) {
   return 0;
 }
 
+// Inputs without a text, and what is saved of them.
+void add_token_ids(CLI::App& command, LogitsOptions& logits) {
+  auto* ids = command
+                  .add_option("--token-ids", logits.token_ids,
+                              "safetensors file of token ids, int64 [batch, positions], called input_ids or the only "
+                              "tensor; encoders and encoder-decoders take attention_mask, token_type_ids and "
+                              "decoder_input_ids beside them: saves logits instead")
+                  ->type_name("FILE");
+  command.add_option("--save-logits", logits.output, "safetensors file that takes them, as logits")
+      ->type_name("FILE")
+      ->needs(ids);
+  command
+      .add_option("--save-hidden", logits.hidden_output,
+                  "safetensors file that takes what the last layer makes of them, as last_hidden_state, float32 "
+                  "[batch, positions, hidden]")
+      ->type_name("FILE")
+      ->needs(ids);
+  ids->excludes("--data")->excludes("--baseline");
+}
+
 }  // namespace
 
 void add_eval(Program& program) {
@@ -100,22 +120,7 @@ void add_eval(Program& program) {
       ->capture_default_str()
       ->type_name("")
       ->check(at_least(0));
-  auto* ids = command
-                  ->add_option("--token-ids", logits->token_ids,
-                               "safetensors file of token ids, int64 [batch, positions], called input_ids or the only "
-                               "tensor; encoders and encoder-decoders take attention_mask, token_type_ids and "
-                               "decoder_input_ids beside them: saves logits instead")
-                  ->type_name("FILE");
-  command->add_option("--save-logits", logits->output, "safetensors file that takes them, as logits")
-      ->type_name("FILE")
-      ->needs(ids);
-  command
-      ->add_option("--save-hidden", logits->hidden_output,
-                   "safetensors file that takes what the last layer makes of them, as last_hidden_state, float32 "
-                   "[batch, positions, hidden]")
-      ->type_name("FILE")
-      ->needs(ids);
-  ids->excludes("--data")->excludes("--baseline");
+  add_token_ids(*command, *logits);
   add_compute(*command, program.common);
   add_json(*command, program.common);
   command->callback([&program, o, logits] {

@@ -232,7 +232,10 @@ std::vector<std::string> with_head_named(std::vector<std::string> patterns, cons
   constexpr const char* kConvention = "lm_head";
   const auto head =
       std::find_if(modules.begin(), modules.end(), [](const ModuleInfo& module) { return module.is_head(); });
-  if (head != modules.end()) std::replace(patterns.begin(), patterns.end(), std::string(kConvention), head->name);
+  if (head != modules.end())
+    std::replace(patterns.begin(), patterns.end(), std::string(kConvention), head->name);
+  else
+    std::erase(patterns, kConvention);  // an encoder's body has none
   return patterns;
 }
 

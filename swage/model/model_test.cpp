@@ -316,7 +316,8 @@ TEST(Encoders, RefuseByField) {
 
 TEST(Encoders, HeadsAndTypesThatDoNotFitAreRefused) {
   Json roberta = parse_json(R"({"model_type": "roberta", "hidden_size": 32, "num_attention_heads": 4,
-    "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 128, "max_position_embeddings": 8, "pad_token_id": 9})",
+    "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 128, "max_position_embeddings": 8,
+    "pad_token_id": 9})",
                             "config.json");
   EXPECT_THROW(make_model(roberta, MapSource({})), Error);
   Json distilbert = parse_json(R"({"model_type": "distilbert", "dim": 32, "n_heads": 5, "hidden_dim": 64, "n_layers": 1,
