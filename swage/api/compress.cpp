@@ -51,7 +51,8 @@ Json compress(const CompressOptions& asked, const Context& context) {
       data::parse_data_spec(options.data_file);  // a name that is nothing is known before a model is fetched
     if (!std::filesystem::exists(options.model)) job.source_id = options.model;
     job.source = data::resolve_model(options.model, job.hub, context);
-    options.max_seq_length = pipeline::fitting_row(job.source, options.max_seq_length, placed);
+    if (!options.data_file.empty())
+      options.max_seq_length = pipeline::fitting_row(job.source, options.max_seq_length, placed);
     job.target = options.output;
     job.chain = modifiers::make_chain(recipe.modifiers);
     recipe.run = Json::object();

@@ -21,7 +21,8 @@ Json estimate(const EstimateOptions& options, const Context& context) {
     job.chain = modifiers::make_chain(recipe.modifiers);
     job.recipe_file = options.recipe_file;
     static_cast<PlanOptions&>(job) = options;
-    job.max_seq_length = pipeline::fitting_row(job.source, job.max_seq_length, context);
+    if (job.chain.calibrating() != nullptr)
+      job.max_seq_length = pipeline::fitting_row(job.source, job.max_seq_length, context);
     job.device_map = parse_device_map(options.device_map);
     if (!options.rates.empty()) job.given = pipeline::parse_rates(options.rates);
     Context placed = context;

@@ -8,6 +8,7 @@
 #include "swage/base/error.h"
 #include "swage/base/file.h"
 #include "swage/checkpoint/no_weights.h"
+#include "swage/resolve/reader_names.h"
 
 namespace swage::pipeline {
 
@@ -56,6 +57,7 @@ void ignore_side_modules(const checkpoint::Reader& reader, const model::Model& m
         std::any_of(sides.begin(), sides.end(), [&](const std::string& begin) { return spec.name.starts_with(begin); });
     if (matrix && side) assignment.ignore.push_back(spec.name.substr(0, spec.name.size() - kWeight.size()));
   }
+  assignment.ignore = with_names_of_readers(assignment.ignore, model.modules());
 }
 
 // A tokenizer of another model gives ids that have no embedding.

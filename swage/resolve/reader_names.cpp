@@ -27,7 +27,9 @@ std::string moved(const std::string& name, const std::string& from, const std::s
 std::vector<std::string> with_names_of_readers(const std::vector<std::string>& names,
                                                const std::vector<graph::ModuleInfo>& modules) {
   const auto is_tower = [](const graph::ModuleInfo& module) { return module.name.starts_with(kTower); };
-  const bool beside_tower = std::any_of(modules.begin(), modules.end(), is_tower);
+  const bool beside_tower =
+      std::any_of(modules.begin(), modules.end(), is_tower) ||
+      std::any_of(names.begin(), names.end(), [](const std::string& name) { return name.starts_with(kTower); });
   std::vector<std::string> out;
   const auto add = [&](const std::string& name) {
     if (!name.empty() && std::find(out.begin(), out.end(), name) == out.end()) out.push_back(name);

@@ -3,7 +3,7 @@ import json
 import struct
 import unittest
 
-from support import MODELS, EndToEnd, edit_json, make_model, read_json, read_safetensors, run, write_safetensors
+from support import MODELS, EndToEnd, edit_json, make_llama, make_model, read_json, read_safetensors, run, write_json, write_safetensors
 
 
 class Program(EndToEnd):
@@ -75,6 +75,21 @@ class Architecture(EndToEnd):
 
     def test_what_is_no_architecture(self):
         self.assert_refused(self.compress(self.source, *self.calibrated(), "--architecture", "gizmo"), 2, 'model_type "gizmo" is not supported')
+
+
+class Readers(EndToEnd):
+    def test_what_is_copied_is_ignored_by_the_names_of_readers_too(self):
+        """A LLaVA in the layout of before: transformers 5 has other names for its modules, and compares `ignore` with these."""
+        source = make_llama(self.folder / "model")
+        tensors = {f"language_model.{name}": tensor for name, tensor in read_safetensors(source / "model.safetensors").items()}
+        aside = ("vision_tower.encoder.layers.0.mlp.fc1", "multi_modal_projector.linear_1")
+        tensors |= {f"{name}.weight": ("BF16", [16, 16], bytes(512)) for name in aside}
+        write_safetensors(source / "model.safetensors", tensors)
+        write_json(source / "config.json", {"model_type": "llava", "text_config": read_json(source / "config.json"), "vision_config": {"model_type": "clip_vision_model"}})
+        self.assert_succeeds(self.compress(source, "--method", "rtn", "--scheme", "W8A8", "--no-check"))
+        ignored = read_json(self.out / "config.json")["quantization_config"]["ignore"]
+        for name in (*aside, *(f"model.{name}" for name in aside), "language_model.lm_head", "lm_head"):
+            self.assertIn(name, ignored)
 
 
 if __name__ == "__main__":
