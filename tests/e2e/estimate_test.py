@@ -126,7 +126,7 @@ class Estimate(EndToEnd):
         empty.mkdir()
         self.assert_refused(run("estimate", empty), 1, quoted(empty / "config.json"), "an estimate needs a model's config.json")
         config = read_json(CONFIGS / "llama3_8b" / "config.json")
-        for change, code, parts in (({"model_type": "gizmo"}, 2, ('"gizmo"', "not known; known are .*deepseek_v3.*llama")),
+        for change, code, parts in (({"model_type": "gizmo"}, 2, ('"gizmo"', "is not supported. If the model is built like llama.*deepseek_v3")),
                                     ({"model_type": None}, 1, ("model_type",)),
                                     ({"intermediate_size": None}, 1, ("intermediate_size",))):
             (empty / "config.json").write_text(json.dumps({**config, **change}))
