@@ -130,6 +130,7 @@ void BitProbes::measure_linears(const Block& block, const std::vector<int>& line
 void BitProbes::probe(Block& block, int64_t b) {
   for (size_t u = 0; u < units_.size(); ++u) {
     if (units_[u].block > b) continue;
+    job_.context.check_cancelled();  // deep in the model there are hundreds of units before it
     if (units_[u].block < b) {
       forward_streams(block, streams_[u]);
       continue;

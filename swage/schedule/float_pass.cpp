@@ -35,11 +35,11 @@ class FloatRunner {
 
   void run_section(const FloatSection& section, bool again) {
     const FloatPassJob& job = pass_.job;
-    job.context.check_cancelled();
     try {
       for (size_t i = 0; i < section.actions.size(); ++i) {
         const FloatAction& action = *section.actions[i];
         if (again && action.solves()) continue;
+        job.context.check_cancelled();
         if (job.watch != nullptr) job.watch->begin(action, declared_->ledger.declared()[ran_ + i]);
         action.run(pass_);
         if (job.watch != nullptr) job.watch->end(action);
