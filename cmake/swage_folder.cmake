@@ -81,3 +81,17 @@ function(swage_add_tests target shards)
     set_tests_properties(${target}_${shard} PROPERTIES TIMEOUT 900 ENVIRONMENT "${calm};GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${index}")
   endforeach()
 endfunction()
+
+# swage/FOLDER/NAME.json goes into the library as it is: as the literal swage::FOLDER::LITERAL, which a header of the folder declares.
+function(swage_embed_json folder name literal)
+  set(source ${PROJECT_SOURCE_DIR}/swage/${folder}/${name}.json)
+  set_property(DIRECTORY ${PROJECT_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+  file(READ ${source} text)
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/${name}_json.cpp CONTENT [[
+namespace swage::@folder@ {
+extern const char* const @literal@;
+const char* const @literal@ = R"json(@text@)json";
+}  // namespace swage::@folder@
+]] @ONLY)
+  target_sources(swage_${folder} PRIVATE ${CMAKE_BINARY_DIR}/${name}_json.cpp)
+endfunction()

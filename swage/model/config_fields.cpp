@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "swage/base/error.h"
+#include "swage/model/config_defaults.h"
 #include "swage/model/rope.h"
 
 namespace swage::model {
@@ -12,17 +13,6 @@ namespace swage::model {
 using graph::Activation, graph::RopeKind, graph::RopeSpec;
 
 namespace {
-
-// Where the scaling's fields lie: the value of rope_parameters or rope_scaling, or nothing.
-const Json* scaling_of(const Json& config) {
-  for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    const Json* found = config.find(key);
-    if (!found || found->is_null()) continue;
-    SWAGE_CHECK(found->is_object(), CorruptData, "config.json: ", key, " is not an object");
-    return found;
-  }
-  return nullptr;
-}
 
 RopeKind rope_kind(const std::string& name) {
   const std::pair<const char*, RopeKind> kinds[] = {
@@ -91,23 +81,41 @@ void read_scaling(const ConfigFields& config, const ConfigFields& scaling, RopeS
   if (rope.kind == RopeKind::LongRope) read_longrope(scaling, rope);
 }
 
+int64_t checked_size(std::string_view key, const Json& value, int64_t most) {
+  SWAGE_CHECK(value.is_int() && value.as_int() >= 1 && value.as_int() <= most, CorruptData, "config.json: ", key,
+              " must be a whole number from 1 to ", most, ", not ", value.dump());
+  return value.as_int();
+}
+
 }  // namespace
 
-ConfigFields::ConfigFields(const Json& config) : config_(config) {
+ConfigFields::ConfigFields(const Json& config) : config_(config), usual_(nullptr) {
   SWAGE_CHECK(config.is_object(), CorruptData, "config.json: not an object");
+  const Json* type = config.find("model_type");
+  if (type != nullptr && type->is_string()) usual_ = config_defaults(type->as_string());
+}
+
+const Json* ConfigFields::find(std::string_view key) const {
+  if (const Json* found = config_.find(key)) return found;
+  return usual_ == nullptr ? nullptr : usual_value(*usual_, config_, key);
 }
 
 int64_t ConfigFields::size(std::string_view key, int64_t most) const {
   const Json* found = config_.find(key);
   SWAGE_CHECK(found && !found->is_null(), CorruptData, "config.json: ", key, " is missing");
-  SWAGE_CHECK(found->is_int() && found->as_int() >= 1 && found->as_int() <= most, CorruptData, "config.json: ", key,
-              " must be a whole number from 1 to ", most, ", not ", found->dump());
-  return found->as_int();
+  return checked_size(key, *found, most);
 }
 
 int64_t ConfigFields::size_or(std::string_view key, int64_t fallback, int64_t most) const {
-  const Json* found = config_.find(key);
-  return found && !found->is_null() ? size(key, most) : fallback;
+  const Json* found = find(key);
+  return found && !found->is_null() ? checked_size(key, *found, most) : fallback;
+}
+
+int64_t ConfigFields::whole_or(std::string_view key, int64_t fallback) const {
+  const Json* found = find(key);
+  if (!found || found->is_null()) return fallback;
+  SWAGE_CHECK(found->is_int(), CorruptData, "config.json: ", key, " must be a whole number, not ", found->dump());
+  return found->as_int();
 }
 
 namespace {
@@ -129,7 +137,7 @@ bool is_positive(const Json& value) {
 }  // namespace
 
 double ConfigFields::positive_or(std::string_view key, double fallback) const {
-  const Json* found = config_.find(key);
+  const Json* found = find(key);
   if (!found || found->is_null()) return fallback;
   SWAGE_CHECK(is_positive(*found), CorruptData, "config.json: ", key, " must be a number above zero, not ",
               found->dump());
@@ -137,14 +145,14 @@ double ConfigFields::positive_or(std::string_view key, double fallback) const {
 }
 
 bool ConfigFields::flag_or(std::string_view key, bool fallback) const {
-  const Json* found = config_.find(key);
+  const Json* found = find(key);
   if (!found || found->is_null()) return fallback;
   SWAGE_CHECK(found->is_bool(), CorruptData, "config.json: ", key, " must be true or false, not ", found->dump());
   return found->as_bool();
 }
 
 std::string ConfigFields::text_or(std::string_view key, std::string_view fallback) const {
-  const Json* found = config_.find(key);
+  const Json* found = find(key);
   if (!found || found->is_null()) return std::string(fallback);
   SWAGE_CHECK(found->is_string(), CorruptData, "config.json: ", key, " must be a string, not ", found->dump());
   return found->as_string();
@@ -195,6 +203,15 @@ Activation ConfigFields::activation(std::string_view key, std::string_view fallb
   throw Error(ErrorKind::Unsupported, cat("config.json: ", key, " \"", name, "\" is not a supported activation"));
 }
 
+Json ConfigFields::renamed(std::initializer_list<std::pair<std::string_view, std::string_view>> names) const {
+  Json out = config_;
+  for (const auto& [theirs, ours] : names) {
+    const Json* value = config_.find(ours) != nullptr ? config_.find(theirs) : find(theirs);
+    if (value != nullptr) out.set(ours, *value);
+  }
+  return out;
+}
+
 void ConfigFields::require_number(std::string_view key, double only) const {
   const Json* found = config_.find(key);
   SWAGE_CHECK(!found || found->is_null() || (found->is_number() && number_of(*found) == only), Unsupported,
@@ -220,8 +237,19 @@ int64_t turning(const ConfigFields& config, const ConfigFields* scaling, int64_t
 
 }  // namespace
 
+const Json* rope_fields(const ConfigFields& config) {
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    const Json* found = config.json().find(key);
+    if (!found || found->is_null()) continue;
+    SWAGE_CHECK(found->is_object(), CorruptData, "config.json: ", key, " is not an object");
+    return found;
+  }
+  const Json* usual = config.find("rope_parameters");
+  return usual != nullptr && usual->is_object() ? usual : nullptr;
+}
+
 RopeSpec rope_of(const ConfigFields& config, int64_t head_size, double default_theta, const RopeForm& form) {
-  const Json* found = scaling_of(config.json());
+  const Json* found = rope_fields(config);
   std::optional<ConfigFields> scaling;
   if (found != nullptr) scaling.emplace(*found);
   const bool proportional = scaling && scaling->text_or("rope_type", "") == "proportional";

@@ -23,6 +23,22 @@ Json config_of(const std::string& name) {
   return parse_json(text.str(), name);
 }
 
+Json published() {
+  std::ifstream file(fs::path(SWAGE_TEST_DATA) / "model" / "published.json");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return parse_json(text.str(), "published.json");
+}
+
+// The program, or why there is none.
+std::string program_or_error(const Json& config) {
+  try {
+    return graph::text_of(make_program(config, checkpoint::NoWeights()));
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
 int64_t parameters_of(const std::vector<io::TensorSpec>& tensors) {
   int64_t sum = 0;
   for (const io::TensorSpec& spec : tensors) {
@@ -87,10 +103,7 @@ TEST(ModelShape, CountsPublishedModels) {
 // parameters that transformers makes of the same configs (tests/data/model/make_published.py). A millionth is for what
 // is stored and no parameter there: biases that routers choose by, numbers of activation functions.
 TEST(ModelShape, CountsThePublishedModelsOfTheTable) {
-  std::ifstream file(fs::path(SWAGE_TEST_DATA) / "model" / "published.json");
-  std::ostringstream text;
-  text << file.rdbuf();
-  const Json table = parse_json(text.str(), "published.json");
+  const Json table = published();
   std::set<std::string> counted;
   for (const auto& [name, row] : table.as_object()) {
     const Json& config = row.at("config");
@@ -104,6 +117,43 @@ TEST(ModelShape, CountsThePublishedModelsOfTheTable) {
     // Gemma 3n's towers are not counted.
     EXPECT_TRUE(counted.contains(type) || type == "gemma3n") << type;
   }
+}
+
+// A config that lacks a field means what transformers' config class takes for it, or is refused: a default of our
+// own would be another model without a word.
+TEST(ModelShape, AFieldThatIsLeftOutMeansItsDefault) {
+  const Json table = published();
+  for (const auto& [name, row] : table.as_object()) {
+    if (!name.ends_with("defaults")) continue;
+    const Json& whole = row.at("config");
+    const std::string program = program_or_error(whole);
+    for (const auto& [key, value] : whole.as_object()) {
+      if (key == "model_type" || key == "architectures") continue;
+      Json rest = Json::object();
+      for (const auto& [other, kept] : whole.as_object()) {
+        if (other != key) rest.set(other, kept);
+      }
+      const std::string made = program_or_error(rest);
+      const bool refused = made.starts_with("config.json: ") && made.ends_with(" is missing");
+      EXPECT_TRUE(refused || made == program) << name << " without " << key;
+    }
+  }
+}
+
+// As transformers' Gemma3nTextConfig: without a pattern 0.95 in the first ten of more than ten layers, else nowhere.
+TEST(ModelShape, Gemma3nIsSparseInItsFirstTenLayersUnlessTheConfigSaysWhere) {
+  Json config = published().at("gemma3n_text, defaults").at("config");
+  const auto program = [&] { return graph::text_of(make_program(config, checkpoint::NoWeights())); };
+  const std::string sparse = program();
+  config.set("activation_sparsity_pattern", Json());
+  EXPECT_EQ(program(), sparse);
+  Json zeros = Json::array();
+  for (int i = 0; i < 35; ++i) zeros.push_back(0);
+  config.set("activation_sparsity_pattern", zeros);
+  const std::string dense = program();
+  EXPECT_NE(dense, sparse);
+  config.set("activation_sparsity_pattern", 0);
+  EXPECT_EQ(program(), dense);
 }
 
 TEST(ModelShape, SizesOfAnUnknownArchitectureAreNotMadeUp) {

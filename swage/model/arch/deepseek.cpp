@@ -18,7 +18,7 @@ namespace {
 // Drafting layers: a block, two norms before and one after it, a projection of twice the width, an embedding and a head
 // each.
 int64_t drafting_parameters(const ConfigFields& config, const BlockProgram& block, int64_t hidden) {
-  const int64_t layers = config.json().get_int("num_nextn_predict_layers", 0);
+  const int64_t layers = config.whole_or("num_nextn_predict_layers", 0);
   SWAGE_CHECK(layers >= 0 && layers <= 64, CorruptData,
               "config.json: num_nextn_predict_layers must be from 0 to 64, not ", layers);
   ModelProgram one;
@@ -112,12 +112,10 @@ ModelProgram describe_mistral4(const ConfigFields& config, const checkpoint::Wei
   mixture.rules.best_of_group = std::min<int64_t>(2, mixture.rules.router.rows / mixture.rules.groups);
   Json whole = config.json();  // its share of a head is said of qk_head_dim, which is not what turns
   whole.set("partial_rotary_factor", Json());
-  for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    const Json* scaling = whole.find(key);
-    if (scaling == nullptr || !scaling->is_object()) continue;
+  if (const Json* scaling = rope_fields(config)) {
     Json fields = *scaling;
     fields.set("partial_rotary_factor", Json());
-    whole.set(key, fields);
+    whole.set("rope_parameters", fields);
   }
   return describe(
       config, weights, d, mixture,

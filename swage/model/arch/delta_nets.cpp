@@ -135,8 +135,8 @@ ModelProgram describe_olmo_hybrid(const ConfigFields& config, const checkpoint::
   const std::vector<bool> attends = attending(config, 4);
   ModelProgram model =
       model_around(config, s.hidden, "model.embed_tokens", rms_norm("model.norm", s.hidden, s.epsilon), false);
-  const Json* rope = config.json().find("rope_parameters");
-  const bool turns = config.json().find("rope_theta") != nullptr || (rope != nullptr && rope->is_object());
+  const Json* rope = config.find("rope_parameters");
+  const bool turns = config.find("rope_theta") != nullptr && rope == nullptr || (rope != nullptr && rope->is_object());
   if (turns) model.ropes = {rope_of(config, s.head_size, 10000)};
   AttentionTraits attention;
   if (!turns) attention.rope.reset();
@@ -190,28 +190,29 @@ Kimi kimi_sizes(const ConfigFields& config) {
   d.kernel = fields.size_or(published ? "short_conv_kernel_size" : "linear_conv_kernel_dim", 4, 1024);
   d.epsilon = config.positive_or("rms_norm_eps", 1e-5);
   d.activation = config.activation("hidden_act", "silu");
+  const std::vector<std::string> types = config.texts("layer_types", layers);
   if (published) {
     const std::set<int64_t> full = layer_set(fields, "full_attn_layers");
     for (int64_t layer = 0; layer < layers; ++layer) out.attends.push_back(full.contains(layer + 1));
   } else {
-    out.attends = attending(config, 4);
+    for (int64_t layer = 0; layer < layers; ++layer)
+      out.attends.push_back(types.empty() ? layer > 0 && layer % 4 == 0 : types[size_t(layer)] == "full_attention");
   }
   return out;
 }
 
 SharedExperts kimi_experts(const ConfigFields& config) {
-  Json renamed = config.json();
-  for (const auto& [theirs, ours] :
-       {std::pair("num_experts", "n_routed_experts"), std::pair("num_shared_experts", "n_shared_experts"),
-        std::pair("num_experts_per_token", "num_experts_per_tok"), std::pair("num_expert_group", "n_group"),
-        std::pair("moe_renormalize", "norm_topk_prob")}) {
-    if (const Json* value = config.json().find(theirs)) renamed.set(ours, *value);
-  }
+  const Json renamed = config.renamed({{"num_experts", "n_routed_experts"},
+                                       {"num_shared_experts", "n_shared_experts"},
+                                       {"num_experts_per_token", "num_experts_per_tok"},
+                                       {"num_expert_group", "n_group"},
+                                       {"moe_renormalize", "norm_topk_prob"}});
   const ConfigFields fields(renamed);
   SharedExperts out = shared_experts(fields, RouterKind::Sigmoid);
   out.rules.router.name = "block_sparse_moe.gate";
   out.rules.router_bias = "block_sparse_moe.gate.e_score_correction_bias";
   const std::vector<std::string> kinds = config.texts("mlp_layer_types", config.size("num_hidden_layers", kMostLayers));
+  if (kinds.empty()) out.dense = config.whole_or("first_k_dense_replace", 1);
   if (!kinds.empty()) out.dense = std::find(kinds.begin(), kinds.end(), "sparse") - kinds.begin();
   return out;
 }
@@ -259,6 +260,7 @@ ModelProgram describe_kimi_linear(const ConfigFields& config, const checkpoint::
                      expert_names(b, weights, at + "experts.", kNames, "block_sparse_moe.experts"));
   };
   ModelProgram model = describe_llama_like(config, traits);
+  model.ropes.clear();  // nothing turns
   model.max_positions = config.size_or("model_max_length", model.max_positions, int64_t{1} << 40);
   return model;
 }

@@ -2,6 +2,7 @@
 // low-rank path beside attention (LAuReL, arXiv:2411.07501), sparse activations, a second embedding for each layer;
 // keys and values of the last layers are those of earlier ones. All of it travels in the residual stream: the
 // embedding's own hidden state, the second embedding, the other hidden states, shared keys and values.
+#include <algorithm>
 #include <cmath>
 
 #include "swage/base/error.h"
@@ -15,6 +16,8 @@ using namespace graph;
 namespace {
 
 constexpr int64_t kMostStreams = 16;
+constexpr int64_t kSparseLayers = 10;  // the first ones, where the config does not say which, and there are more
+constexpr double kUsualShare = 0.95;   // of activations that are zero there
 constexpr double kLeastSquare = 1e-5;  // of a hidden state whose length is matched
 
 struct Gemma3n {
@@ -54,13 +57,14 @@ double normal_quantile(double share) {
 std::vector<double> by_layer(const ConfigFields& config, const char* key, int64_t layers, double otherwise) {
   const Json* field = config.json().find(key);
   if (field == nullptr || field->is_null()) return std::vector<double>(size_t(layers), otherwise);
-  if (!field->is_array()) return std::vector<double>(size_t(layers), config.positive_or(key, otherwise));
-  std::vector<double> out;
-  for (const Json& one : field->as_array()) {
+  const auto checked = [&](const Json& one) {
     SWAGE_CHECK(one.is_number() && one.as_double() >= 0 && one.as_double() <= kLargestSize, CorruptData,
                 "config.json: ", key, " holds what is no size or share");
-    out.push_back(one.as_double());
-  }
+    return one.as_double();
+  };
+  if (!field->is_array()) return std::vector<double>(size_t(layers), checked(*field));
+  std::vector<double> out;
+  for (const Json& one : field->as_array()) out.push_back(checked(one));
   SWAGE_CHECK(int64_t(out.size()) == layers, CorruptData, "config.json: ", key, " has ", out.size(), " entries for ",
               layers, " layers");
   return out;
@@ -86,18 +90,22 @@ Gemma3n gemma3n_sizes(const ConfigFields& config) {
   s.head_size = config.size_or("head_dim", 256, 65536);
   g.windows = windows_of(config, layers, config.size_or("sliding_window", 512, int64_t{1} << 40),
                          [](int64_t layer) { return (layer + 1) % 5 != 0; });
-  for (const double share : by_layer(config, "activation_sparsity_pattern", layers, 0)) {
+  std::vector<double> shares = by_layer(config, "activation_sparsity_pattern", layers, 0);
+  const Json* pattern = fields.find("activation_sparsity_pattern");
+  if ((pattern == nullptr || pattern->is_null()) && layers > kSparseLayers)
+    std::fill_n(shares.begin(), kSparseLayers, kUsualShare);
+  for (const double share : shares) {
     SWAGE_CHECK(share < 1, CorruptData, "config.json: activation_sparsity_pattern holds ", share);
     g.cuts.push_back(share > 0 ? normal_quantile(share) : -INFINITY);
   }
   g.streams = config.size_or("altup_num_inputs", 4, kMostStreams);
-  g.active = config.json().get_int("altup_active_idx", 0);
+  g.active = config.whole_or("altup_active_idx", 0);
   SWAGE_CHECK(g.active >= 0 && g.active < g.streams, CorruptData, "config.json: altup_active_idx ", g.active, " of ",
               g.streams);
   g.per_layer = config.size_or("hidden_size_per_layer_input", 256);
   g.rank = config.size_or("laurel_rank", 64);
   g.scales_active = config.flag_or("altup_correct_scale", true);
-  const int64_t shared = config.json().get_int("num_kv_shared_layers", 15);
+  const int64_t shared = config.whole_or("num_kv_shared_layers", 15);
   SWAGE_CHECK(shared >= 0 && shared < layers, CorruptData, "config.json: num_kv_shared_layers ", shared, " of ", layers,
               " layers");
   g.shares_from = layers - shared;

@@ -41,6 +41,8 @@ struct Gemma4 {
   }
 };
 
+constexpr int64_t kGlobalHead = 512;  // numbers of a head without a window, unless the config says it
+
 Kind kind_of(const ConfigFields& config, const Sizes& s, const std::vector<bool>& slides, bool sliding) {
   Kind out{s.head_size, s.kv_heads, 0, 1, false};
   if (sliding) {
@@ -49,9 +51,9 @@ Kind kind_of(const ConfigFields& config, const Sizes& s, const std::vector<bool>
     return out;
   }
   out.keys_are_values = config.flag_or("attention_k_eq_v", false);
-  out.head_size = config.size_or("global_head_dim", s.head_size, 65536);
+  const Json* by_layer = config.find("per_layer_config");
+  out.head_size = config.size_or("global_head_dim", by_layer == nullptr ? kGlobalHead : s.head_size, 65536);
   out.kv_heads = config.size_or("num_global_key_value_heads", s.kv_heads, s.heads);
-  const Json* by_layer = config.json().find("per_layer_config");
   for (size_t layer = 0; by_layer != nullptr && by_layer->is_object() && layer < slides.size(); ++layer) {
     const Json* own = by_layer->find(std::to_string(layer));
     if (slides[layer] || own == nullptr) continue;
@@ -68,11 +70,11 @@ Gemma4 gemma4_sizes(const ConfigFields& config) {
   for (const int64_t window : windows_of(config, s.layers, 1, [](int64_t layer) { return (layer + 1) % 6 != 0; }))
     out.slides.push_back(window > 0);
   for (const bool sliding : {true, false}) out.kinds[sliding ? 1 : 0] = kind_of(config, s, out.slides, sliding);
-  const int64_t shared = config.json().get_int("num_kv_shared_layers", 0);
+  const int64_t shared = config.whole_or("num_kv_shared_layers", 0);
   SWAGE_CHECK(shared >= 0 && shared < s.layers, CorruptData, "config.json: num_kv_shared_layers ", shared, " of ",
               s.layers, " layers");
   out.shares_from = s.layers - shared;
-  out.per_layer = config.json().get_int("hidden_size_per_layer_input", 0);
+  out.per_layer = config.whole_or("hidden_size_per_layer_input", 0);
   SWAGE_CHECK(out.per_layer >= 0 && out.per_layer * s.layers <= kLargestSize, CorruptData,
               "config.json: hidden_size_per_layer_input ", out.per_layer, " is too large or below zero");
   out.wide_mlp = config.flag_or("use_double_wide_mlp", false);
@@ -169,7 +171,7 @@ ModelProgram describe_gemma4_text(const ConfigFields& config, const checkpoint::
       model_around(config, s.hidden, "model.embed_tokens", rms_norm("model.norm", s.hidden, s.epsilon), true);
   model.embedding_scale = std::sqrt(static_cast<double>(s.hidden));
   model.logit_softcap = config.positive_or("final_logit_softcapping", 0);
-  const Json* both = config.json().find("rope_parameters");
+  const Json* both = config.find("rope_parameters");
   for (const bool sliding : {true, false}) {
     Json one = config.json();
     const Json* fields =

@@ -99,8 +99,8 @@ ModelProgram describe_jamba(const ConfigFields& config, const checkpoint::Weight
   LlamaTraits traits = bamba_traits(config);
   traits.attention.rope.reset();
   const int64_t hidden = config.size("hidden_size"), period = config.size_or("attn_layer_period", 8),
-                offset = config.json().get_int("attn_layer_offset", 4), step = config.size_or("expert_layer_period", 2),
-                first = config.json().get_int("expert_layer_offset", 1), inner = config.size("intermediate_size"),
+                offset = config.whole_or("attn_layer_offset", 4), step = config.size_or("expert_layer_period", 2),
+                first = config.whole_or("expert_layer_offset", 1), inner = config.size("intermediate_size"),
                 experts = config.size_or("num_experts", 16, kMostExperts);
   const std::vector<bool> attends = attending(config, [=](int64_t layer) { return layer % period == offset; });
   SWAGE_CHECK(int64_t(attends.size()) * experts <= kMostModules, CorruptData, "config.json: num_hidden_layers ",
@@ -189,7 +189,10 @@ LlamaTraits lfm2_traits(const ConfigFields& config) {
 
 ModelProgram describe_lfm2(const ConfigFields& given, const checkpoint::WeightSource&) {
   Json fields = given.json();
-  if (fields.find("intermediate_size") == nullptr) fields.set("intermediate_size", given.size("block_ff_dim"));
+  if (fields.find("intermediate_size") == nullptr) {
+    const bool older = fields.find("block_ff_dim") != nullptr;
+    fields.set("intermediate_size", given.size(older ? "block_ff_dim" : "intermediate_size"));
+  }
   const ConfigFields config(fields);
   LlamaTraits traits = lfm2_traits(config);
   int64_t inner = config.size("intermediate_size");
@@ -210,7 +213,7 @@ ModelProgram describe_lfm2_moe(const ConfigFields& config, const checkpoint::Wei
   const int64_t inner = config.size("intermediate_size"), moe_inner = config.size("moe_intermediate_size"),
                 experts = config.size("num_experts", kMostExperts),
                 top_k = config.size_or("num_experts_per_tok", 4, experts),
-                dense = config.json().get_int("num_dense_layers", 2);
+                dense = config.whole_or("num_dense_layers", 2);
   SWAGE_CHECK(config.size("num_hidden_layers", kMostLayers) * experts <= kMostModules, CorruptData,
               "config.json: num_hidden_layers times num_experts ", experts, " is too large");
   traits.mlp = [&](BlockBuilder& b, Value x, int64_t layer) {

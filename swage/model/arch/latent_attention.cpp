@@ -28,8 +28,7 @@ LatentSizes latent_sizes(const ConfigFields& config) {
 }
 
 double scale_of_yarn(const ConfigFields& config, const RopeSpec& rope) {
-  const Json* scaling = config.json().find("rope_parameters");
-  if (scaling == nullptr || scaling->is_null()) scaling = config.json().find("rope_scaling");
+  const Json* scaling = rope_fields(config);
   if (rope.kind == RopeKind::Default || scaling == nullptr) return 1;
   const double all = scaling->get_double("mscale_all_dim", 0);
   if (all == 0 || rope.factor <= 1) return 1;

@@ -77,7 +77,7 @@ std::function<int64_t(int64_t)> qwen_windows(const ConfigFields& config) {
   }
   if (!config.flag_or("use_sliding_window", false)) return {};
   const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40);
-  const int64_t first = config.json().get_int("max_window_layers", 28);
+  const int64_t first = config.whole_or("max_window_layers", 28);
   return [=](int64_t layer) {
     const bool slides = types.empty() ? layer >= first : types[static_cast<size_t>(layer)] == "sliding_attention";
     return slides ? window : 0;
@@ -112,9 +112,8 @@ ModelProgram describe_mistral(const ConfigFields& config, const checkpoint::Weig
 }
 
 std::optional<PositionScale> query_growth_of(const ConfigFields& config) {
-  const Json* scaling = config.json().find("rope_parameters");
-  if (scaling == nullptr || scaling->is_null()) scaling = config.json().find("rope_scaling");
-  if (scaling == nullptr || !scaling->is_object()) return {};
+  const Json* scaling = rope_fields(config);
+  if (scaling == nullptr) return {};
   const ConfigFields fields(*scaling);
   const double beta = fields.positive_or("llama_4_scaling_beta", 0);
   if (beta == 0) return {};
@@ -254,10 +253,9 @@ ModelProgram describe_hunyuan(const ConfigFields& config, LlamaTraits traits) {
   traits.attention.key_norm = rms_norm("key_layernorm", sizes.head_size, sizes.epsilon);
   traits.attention.norms_after_rope = true;
   ModelProgram model = describe_llama_like(config, traits);
-  const Json* scaling = config.json().find("rope_parameters");
-  if (scaling == nullptr || scaling->is_null()) scaling = config.json().find("rope_scaling");
+  const Json* scaling = rope_fields(config);
   RopeSpec& rope = model.ropes[0];
-  const double alpha = scaling != nullptr && scaling->is_object() ? ConfigFields(*scaling).positive_or("alpha", 0) : 0;
+  const double alpha = scaling != nullptr ? ConfigFields(*scaling).positive_or("alpha", 0) : 0;
   if (rope.kind == RopeKind::Dynamic && alpha > 0) {
     const double size = static_cast<double>(rope.size);
     rope = {.size = rope.size, .theta = rope.theta * std::pow(alpha, size / (size - 2))};

@@ -195,9 +195,9 @@ ModelProgram describe_solar_open(const ConfigFields& config, const checkpoint::W
 Value granite_mixture(BlockBuilder& b, Value x, const ConfigFields& config, const checkpoint::WeightSource& weights,
                       double residual_scale) {
   const int64_t shared =
-      config.json().get_int("shared_intermediate_size", 0) == 0 ? 0 : config.size("shared_intermediate_size");
+      config.whole_or("shared_intermediate_size", 0) == 0 ? 0 : config.size_or("shared_intermediate_size", 0);
   const Activation activation = config.activation("hidden_act", "silu");
-  const bool routes = config.json().get_int("num_local_experts", 0) > 0;
+  const bool routes = config.whole_or("num_local_experts", 0) > 0;
   Value common = -1;
   if (shared > 0) {
     const std::vector<Value> parts =
@@ -230,15 +230,12 @@ ModelProgram describe_granitemoe(const ConfigFields& config, const checkpoint::W
 
 // ERNIE 4.5 with experts in some layers, and shared ones beside them.
 ModelProgram describe_ernie4_5_moe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
-  Json renamed = config.json();
-  for (const auto& [theirs, ours] :
-       {std::pair("moe_num_experts", "num_experts"), std::pair("moe_k", "num_experts_per_tok")})
-    if (const Json* value = config.json().find(theirs)) renamed.set(ours, *value);
+  const Json renamed = config.renamed({{"moe_num_experts", "num_experts"}, {"moe_k", "num_experts_per_tok"}});
   const MoeSizes sizes = moe_sizes(ConfigFields(renamed), "moe_intermediate_size", true);
   const int64_t inner = config.size("intermediate_size"), step = config.size_or("moe_layer_interval", 1),
-                first = config.json().get_int("moe_layer_start_index", 1),
-                shared = config.json().get_int("moe_num_shared_experts", 0) * sizes.inner;
-  const int64_t end = config.json().get_int("moe_layer_end_index", -1);
+                first = config.whole_or("moe_layer_start_index", 1),
+                shared = config.whole_or("moe_num_shared_experts", 0) * sizes.inner;
+  const int64_t end = config.whole_or("moe_layer_end_index", -1);
   const int64_t last = end < 0 ? config.size("num_hidden_layers", kMostLayers) - 1 : end;
   SWAGE_CHECK(shared >= 0 && shared <= kLargestSize, CorruptData, "config.json: moe_num_shared_experts of ",
               sizes.inner, " numbers each make ", shared, ", too many or too few");
@@ -289,12 +286,10 @@ ModelProgram describe_phimoe(const ConfigFields& config, const checkpoint::Weigh
 // Trinity: a gate on what attention makes, norms behind, windows in all but every fourth layer, which alone have the
 // rotary embedding.
 ModelProgram describe_afmoe(const ConfigFields& config, const checkpoint::WeightSource& weights) {
-  Json renamed = config.json();
-  for (const auto& [theirs, ours] :
-       {std::pair("num_experts", "n_routed_experts"), std::pair("num_shared_experts", "n_shared_experts"),
-        std::pair("num_dense_layers", "first_k_dense_replace"), std::pair("route_scale", "routed_scaling_factor")}) {
-    if (const Json* value = config.json().find(theirs)) renamed.set(ours, *value);
-  }
+  const Json renamed = config.renamed({{"num_experts", "n_routed_experts"},
+                                       {"num_shared_experts", "n_shared_experts"},
+                                       {"num_dense_layers", "first_k_dense_replace"},
+                                       {"route_scale", "routed_scaling_factor"}});
   SharedExperts mixture = shared_experts(ConfigFields(renamed), RouterKind::Sigmoid);
   mixture.rules.router.name = "mlp.router.gate";
   mixture.rules.router_bias = "mlp.expert_bias";
@@ -373,11 +368,8 @@ ModelProgram describe_exaone_moe(const ConfigFields& config, const checkpoint::W
       windows_of(config, layers, window, [](int64_t layer) { return (layer + 1) % 4 != 0; });
   traits.window = [windows](int64_t layer) { return windows[static_cast<size_t>(layer)]; };
   traits.rope = [windows, window](int64_t layer) { return window == 0 || windows[static_cast<size_t>(layer)] > 0; };
-  Json renamed = config.json();
-  for (const auto& [theirs, ours] :
-       {std::pair("num_experts", "n_routed_experts"), std::pair("num_shared_experts", "n_shared_experts")}) {
-    if (const Json* value = config.json().find(theirs)) renamed.set(ours, *value);
-  }
+  const Json renamed =
+      config.renamed({{"num_experts", "n_routed_experts"}, {"num_shared_experts", "n_shared_experts"}});
   SharedExperts mixture = shared_experts(ConfigFields(renamed), RouterKind::Sigmoid);
   mixture.rules.router_bias = "mlp.e_score_correction_bias";
   const int64_t inner = config.size("intermediate_size");

@@ -25,10 +25,10 @@ std::string pattern_of(const ConfigFields& config) {
                                                                    : '?';
   }
   std::erase(pattern, '|');
-  SWAGE_CHECK(!pattern.empty() && int64_t(pattern.size()) <= kMostLayers &&
-                  pattern.find_first_not_of("M*-E") == std::string::npos,
+  SWAGE_CHECK(!pattern.empty(), CorruptData, "config.json: layers_block_type is missing");
+  SWAGE_CHECK(int64_t(pattern.size()) <= kMostLayers && pattern.find_first_not_of("M*-E") == std::string::npos,
               Unsupported, "config.json: hybrid_override_pattern or layers_block_type \"", pattern,
-              "\" has layers that are not known, or none");
+              "\" has layers that are not known");
   return pattern;
 }
 
@@ -84,7 +84,7 @@ ModelProgram describe_nemotron_h(const ConfigFields& config, const checkpoint::W
   const bool biases = config.flag_or("mlp_bias", false), mixes = pattern.find('E') != std::string::npos;
   SharedExperts mixture{};
   if (mixes) {
-    SWAGE_CHECK(config.json().get_int("moe_latent_size", 0) == 0, Unsupported,
+    SWAGE_CHECK(config.whole_or("moe_latent_size", 0) == 0, Unsupported,
                 "config.json: moe_latent_size is not supported: experts that read less than the router does");
     mixture = shared_experts(filled, RouterKind::Sigmoid);
     mixture.rules.router.name = "mixer.gate";

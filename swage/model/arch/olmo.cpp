@@ -86,7 +86,7 @@ ModelProgram describe_olmo3(const ConfigFields& config, const checkpoint::Weight
 ModelProgram describe_exaone4(const ConfigFields& config, const checkpoint::WeightSource&) {
   const Sizes s = sizes_of(config, {.default_epsilon = 1e-5});
   const int64_t window = config.size_or("sliding_window", 0, int64_t{1} << 40),
-                pattern = std::max<int64_t>(1, config.json().get_int("sliding_window_pattern", 4));
+                pattern = std::max<int64_t>(1, config.whole_or("sliding_window_pattern", 4));
   NormsBehind traits{
       .ropes = {rope_of(config, s.head_size, 1000000)}, .head_norms = true, .full_without_rope = window > 0};
   if (window > 0)

@@ -15,7 +15,7 @@ SharedExperts shared_experts(const ConfigFields& config, RouterKind kind) {
   SharedExperts out{.rules = {},
                     .inner = config.size("moe_intermediate_size"),
                     .shared_inner = 0,
-                    .dense = config.json().get_int("first_k_dense_replace", 0),
+                    .dense = config.whole_or("first_k_dense_replace", 0),
                     .activation = config.activation("hidden_act", "silu")};
   out.shared_inner = shared * out.inner;
   SWAGE_CHECK(out.shared_inner <= kLargestSize, CorruptData, "config.json: n_shared_experts ", shared,

@@ -7,6 +7,7 @@
 #include "swage/base/error.h"
 #include "swage/model/arch/arch_table.h"
 #include "swage/model/arch/vision_tower.h"
+#include "swage/model/config_defaults.h"
 
 namespace swage::model {
 
@@ -44,49 +45,38 @@ class TextWeights : public checkpoint::WeightSource {
   const Place& place_;
 };
 
-// What config classes of transformers take for fields that published configs leave out.
-struct Default {
-  const char* model_type;
-  const char* key;
-  int64_t value;
-};
-constexpr Default kDefaults[] = {{"gemma3_text", "num_attention_heads", 8},
-                                 {"gemma3_text", "num_key_value_heads", 4},
-                                 {"gemma3_text", "vocab_size", 262208},
-                                 {"gemma3_text", "max_position_embeddings", 131072},
-                                 {"llama", "hidden_size", 4096},
-                                 {"llama", "intermediate_size", 11008},
-                                 {"llama", "num_hidden_layers", 32},
-                                 {"llama", "num_attention_heads", 32},
-                                 {"llama", "vocab_size", 32000},
-                                 {"mistral", "hidden_size", 4096},
-                                 {"mistral", "intermediate_size", 14336},
-                                 {"mistral", "num_hidden_layers", 32},
-                                 {"mistral", "num_attention_heads", 32},
-                                 {"mistral", "num_key_value_heads", 8},
-                                 {"mistral", "vocab_size", 32000}};
+// What the config class of a text model takes for fields that published configs leave out.
+void fill_in(Json& fields, const std::string& type) {
+  const Json* row = config_defaults(type + "_text");
+  if (row == nullptr) row = config_defaults(type);
+  if (row == nullptr) return;
+  const Json given = fields;
+  for (const auto& [key, value] : row->at("defaults").as_object()) {
+    if (usual_value(*row, given, key) != nullptr) fields.set(key, value);
+  }
+}
 
 // The text model's fields with its model_type as the table of architectures has it.
 Json text_fields(const ConfigFields& config, const char* default_type) {
   const Json* text = config.json().find("text_config");
   SWAGE_CHECK(text == nullptr || text->is_null() || text->is_object(), CorruptData,
               "config.json: text_config is not an object");
-  Json fields = text != nullptr && text->is_object() ? *text : config.json();
-  std::string type = text != nullptr && text->is_object() ? ConfigFields(fields).text_or("model_type", default_type)
-                                                          : std::string(default_type);
+  const bool flat = config.json().find("hidden_size") != nullptr;  // Qwen2-VL's first files
+  const bool nested = text != nullptr && text->is_object();
+  SWAGE_CHECK(nested || flat, CorruptData, "config.json: text_config is missing");
+  Json fields = nested ? *text : config.json();
+  std::string type = nested ? ConfigFields(fields).text_or("model_type", default_type) : std::string(default_type);
   constexpr std::pair<const char*, const char*> kNames[] = {
       {"qwen2_vl_text", "qwen2"},    {"qwen2_5_vl_text", "qwen2"}, {"qwen2_vl", "qwen2"},
       {"qwen2_5_vl", "qwen2"},       {"qwen3_vl_text", "qwen3"},   {"qwen3_vl_moe_text", "qwen3_moe"},
       {"mllama_text_model", "llama"}};
+  fill_in(fields, type);
   for (const auto& [theirs, ours] : kNames) {
     if (type == theirs) type = ours;
   }
   if (type == "qwen3_moe") fields.set("norm_topk_prob", true);  // their configs do not say it
   fields.set("model_type", type);
-  for (const Default& one : kDefaults) {
-    if (type == one.model_type && fields.find(one.key) == nullptr) fields.set(one.key, one.value);
-  }
-  if (const Json* tied = config.json().find("tie_word_embeddings")) fields.set("tie_word_embeddings", *tied);
+  if (const Json* tied = config.find("tie_word_embeddings")) fields.set("tie_word_embeddings", *tied);
   return fields;
 }
 

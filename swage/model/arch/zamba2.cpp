@@ -24,14 +24,10 @@ struct Zamba2 {
 };
 
 Mamba2Sizes mamba_of(const ConfigFields& config) {
-  constexpr std::pair<const char*, const char*> kNames[] = {{"n_mamba_heads", "mamba_n_heads"},
-                                                            {"mamba_headdim", "mamba_d_head"},
-                                                            {"mamba_ngroups", "mamba_n_groups"},
-                                                            {"add_bias_linear", "mamba_proj_bias"}};
-  Json fields = config.json();
-  for (const auto& [theirs, common] : kNames) {
-    if (const Json* field = config.json().find(theirs)) fields.set(common, *field);
-  }
+  Json fields = config.renamed({{"n_mamba_heads", "mamba_n_heads"},
+                                {"mamba_headdim", "mamba_d_head"},
+                                {"mamba_ngroups", "mamba_n_groups"},
+                                {"add_bias_linear", "mamba_proj_bias"}});
   fields.set("hidden_act", "silu");
   Mamba2Sizes out = mamba2_sizes(ConfigFields(fields), 1e-5);
   out.least_step = config.positive_or("time_step_min", 0.001);
