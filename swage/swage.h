@@ -145,7 +145,7 @@ struct ModelHeaders {
 };
 ModelHeaders model_headers(const std::string& folder_or_id, const HubSettings& hub, const Context& context);
 
-// What the blocks of a model compute, by its config.json: {"text", "runs", "tensors": [{"name", "shape"}], "modules":
+// What the blocks of a model compute, by its config.json: {"text", "tensors": [{"name", "shape"}], "modules":
 // [{"name", "role", "rows", "columns", ...}]}.
 Json program_of(const std::string& model_folder);
 

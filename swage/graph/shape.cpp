@@ -259,7 +259,6 @@ ModelShape shape_of(const ModelProgram& model) {
   out.vocabulary_size = model.embedding.rows;
   out.tied_embeddings = model.tied_embeddings;
   out.side_parameters = model.side_parameters;
-  out.not_run = model.not_run;
   out.ends = ends_of(model);
   for (const auto visit : {visit_tensors_before, visit_tensors_after}) {
     visit(model,

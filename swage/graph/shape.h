@@ -58,7 +58,6 @@ struct ModelShape {
   int64_t other_parameters = 0;     // outside the blocks: final norm, biases
   int64_t side_parameters = 0;      // copied and never computed with: a vision tower, layers that draft tokens
   int64_t repeated_parameters = 0;  // of tensors that several blocks have: each counts them, the checkpoint once
-  std::string not_run;              // why no forward pass is made of it; empty: one is
 
   int64_t parameters() const;               // of the checkpoint: a tied head counts once
   std::vector<ModuleInfo> modules() const;  // embeddings and projections, blocks, the head
