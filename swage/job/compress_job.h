@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <string>
 
-#include "swage/base/device_map.h"
 #include "swage/data/hub.h"
 #include "swage/modifiers/chain.h"
 #include "swage/recipe/run_options.h"
@@ -22,7 +21,6 @@ struct CompressJob : RunOptions {
 
   std::string source_id;  // the hub id that the source was named by; empty: a folder
   data::HubOptions hub;   // where data sets by name come from
-  DeviceMap device_map = DeviceMap::None;
   PassWatch* watch = nullptr;  // tests look at a calibrated pass through it; see schedule/sequential.h
 };
 

@@ -76,7 +76,7 @@ Json estimate_model_free(const EstimateJob& job, const Context& context) {
   out.set("plan", found.plan.to_json());
   out.set("rates", rates.to_json());
   out.set("warnings", texts(found.warnings));
-  found.plan.check_budget(job.max_memory_bytes);
+  found.plan.check_budget(job.max_memory);
   return out;
 }
 
@@ -102,7 +102,7 @@ class Estimate {
     SWAGE_CHECK(!calibrated || positions == 0 || job_.max_seq_length <= positions, InvalidArgument, "max-seq-length ",
                 job_.max_seq_length, ": the model takes ", positions, " tokens");
     const PlanInput in = input(calibrated);
-    const Placement placement(job_.device_map, job_.max_memory_bytes);
+    const Placement placement(job_.device_map, job_.max_memory);
     Plan plan = placement.plan(in);
     Rates rates;
     estimate_time(job_, folder(), plan, rates);

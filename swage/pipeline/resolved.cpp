@@ -77,7 +77,7 @@ void Resolved::lay_out() {
 
 void Resolved::choose_bits() {
   const auto files = [&](const Assignment& assignment) {
-    return checkpoint::plan_shards(layout_of(assignment).tensors, job_.shard_bytes).file_bytes();
+    return checkpoint::plan_shards(layout_of(assignment).tensors, job_.max_shard_size).file_bytes();
   };
   outcome_ = keep_to_budget(units_, costs_, files, assignment_);
 }
