@@ -15,9 +15,9 @@ struct Spelling {
   const char *short_name, *value;
 };
 constexpr Spelling kSpellings[] = {
-    {"data", "-d,", "DATA"},      {"device_map", "", "MAP"},     {"max_memory", "", "cpu=SIZE"},
+    {"data", "-d,", "DATA"},        {"device_map", "", "MAP"},     {"max_memory", "", "cpu=SIZE"},
     {"max_shard_size", "", "SIZE"}, {"offload_folder", "", "DIR"}, {"recipe", "", "FILE"},
-    {"text_column", "", "NAME"},  {"to", "", "FORMAT"},          {"trace", "", "FILE"}};
+    {"text_column", "", "NAME"},    {"to", "", "FORMAT"},          {"trace", "", "FILE"}};
 
 Spelling spelling_of(std::string_view field) {
   const auto found = std::find_if(std::begin(kSpellings), std::end(kSpellings),

@@ -34,9 +34,9 @@ TEST(MemoryBudget, RefusesWhatIsNone) {
 }
 
 TEST(MemoryBudget, SizesOfFilesComeBackAsTheyWere) {
-  for (const auto& [text, bytes] :
-       {std::pair("5", uint64_t{5} << 30), std::pair("5GB", uint64_t{5'000'000'000}), std::pair("800MiB", uint64_t{800} << 20),
-        std::pair("0.001", uint64_t{1073741}), std::pair("2e-5", uint64_t{21474})}) {
+  for (const auto& [text, bytes] : {std::pair("5", uint64_t{5} << 30), std::pair("5GB", uint64_t{5'000'000'000}),
+                                    std::pair("800MiB", uint64_t{800} << 20), std::pair("0.001", uint64_t{1073741}),
+                                    std::pair("2e-5", uint64_t{21474})}) {
     ShardSize size, again;
     read_text(text, size);
     EXPECT_EQ(size, bytes) << text;

@@ -232,8 +232,7 @@ class Compression {
         process_bytes(in.threads, in.row_tokens, widest_linear(in.shape).columns, widest_linear(in.shape).rows);
     in.text_bytes = text_bytes_;
     in.on_device = !ops::to_torch(context_.device).is_cpu();
-    const bool all_in_file =
-        !job_.offload_folder.empty() && (job_.max_memory == 0 || !may_offload(job_.device_map));
+    const bool all_in_file = !job_.offload_folder.empty() && (job_.max_memory == 0 || !may_offload(job_.device_map));
     if (all_in_file && !in.on_device) in.rows_in_memory = 0;
     const Placement placement(job_.device_map, job_.max_memory);
     plan_ = placement.plan(in);

@@ -91,8 +91,7 @@ void Resolved::choose_bits_by(BudgetCosts costs) {
 std::vector<std::string> Resolved::warnings() const {
   std::vector<std::string> out;
   const auto is_known = [this](const std::string& name) { return weights_.describes_quantization(name); };
-  const std::vector<std::string> unread =
-      model::unread_tensors(*source_model_, reader_.tensors(), is_known);
+  const std::vector<std::string> unread = model::unread_tensors(*source_model_, reader_.tensors(), is_known);
   if (std::string text = model::unread_warning(unread); !text.empty()) out.push_back(std::move(text));
   for (const auto* more : {&job_.chain.warnings, &assignment_.warnings, &sparsity_.warnings, &rescalings_.warnings}) {
     out.insert(out.end(), more->begin(), more->end());

@@ -149,9 +149,11 @@ TEST(Recipe, SettingsOfTheRunAreKept) {
   const std::string modifiers(kLlmCompressor);
   EXPECT_THROW(parse_recipe(modifiers + "swage: {max_shard_size: -1}\n", "recipe.yaml"), Error);
   EXPECT_THROW(parse_recipe(modifiers + "swage: {max_shard_bytes: -1}\n", "recipe.yaml"), Error);
-  EXPECT_EQ(parse_recipe(modifiers + "swage: {max_shard_size: 2}\n", "recipe.yaml").run.dump(), R"({"max_shard_size":2})");
+  EXPECT_EQ(parse_recipe(modifiers + "swage: {max_shard_size: 2}\n", "recipe.yaml").run.dump(),
+            R"({"max_shard_size":2})");
   EXPECT_EQ(parse_recipe(modifiers + "swage: {max_shard_bytes: 100}\n", "recipe.yaml").run.dump(),
-            R"({"max_shard_size":"100B"})") << "as earlier builds saved it";
+            R"({"max_shard_size":"100B"})")
+      << "as earlier builds saved it";
 }
 
 // Every field of the models that LLM Compressor's modifiers are (bench/llmcompressor_fields.py), as a saved recipe may
