@@ -8,7 +8,7 @@
 namespace swage::cli {
 namespace {
 
-struct Request {
+struct CompressRequest {
   CompressOptions options;
   const CLI::App* command = nullptr;
   RecipeOptions recipe;
@@ -119,7 +119,7 @@ std::vector<std::string> given_options(const CLI::App& command) {
 }
 
 // --for: the scheme for who will read the output.
-void choose_scheme(Request& request) {
+void choose_scheme(CompressRequest& request) {
   Json& fields = request.options.method_fields;
   SWAGE_CHECK(request.options.recipe_file.empty(), InvalidArgument,
               "--for chooses a scheme, and so does --recipe; give one of them");
@@ -135,7 +135,7 @@ void choose_scheme(Request& request) {
   }
 }
 
-int run(Request& request, const Common& common) {
+int run_compress(CompressRequest& request, const Common& common) {
   CompressOptions& options = request.options;
   options.hub = hub_settings();
   options.given = given_options(*request.command);
@@ -155,7 +155,7 @@ int run(Request& request, const Common& common) {
 }  // namespace
 
 void add_compress(Program& program) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<CompressRequest>();
   CompressOptions& o = request->options;
   CLI::App* command = program.app.add_subcommand("compress", "quantize a model and write it as a new checkpoint");
   command->footer(
@@ -180,7 +180,7 @@ void add_compress(Program& program) {
   o.visit_output(add_output);
   add_compute(*command, program.common);
   add_json(*command, program.common);
-  program.on(command, request, run);
+  program.on(command, request, run_compress);
 }
 
 }  // namespace swage::cli

@@ -7,7 +7,7 @@
 namespace swage::cli {
 namespace {
 
-int run(ConvertOptions& options, const Common& common) {
+int run_convert(ConvertOptions& options, const Common& common) {
   options.hub = hub_settings();
   const Context context = make_context(common);
   try {
@@ -65,7 +65,7 @@ void add_convert(Program& program) {
       ->type_name("")
       ->check(at_least(0));
   add_json(*command, program.common);
-  program.on(command, o, run);
+  program.on(command, o, run_convert);
 }
 
 }  // namespace swage::cli

@@ -11,7 +11,7 @@
 namespace swage::cli {
 namespace {
 
-struct Request {
+struct EstimateRequest {
   EstimateOptions options;
   RecipeOptions recipe;
 };
@@ -105,7 +105,7 @@ void print(const Json& report) {
   print_totals(plan, report.at("rates"));
 }
 
-int run(Request& request, const Common& common) {
+int run_estimate(EstimateRequest& request, const Common& common) {
   EstimateOptions& options = request.options;
   options.hub = hub_settings();
   request.recipe.take(options);
@@ -121,7 +121,7 @@ int run(Request& request, const Common& common) {
 }  // namespace
 
 void add_estimate(Program& program) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<EstimateRequest>();
   EstimateOptions& o = request->options;
   CLI::App* command = program.app.add_subcommand("estimate", "what compressing a model would take: memory, disk, time");
   command->footer(
@@ -154,7 +154,7 @@ void add_estimate(Program& program) {
       ->type_name("gemm=60T,...");
   add_compute(*command, program.common);
   add_json(*command, program.common);
-  program.on(command, request, run);
+  program.on(command, request, run_estimate);
 }
 
 }  // namespace swage::cli
