@@ -130,7 +130,7 @@ void add_eval(Program& program) {
       throw CLI::RequiredError("--save-logits or --save-hidden");
     if (!saves && o->data.file.empty()) throw CLI::RequiredError("--data");
     program.chosen = [&program, o, logits, saves] {
-      return saves ? run(*logits, program.common) : run(*o, program.common);
+      return saves ? run_eval(*logits, program.common) : run_eval(*o, program.common);
     };
   });
 }
