@@ -242,14 +242,14 @@ std::vector<std::string> with_head_named(std::vector<std::string> patterns, cons
 std::optional<AttentionInfo> attention_of(const BlockProgram& block) {
   const AttentionNode* attention = block.attention();
   if (attention == nullptr) return {};
-  AttentionInfo out{attention->name, {}, attention->heads, attention->kv_heads, attention->head_size};
+  const LinearSpec *keys = nullptr, *queries = nullptr;
   for (const LinearSpec& linear : block.linears) {
-    if (linear.role == Role::Key || linear.role == Role::QueryKeyValue || linear.role == Role::KeyValue)
-      out.keys = linear.name;
+    if (linear.role == Role::Key || linear.role == Role::QueryKeyValue || linear.role == Role::KeyValue) keys = &linear;
+    if (linear.role == Role::Query && queries == nullptr) queries = &linear;
   }
-  for (const LinearSpec& linear : block.linears) {  // keys may be those of another layer
-    if (out.keys.empty() && linear.role == Role::Query) out.keys = linear.name;
-  }
+  AttentionInfo out{attention->name, {}, {}, attention->heads, attention->kv_heads, attention->head_size};
+  if (keys == nullptr) keys = queries;  // those of another layer are read
+  if (keys != nullptr) out.keys = keys->name, out.keys_tensor = keys->tensor();
   return out;
 }
 

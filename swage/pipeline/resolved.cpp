@@ -48,7 +48,7 @@ void Resolved::assign() {
               ": a bit budget is measured on the model as it is; prune its experts in a run before");
   if (!assignment_.budget) return;
   units_ = budget_units(assignment_, model_->modules(),
-                        [&](const std::string& module) { return stored_dtype(reader_, module); });
+                        [&](const model::ModuleInfo& module) { return stored_dtype(reader_, module.tensor()); });
   costs_ = costs_of_shapes(assignment_, units_);
   choose_bits();
 }
