@@ -38,8 +38,6 @@ struct CompressOptions : RecipeChoice, RunOptions {
   std::string model;   // folder, or hub id
   std::string output;  // folder to make
   HubSettings hub;
-  std::string device_map;  // "auto", "auto_offload", "cpu", "cuda", as in transformers (base/device_map.h); empty: as
-                           // the context's device says
   std::vector<std::string> given;  // names of options ("seed", "data", "max-seq-length") that were given: they count
                                    // before what the recipe's file says of the run
 };
@@ -51,7 +49,6 @@ Json compress(const CompressOptions& options, const Context& context);
 struct EstimateOptions : RecipeChoice, PlanOptions {
   std::string model;  // folder with config.json, with or without weights; a config.json; or a hub id
   HubSettings hub;
-  std::string device_map;  // as of CompressOptions; a GPU need not be here
   std::string rates;  // "gemm=250G,copy=8G,disk=1.2G", a second; what is left out is measured in at most two seconds
 };
 
@@ -59,15 +56,10 @@ struct EstimateOptions : RecipeChoice, PlanOptions {
 // the headers of the shards alone. {"parameters", "layers", "plan", "rates", "warnings", ...}
 Json estimate(const EstimateOptions& options, const Context& context);
 
-struct ConvertOptions {
+struct ConvertOptions : ConvertChoice {
   std::string model;   // folder or hub id of a quantized checkpoint
   std::string output;  // folder to make
   HubSettings hub;
-  std::string to;     // "pack-quantized", "gptq", "gptq_v2", "awq", "dense"
-  std::string dtype;  // of a dense model's weights: "bf16", "f16", "f32"; empty: that of the model's other weights
-  bool allow_rounding = false;  // of scales that the target's type does not hold exactly
-  uint64_t shard_bytes = uint64_t{5} << 30;
-  bool overwrite = false;
 };
 
 // The same weights in another format, read back and compared. {"from", "to", "modules", "source_bytes", "output_bytes",
@@ -145,7 +137,7 @@ struct ModelHeaders {
 };
 ModelHeaders model_headers(const std::string& folder_or_id, const HubSettings& hub, const Context& context);
 
-// What the blocks of a model compute, by its config.json: {"text", "runs", "tensors": [{"name", "shape"}], "modules":
+// What the blocks of a model compute, by its config.json: {"text", "tensors": [{"name", "shape"}], "modules":
 // [{"name", "role", "rows", "columns", ...}]}.
 Json program_of(const std::string& model_folder);
 

@@ -8,12 +8,11 @@
 namespace swage::cli {
 namespace {
 
-struct Request {
+struct CompressRequest {
   CompressOptions options;
   const CLI::App* command = nullptr;
   RecipeOptions recipe;
-  std::string shard_size = "5GiB";
-  std::string max_memory, reader;
+  std::string reader;
 };
 
 // "W3A16 g64 in 30 modules, W4A16 g64 in 150"
@@ -120,7 +119,7 @@ std::vector<std::string> given_options(const CLI::App& command) {
 }
 
 // --for: the scheme for who will read the output.
-void choose_scheme(Request& request) {
+void choose_scheme(CompressRequest& request) {
   Json& fields = request.options.method_fields;
   SWAGE_CHECK(request.options.recipe_file.empty(), InvalidArgument,
               "--for chooses a scheme, and so does --recipe; give one of them");
@@ -136,12 +135,10 @@ void choose_scheme(Request& request) {
   }
 }
 
-int run(Request& request, const Common& common) {
+int run_compress(CompressRequest& request, const Common& common) {
   CompressOptions& options = request.options;
   options.hub = hub_settings();
-  if (!request.max_memory.empty()) options.max_memory_bytes = parse_max_memory(request.max_memory);
   options.given = given_options(*request.command);
-  options.shard_bytes = shard_bytes_of(request.shard_size);
   request.recipe.take(options);
   if (!request.reader.empty()) choose_scheme(request);
   const Context context = make_context(common);
@@ -155,44 +152,10 @@ int run(Request& request, const Common& common) {
   return 0;
 }
 
-// How the text is looked at, and where what is kept of it lies meanwhile.
-void add_calibration(CLI::App& command, Request& request) {
-  CompressOptions& o = request.options;
-  const std::string calibration = "Calibration";
-  FieldOptions add(command, calibration);
-  o.visit_calibration(add);
-  command
-      .add_option("--device-map", o.device_map,
-                  "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to "
-                  "disk; cpu; cuda")
-      ->type_name("MAP")
-      ->group(calibration);
-  command
-      .add_option("--max-memory", request.max_memory,
-                  "stay inside this much of the host's memory: activations that have no room go to a file, and what "
-                  "cannot fit is refused")
-      ->type_name("cpu=SIZE")
-      ->group(calibration);
-  command
-      .add_option("--offload-folder", o.offload_folder,
-                  "keep activations in a file in this folder instead of memory, with --max-memory those that have no "
-                  "room; nothing stays there")
-      ->type_name("DIR")
-      ->group(calibration);
-}
-
-// What is written, and what becomes of an earlier run with that output.
-void add_output(CLI::App& command, Request& request) {
-  const std::string output = "Output";
-  add_shard_size(command, request.shard_size, output);
-  FieldOptions add(command, output);
-  request.options.visit_output(add);
-}
-
 }  // namespace
 
 void add_compress(Program& program) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<CompressRequest>();
   CompressOptions& o = request->options;
   CLI::App* command = program.app.add_subcommand("compress", "quantize a model and write it as a new checkpoint");
   command->footer(
@@ -210,13 +173,14 @@ void add_compress(Program& program) {
                    "who will read the output: chooses the scheme, or checks the one that is given (vllm, vllm:cpu, "
                    "vllm:turing, ampere, ada, hopper, blackwell, transformers, sglang)")
       ->type_name("READER");
-  FieldOptions add(*command);
+  FieldOptions add(*command), add_calibration(*command, "Calibration"), add_output(*command, "Output");
   o.visit_way(add);
-  add_calibration(*command, *request);
-  add_output(*command, *request);
+  o.visit_calibration(add_calibration);
+  o.visit_memory(add_calibration);
+  o.visit_output(add_output);
   add_compute(*command, program.common);
   add_json(*command, program.common);
-  program.on(command, request, run);
+  program.on(command, request, run_compress);
 }
 
 }  // namespace swage::cli

@@ -1,20 +1,14 @@
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
+#include "apps/cli/field_options.h"
 #include "apps/cli/library.h"
 #include "apps/cli/text.h"
 
 namespace swage::cli {
 namespace {
 
-struct Request {
-  ConvertOptions options;
-  std::string shard_size = "5GiB";
-};
-
-int run(Request& request, const Common& common) {
-  ConvertOptions& options = request.options;
+int run_convert(ConvertOptions& options, const Common& common) {
   options.hub = hub_settings();
-  options.shard_bytes = shard_bytes_of(request.shard_size);
   const Context context = make_context(common);
   try {
     const Json report = library().convert(options, context);
@@ -43,8 +37,7 @@ int run(Request& request, const Common& common) {
 }  // namespace
 
 void add_convert(Program& program) {
-  auto request = std::make_shared<Request>();
-  ConvertOptions& o = request->options;
+  auto o = std::make_shared<ConvertOptions>();
   CLI::App* command =
       program.app.add_subcommand("convert", "write a quantized checkpoint in another format, its weights unchanged");
   command->footer(
@@ -60,23 +53,19 @@ void add_convert(Program& program) {
       "Examples:\n  swage convert ./SmolLM2-W4 ./SmolLM2-GPTQ --to gptq\n"
       "  swage convert TheBloke/some-model-AWQ out --to pack-quantized\n"
       "  swage convert ./SmolLM2-W4 ./SmolLM2-plain --to dense --dtype bf16");
-  command->add_option("model", o.model, "folder of a quantized checkpoint, or a hub id")
+  command->add_option("model", o->model, "folder of a quantized checkpoint, or a hub id")
       ->required()
       ->type_name("MODEL");
-  command->add_option("output", o.output, "folder to make")->required()->type_name("OUT");
-  command->add_option("--to", o.to, "pack-quantized, gptq, gptq_v2, awq or dense")->required()->type_name("FORMAT");
-  command->add_option("--dtype", o.dtype, "with --to dense: bf16, f16 or f32 [that of the other weights]")
-      ->type_name("");
-  command->add_flag("--allow-rounding", o.allow_rounding,
-                    "round scales that f16, the type of scales in gptq and awq, does not hold exactly");
-  add_shard_size(*command, request->shard_size);
-  command->add_flag("--overwrite", o.overwrite, "replace the output folder if it exists, once the new one is complete");
+  command->add_option("output", o->output, "folder to make")->required()->type_name("OUT");
+  FieldOptions add(*command);
+  o->visit(add);
+  command->get_option("--to")->required();
   command->add_option("--threads", program.common.threads, "threads to use; 0: all")
       ->capture_default_str()
       ->type_name("")
       ->check(at_least(0));
   add_json(*command, program.common);
-  program.on(command, request, run);
+  program.on(command, o, run_convert);
 }
 
 }  // namespace swage::cli

@@ -11,11 +11,9 @@
 namespace swage::cli {
 namespace {
 
-struct Request {
+struct EstimateRequest {
   EstimateOptions options;
   RecipeOptions recipe;
-  bool no_check = false;
-  std::string max_memory;
 };
 
 std::string rate_text(double a_second, const char* unit) {
@@ -107,12 +105,10 @@ void print(const Json& report) {
   print_totals(plan, report.at("rates"));
 }
 
-int run(Request& request, const Common& common) {
+int run_estimate(EstimateRequest& request, const Common& common) {
   EstimateOptions& options = request.options;
   options.hub = hub_settings();
-  options.check = !request.no_check;
   request.recipe.take(options);
-  if (!request.max_memory.empty()) options.max_memory_bytes = parse_max_memory(request.max_memory);
   const Json report = library().estimate(options, make_context(common));
   if (common.json) {
     print_json("estimate", report);
@@ -125,7 +121,7 @@ int run(Request& request, const Common& common) {
 }  // namespace
 
 void add_estimate(Program& program) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<EstimateRequest>();
   EstimateOptions& o = request->options;
   CLI::App* command = program.app.add_subcommand("estimate", "what compressing a model would take: memory, disk, time");
   command->footer(
@@ -145,22 +141,12 @@ void add_estimate(Program& program) {
       ->required()
       ->type_name("MODEL");
   request->recipe.add_to(*command, o);
-  const std::string calibration = "Calibration";
-  FieldOptions add(*command, calibration), add_way(*command);
-  o.visit_rows(add);
-  o.visit_routing(add);
-  command->add_flag("--no-check", request->no_check, "without the perplexity check of a calibrated run")
-      ->group(calibration);
-  o.visit_way(add_way);
-  command
-      ->add_option("--device-map", o.device_map,
-                   "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to "
-                   "disk; cpu; cuda")
-      ->type_name("MAP");
-  command
-      ->add_option("--max-memory", request->max_memory,
-                   "fail if the plan takes more of the host's memory; says what would do")
-      ->type_name("cpu=SIZE");
+  FieldOptions add(*command), add_calibration(*command, "Calibration");
+  o.visit_rows(add_calibration);
+  o.visit_routing(add_calibration);
+  o.visit_check(add_calibration);
+  o.visit_way(add);
+  o.visit_memory(add);
   command
       ->add_option("--rates", o.rates,
                    "rates of another machine, a second: gemm= FLOP of f32 products, copy= bytes in memory, disk= bytes "
@@ -168,7 +154,7 @@ void add_estimate(Program& program) {
       ->type_name("gemm=60T,...");
   add_compute(*command, program.common);
   add_json(*command, program.common);
-  program.on(command, request, run);
+  program.on(command, request, run_estimate);
 }
 
 }  // namespace swage::cli

@@ -16,7 +16,7 @@ std::string layers_text(const std::vector<Json>& errors) {
   return cat(percent(0), ", ", percent(errors.size() - 1), "; most: ", percent(most));
 }
 
-int run(EvaluateOptions& options, const Common& common) {
+int run_eval(EvaluateOptions& options, const Common& common) {
   options.hub = hub_settings();
   const Context context = make_context(common);
   const Json result = library().evaluate(options, context);
@@ -45,7 +45,7 @@ int run(EvaluateOptions& options, const Common& common) {
   return 0;
 }
 
-int run(LogitsOptions& options, const Common& common) {
+int run_eval(LogitsOptions& options, const Common& common) {
   options.hub = hub_settings();
   const Context context = make_context(common);
   const Json result = library().save_logits(options, context);
@@ -130,7 +130,7 @@ void add_eval(Program& program) {
       throw CLI::RequiredError("--save-logits or --save-hidden");
     if (!saves && o->data.file.empty()) throw CLI::RequiredError("--data");
     program.chosen = [&program, o, logits, saves] {
-      return saves ? run(*logits, program.common) : run(*o, program.common);
+      return saves ? run_eval(*logits, program.common) : run_eval(*o, program.common);
     };
   });
 }

@@ -6,7 +6,7 @@
 namespace swage::cli {
 namespace {
 
-int run(GenerateOptions& options, const Common& common) {
+int run_generate(GenerateOptions& options, const Common& common) {
   options.hub = hub_settings();
   const Context context = make_context(common);
   const auto emit = [&](const std::string& piece) {
@@ -50,7 +50,7 @@ void add_generate(Program& program) {
   add_json(*command, program.common);
   program.on(command, o, [raw](GenerateOptions& options, const Common& common) {
     options.chat = !*raw;
-    return run(options, common);
+    return run_generate(options, common);
   });
 }
 

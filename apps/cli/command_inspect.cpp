@@ -12,7 +12,7 @@
 namespace swage::cli {
 namespace {
 
-struct Request {
+struct InspectRequest {
   std::string model, sort = "name", filter;
   bool layers = false, program = false;
 };
@@ -138,7 +138,7 @@ bool passes(const Json& module, const std::string& filter) {
 }
 
 // Those that pass the filter, in the order asked for.
-std::vector<Json> chosen_modules(const Json& result, const Request& request) {
+std::vector<Json> chosen_modules(const Json& result, const InspectRequest& request) {
   std::vector<Json> out;
   for (const Json& module : result.at("modules").as_array()) {
     if (passes(module, request.filter)) out.push_back(module);
@@ -156,7 +156,7 @@ std::vector<Json> chosen_modules(const Json& result, const Request& request) {
   return out;
 }
 
-int run(const Request& request, const Common& common) {
+int run_inspect(const InspectRequest& request, const Common& common) {
   const bool local = std::filesystem::exists(request.model);
   const ModelHeaders headers = local ? ModelHeaders{request.model, nullptr}
                                      : library().model_headers(request.model, hub_settings(), make_context(common));
@@ -197,7 +197,7 @@ int run(const Request& request, const Common& common) {
 }  // namespace
 
 void add_inspect(Program& program) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<InspectRequest>();
   CLI::App* command = program.app.add_subcommand("inspect", "modules of a checkpoint: shapes, schemes, sizes, errors");
   command->footer(
       "Reads headers only, whatever the size: of a hub id, these alone are fetched. The errors come from the "
@@ -217,7 +217,7 @@ void add_inspect(Program& program) {
   command->add_flag("--program", request->program,
                     "print what the model's blocks compute instead; a config.json is enough");
   add_json(*command, program.common);
-  program.on(command, request, run);
+  program.on(command, request, run_inspect);
 }
 
 }  // namespace swage::cli

@@ -6,12 +6,12 @@
 namespace swage::cli {
 namespace {
 
-struct Request {
+struct PushRequest {
   PushOptions options;
   bool is_private = false, is_public = false;
 };
 
-int run(Request& request, const Common& common) {
+int run_push(PushRequest& request, const Common& common) {
   PushOptions& options = request.options;
   options.hub = hub_settings();
   if (request.is_private || request.is_public) options.is_private = request.is_private;
@@ -34,7 +34,7 @@ int run(Request& request, const Common& common) {
 }  // namespace
 
 void add_push(Program& program) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<PushRequest>();
   PushOptions& o = request->options;
   CLI::App* command = program.app.add_subcommand("push", "upload a model's folder to the hub, in one commit");
   command->footer(
@@ -53,7 +53,7 @@ void add_push(Program& program) {
       ->type_name("NAME");
   command->add_option("-m,--message", o.message, "what the commit says")->capture_default_str()->type_name("TEXT");
   add_json(*command, program.common);
-  program.on(command, request, run);
+  program.on(command, request, run_push);
 }
 
 }  // namespace swage::cli

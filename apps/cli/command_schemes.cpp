@@ -9,7 +9,7 @@
 namespace swage::cli {
 namespace {
 
-struct Request {
+struct SchemesRequest {
   std::string model;
 };
 
@@ -103,7 +103,7 @@ void print(const Json& schemes, bool sized) {
     std::puts(text.c_str());
 }
 
-int run(const Request& request, const Common& common) {
+int run_schemes(const SchemesRequest& request, const Common& common) {
   Json result = schemes();
   if (!request.model.empty()) {
     Json presets = Json::array();
@@ -127,7 +127,7 @@ int run(const Request& request, const Common& common) {
 }  // namespace
 
 void add_schemes(Program& program) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<SchemesRequest>();
   CLI::App* command =
       program.app.add_subcommand("schemes", "the presets: bits, size of a model, what they lose, who reads them");
   command->footer(
@@ -138,7 +138,7 @@ void add_schemes(Program& program) {
   command->add_option("model", request->model, "folder of a checkpoint, its config.json alone, or a hub id")
       ->type_name("MODEL");
   add_json(*command, program.common);
-  program.on(command, request, run);
+  program.on(command, request, run_schemes);
 }
 
 }  // namespace swage::cli

@@ -55,10 +55,6 @@ CLI::Validator at_least(double least);
 // --json, -q, -v and --log-file for all; --device, --seed and --threads for those that compute.
 void add_json(CLI::App& command, Common& common);
 void add_compute(CLI::App& command, Common& common);
-// --max-shard-size, for commands that write weights, and its bytes: "5GB", "800MiB", or a plain number of GiB.
-// Error(InvalidArgument) naming the option.
-void add_shard_size(CLI::App& command, std::string& size, const std::string& group = "Options");
-uint64_t shard_bytes_of(const std::string& size);
 
 // The context of a run: device, seed, threads, interrupts, and its messages going to the console.
 Context make_context(const Common& common);

@@ -1,14 +1,11 @@
 // What the commands share.
-#include <charconv>
 #include <cstdio>
-#include <iomanip>
 
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/failure.h"
 #include "apps/cli/library.h"
 #include "apps/cli/text.h"
-#include "swage/base/memory_budget.h"
 
 namespace swage::cli {
 
@@ -48,25 +45,6 @@ CLI::Validator at_least(double least) {
             return number ? std::string() : cat("\"", text, "\": expected a number from ", least, " on");
           },
           ""};
-}
-
-void add_shard_size(CLI::App& command, std::string& size, const std::string& group) {
-  command.add_option("--max-shard-size", size, "most weights in one file")
-      ->capture_default_str()
-      ->type_name("SIZE")
-      ->group(group);
-}
-
-uint64_t shard_bytes_of(const std::string& size) {
-  double number = 0;
-  const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), number);
-  const bool plain = error == std::errc() && end == size.data() + size.size();
-  try {
-    return parse_bytes(plain ? cat(std::fixed, std::setprecision(12), number, "GiB") : size);
-  } catch (Error& e) {
-    e.add_context("--max-shard-size");
-    throw;
-  }
 }
 
 Context make_context(const Common& common) {

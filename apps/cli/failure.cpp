@@ -9,7 +9,7 @@
 namespace swage::cli {
 namespace {
 
-constexpr int kSchemaVersion = 1;  // of docs/json.md: grows when a member goes or changes its meaning
+constexpr int kSchemaVersion = 2;  // of docs/json.md: grows when a member goes or changes its meaning
 
 // How the parts of messages that say what to do begin.
 constexpr std::array<std::string_view, 19> kRemedies = {

@@ -15,7 +15,9 @@ struct Spelling {
   const char *short_name, *value;
 };
 constexpr Spelling kSpellings[] = {
-    {"data", "-d,", "DATA"}, {"recipe", "", "FILE"}, {"text_column", "", "NAME"}, {"trace", "", "FILE"}};
+    {"data", "-d,", "DATA"},        {"device_map", "", "MAP"},     {"max_memory", "", "cpu=SIZE"},
+    {"max_shard_size", "", "SIZE"}, {"offload_folder", "", "DIR"}, {"recipe", "", "FILE"},
+    {"text_column", "", "NAME"},    {"to", "", "FORMAT"},          {"trace", "", "FILE"}};
 
 Spelling spelling_of(std::string_view field) {
   const auto found = std::find_if(std::begin(kSpellings), std::end(kSpellings),
@@ -55,6 +57,22 @@ void FieldOptions::operator()(std::string_view name, std::string& value, const c
   auto* option = command_.add_option(spelling.short_name + flag_of(std::string(name)), value, help);
   if (!value.empty()) option->capture_default_str();
   place(*option->type_name(spelling.value));
+}
+
+void FieldOptions::add_text(std::string_view name, const std::string& value,
+                            std::function<void(const std::string&)> read, const char* help) {
+  const std::string flag = flag_of(std::string(name));
+  const auto take = [flag, read = std::move(read)](const std::string& text) {
+    try {
+      read(text);
+    } catch (Error& e) {
+      e.add_context(flag);
+      throw;
+    }
+  };
+  auto* option = command_.add_option_function<std::string>(flag, take, help);
+  if (!value.empty()) option->default_str(value);
+  place(*option->type_name(spelling_of(name).value));
 }
 
 void FieldOptions::operator()(std::string_view name, std::vector<std::string>& value, const char* help) {

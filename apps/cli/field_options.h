@@ -1,10 +1,13 @@
 // Options of the command line from structs that say their fields in a visit: --max-seq-length for max_seq_length.
 #pragma once
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "swage/base/fields.h"
 
 namespace swage::cli {
 
@@ -23,8 +26,14 @@ class FieldOptions {
   void operator()(std::string_view name, std::optional<double>& value, const char* help);
   void operator()(std::string_view name, std::string& value, const char* help);
   void operator()(std::string_view name, std::vector<std::string>& value, const char* help);  // between commas
+  template <SaidAsText T>
+  void operator()(std::string_view name, T& value, const char* help) {
+    add_text(name, to_string(value), [&value](const std::string& text) { read_text(text, value); }, help);
+  }
 
  private:
+  void add_text(std::string_view name, const std::string& value, std::function<void(const std::string&)> read,
+                const char* help);
   void place(CLI::Option& option) const;
 
   CLI::App& command_;

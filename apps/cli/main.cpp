@@ -84,6 +84,8 @@ int run(int argc, char** argv) {
     }
     return fail(program, ErrorKind::InvalidArgument, usage_error(program.app, e, argc, argv),
                 is_given(argc, argv, "--json"));
+  } catch (const Error& e) {  // of an option's value
+    return fail(program, e.kind(), e.what(), is_given(argc, argv, "--json"));
   }
   try {
     return program.chosen();

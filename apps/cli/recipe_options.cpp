@@ -5,7 +5,6 @@
 
 #include "apps/cli/field_options.h"
 #include "swage/base/error.h"
-#include "swage/base/memory_budget.h"
 #include "swage/swage.h"
 
 namespace swage::cli {
@@ -183,15 +182,6 @@ void RecipeOptions::take(RecipeChoice& choice) const {
     fields.set(name, value_of(name, field));
   }
   if (choice.recipe_file.empty()) add_program_defaults(choice.method, fields);  // else they count before what it says
-}
-
-uint64_t parse_max_memory(const std::string& text) {
-  try {
-    return parse_memory_budget(text);
-  } catch (Error& e) {
-    e.add_context("--max-memory");
-    throw;
-  }
 }
 
 }  // namespace swage::cli

@@ -34,7 +34,4 @@ struct RecipeOptions {
   void take(RecipeChoice& choice) const;
 };
 
-// Bytes of --max-memory. Error(InvalidArgument) naming the option.
-uint64_t parse_max_memory(const std::string& text);
-
 }  // namespace swage::cli

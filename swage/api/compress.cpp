@@ -62,7 +62,6 @@ Json compress(const CompressOptions& asked, const Context& context) {
     job.recipe_file = options.recipe_file;
     static_cast<RunOptions&>(job) = options;
     if (!options.offload_folder.empty()) offload::check_folder(options.offload_folder);
-    job.device_map = parse_device_map(options.device_map);
     placed.device = device_of(job.device_map, context.device);
     return options.trace_file.empty() ? pipeline::run_compress(job, placed) : traced(job, options.trace_file, placed);
   });

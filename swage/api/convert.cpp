@@ -10,11 +10,7 @@ Json convert(const ConvertOptions& options, const Context& context) {
     pipeline::ConvertJob job;
     job.source = data::resolve_model(options.model, api::hub_options(options.hub), context);
     job.target = options.output;
-    job.to = options.to;
-    job.dtype = options.dtype;
-    job.allow_rounding = options.allow_rounding;
-    job.shard_bytes = options.shard_bytes;
-    job.overwrite = options.overwrite;
+    static_cast<ConvertChoice&>(job) = options;
     return pipeline::run_convert(job, context);
   });
 }

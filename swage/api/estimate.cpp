@@ -23,7 +23,6 @@ Json estimate(const EstimateOptions& options, const Context& context) {
     static_cast<PlanOptions&>(job) = options;
     if (job.chain.calibrating() != nullptr)
       job.max_seq_length = pipeline::fitting_row(job.source, job.max_seq_length, context);
-    job.device_map = parse_device_map(options.device_map);
     if (!options.rates.empty()) job.given = pipeline::parse_rates(options.rates);
     Context placed = context;
     placed.device = device_of(job.device_map, context.device);

@@ -69,7 +69,6 @@ Json program_of(const std::string& model_folder) {
   const graph::ModelProgram program = read_program(model_folder);
   Json out = Json::object();
   out.set("text", graph::text_of(program));
-  out.set("runs", program.not_run.empty());
   out.set("tensors", tensor_list(program));
   out.set("modules", module_list(program));
   return out;

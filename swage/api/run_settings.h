@@ -13,7 +13,6 @@ namespace swage::api {
 // The program's option for a field of the saved settings.
 inline std::string option_of(std::string field) {
   if (field == "pack") return "no-pack";
-  if (field == "max_shard_bytes") return "max-shard-size";
   std::replace(field.begin(), field.end(), '_', '-');
   return field;
 }
@@ -42,7 +41,7 @@ inline Json run_settings_of(const CompressOptions& options, const Context& conte
   if (options.text_column.empty()) out.erase("text_column");
   if (!options.data_file.empty()) return out;
   Json without_text = Json::object();
-  for (const char* field : {"version", "seed", "max_shard_bytes"}) without_text.set(field, out.at(field));
+  for (const char* field : {"version", "seed", "max_shard_size"}) without_text.set(field, out.at(field));
   return without_text;
 }
 

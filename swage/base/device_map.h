@@ -17,6 +17,7 @@ enum class DeviceMap { None, Auto, AutoOffload, Cpu, Cuda };
 // "auto", "auto_offload", "cpu", "cuda", or "" for None. Error(InvalidArgument) otherwise.
 DeviceMap parse_device_map(std::string_view text);
 std::string to_string(DeviceMap map);
+inline void read_text(std::string_view text, DeviceMap& map) { map = parse_device_map(text); }  // base/fields.h
 
 // The device to compute on. Error(InvalidArgument) if `device` was asked for and is another one than the map's.
 Device device_of(DeviceMap map, Device device);

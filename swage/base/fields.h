@@ -23,6 +23,13 @@ namespace swage {
 // `name` itself.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
 
+// What is said as text and kept as something else ("5GiB", bytes): these two stand beside the type.
+template <class T>
+concept SaidAsText = requires(T& value, std::string_view text) {
+  read_text(text, value);  // Error for a text that makes no sense
+  std::string(to_string(value));
+};
+
 // Reads the members of a JSON object into fields. A member that no field has is an Error(InvalidArgument) that names
 // the nearest field, as is a value of the wrong type.
 class JsonFieldReader {
@@ -50,6 +57,10 @@ class JsonFieldReader {
   static void read(const Json& value, double& field) { field = value.as_double(); }
   static void read(const Json& value, std::string& field) { field = value.as_string(); }
   static void read(const Json& value, Json& field) { field = value; }
+  template <SaidAsText T>
+  static void read(const Json& value, T& field) {
+    read_text(value.is_string() ? value.as_string() : value.dump(), field);
+  }
   static void read(const Json& value, std::vector<std::string>& field);
   template <class T>
   static void read(const Json& value, std::optional<T>& field) {
@@ -73,6 +84,10 @@ class JsonFieldWriter {
   Json take() { return std::move(object_); }
 
  private:
+  template <SaidAsText T>
+  void write(std::string_view name, const T& field) {
+    object_.set(name, to_string(field));
+  }
   template <class T>
   void write(std::string_view name, const T& field) {
     const Json value(field);

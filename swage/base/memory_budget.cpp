@@ -24,6 +24,14 @@ double unit_of(std::string_view unit) {
   return 0;
 }
 
+// In the largest unit of which there are so many whole ones.
+std::string exact_text(uint64_t bytes) {
+  for (const auto& [unit, bits] : {std::pair("GiB", 30), std::pair("MiB", 20), std::pair("KiB", 10)}) {
+    if (bytes > 0 && bytes % (uint64_t{1} << bits) == 0) return cat(bytes >> bits, unit);
+  }
+  return cat(bytes, "B");
+}
+
 }  // namespace
 
 uint64_t parse_bytes(std::string_view text) {
@@ -51,6 +59,17 @@ uint64_t parse_memory_budget(std::string_view text) {
   SWAGE_CHECK(host > 0, InvalidArgument, "\"", text, "\": expected one budget, cpu=SIZE");
   return host;
 }
+
+std::string to_string(MemoryBudget budget) { return budget.bytes == 0 ? "" : "cpu=" + exact_text(budget.bytes); }
+
+void read_text(std::string_view text, ShardSize& size) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool plain = error == std::errc() && end == text.data() + text.size();
+  size.bytes = parse_bytes(plain ? std::string(text) + "GiB" : std::string(text));
+}
+
+std::string to_string(ShardSize size) { return exact_text(size.bytes); }
 
 std::string budget_text(uint64_t bytes) {
   const bool large = bytes >= uint64_t{1} << 30;

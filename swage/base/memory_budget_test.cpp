@@ -33,6 +33,30 @@ TEST(MemoryBudget, RefusesWhatIsNone) {
   }
 }
 
+TEST(MemoryBudget, SizesOfFilesComeBackAsTheyWere) {
+  for (const auto& [text, bytes] : {std::pair("5", uint64_t{5} << 30), std::pair("5GB", uint64_t{5'000'000'000}),
+                                    std::pair("800MiB", uint64_t{800} << 20), std::pair("0.001", uint64_t{1073741}),
+                                    std::pair("2e-5", uint64_t{21474})}) {
+    ShardSize size, again;
+    read_text(text, size);
+    EXPECT_EQ(size, bytes) << text;
+    read_text(to_string(size), again);
+    EXPECT_EQ(again, bytes) << to_string(size);
+  }
+  EXPECT_EQ(to_string(ShardSize()), "5GiB");
+  ShardSize size;
+  for (const char* text : {"", "0", "-1", "nan", "1e300", "5XB"}) EXPECT_THROW(read_text(text, size), Error) << text;
+}
+
+TEST(MemoryBudget, BudgetsComeBackAsTheyWere) {
+  MemoryBudget budget, again;
+  EXPECT_EQ(to_string(budget), "");
+  read_text("cpu=1.5GB", budget);
+  EXPECT_EQ(budget, uint64_t{1'500'000'000});
+  read_text(to_string(budget), again);
+  EXPECT_EQ(again, budget);
+}
+
 // What an error suggests is enough.
 TEST(MemoryBudget, TextIsRoundedUp) {
   for (const uint64_t bytes : {uint64_t{1}, uint64_t{197'000'000}, (uint64_t{1} << 30) - 1, (uint64_t{1} << 30) + 1,

@@ -44,7 +44,7 @@ class Conversion {
   Json run() {
     for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
     checkpoint::Writer writer(job_.target, plan_.tensors,
-                              {.shard_bytes = job_.shard_bytes, .overwrite = job_.overwrite});
+                              {.shard_bytes = job_.max_shard_size, .overwrite = job_.overwrite});
     write_converted_files(job_, source_, weights_, plan_, writer);
     for (const std::string& name : plan_.copied) {
       context_.check_cancelled();

@@ -2,23 +2,17 @@
 // source in the target's layout, or their values as plain floats. Nothing is calibrated, no model is run, so any
 // architecture will do.
 #pragma once
-#include <cstdint>
 #include <filesystem>
-#include <string>
 
 #include "swage/base/context.h"
 #include "swage/base/json.h"
+#include "swage/recipe/run_options.h"
 
 namespace swage::pipeline {
 
-struct ConvertJob {
+struct ConvertJob : ConvertChoice {
   std::filesystem::path source;
   std::filesystem::path target;
-  std::string to;     // "pack-quantized", "gptq", "gptq_v2", "awq", "dense"
-  std::string dtype;  // of the weights with "dense": "bf16", "f16", "f32"; empty: that of the source's other weights
-  bool allow_rounding = false;  // store scales in the target's type also where it does not hold them exactly
-  uint64_t shard_bytes = uint64_t{5} << 30;
-  bool overwrite = false;
 };
 
 // One module is in memory at a time. Every module is read back from what was written and compared before the folder

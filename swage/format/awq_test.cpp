@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "swage/format/format_test_support.h"
 #include "swage/format/golden_test_support.h"
 
 namespace swage::format {
@@ -17,13 +18,6 @@ QuantizationArgs args_of(bool symmetric, std::optional<int64_t> group_size) {
   args.strategy = group_size ? scheme::Strategy::Group : scheme::Strategy::Channel;
   args.group_size = group_size;
   return args;
-}
-
-TensorLookup lookup_in(const golden::Tensors& tensors, const std::string& prefix = "") {
-  return [tensors, prefix](const std::string& suffix) {
-    const auto found = tensors.find(prefix + suffix);
-    return found == tensors.end() ? at::Tensor() : found->second;
-  };
 }
 
 TEST(Awq, GoldenFilesAreReadAndWrittenBitForBit) {
@@ -54,7 +48,7 @@ TEST(Awq, GoldenFilesAreReadAndWrittenBitForBit) {
   EXPECT_GE(compared, 1);
 }
 
-QuantizedWeight random_weight(const QuantizationArgs& args, int64_t rows, int64_t columns) {
+QuantizedWeight random_awq(const QuantizationArgs& args, int64_t rows, int64_t columns) {
   QuantizedWeight weight;
   weight.codes_OI = at::randint(-8, 8, {rows, columns}, at::kLong).to(at::kChar);
   weight.scale_OG = (at::rand({rows, columns / args.group_size.value_or(columns)}) + 0.01).to(at::kHalf);
@@ -63,7 +57,7 @@ QuantizedWeight random_weight(const QuantizationArgs& args, int64_t rows, int64_
 }
 
 TEST(Awq, TheDocumentedWord) {
-  QuantizedWeight weight = random_weight(args_of(true, {}), 8, 1);
+  QuantizedWeight weight = random_awq(args_of(true, {}), 8, 1);
   weight.codes_OI = (at::arange(8) - 8).to(at::kChar).reshape({8, 1});
   EXPECT_EQ(awq_format().pack(args_of(true, {}), weight)[0].second.item<int32_t>(), 0x75316420);
 }
@@ -75,7 +69,7 @@ TEST(Awq, RoundTripsAnyShape) {
     for (const bool symmetric : {true, false}) {
       SCOPED_TRACE(cat(rows, " x ", columns, " group ", group));
       const QuantizationArgs args = args_of(symmetric, group > 0 ? std::optional(group) : std::nullopt);
-      const QuantizedWeight weight = random_weight(args, rows, columns);
+      const QuantizedWeight weight = random_awq(args, rows, columns);
       const auto stored = awq_format().pack(args, weight);
       const auto specs = awq_format().specs(args, rows, columns, io::Dtype::F16);
       ASSERT_EQ(stored.size(), specs.size());
@@ -96,21 +90,10 @@ TEST(Awq, RoundTripsAnyShape) {
   }
 }
 
-template <class Call>
-void expect_error(ErrorKind kind, const std::string& says, Call call) {
-  try {
-    call();
-    ADD_FAILURE() << "no error that says " << says;
-  } catch (const Error& error) {
-    EXPECT_EQ(name_of(error.kind()), name_of(kind)) << error.what();
-    EXPECT_THAT(error.what(), testing::HasSubstr(says));
-  }
-}
-
 TEST(Awq, BrokenTensorsAreNamed) {
   at::manual_seed(6);
   const QuantizationArgs args = args_of(false, 32);
-  const auto stored = awq_format().pack(args, random_weight(args, 16, 64));
+  const auto stored = awq_format().pack(args, random_awq(args, 16, 64));
   const auto broken = [&](const std::string& suffix, const at::Tensor& replacement, const std::string& says,
                           const QuantizationArgs& with) {
     golden::Tensors tensors(stored.begin(), stored.end());
@@ -127,12 +110,12 @@ TEST(Awq, BrokenTensorsAreNamed) {
 TEST(Awq, RefusesWhatItCannotHold) {
   at::manual_seed(7);
   const QuantizationArgs args = args_of(false, 32);
-  QuantizedWeight weight = random_weight(args, 16, 64);
+  QuantizedWeight weight = random_awq(args, 16, 64);
   expect_error(ErrorKind::InvalidArgument, "multiples of 8, got 12",
                [&] { awq_format().specs(args, 12, 64, io::Dtype::F16); });
   weight.codes_OI[0][0] = 8;
   expect_error(ErrorKind::InvalidArgument, "does not fit into 4 bits", [&] { awq_format().pack(args, weight); });
-  weight = random_weight(args, 16, 64);
+  weight = random_awq(args, 16, 64);
   weight.g_idx_I = at::arange(64).to(at::kInt);
   expect_error(ErrorKind::InvalidArgument, "cannot store sorted groups", [&] { awq_format().pack(args, weight); });
   QuantizationArgs three = args;

@@ -11,6 +11,7 @@
 #include "swage/base/error.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/checkpoint/writer.h"
+#include "swage/format/format_test_support.h"
 #include "swage/format/golden_test_support.h"
 #include "swage/scheme/config_json.h"
 
@@ -49,17 +50,6 @@ inline Json config_for(const scheme::Scheme& scheme, std::vector<std::string> ig
   Json config = Json::object();
   config.set("quantization_config", to_json(scheme::config_of(scheme, std::move(ignore))));
   return config;
-}
-
-template <class Call>
-void expect_error(ErrorKind kind, const std::string& says, Call call) {
-  try {
-    call();
-    ADD_FAILURE() << "no error that says " << says;
-  } catch (const Error& error) {
-    EXPECT_EQ(name_of(error.kind()), name_of(kind)) << error.what();
-    EXPECT_THAT(error.what(), testing::HasSubstr(says));
-  }
 }
 
 }  // namespace swage::format

@@ -3,6 +3,7 @@
 
 #include "swage/checkpoint/reader.h"
 #include "swage/format/format.h"
+#include "swage/format/format_test_support.h"
 #include "swage/format/golden_test_support.h"
 #include "swage/format/sparse_bitmask.h"
 #include "swage/scheme/config_json.h"
@@ -26,13 +27,6 @@ scheme::Scheme scheme_of(const golden::Case& one) {
   config.set("config_groups", groups);
   config.set("format", one.json.at("format"));
   return scheme::parse_quantization_config(config).groups.at(0).second;
-}
-
-TensorLookup lookup_in(const golden::Tensors& tensors) {
-  return [&tensors](const std::string& suffix) {
-    const auto found = tensors.find("compressed." + suffix);
-    return found == tensors.end() ? at::Tensor() : found->second;
-  };
 }
 
 // Scales under a global scale and exponents are in no "qparam" as they are stored.
@@ -81,7 +75,8 @@ TEST(FormatGolden, UnpackGivesTheCodesAndParameters) {
   for (const golden::Case& one : golden::cases("ct-0.20.0", kFormats)) {
     SCOPED_TRACE(one.name);
     const scheme::Scheme scheme = scheme_of(one);
-    expect_unpacked(one, scheme, unpack_for(format_for(scheme), "0.20.0")(*scheme.weights, lookup_in(one.tensors)));
+    expect_unpacked(one, scheme,
+                    unpack_for(format_for(scheme), "0.20.0")(*scheme.weights, lookup_in(one.tensors, "compressed.")));
     ++compared;
   }
   std::cout << compared << " cases\n";
@@ -94,7 +89,8 @@ TEST(FormatGolden, UnpackReadsTheLayoutOfOlderVersions) {
     if (!one.tensors.count("compressed.weight_scale") || one.tensors.count("compressed.bitmask")) continue;
     SCOPED_TRACE(one.name);
     const scheme::Scheme scheme = scheme_of(one);
-    const QuantizedWeight got = unpack_for(format_for(scheme), "0.13.0")(*scheme.weights, lookup_in(one.tensors));
+    const QuantizedWeight got =
+        unpack_for(format_for(scheme), "0.13.0")(*scheme.weights, lookup_in(one.tensors, "compressed."));
     expect_unpacked(one, scheme, got);
     sorted += got.g_idx_I.defined();
     ++compared;
@@ -119,7 +115,7 @@ void expect_packed(const golden::Case& one, const Format& format, const scheme::
     EXPECT_EQ(specs[i], (io::TensorSpec{suffix, checkpoint::dtype_of(tensor.scalar_type()), tensor.sizes().vec()}))
         << suffix;
   }
-  EXPECT_EQ(format.shape(args, lookup_in(one.tensors)), weight.codes_OI.sizes().vec());
+  EXPECT_EQ(format.shape(args, lookup_in(one.tensors, "compressed.")), weight.codes_OI.sizes().vec());
 }
 
 TEST(FormatGolden, PackGivesTheStoredTensors) {
@@ -130,7 +126,8 @@ TEST(FormatGolden, PackGivesTheStoredTensors) {
     const Format& format = format_for(scheme);
     QuantizedWeight weight = expected(one, *scheme.weights);
     // Codes that are only there packed: the test above has found their values.
-    if (!weight.codes_OI.defined()) weight.codes_OI = format.unpack(*scheme.weights, lookup_in(one.tensors)).codes_OI;
+    if (!weight.codes_OI.defined())
+      weight.codes_OI = format.unpack(*scheme.weights, lookup_in(one.tensors, "compressed.")).codes_OI;
     expect_packed(one, format, *scheme.weights, weight);
     ++compared;
   }
@@ -147,7 +144,8 @@ TEST(FormatGolden, PackGivesTheTensorsOfOlderVersions) {
     const Format& format = format_for(scheme);
     const bool other = scheme.weights->type == scheme::NumberType::Int && 32 % scheme.weights->num_bits != 0;
     if (other || format.name == "mxfp4-pack-quantized") continue;
-    expect_packed(one, format, *scheme.weights, format.unpack_before_0_18(*scheme.weights, lookup_in(one.tensors)));
+    expect_packed(one, format, *scheme.weights,
+                  format.unpack_before_0_18(*scheme.weights, lookup_in(one.tensors, "compressed.")));
     ++compared;
   }
   EXPECT_GE(compared, golden::roots().size() > 1 ? 9 : 2);
@@ -196,14 +194,16 @@ TEST(FormatGolden, Marlin24GivesTheCodes) {
   for (const golden::Case& one : golden::cases("ct-0.13.0", {"marlin-24"})) {
     SCOPED_TRACE(one.name);
     const scheme::Scheme scheme = scheme_of(one);
-    const QuantizedWeight got = format_named("marlin-24").unpack(*scheme.weights, lookup_in(one.tensors));
+    const QuantizedWeight got =
+        format_named("marlin-24").unpack(*scheme.weights, lookup_in(one.tensors, "compressed."));
     const at::Tensor scale_OG = one.tensors.at("qparam.weight_scale"), dense_OI = one.tensors.at("dense.weight");
     EXPECT_TRUE(golden::same_bits(got.scale_OG, scale_OG));
     const at::Tensor spread_OI = scale_OG.repeat_interleave(dense_OI.size(1) / scale_OG.size(1), 1);
     const at::Tensor codes_OI =
         (dense_OI / spread_OI).clamp(code_min(*scheme.weights), code_max(*scheme.weights)).round().to(at::kChar);
     EXPECT_TRUE(golden::same_bits(got.codes_OI, codes_OI));
-    EXPECT_EQ(format_named("marlin-24").shape(*scheme.weights, lookup_in(one.tensors)), dense_OI.sizes().vec());
+    EXPECT_EQ(format_named("marlin-24").shape(*scheme.weights, lookup_in(one.tensors, "compressed.")),
+              dense_OI.sizes().vec());
     ++compared;
   }
   EXPECT_GE(compared, golden::roots().size() > 1 ? 4 : 2);
@@ -216,10 +216,10 @@ TEST(FormatGolden, SparseWeightsAreExpanded) {
     if (!one.tensors.count("compressed.bitmask")) continue;
     SCOPED_TRACE(one.name);
     const bool quantized = one.tensors.count("quantized.weight");
-    EXPECT_TRUE(is_sparse(lookup_in(one.tensors)));
-    const at::Tensor got = expand_sparse(lookup_in(one.tensors));
+    EXPECT_TRUE(is_sparse(lookup_in(one.tensors, "compressed.")));
+    const at::Tensor got = expand_sparse(lookup_in(one.tensors, "compressed."));
     EXPECT_TRUE(golden::same_bits(got, one.tensors.at(quantized ? "quantized.weight" : "dense.weight")));
-    EXPECT_EQ(sparse_shape(lookup_in(one.tensors)), got.sizes().vec());
+    EXPECT_EQ(sparse_shape(lookup_in(one.tensors, "compressed.")), got.sizes().vec());
     ++compared;
   }
   EXPECT_GE(compared, golden::roots().size() > 1 ? 6 : 3);

@@ -10,6 +10,7 @@
 #include <map>
 
 #include "swage/base/error.h"
+#include "swage/format/format_test_support.h"
 #include "swage/format/golden_test_support.h"
 #include "swage/format/random_weight_test_support.h"
 #include "swage/scheme/presets.h"
@@ -36,20 +37,6 @@ QuantizationArgs fp8(Strategy strategy) {
   args.type = scheme::NumberType::Float;
   args.strategy = strategy;
   return args;
-}
-
-using Stored = std::map<std::string, at::Tensor>;
-TensorLookup lookup_in(const Stored& stored) {
-  return [&stored](const std::string& suffix) {
-    const auto found = stored.find(suffix);
-    return found == stored.end() ? at::Tensor() : found->second;
-  };
-}
-
-Stored packed(const Format& format, const QuantizationArgs& args, const QuantizedWeight& weight) {
-  Stored stored;
-  for (const auto& [suffix, tensor] : format.pack(args, weight)) stored[suffix] = tensor;
-  return stored;
 }
 
 void expect_round_trip(const Format& format, const QuantizationArgs& args, const QuantizedWeight& weight) {
@@ -221,23 +208,6 @@ TEST(Formats, ResultsDoNotDependOnTheNumberOfThreads) {
   }
 }
 
-template <class Call>
-void expect_error(ErrorKind kind, const std::string& says, Call call) {
-  try {
-    call();
-    ADD_FAILURE() << "no error that says " << says;
-  } catch (const Error& error) {
-    EXPECT_EQ(name_of(error.kind()), name_of(kind)) << error.what();
-    EXPECT_THAT(error.what(), testing::HasSubstr(says));
-  }
-}
-
-struct Damage {
-  std::string suffix;
-  std::function<at::Tensor(const at::Tensor&)> change;  // to something broken; undefined: the tensor is missing
-  std::string says;
-};
-
 void expect_all_refused(const char* name, const QuantizationArgs& args, const std::vector<Damage>& damages) {
   const Format& format = format_named(name);
   QuantizedWeight weight = random_weight(args, 9, 72);
@@ -254,13 +224,6 @@ void expect_all_refused(const char* name, const QuantizationArgs& args, const st
   }
 }
 
-const auto kMissing = [](const at::Tensor&) { return at::Tensor(); };
-const auto kShorter = [](const at::Tensor& t) { return t.slice(0, 0, t.size(0) - 1); };
-const auto kNarrower = [](const at::Tensor& t) { return t.slice(1, 0, t.size(1) - 1); };
-const auto kFlat = [](const at::Tensor& t) { return t.flatten(); };
-std::function<at::Tensor(const at::Tensor&)> as(at::ScalarType type) {
-  return [type](const at::Tensor& t) { return t.to(type); };
-}
 std::function<at::Tensor(const at::Tensor&)> claims(int64_t rows, int64_t columns) {
   return [=](const at::Tensor&) { return at::tensor({rows, columns}, at::kLong); };
 }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "swage/format/format_test_support.h"
 #include "swage/format/golden_test_support.h"
 
 namespace swage::format {
@@ -67,13 +68,6 @@ std::vector<Case> golden_cases() {
   return found;
 }
 
-TensorLookup lookup_in(const golden::Tensors& tensors) {
-  return [tensors](const std::string& suffix) {
-    const auto found = tensors.find(suffix);
-    return found == tensors.end() ? at::Tensor() : found->second;
-  };
-}
-
 golden::Tensors as_map(const std::vector<std::pair<std::string, at::Tensor>>& stored) {
   return {stored.begin(), stored.end()};
 }
@@ -123,7 +117,7 @@ TEST(Gptq, DequantizesToTheLibrarysValues) {
   }
 }
 
-QuantizedWeight random_weight(const QuantizationArgs& args, int64_t rows, int64_t columns) {
+QuantizedWeight random_gptq(const QuantizationArgs& args, int64_t rows, int64_t columns) {
   const int half = 1 << (args.num_bits - 1);
   const int64_t size = args.group_size.value_or(columns), groups = (columns + size - 1) / size;
   QuantizedWeight weight;
@@ -150,7 +144,7 @@ TEST(Gptq, RoundTripsAnyShape) {
             const QuantizationArgs args = args_of(bits, symmetric, group, rows == 96 && group == 32);
             SCOPED_TRACE(cat(name, " ", bits, " bits ", rows, " x ", columns, " group ", group.value_or(-1),
                              symmetric ? " sym" : " asym"));
-            const QuantizedWeight weight = random_weight(args, rows, columns);
+            const QuantizedWeight weight = random_gptq(args, rows, columns);
             const Format& format = gptq_format(name);
             const auto stored = format.pack(args, weight);
             const auto specs = format.specs(args, rows, columns, io::Dtype::F16);
@@ -175,7 +169,7 @@ TEST(Gptq, SymmetricZeroPointsAreTheKnownWords) {
   for (const auto& [bits, v1, v2] :
        {std::tuple{2, 0x55555555u, 0xAAAAAAAAu}, {4, 0x77777777u, 0x88888888u}, {8, 0x7F7F7F7Fu, 0x80808080u}}) {
     const QuantizationArgs args = args_of(bits, true, 32);
-    const QuantizedWeight weight = random_weight(args, 32, 64);
+    const QuantizedWeight weight = random_gptq(args, 32, 64);
     for (const auto& [name, word] : {std::pair{"gptq", v1}, {"gptq_v2", v2}}) {
       const at::Tensor qzeros = as_map(gptq_format(name).pack(args, weight)).at("qzeros");
       EXPECT_TRUE((qzeros == int32_t(word)).all().item<bool>()) << name << " " << bits;
@@ -186,7 +180,7 @@ TEST(Gptq, SymmetricZeroPointsAreTheKnownWords) {
 TEST(Gptq, AMissingOrUnsetGroupIndexMeansConsecutiveGroups) {
   const QuantizationArgs args = args_of(4, true, 32);
   at::manual_seed(2);
-  const QuantizedWeight weight = random_weight(args, 32, 96);
+  const QuantizedWeight weight = random_gptq(args, 32, 96);
   golden::Tensors stored = as_map(gptq_format("gptq").pack(args, weight));
   for (const at::Tensor& g_idx : {at::Tensor(), at::full({96}, -1, at::kInt), at::arange(96).div(32, "floor")}) {
     stored["g_idx"] = g_idx;
@@ -199,7 +193,7 @@ TEST(Gptq, SymmetricZeroPointsMayBeMissing) {
   at::manual_seed(2);
   for (const bool sorted : {false, true}) {
     const QuantizationArgs args = args_of(4, true, 32, sorted);
-    QuantizedWeight weight = random_weight(args, 32, 96);
+    QuantizedWeight weight = random_gptq(args, 32, 96);
     if (sorted) weight.g_idx_I = at::arange(96, at::kInt).remainder(3).to(at::kInt);
     for (const char* name : {"gptq", "gptq_v2"}) {
       golden::Tensors stored = as_map(gptq_format(name).pack(args, weight));
@@ -211,22 +205,11 @@ TEST(Gptq, SymmetricZeroPointsMayBeMissing) {
   }
 }
 
-template <class Call>
-void expect_error(ErrorKind kind, const std::string& says, Call call) {
-  try {
-    call();
-    ADD_FAILURE() << "no error that says " << says;
-  } catch (const Error& error) {
-    EXPECT_EQ(name_of(error.kind()), name_of(kind)) << error.what();
-    EXPECT_THAT(error.what(), testing::HasSubstr(says));
-  }
-}
-
 TEST(Gptq, BrokenTensorsAreNamed) {
   at::manual_seed(3);
   const QuantizationArgs args = args_of(4, false, 32);
   const Format& format = gptq_format("gptq");
-  const golden::Tensors good = as_map(format.pack(args, random_weight(args, 32, 64)));
+  const golden::Tensors good = as_map(format.pack(args, random_gptq(args, 32, 64)));
   const auto broken = [&](const std::string& suffix, const at::Tensor& replacement, const std::string& says,
                           const QuantizationArgs& with) {
     golden::Tensors stored = good;
@@ -253,14 +236,14 @@ TEST(Gptq, RefusesWhatItCannotHold) {
   at::manual_seed(4);
   const QuantizationArgs args = args_of(4, false, 32);
   const Format& format = gptq_format("gptq_v2");
-  QuantizedWeight weight = random_weight(args, 32, 64);
+  QuantizedWeight weight = random_gptq(args, 32, 64);
   weight.codes_OI[3][5] = 8;
   expect_error(ErrorKind::InvalidArgument, "does not fit into 4 bits", [&] { format.pack(args, weight); });
   expect_error(ErrorKind::InvalidArgument, "multiples of 32", [&] { format.specs(args, 33, 64, io::Dtype::F16); });
   expect_error(ErrorKind::InvalidArgument, "expected scales of shape [32, 1]",
-               [&] { format.pack(args_of(4, false, 64), random_weight(args, 32, 64)); });
+               [&] { format.pack(args_of(4, false, 64), random_gptq(args, 32, 64)); });
   expect_error(ErrorKind::InvalidArgument, "expected no zero points",
-               [&] { format.pack(args_of(4, true, 32), random_weight(args, 32, 64)); });
+               [&] { format.pack(args_of(4, true, 32), random_gptq(args, 32, 64)); });
   expect_error(ErrorKind::Unsupported, "integers of 2, 3, 4 or 8 bits",
                [&] { format.specs(args_of(5, true, 32), 32, 32, io::Dtype::F16); });
   expect_error(ErrorKind::Unsupported, "\"marlin\"", [&] { gptq_format("marlin"); });

@@ -5,6 +5,7 @@
 #include "swage/format/checkpoint_test_support.h"
 #include "swage/format/float_codes.h"
 #include "swage/format/format.h"
+#include "swage/format/format_test_support.h"
 #include "swage/format/random_weight_test_support.h"
 #include "swage/format/sparse_bitmask.h"
 #include "swage/scheme/presets.h"
@@ -15,22 +16,8 @@ namespace {
 using golden::same_bits;
 using scheme::QuantizationArgs;
 using scheme::Strategy;
-using Stored = golden::Tensors;
 
-TensorLookup lookup_in(const Stored& stored) {
-  return [&stored](const std::string& suffix) {
-    const auto found = stored.find(suffix);
-    return found == stored.end() ? at::Tensor() : found->second;
-  };
-}
-
-Stored packed(const Format& format, const QuantizationArgs& args, const QuantizedWeight& weight) {
-  Stored stored;
-  for (const auto& [suffix, tensor] : format.pack(args, weight)) stored[suffix] = tensor;
-  return stored;
-}
-
-bool same(const at::Tensor& got, const at::Tensor& want) {
+bool same_or_none(const at::Tensor& got, const at::Tensor& want) {
   return want.defined() ? same_bits(got, want) : !got.defined();
 }
 
@@ -40,10 +27,10 @@ void expect_round_trip(const Format& format, const QuantizationArgs& args, int64
   const QuantizedWeight weight = random_weight(args, rows, columns, scales);
   const Stored stored = packed(format, args, weight);
   const QuantizedWeight back = format.unpack(args, lookup_in(stored));
-  EXPECT_TRUE(same(back.codes_OI, weight.codes_OI));
-  EXPECT_TRUE(same(back.scale_OG, weight.scale_OG));
-  EXPECT_TRUE(same(back.zero_point_OG, weight.zero_point_OG));
-  EXPECT_TRUE(same(back.global_scale, weight.global_scale));
+  EXPECT_TRUE(same_or_none(back.codes_OI, weight.codes_OI));
+  EXPECT_TRUE(same_or_none(back.scale_OG, weight.scale_OG));
+  EXPECT_TRUE(same_or_none(back.zero_point_OG, weight.zero_point_OG));
+  EXPECT_TRUE(same_or_none(back.global_scale, weight.global_scale));
   EXPECT_EQ(std::pair(back.block_rows, back.block_columns), std::pair(weight.block_rows, weight.block_columns));
   EXPECT_EQ(format.shape(args, lookup_in(stored)), weight.codes_OI.sizes().vec());
   EXPECT_TRUE(same_bits(dequantize(back), dequantize_with_tensor_ops(weight)));
@@ -152,21 +139,7 @@ TEST(MoreFormats, CodesOfSixBitsAreTheValuesTheyStandFor) {
 // --- broken files
 // ------------------------------------------------------------------------------------------------------
 
-struct Damage {
-  std::string suffix;
-  std::function<at::Tensor(const at::Tensor&)> change;  // undefined: the tensor is missing
-  std::string says;
-};
-
-const auto kMissing = [](const at::Tensor&) { return at::Tensor(); };
-const auto kShorter = [](const at::Tensor& t) { return t.slice(0, 0, t.size(0) - 1); };
-const auto kNarrower = [](const at::Tensor& t) { return t.slice(1, 0, t.size(1) - 1); };
-const auto kFlat = [](const at::Tensor& t) { return t.flatten(); };
 const auto kTwice = [](const at::Tensor& t) { return t.repeat({2}); };
-std::function<at::Tensor(const at::Tensor&)> as(at::ScalarType type) {
-  return [type](const at::Tensor& t) { return t.to(type); };
-}
-
 void expect_all_refused(const Stored& whole, const std::vector<Damage>& damages,
                         const std::function<void(const Stored&)>& read) {
   read(whole);

@@ -13,8 +13,8 @@ namespace {
 using scheme::TransformLocation;
 
 // A checkpoint of these tensors with one group, "v".
-struct Made {
-  Made(const std::string& group, const golden::Tensors& tensors) {
+struct StoredTransforms {
+  StoredTransforms(const std::string& group, const golden::Tensors& tensors) {
     Json config = Json::object();
     config.set("quantization_config",
                parse_json(cat(R"({"quant_method": "compressed-tensors", "transform_config": {"config_groups": {"v": )",
@@ -43,9 +43,9 @@ at::Tensor signs(int64_t n, uint64_t seed) {
 
 TEST(StoredTransforms, OneMatrixServesAllModulesOfItsSize) {
   const at::Tensor four = signs(4, 1), six = signs(6, 2);
-  const Made made(kInput, {{"a.q_proj.v_input.weight", four.to(at::kDouble)},
-                           {"a.down_proj.v_input.weight", six},
-                           {"a.q_proj.weight", at::ones({2, 4})}});
+  const StoredTransforms made(kInput, {{"a.q_proj.v_input.weight", four.to(at::kDouble)},
+                                       {"a.down_proj.v_input.weight", six},
+                                       {"a.q_proj.weight", at::ones({2, 4})}});
   EXPECT_TRUE(made.weights->has_transforms());
   EXPECT_TRUE(made.matrix("a.q_proj", 4).allclose(four / 2, 0, 1e-7));
   EXPECT_TRUE(made.matrix("b.o_proj", 4).equal(made.matrix("a.q_proj", 4)));
@@ -60,10 +60,10 @@ TEST(StoredTransforms, InversesAreTransposesOrStored) {
   const at::Tensor any = at::rand({4, 4}), inverse = at::linalg_inv(any), h = signs(4, 3);
   const char* const both =
       R"({"type": "random-matrix", "apply": [{"targets": ["Linear"], "location": "input"}, {"targets": ["Linear"], "location": "output", "inverse": true}]})";
-  const Made matrices(both, {{"a.v_input.weight", any}, {"a.v_output.weight", inverse}});
+  const StoredTransforms matrices(both, {{"a.v_input.weight", any}, {"a.v_output.weight", inverse}});
   EXPECT_TRUE(matrices.matrix("b", 4).equal(any));
   EXPECT_TRUE(matrices.matrix("b", 4, TransformLocation::Output).equal(inverse));
-  const Made signed_ones(
+  const StoredTransforms signed_ones(
       R"({"type": "hadamard", "apply": [{"targets": ["Linear"], "location": "output", "inverse": true}]})",
       {{"a.v_output.weight", h}});
   EXPECT_TRUE(signed_ones.matrix("a", 4, TransformLocation::Output).allclose(h.t() / 2, 0, 1e-7));
@@ -73,7 +73,7 @@ TEST(StoredTransforms, RowsAndColumnsCanBePermuted) {
   const at::Tensor h = signs(6, 4), order = at::tensor({3, 1, 5, 0, 2, 4}, at::kLong);
   const char* const group =
       R"({"type": "random-hadamard", "randomize": true, "head_dim": 6, "apply": [{"targets": ["Linear"], "location": "input"}]})";
-  const Made made(group, {{"a.v_input.weight", h}, {"a.v_input.perm", order}});
+  const StoredTransforms made(group, {{"a.v_input.weight", h}, {"a.v_input.perm", order}});
   const at::Tensor matrix = made.matrix("a", 12);
   for (int i = 0; i < 6; ++i) {
     for (int j = 0; j < 6; ++j)
@@ -84,7 +84,7 @@ TEST(StoredTransforms, RowsAndColumnsCanBePermuted) {
 
 TEST(StoredTransforms, AttentionIsFoundByAnyOfItsClasses) {
   const at::Tensor h = signs(4, 5);
-  const Made made(
+  const StoredTransforms made(
       R"({"type": "hadamard", "head_dim": 4, "apply": [{"targets": ["LlamaAttention"], "location": "q_attn"}]})",
       {{"a.self_attn.v_q_attn.weight", h}});
   const auto found = made.weights->transform({"b.self_attn", "Attention"}, TransformLocation::Queries, 4);
@@ -94,15 +94,15 @@ TEST(StoredTransforms, AttentionIsFoundByAnyOfItsClasses) {
 }
 
 TEST(StoredTransforms, WhatIsInTheWeightsAsksNothingOfAReader) {
-  const Made made(R"({"type": "hadamard", "apply": [{"targets": ["Linear"], "location": "weight_input"}]})",
-                  {{"a.weight", at::ones({2, 4})}});
+  const StoredTransforms made(R"({"type": "hadamard", "apply": [{"targets": ["Linear"], "location": "weight_input"}]})",
+                              {{"a.weight", at::ones({2, 4})}});
   EXPECT_FALSE(made.weights->has_transforms());
   EXPECT_EQ(made.weights->transform({"a"}, TransformLocation::Input, 4), nullptr);
 }
 
 TEST(StoredTransforms, WhatIsBrokenIsNamed) {
   const auto expect = [](const char* group, const golden::Tensors& tensors, const char* part) {
-    const Made made(group, tensors);
+    const StoredTransforms made(group, tensors);
     expect_error(ErrorKind::CorruptData, part, [&] { made.matrix("a", 6); });
   };
   const char* const randomized =
@@ -119,7 +119,7 @@ TEST(StoredTransforms, WhatIsBrokenIsNamed) {
          "a.v_input.perm: expected the numbers below 6 in some order");
   at::Tensor infinite = six.clone();
   infinite[0][0].fill_(std::numeric_limits<float>::infinity());
-  const Made made(kInput, {{"a.v_input.weight", infinite}});
+  const StoredTransforms made(kInput, {{"a.v_input.weight", infinite}});
   expect_error(ErrorKind::Numerical, "a.v_input.weight: ", [&] { made.matrix("a", 6); });
 }
 

@@ -238,8 +238,11 @@ TEST(Rotation, RefusesWhatItWouldChange) {
   EXPECT_THAT(refusal_of(clamped.finish(), {.heads = true}),
               HasSubstr("l.attn: its values do not go from a linear to a linear"));
   BlockBuilder bare("l.", kHidden);
-  bare.add(bare.activate(kStream, Activation::Silu));
+  bare.add(bare.activate(bare.linear(kStream, Role::Up, "up", kHidden), Activation::Silu));
   EXPECT_THAT(refusal_of(bare.finish(), {.stream = true}), HasSubstr("comes from no linear"));
+  BlockBuilder curved("l.", kHidden);
+  curved.add(curved.linear(curved.activate(kStream, Activation::Silu), Role::Down, "down", kHidden));
+  EXPECT_THAT(refusal_of(curved.finish(), {.stream = true}), HasSubstr("is read by more than norms and linears"));
 }
 
 TEST(Shape, CountsEveryTensorOnce) {

@@ -334,7 +334,6 @@ struct ModelProgram {
   std::vector<BlockProgram> blocks;
   int64_t side_parameters = 0;            // copied and never computed with: a vision tower, layers that draft tokens
   std::vector<std::string> side_modules;  // beginnings of the names of what is copied so, where it is known
-  std::string not_run;                    // why no forward pass is made of it; empty: one is
 };
 
 // Values that a node reads, and that it makes.

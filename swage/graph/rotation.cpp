@@ -221,9 +221,19 @@ void check_behind(const NormSpec& norm) {
       cat("rotation R1: ", norm.name, " stands behind its layer, where it cannot be folded into one that reads it"));
 }
 
+// Whether what the node does with the stream is the same when that is turned, or is looked at where norms are.
+bool may_read_stream(const Node& node) {
+  return std::holds_alternative<NormNode>(node) || std::holds_alternative<LinearNode>(node) ||
+         std::holds_alternative<ExpertsNode>(node) || std::holds_alternative<AddNode>(node) ||
+         std::holds_alternative<ScaleNode>(node);
+}
+
 // That the stream is read through norms by linears, or by linears, and written by linears.
 void check_stream(const BlockProgram& block) {
   for (const Node& node : block.nodes) {
+    for (const Value value : operands_of(node))
+      SWAGE_CHECK(value != kStream || may_read_stream(node), Unsupported,
+                  "rotation R1: the residual stream is read by more than norms and linears");
     if (const auto* norm = std::get_if<NormNode>(&node); norm != nullptr && norm->in == kStream) {
       check_norm(norm->norm);
       if (norm->out == kStream) check_behind(norm->norm);

@@ -30,8 +30,8 @@ struct RotatedTensor {
 
 // What is to be turned.
 struct RotatedSpaces {
-  bool stream = false, heads = false;     // R1, R2
-  std::set<std::string> inputs, outputs;  // what these linears read, and make
+  bool stream = false, heads = false;               // R1, R2
+  std::set<std::string> inputs = {}, outputs = {};  // what these linears read, and make
 };
 
 struct RotatedTensors {

@@ -31,6 +31,7 @@ class Scheduler {
       else
         add(Kind::Run, n);
     }
+    find_makers();
     find_last_uses();
     for (size_t s = 0; s < out_.stages.size(); ++s) finish_stage(s);
     return std::move(out_);
@@ -113,6 +114,13 @@ class Scheduler {
     return mlp ? "mlp input" : "mlp output";
   }
 
+  void find_makers() {
+    made_by_.assign(block_.values.size(), out_.operations.size());
+    for (size_t i = out_.operations.size(); i-- > 0;) {
+      for (const Value value : results_of(block_.nodes[out_.operations[i].node])) made_by_[size_t(value)] = i;
+    }
+  }
+
   void find_last_uses() {
     out_.last_use.assign(block_.values.size(), 0);
     out_.last_stage.assign(block_.values.size(), -1);
@@ -150,16 +158,11 @@ class Scheduler {
 
   // Values that were made before the stage and are read in later ones.
   int64_t kept_at(size_t s) const {
-    std::set<Value> made;
-    for (size_t i = 0; i < out_.first[s]; ++i) {
-      for (const Value value : results_of(block_.nodes[out_.operations[i].node])) made.insert(value);
-    }
-    made.erase(kStream);
     int64_t width = 0;
-    for (const Value value : made) {
-      const bool kept = value == out_.stages[s].input ? out_.last_stage[size_t(value)] > int(s)
-                                                      : out_.last_stage[size_t(value)] >= int(s);
-      if (kept) width += block_.values[size_t(value)].width;
+    for (size_t value = 0; value < made_by_.size(); ++value) {
+      if (Value(value) == kStream || made_by_[value] >= out_.first[s]) continue;
+      const int first_without = Value(value) == out_.stages[s].input ? int(s) + 1 : int(s);
+      if (out_.last_stage[value] >= first_without) width += block_.values[value].width;
     }
     return width;
   }
@@ -167,6 +170,7 @@ class Scheduler {
   const BlockProgram& block_;
   std::vector<int> version_;  // of the stream that each node reads
   std::set<std::pair<Value, int>> entered_;
+  std::vector<size_t> made_by_;  // the first operation that makes a value
   Schedule out_;
 };
 

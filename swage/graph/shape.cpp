@@ -242,14 +242,14 @@ std::vector<std::string> with_head_named(std::vector<std::string> patterns, cons
 std::optional<AttentionInfo> attention_of(const BlockProgram& block) {
   const AttentionNode* attention = block.attention();
   if (attention == nullptr) return {};
-  AttentionInfo out{attention->name, {}, attention->heads, attention->kv_heads, attention->head_size};
+  const LinearSpec *keys = nullptr, *queries = nullptr;
   for (const LinearSpec& linear : block.linears) {
-    if (linear.role == Role::Key || linear.role == Role::QueryKeyValue || linear.role == Role::KeyValue)
-      out.keys = linear.name;
+    if (linear.role == Role::Key || linear.role == Role::QueryKeyValue || linear.role == Role::KeyValue) keys = &linear;
+    if (linear.role == Role::Query && queries == nullptr) queries = &linear;
   }
-  for (const LinearSpec& linear : block.linears) {  // keys may be those of another layer
-    if (out.keys.empty() && linear.role == Role::Query) out.keys = linear.name;
-  }
+  AttentionInfo out{attention->name, {}, {}, attention->heads, attention->kv_heads, attention->head_size};
+  if (keys == nullptr) keys = queries;  // those of another layer are read
+  if (keys != nullptr) out.keys = keys->name, out.keys_tensor = keys->tensor();
   return out;
 }
 
@@ -259,7 +259,6 @@ ModelShape shape_of(const ModelProgram& model) {
   out.vocabulary_size = model.embedding.rows;
   out.tied_embeddings = model.tied_embeddings;
   out.side_parameters = model.side_parameters;
-  out.not_run = model.not_run;
   out.ends = ends_of(model);
   for (const auto visit : {visit_tensors_before, visit_tensors_after}) {
     visit(model,

@@ -24,14 +24,16 @@ struct ModuleInfo {
   Stored stored_bias = {};  // where its bias is, if that shares a tensor
 
   int64_t parameters() const { return rows * columns; }
+  std::string tensor() const { return stored.shared() ? stored.tensor : name + ".weight"; }  // that holds its weight
   bool is_head() const { return role == Role::Head; }
   bool is_embedding() const { return class_name == "Embedding"; }
 };
 
 // Attention of a block, as far as scales of a KV cache go.
 struct AttentionInfo {
-  std::string name;  // module path
-  std::string keys;  // the linear that makes them
+  std::string name;         // module path
+  std::string keys;         // the linear that makes them
+  std::string keys_tensor;  // that holds its weight
   int64_t heads = 0, kv_heads = 0, head_size = 0;
 };
 
@@ -58,7 +60,6 @@ struct ModelShape {
   int64_t other_parameters = 0;     // outside the blocks: final norm, biases
   int64_t side_parameters = 0;      // copied and never computed with: a vision tower, layers that draft tokens
   int64_t repeated_parameters = 0;  // of tensors that several blocks have: each counts them, the checkpoint once
-  std::string not_run;              // why no forward pass is made of it; empty: one is
 
   int64_t parameters() const;               // of the checkpoint: a tied head counts once
   std::vector<ModuleInfo> modules() const;  // embeddings and projections, blocks, the head

@@ -208,7 +208,7 @@ std::string text_of(const ModelProgram& model) {
   for (size_t i = 0; i < model.ropes.size(); ++i) out += cat("rope table ", i, ": ", text_of(model.ropes[i]), "\n");
   out += text_of_blocks(model.blocks);
   if (model.final_norm) out += text_of_norm(*model.final_norm);
-  return out + text_of_head(model) + (model.not_run.empty() ? "" : "not run: " + model.not_run + "\n");
+  return out + text_of_head(model);
 }
 
 }  // namespace swage::graph

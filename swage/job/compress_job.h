@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <string>
 
-#include "swage/base/device_map.h"
 #include "swage/data/hub.h"
 #include "swage/modifiers/chain.h"
 #include "swage/recipe/run_options.h"
@@ -20,9 +19,8 @@ struct CompressJob : RunOptions {
   std::string saved_recipe;  // the same and how the run was made, as recipe.yaml of the output
   std::string recipe_file;   // names the recipe in errors; empty: it came from the command line
 
-  std::string source_id;  // the hub id that the source was named by; empty: a folder
-  data::HubOptions hub;   // where data sets by name come from
-  DeviceMap device_map = DeviceMap::None;
+  std::string source_id;       // the hub id that the source was named by; empty: a folder
+  data::HubOptions hub;        // where data sets by name come from
   PassWatch* watch = nullptr;  // tests look at a calibrated pass through it; see schedule/sequential.h
 };
 

@@ -73,7 +73,7 @@ Json JournaledRun::run(checkpoint::OutputFolder folder, const Json& identity,
   Journal journal(folder.journal());
   check_same(folder, journal, identity);
   checkpoint::Writer writer(std::move(folder), tensors,
-                            {.shard_bytes = job_.shard_bytes,
+                            {.shard_bytes = job_.max_shard_size,
                              .overwrite = job_.overwrite,
                              .resume = journal.begun(),
                              .trace = context_.trace});

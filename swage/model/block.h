@@ -37,6 +37,7 @@ struct Linear {
   std::shared_ptr<const ops::Transform> input_transform = {};     // the input is multiplied with it first; null: none
   std::optional<ActivationQuantization> input_quantization = {};  // applied to the input
   std::shared_ptr<const ops::Transform> output_transform = {};  // what comes out, with the bias, is multiplied with it
+  std::string stored_in = {};                                   // the checkpoint's tensor that holds the weight
   mutable ops::Narrow narrow = {};  // of weight_OI, on a GPU; made by the one thread that computes there
   // x [T, I] -> [T, O], f32. x may be of the type that products are made in, too.
   at::Tensor operator()(const at::Tensor& x_TI, SharedInput* shared = nullptr) const;

@@ -11,7 +11,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // The golden runs are float32 too; the vectors' own distance from float64 is below 1e-6.
-constexpr double kTolerance = 1e-4;
+constexpr double kEncoderTolerance = 1e-4;
 
 std::vector<fs::path> folders(std::initializer_list<const char*> names) {
   std::vector<fs::path> out;
@@ -57,11 +57,13 @@ TEST_P(EncoderParity, LogitsAndHiddenStatesAreTheGoldenOnes) {
   for (int64_t row = 0; row < golden("input_ids").size(0); ++row) {
     Flow flow{.hidden_TD = loaded_.model->embed(golden("input_ids")[row], 0, types(row))};
     for (size_t b = 0; b < loaded_.blocks.size(); ++b) {
-      EXPECT_LE(relative_error(flow.hidden_TD, golden(cat("hidden_states.", b))[row]), kTolerance) << "before " << b;
+      EXPECT_LE(relative_error(flow.hidden_TD, golden(cat("hidden_states.", b))[row]), kEncoderTolerance)
+          << "before " << b;
       loaded_.blocks[b]->forward(flow);
     }
-    EXPECT_LE(relative_error(loaded_.model->last_hidden(flow.hidden_TD), golden("last_hidden_state")[row]), kTolerance);
-    EXPECT_LE(relative_error(logits(flow.hidden_TD), golden("logits")[row]), kTolerance);
+    EXPECT_LE(relative_error(loaded_.model->last_hidden(flow.hidden_TD), golden("last_hidden_state")[row]),
+              kEncoderTolerance);
+    EXPECT_LE(relative_error(logits(flow.hidden_TD), golden("logits")[row]), kEncoderTolerance);
   }
 }
 
@@ -73,7 +75,8 @@ TEST_P(EncoderParity, PaddedRowsAreThoseWithoutPadding) {
     Flow flow{.hidden_TD =
                   loaded_.model->embed(golden("padded.input_ids")[row], 0, types(row)).narrow(0, 0, count).clone()};
     for (const auto& block : loaded_.blocks) block->forward(flow);
-    EXPECT_LE(relative_error(logits(flow.hidden_TD), golden("padded.logits")[row].narrow(0, 0, count)), kTolerance);
+    EXPECT_LE(relative_error(logits(flow.hidden_TD), golden("padded.logits")[row].narrow(0, 0, count)),
+              kEncoderTolerance);
   }
 }
 
@@ -137,12 +140,12 @@ TEST_P(SequenceParity, LogitsAndHiddenStatesAreTheGoldenOnes) {
       const at::Tensor before_TD = encodes ? flow.hidden_TD.narrow(0, 0, flow.source_rows)
                                            : flow.hidden_TD.narrow(0, flow.source_rows, target_T.size(0));
       const std::string name = encodes ? cat("encoder_hidden_states.", encoders++) : cat("hidden_states.", decoders++);
-      EXPECT_LE(relative_error(before_TD, golden(name)[row]), kTolerance) << name;
+      EXPECT_LE(relative_error(before_TD, golden(name)[row]), kEncoderTolerance) << name;
       loaded_.blocks[b]->forward(flow);
     }
     EXPECT_LE(relative_error(flow.hidden_TD.narrow(0, 0, flow.source_rows), golden("encoder_last_hidden_state")[row]),
-              kTolerance);
-    EXPECT_LE(relative_error(target_logits(flow), golden("logits")[row]), kTolerance);
+              kEncoderTolerance);
+    EXPECT_LE(relative_error(target_logits(flow), golden("logits")[row]), kEncoderTolerance);
   }
 }
 
@@ -151,7 +154,7 @@ TEST_P(SequenceParity, PaddedSourcesAreThoseWithoutPadding) {
     const int64_t count = golden("padded.attention_mask")[row].sum().item<int64_t>();
     Flow flow = flow_of(golden("padded.input_ids")[row].narrow(0, 0, count), golden("decoder_input_ids")[row]);
     for (const auto& block : loaded_.blocks) block->forward(flow);
-    EXPECT_LE(relative_error(target_logits(flow), golden("padded.logits")[row]), kTolerance);
+    EXPECT_LE(relative_error(target_logits(flow), golden("padded.logits")[row]), kEncoderTolerance);
   }
 }
 
@@ -187,7 +190,7 @@ TEST(EncoderNames, BareBodyWithPooler) {
   const TensorMap golden = read_safetensors(folder / "io.safetensors");
   Flow flow{.hidden_TD = model->embed(golden.at("input_ids")[0], 0, golden.at("token_type_ids")[0])};
   for (int64_t b = 0; b < model->blocks(); ++b) model->load_block(b, weights)->forward(flow);
-  EXPECT_LE(relative_error(model->last_hidden(flow.hidden_TD), golden.at("last_hidden_state")[0]), kTolerance);
+  EXPECT_LE(relative_error(model->last_hidden(flow.hidden_TD), golden.at("last_hidden_state")[0]), kEncoderTolerance);
   EXPECT_THROW(model->logits(flow.hidden_TD), Error);
 }
 

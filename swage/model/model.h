@@ -74,8 +74,7 @@ class Model {
   virtual KvCache make_cache() const = 0;
 };
 
-// What an architecture makes of a config.json, whether a forward pass of it can be run or not (ModelProgram::not_run).
-// Errors as make_model().
+// What an architecture makes of a config.json. Errors as make_model().
 // `architecture` stands for the config's model_type if it is not empty.
 graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSource& weights,
                                  const std::string& architecture = {});
@@ -85,8 +84,7 @@ graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSou
 std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights,
                                   at::Device device = at::kCPU, const std::string& architecture = {});
 
-// The model_type values that make_model accepts, sorted; and those that make_program does besides.
+// The model_type values that make_model accepts, sorted.
 std::vector<std::string> supported_model_types();
-std::vector<std::string> sized_model_types();
 
 }  // namespace swage::model

@@ -14,6 +14,7 @@
 
 #include "swage/model/mlp.h"
 #include "swage/model/norm.h"
+#include "swage/ops/rows.h"
 
 namespace swage::model {
 
@@ -52,8 +53,8 @@ at::Tensor convolve(const Convolution& convolution, const ConvolutionNode& node,
   at::Tensor out_TC = convolution.bias_C.defined() ? convolution.bias_C.expand_as(x_TC).clone() : at::zeros_like(x_TC);
   for (int64_t j = 0; j < node.kernel; ++j)
     out_TC.addcmul_(seen_SC.narrow(0, j, tokens), convolution.weight_CJ.select(1, j));
-  if (node.activation == graph::Activation::Silu && out_TC.is_cpu())
-    each(out_TC, [](float x) { return x * sigmoid(x); });
+  if (node.activation == graph::Activation::Silu)
+    ops::silu_(out_TC);
   else
     activate_(out_TC, node.activation);
   past_PC = seen_SC.narrow(0, tokens, before).clone();

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 ModelShape sizes_of(const Json& config) { return graph::shape_of(make_program(config, checkpoint::NoWeights())); }
 
-Json config_of(const std::string& name) {
+Json shipped_config(const std::string& name) {
   std::ifstream file(fs::path(SWAGE_TEST_DATA) / name / "config.json");
   std::ostringstream text;
   text << file.rdbuf();
@@ -51,7 +51,7 @@ int64_t parameters_of(const std::vector<io::TensorSpec>& tensors) {
 
 TEST(ModelShape, CountsTheParametersOfTheCheckpoint) {
   for (const char* name : {"llama32_tied", "opt", "opt_350m", "mixtral", "qwen3_moe_fused"}) {
-    const Json config = config_of(std::string("model/") + name);
+    const Json config = shipped_config(std::string("model/") + name);
     const auto model = make_model(config, checkpoint::NoWeights());
     EXPECT_EQ(model->shape().parameters(), parameters_of(model->required_tensors())) << name;
   }
@@ -59,7 +59,7 @@ TEST(ModelShape, CountsTheParametersOfTheCheckpoint) {
 
 TEST(ModelShape, HasTheModulesOfTheModel) {
   for (const char* name : {"llama32_tied", "opt_350m", "mixtral"}) {
-    const auto model = make_model(config_of(std::string("model/") + name), checkpoint::NoWeights());
+    const auto model = make_model(shipped_config(std::string("model/") + name), checkpoint::NoWeights());
     std::set<std::string> wanted, found;
     for (const ModuleInfo& module : model->modules())
       wanted.insert(
@@ -71,8 +71,8 @@ TEST(ModelShape, HasTheModulesOfTheModel) {
 }
 
 TEST(ModelShape, EveryLinearIsInOneGroupOfLinearsThatReadAsManyColumns) {
-  for (const Json& config : {config_of("model/opt"), config_of("model/mixtral"), config_of("pipeline/deepseek_r1"),
-                             config_of("pipeline/qwen2_5_vl_7b")}) {
+  for (const Json& config : {shipped_config("model/opt"), shipped_config("model/mixtral"),
+                             shipped_config("pipeline/deepseek_r1"), shipped_config("pipeline/qwen2_5_vl_7b")}) {
     const ModelShape shape = sizes_of(config);
     for (const BlockShape& block : shape.blocks) {
       std::vector<int> seen(block.linears.size());
@@ -92,9 +92,10 @@ TEST(ModelShape, EveryLinearIsInOneGroupOfLinearsThatReadAsManyColumns) {
 
 // As Hugging Face counts the weights of the published files; R1's file has 2^-14 as many scales besides.
 TEST(ModelShape, CountsPublishedModels) {
-  EXPECT_EQ(make_model(config_of("pipeline/llama3_8b"), checkpoint::NoWeights())->shape().parameters(), 8030261248);
-  EXPECT_EQ(sizes_of(config_of("pipeline/qwen2_5_vl_7b")).parameters(), 8292166656);
-  const ModelShape r1 = sizes_of(config_of("pipeline/deepseek_r1"));
+  EXPECT_EQ(make_model(shipped_config("pipeline/llama3_8b"), checkpoint::NoWeights())->shape().parameters(),
+            8030261248);
+  EXPECT_EQ(sizes_of(shipped_config("pipeline/qwen2_5_vl_7b")).parameters(), 8292166656);
+  const ModelShape r1 = sizes_of(shipped_config("pipeline/deepseek_r1"));
   EXPECT_EQ(r1.parameters() - r1.side_parameters, 671026419200);
   EXPECT_NEAR(double(r1.parameters()), 684.49e9, 0.01e9);
 }
@@ -161,7 +162,7 @@ TEST(ModelShape, SizesOfAnUnknownArchitectureAreNotMadeUp) {
 }
 
 TEST(ModelShape, AMissingFieldIsNamed) {
-  Json config = config_of("pipeline/deepseek_r1");
+  Json config = shipped_config("pipeline/deepseek_r1");
   config.set("kv_lora_rank", Json());
   try {
     sizes_of(config);
@@ -170,7 +171,7 @@ TEST(ModelShape, AMissingFieldIsNamed) {
     EXPECT_EQ(e.kind(), ErrorKind::CorruptData);
     EXPECT_NE(std::string(e.what()).find("kv_lora_rank"), std::string::npos) << e.what();
   }
-  Json vision = config_of("pipeline/qwen2_5_vl_7b");
+  Json vision = shipped_config("pipeline/qwen2_5_vl_7b");
   vision.set("vision_config", Json());
   try {
     sizes_of(vision);
@@ -178,7 +179,7 @@ TEST(ModelShape, AMissingFieldIsNamed) {
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find("vision_config is missing"), std::string::npos) << e.what();
   }
-  config = config_of("pipeline/deepseek_r1");
+  config = shipped_config("pipeline/deepseek_r1");
   config.set("num_hidden_layers", int64_t(4096));
   config.set("n_routed_experts", int64_t(16384));
   try {
@@ -200,7 +201,7 @@ TEST(ModelShape, SizesAreBounded) {
       EXPECT_NE(std::string(e.what()).find(message), std::string::npos) << e.what();
     }
   };
-  const Json r1 = config_of("pipeline/deepseek_r1");
+  const Json r1 = shipped_config("pipeline/deepseek_r1");
   Json config = r1;
   config.set("num_attention_heads", int64_t(65536));
   expect_refusal(config, " numbers each are too large");
@@ -210,7 +211,7 @@ TEST(ModelShape, SizesAreBounded) {
   config = r1;
   config.set("num_nextn_predict_layers", int64_t(-1));
   expect_refusal(config, "num_nextn_predict_layers must be from 0 to 64");
-  config = config_of("pipeline/qwen2_5_vl_7b");
+  config = shipped_config("pipeline/qwen2_5_vl_7b");
   Json vision = config.at("vision_config");
   vision.set("spatial_merge_size", int64_t(1024));
   config.set("vision_config", vision);

@@ -22,6 +22,7 @@ Linear WeightLoader::load(const LinearSpec& spec) {
   load_transforms(linear, weights_);
   linear.weight_OI = weight_of(spec);
   linear.bias_O = bias_of(spec);
+  linear.stored_in = spec.tensor();
   return linear;
 }
 

@@ -16,18 +16,18 @@ std::unique_ptr<Modifier> make(const std::string& name, const std::string& field
   return make_modifier(name, parse_json(fields, "fields"), "recipe");
 }
 
-struct Problem {
+struct PruningProblem {
   at::Tensor w_OI;
   Statistics statistics;
 };
 
-Problem problem() {
+PruningProblem problem() {
   at::manual_seed(11);
   const at::Tensor x_TI = at::mm(at::randn({200, 48}), at::randn({48, 48}) * 0.2 + at::eye(48));
   return {at::randn({40, 48}), {at::mm(x_TI.t(), x_TI).to(at::kDouble), 200}};
 }
 
-SparsifiedLinear run(const std::string& name, const std::string& fields, const Problem& p,
+SparsifiedLinear run(const std::string& name, const std::string& fields, const PruningProblem& p,
                      bool with_statistics = true) {
   const std::unique_ptr<Modifier> modifier = make(name, fields);
   const auto& sparsifier = dynamic_cast<const Sparsifier&>(*modifier);
@@ -80,7 +80,7 @@ TEST(Sparsifier, RefusesWhatMakesNoSense) {
 }
 
 TEST(Sparsifier, PrunesAsFarAsAskedAndReportsTheError) {
-  const Problem p = problem();
+  const PruningProblem p = problem();
   for (const char* name : {"sparsegpt", "wanda", "magnitude"}) {
     for (const auto& [fields, share] :
          {std::pair{R"({"sparsity": 0.25})", 0.25}, {R"({"mask_structure": "2:4"})", 0.5}}) {
@@ -98,7 +98,7 @@ TEST(Sparsifier, PrunesAsFarAsAskedAndReportsTheError) {
 
 // Each of the steps that SparseGPT has beyond Wanda pays.
 TEST(Sparsifier, EachStepLowersTheError) {
-  const Problem p = problem();
+  const PruningProblem p = problem();
   const double magnitude = run("magnitude", R"({"mask_structure": "2:4"})", p).loss,
                wanda = run("wanda", R"({"mask_structure": "2:4"})", p).loss;
   const double plain = run("sparsegpt", R"({"mask_structure": "2:4", "sweeps": 0})", p).loss;
@@ -112,7 +112,7 @@ TEST(Sparsifier, EachStepLowersTheError) {
 }
 
 TEST(Sparsifier, ConstantPruningChangesNothing) {
-  Problem p = problem();
+  PruningProblem p = problem();
   p.w_OI.mul_(at::rand_like(p.w_OI).gt(0.4));
   const SparsifiedLinear out = run("constant", "{}", p, /*with_statistics=*/false);
   EXPECT_TRUE(out.weight_OI.equal(p.w_OI));
@@ -123,7 +123,7 @@ TEST(Sparsifier, ConstantPruningChangesNothing) {
 
 // A pruned weight keeps its zeros through both quantizers.
 TEST(Sparsifier, QuantizersKeepTheZeros) {
-  const Problem p = problem();
+  const PruningProblem p = problem();
   const at::Tensor pruned_OI = run("sparsegpt", R"({"mask_structure": "2:4"})", p).weight_OI;
   for (const char* name : {"gptq", "rtn"}) {
     for (const bool symmetric : {true, false}) {

@@ -1,5 +1,6 @@
 #include "swage/ops/rows.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/aminmax.h>
 #include <ATen/ops/empty_like.h>
@@ -7,6 +8,7 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
 #include <initializer_list>
 
 #include "swage/kernels/cuda/device_kernels.h"
@@ -83,6 +85,17 @@ void rotate_halves_(at::Tensor& x_THR, const at::Tensor& cos_TF, const at::Tenso
 void rotate_pairs_(at::Tensor& x_THR, const at::Tensor& cos_TF, const at::Tensor& sin_TF) {
   const at::Tensor pairs = x_THR.unflatten(-1, {-1, 2});
   turn_(pairs.select(-1, 0), pairs.select(-1, 1), cos_TF, sin_TF);
+}
+
+void silu_(at::Tensor& x) {
+  if (!x.is_cpu() || !fits_kernels(x)) {
+    at::silu_(x);
+    return;
+  }
+  float* data = x.mutable_data_ptr<float>();
+  at::parallel_for(0, x.numel(), 1 << 14, [data](int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; ++i) data[i] *= 1.f / (1.f + std::exp(-data[i]));
+  });
 }
 
 void silu_multiply_(at::Tensor& gate, const at::Tensor& up) {

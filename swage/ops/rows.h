@@ -17,6 +17,9 @@ void rotate_halves_(at::Tensor& x_THR, const at::Tensor& cos_TF, const at::Tenso
 // The same with 2i and 2i + 1 together.
 void rotate_pairs_(at::Tensor& x_THR, const at::Tensor& cos_TF, const at::Tensor& sin_TF);
 
+// x * sigmoid(x), in x's memory; on the CPU the same bits wherever a number lies, as ATen's are not in the last lanes
+// of a vector.
+void silu_(at::Tensor& x);
 // gate * sigmoid(gate) * up, in `gate`'s memory.
 void silu_multiply_(at::Tensor& gate, const at::Tensor& up);
 

@@ -42,6 +42,21 @@ TEST_P(Rows, SiluMultiplyIsTheFormulaInDouble) {
   EXPECT_TRUE((error <= expected.abs() * 12 * kFloatRounding).all().item<bool>());
 }
 
+// A number's result is that of its formula, and the same wherever it lies.
+TEST_P(Rows, SiluLooksAtEachNumberByItself) {
+  at::manual_seed(5);
+  at::Tensor x = at::randn({3, GetParam()}) * 20, alone = x.clone();
+  const at::Tensor wide = x.to(at::kDouble), expected = wide / (1 + (-wide).exp());
+  silu_(x);
+  // exp, sum, quotient and product round once each, exp within an ulp
+  EXPECT_TRUE(((x - expected).abs() <= expected.abs() * 6 * kFloatRounding).all().item<bool>());
+  for (int64_t i = 0; i < alone.numel(); ++i) {
+    at::Tensor one = alone.view(-1).narrow(0, i, 1).clone();
+    silu_(one);
+    EXPECT_EQ(one.item<float>(), x.view(-1)[i].item<float>()) << i;
+  }
+}
+
 TEST_P(Rows, RotateTurnsPairs) {
   at::manual_seed(3);
   const int64_t half = GetParam();

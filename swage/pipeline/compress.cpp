@@ -217,7 +217,7 @@ class Compression {
     Json out = job_identity(job_, context_, source_);
     out.set("device", ops::describe(ops::to_torch(context_.device)));
     out.set("products", c10::toString(ops::product_type(ops::to_torch(context_.device))));
-    out.set("max-shard-size", job_.shard_bytes);
+    out.set("max-shard-size", job_.max_shard_size.bytes);
     out.set("moe-routed", job_.moe_routed);
     out.set("calibration text", digest_of(text.ids_NL));
     out.set("held-out text", digest_of(text.windows_NL));
@@ -232,10 +232,9 @@ class Compression {
         process_bytes(in.threads, in.row_tokens, widest_linear(in.shape).columns, widest_linear(in.shape).rows);
     in.text_bytes = text_bytes_;
     in.on_device = !ops::to_torch(context_.device).is_cpu();
-    const bool all_in_file =
-        !job_.offload_folder.empty() && (job_.max_memory_bytes == 0 || !may_offload(job_.device_map));
+    const bool all_in_file = !job_.offload_folder.empty() && (job_.max_memory == 0 || !may_offload(job_.device_map));
     if (all_in_file && !in.on_device) in.rows_in_memory = 0;
-    const Placement placement(job_.device_map, job_.max_memory_bytes);
+    const Placement placement(job_.device_map, job_.max_memory);
     plan_ = placement.plan(in);
     const bool timed = plan_.rows > 0 && plan_.work().flops() > kWorthMeasuring;
     if (timed)
@@ -341,7 +340,7 @@ class Compression {
   Plan plan_;
   RunProgress progress_;
   StageClock clock_{context_.trace};
-  MemoryGuard memory_{job_.max_memory_bytes, context_};
+  MemoryGuard memory_{job_.max_memory, context_};
   std::vector<ModuleReport> modules_;
   Json check_, answers_;
   std::vector<std::string> calibration_warnings_;

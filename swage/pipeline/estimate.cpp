@@ -70,14 +70,13 @@ Json estimate_model_free(const EstimateJob& job, const Context& context) {
   out.set("model_free", true);
   out.set("parameters", found.parameters);
   out.set("from", "headers of the shards, model-free");
-  out.set("runs", true);
   out.set("modifier", job.chain.text());
   out.set("device", "cpu");
   out.set("threads", int64_t(at::get_num_threads()));
   out.set("plan", found.plan.to_json());
   out.set("rates", rates.to_json());
   out.set("warnings", texts(found.warnings));
-  found.plan.check_budget(job.max_memory_bytes);
+  found.plan.check_budget(job.max_memory);
   return out;
 }
 
@@ -103,7 +102,7 @@ class Estimate {
     SWAGE_CHECK(!calibrated || positions == 0 || job_.max_seq_length <= positions, InvalidArgument, "max-seq-length ",
                 job_.max_seq_length, ": the model takes ", positions, " tokens");
     const PlanInput in = input(calibrated);
-    const Placement placement(job_.device_map, job_.max_memory_bytes);
+    const Placement placement(job_.device_map, job_.max_memory);
     Plan plan = placement.plan(in);
     Rates rates;
     estimate_time(job_, folder(), plan, rates);
@@ -130,9 +129,6 @@ class Estimate {
 
   std::vector<std::string> warnings() const {
     std::vector<std::string> out = reader_.warnings();
-    if (const std::string& why = resolved_.model().program().not_run; !why.empty())
-      out.push_back(cat("swage cannot run calibration text through ", model_type(), " (", why,
-                        "): these figures are what it would take. Methods without data work with --model-free"));
     const std::vector<std::string> more = resolved_.warnings();
     out.insert(out.end(), more.begin(), more.end());
     return out;
@@ -150,7 +146,6 @@ class Estimate {
     out.set("layers", int64_t(shape.blocks.size()));
     out.set("layer_parameters", layer);
     out.set("from", has_shards() ? "headers of the shards" : "config.json");
-    out.set("runs", shape.not_run.empty());
     out.set("modifier", job_.chain.text());
     out.set("device", context_.device.kind == Device::Kind::Cuda ? "cuda" : "cpu");
     out.set("threads", int64_t(at::get_num_threads()));

@@ -16,7 +16,7 @@ struct EstimateJob : CompressJob {
                                // given
 };
 
-// {"model_type", "parameters", "layers", "layer_parameters", "from", "runs", "plan", "rates", "warnings"}; of a run
+// {"model_type", "parameters", "layers", "layer_parameters", "from", "plan", "rates", "warnings"}; of a run
 // that will be model-free (see runs_model_free) no layers, and "model_free": true. Error(Io) if there is no
 // config.json; Error(Unsupported) for an architecture whose sizes are not known, if data is needed or there are no
 // shards; Error(CorruptData) naming a field that the config lacks; otherwise the errors of the run itself, whose recipe

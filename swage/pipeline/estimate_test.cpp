@@ -262,7 +262,7 @@ std::string refusal(const Job& job, ErrorKind kind) {
 
 // What a plan says that cannot be within `max_memory_bytes`.
 std::string refusal_of(Job& job, uint64_t max_memory_bytes) {
-  job.job.max_memory_bytes = max_memory_bytes;
+  job.job.max_memory.bytes = max_memory_bytes;
   return refusal(job, ErrorKind::InvalidArgument);
 }
 
@@ -270,24 +270,24 @@ TEST(Plan, ABudgetSendsActivationsToAFileBeforeItIsRefused) {
   Job job("pipeline/llama3_8b", "gptq", kW4, 256);
   const Json free = job.plan();
   EXPECT_FALSE(free.get_bool("activations_in_file", true));
-  job.job.max_memory_bytes = uint64_t(free.get_int("peak_bytes", 0)) - 1;
+  job.job.max_memory.bytes = uint64_t(free.get_int("peak_bytes", 0)) - 1;
   const Json tight = job.plan();
   EXPECT_TRUE(tight.get_bool("activations_in_file", false));
   EXPECT_LE(tight.get_int("peak_bytes", 0), free.get_int("peak_bytes", 0) / 10 * 9);  // a tenth is left free
   EXPECT_GT(tight.get_int("rows_in_file", 0), 0);
   EXPECT_LT(tight.get_int("rows_in_file", 0), tight.get_int("calibration_rows", 0) / 2);  // as few rows as do
   for (const int64_t percent : {80, 70, 60, 50}) {
-    job.job.max_memory_bytes = uint64_t(free.get_int("peak_bytes", 0)) / 100 * uint64_t(percent);
+    job.job.max_memory.bytes = uint64_t(free.get_int("peak_bytes", 0)) / 100 * uint64_t(percent);
     const Json fewer = job.plan();
-    EXPECT_LE(uint64_t(fewer.get_int("peak_bytes", 0)), job.job.max_memory_bytes) << percent;
-    EXPECT_GE(fewer.get_int("peak_bytes", 0), int64_t(job.job.max_memory_bytes) * 8 / 10)
+    EXPECT_LE(uint64_t(fewer.get_int("peak_bytes", 0)), job.job.max_memory.bytes) << percent;
+    EXPECT_GE(fewer.get_int("peak_bytes", 0), int64_t(job.job.max_memory.bytes) * 8 / 10)
         << percent;  // what is there is used
   }
   const std::string text = refusal_of(job, uint64_t{1} << 30), before = "the smallest that would do is ";
   const size_t at = text.find(before);
   ASSERT_NE(at, std::string::npos) << text;
-  job.job.max_memory_bytes = parse_memory_budget(text.substr(at + before.size()));
-  EXPECT_LE(uint64_t(job.plan().get_int("peak_bytes", 0)), job.job.max_memory_bytes);  // what it says does
+  job.job.max_memory.bytes = parse_memory_budget(text.substr(at + before.size()));
+  EXPECT_LE(uint64_t(job.plan().get_int("peak_bytes", 0)), job.job.max_memory.bytes);  // what it says does
 }
 
 // "auto" keeps everything in memory, or refuses and says what auto_offload would need; auto_offload puts activations
@@ -295,7 +295,7 @@ TEST(Plan, ABudgetSendsActivationsToAFileBeforeItIsRefused) {
 TEST(Plan, DeviceMapsDecideWhereActivationsAre) {
   Job job("pipeline/llama3_8b", "gptq", kW4, 256);
   const Json free = job.plan();
-  job.job.max_memory_bytes = uint64_t(free.get_int("peak_bytes", 0)) - 1;
+  job.job.max_memory.bytes = uint64_t(free.get_int("peak_bytes", 0)) - 1;
   job.job.device_map = DeviceMap::AutoOffload;
   const Json offloaded = job.plan();
   EXPECT_TRUE(offloaded.get_bool("activations_in_file", false));
@@ -306,7 +306,7 @@ TEST(Plan, DeviceMapsDecideWhereActivationsAre) {
       cat("with auto_offload ", smallest.substr(smallest.find(before) + before.size()), " would do");
   job.job.device_map = DeviceMap::Auto;
   EXPECT_NE(refusal_of(job, uint64_t(free.get_int("peak_bytes", 0)) - 1).find(would_do), std::string::npos) << would_do;
-  job.job.max_memory_bytes = 0;
+  job.job.max_memory.bytes = 0;
   EXPECT_FALSE(job.plan().get_bool("activations_in_file", true));  // no limit was given
 }
 

@@ -9,22 +9,12 @@
 #include "swage/base/error.h"
 #include "swage/checkpoint/shard_layout.h"
 #include "swage/job/output_texts.h"
-#include "swage/model/decoder_model.h"
 #include "swage/model/unread_tensors.h"
 #include "swage/pipeline/compress_checks.h"
 #include "swage/resolve/quantized_source.h"
 #include "swage/schedule/owl.h"
 
 namespace swage::pipeline {
-namespace {
-
-// Of a program that cannot be run: nobody asks it for a forward pass.
-std::shared_ptr<model::Model> model_of(const Json& config, const checkpoint::WeightSource& weights, at::Device device,
-                                       const std::string& architecture) {
-  return std::make_shared<model::DecoderModel>(model::make_program(config, weights, architecture), device);
-}
-
-}  // namespace
 
 Resolved::Resolved(const CompressJob& job, const checkpoint::Reader& reader, const Context& context, at::Device device)
     : job_(job),
@@ -32,7 +22,7 @@ Resolved::Resolved(const CompressJob& job, const checkpoint::Reader& reader, con
       context_(context),
       device_(device),
       weights_(reader, device, {.weights_only = true, .dense_dtype = checkpoint::scalar_type_of(dense_dtype(reader))}),
-      source_model_(model_of(reader.config(), weights_, device, context.architecture)),
+      source_model_(model::make_model(reader.config(), weights_, device, context.architecture)),
       views_(make_views()),
       model_(views_.model()),
       shape_(model_->shape()),
@@ -43,12 +33,7 @@ Resolved::Resolved(const CompressJob& job, const checkpoint::Reader& reader, con
 
 ModelViews Resolved::make_views() const {
   check_no_transforms(weights_, job_.source, "compress");
-  if (runs()) check_shapes(reader_, weights_, *source_model_);
-  const std::string model_type = reader_.config().get_string("model_type", "");
-  SWAGE_CHECK(runs() || job_.chain.rotator == nullptr, Unsupported, "rotations: model_type \"", model_type,
-              "\" is known by its sizes only, not by what reads and writes its residual stream");
-  SWAGE_CHECK(runs() || job_.chain.expert_pruner == nullptr, Unsupported, job_.chain.text(), ": model_type \"",
-              model_type, "\" is known by its sizes only, and experts are scored by running them");
+  check_shapes(reader_, weights_, *source_model_);
   return {{weights_, source_model_, reader_, weights_.encoded_modules(), job_.source.string()},
           job_.chain,
           context_.seed,
@@ -63,7 +48,7 @@ void Resolved::assign() {
               ": a bit budget is measured on the model as it is; prune its experts in a run before");
   if (!assignment_.budget) return;
   units_ = budget_units(assignment_, model_->modules(),
-                        [&](const std::string& module) { return stored_dtype(reader_, module); });
+                        [&](const model::ModuleInfo& module) { return stored_dtype(reader_, module.tensor()); });
   costs_ = costs_of_shapes(assignment_, units_);
   choose_bits();
 }
@@ -82,13 +67,8 @@ OutputLayout Resolved::layout_of(const Assignment& assignment) const {
 
 // What follows from the assignment.
 void Resolved::lay_out() {
-  if (runs()) {
-    rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_, views_.online());
-    sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
-  } else {
-    SWAGE_CHECK(job_.chain.sparsifiers.empty(), Unsupported, "pruning: model_type \"",
-                reader_.config().get_string("model_type", ""), "\" is known by its sizes only");
-  }
+  rescalings_ = resolve_rescalings(job_.chain, *model_, assignment_, views_.online());
+  sparsity_ = resolve_sparsity(job_.chain, *model_, assignment_);
   SWAGE_CHECK(views_.experts() == nullptr || !needs_owl(sparsity_), Unsupported, job_.chain.text(),
               ": owl looks at the model as it is; prune its experts in a run before");
   layout_ = layout_of(assignment_);
@@ -97,7 +77,7 @@ void Resolved::lay_out() {
 
 void Resolved::choose_bits() {
   const auto files = [&](const Assignment& assignment) {
-    return checkpoint::plan_shards(layout_of(assignment).tensors, job_.shard_bytes).file_bytes();
+    return checkpoint::plan_shards(layout_of(assignment).tensors, job_.max_shard_size).file_bytes();
   };
   outcome_ = keep_to_budget(units_, costs_, files, assignment_);
 }
@@ -111,8 +91,7 @@ void Resolved::choose_bits_by(BudgetCosts costs) {
 std::vector<std::string> Resolved::warnings() const {
   std::vector<std::string> out;
   const auto is_known = [this](const std::string& name) { return weights_.describes_quantization(name); };
-  const std::vector<std::string> unread =
-      runs() ? model::unread_tensors(*source_model_, reader_.tensors(), is_known) : std::vector<std::string>();
+  const std::vector<std::string> unread = model::unread_tensors(*source_model_, reader_.tensors(), is_known);
   if (std::string text = model::unread_warning(unread); !text.empty()) out.push_back(std::move(text));
   for (const auto* more : {&job_.chain.warnings, &assignment_.warnings, &sparsity_.warnings, &rescalings_.warnings}) {
     out.insert(out.end(), more->begin(), more->end());

@@ -28,8 +28,7 @@ class Resolved {
  public:
   // `reader`: the source, or what its config alone makes of it (declared_source). It, the job and the context outlive
   // this. `device`: where models are made. Errors of the run: of a model that cannot be compressed so, of patterns that
-  // match nothing, of a budget that cannot be reached. A model of a program that cannot be run is resolved by its
-  // sizes: Error(Unsupported) for rotations and pruning, and what rescaling would change is not looked for.
+  // match nothing, of a budget that cannot be reached.
   Resolved(const CompressJob& job, const checkpoint::Reader& reader, const Context& context, at::Device device);
 
   const format::CheckpointWeights& weights() const { return weights_; }  // the source's
@@ -67,7 +66,6 @@ class Resolved {
   OutputLayout layout_of(const Assignment& assignment) const;
   std::set<std::string> rewritten() const;  // tensors that the run itself changes
   void fill_sizes(PlanInput& in) const;
-  bool runs() const { return source_model_->program().not_run.empty(); }
 
   const CompressJob& job_;
   const checkpoint::Reader& reader_;

@@ -48,9 +48,13 @@ class Parser {
         add_modifiers(value, cat(source_, ": ", name));
       } else if (name == "swage") {
         SWAGE_CHECK(value.is_object(), InvalidArgument, source_, ": swage: expected settings of the run by name");
-        RunSettings known;
-        read_fields(value, cat(source_, ": swage"), known);
         out_.run = value;
+        if (const Json* bytes = value.find("max_shard_bytes")) {  // as recipes saved by earlier builds have it
+          out_.run.set("max_shard_size", bytes->dump() + "B");
+          out_.run.erase("max_shard_bytes");
+        }
+        RunSettings known;
+        read_fields(out_.run, cat(source_, ": swage"), known);
       } else if (name == "args") {
         out_.warnings.push_back(cat(source_, ": args: nothing refers to them; they change nothing"));
       } else {

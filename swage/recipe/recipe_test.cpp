@@ -146,7 +146,14 @@ TEST(Recipe, SettingsOfTheRunAreKept) {
   const Recipe again = parse_recipe(to_yaml(recipe), "saved");
   EXPECT_EQ(again.run.dump(), R"({"seed":3,"data":"calib.jsonl"})");
   EXPECT_THROW(parse_recipe(std::string(kLlmCompressor) + "swage: {sead: 3}\n", "recipe.yaml"), Error);
-  EXPECT_THROW(parse_recipe(std::string(kLlmCompressor) + "swage: {max_shard_bytes: -1}\n", "recipe.yaml"), Error);
+  const std::string modifiers(kLlmCompressor);
+  EXPECT_THROW(parse_recipe(modifiers + "swage: {max_shard_size: -1}\n", "recipe.yaml"), Error);
+  EXPECT_THROW(parse_recipe(modifiers + "swage: {max_shard_bytes: -1}\n", "recipe.yaml"), Error);
+  EXPECT_EQ(parse_recipe(modifiers + "swage: {max_shard_size: 2}\n", "recipe.yaml").run.dump(),
+            R"({"max_shard_size":2})");
+  EXPECT_EQ(parse_recipe(modifiers + "swage: {max_shard_bytes: 100}\n", "recipe.yaml").run.dump(),
+            R"({"max_shard_size":"100B"})")
+      << "as earlier builds saved it";
 }
 
 // Every field of the models that LLM Compressor's modifiers are (bench/llmcompressor_fields.py), as a saved recipe may

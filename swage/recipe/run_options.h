@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "swage/base/device_map.h"
 #include "swage/base/json.h"
+#include "swage/base/memory_budget.h"
 
 namespace swage {
 
@@ -45,8 +47,8 @@ struct PlanOptions {
   bool moe_routed = false;  // experts calibrate on the tokens routed to them; false: on all tokens
   bool model_free = false;  // from the shards alone, for any architecture; data-free methods only
   bool check = true;        // perplexity of both models on a few windows after writing
-  uint64_t max_memory_bytes =
-      0;  // of the host: a plan that exceeds it is refused, once activations are in a file; 0: none
+  DeviceMap device_map = DeviceMap::None;
+  MemoryBudget max_memory;  // a plan that exceeds it is refused, once activations are in a file
 
   template <class V>
   void visit_rows(V& v) {
@@ -61,6 +63,19 @@ struct PlanOptions {
   void visit_way(V& v) {
     v("model_free", model_free, "work from the shards alone, for any architecture (methods without data only)");
   }
+  template <class V>
+  void visit_memory(V& v) {
+    v("device_map", device_map,
+      "auto: everything the run keeps stays in memory; auto_offload: activations that have no room go to disk; cpu; "
+      "cuda");
+    v("max_memory", max_memory,
+      "stay inside this much of the host's memory: activations that have no room go to a file, and what cannot fit is "
+      "refused");
+  }
+  template <class V>
+  void visit_check(V& v) {
+    v("check", check, "skip comparing the perplexity of source and output after writing");
+  }
 };
 
 struct RunOptions : PlanOptions {
@@ -70,7 +85,7 @@ struct RunOptions : PlanOptions {
   bool shuffle = false;     // documents, by the run's seed
 
   std::string offload_folder;  // where activations lie while they are not worked on; empty: in memory
-  uint64_t shard_bytes = uint64_t{5} << 30;
+  ShardSize max_shard_size;
   bool overwrite = false;
   bool restart = false;    // throw away what an earlier run kept
   bool resume = true;      // keep what is finished when interrupted; go on with what an earlier run kept
@@ -91,14 +106,45 @@ struct RunOptions : PlanOptions {
     visit_routing(v);
   }
   template <class V>
+  void visit_memory(V& v) {
+    PlanOptions::visit_memory(v);
+    v("offload_folder", offload_folder,
+      "keep activations in a file in this folder instead of memory, with --max-memory those that have no room; nothing "
+      "stays there");
+  }
+  template <class V>
+  void visit_shards(V& v) {
+    v("max_shard_size", max_shard_size, "most weights in one file");
+  }
+  template <class V>
   void visit_output(V& v) {
+    visit_shards(v);
     v("overwrite", overwrite, "replace the output folder if it exists, once the new one is complete");
     v("restart", restart, "throw away what an interrupted run with this output kept, and start anew");
     v("resume", resume,
       "keep nothing when interrupted (without it, the same command goes on after the last finished layer)");
     v("dry_run", dry_run, "print the plan (memory, size, work) and stop; nothing is written");
     v("trace", trace_file, "write what each thread did when, for ui.perfetto.dev (Chrome's trace format)");
-    v("check", check, "skip comparing the perplexity of source and output after writing");
+    visit_check(v);
+  }
+};
+
+// How a checkpoint is written in another format.
+struct ConvertChoice {
+  std::string to;     // "pack-quantized", "gptq", "gptq_v2", "awq", "dense"
+  std::string dtype;  // of a dense model's weights: "bf16", "f16", "f32"; empty: that of the model's other weights
+  bool allow_rounding = false;  // of scales that the target's type does not hold exactly
+  ShardSize max_shard_size;
+  bool overwrite = false;
+
+  template <class V>
+  void visit(V& v) {
+    v("to", to, "pack-quantized, gptq, gptq_v2, awq or dense");
+    v("dtype", dtype, "with --to dense: bf16, f16 or f32 [that of the other weights]");
+    v("allow_rounding", allow_rounding,
+      "round scales that f16, the type of scales in gptq and awq, does not hold exactly");
+    v("max_shard_size", max_shard_size, "most weights in one file");
+    v("overwrite", overwrite, "replace the output folder if it exists, once the new one is complete");
   }
 };
 
@@ -113,7 +159,7 @@ struct RunSettings {
     v("version", version, "of the swage that ran");
     v("seed", seed, "of the run");
     options.visit_calibration(v);
-    v("max_shard_bytes", options.shard_bytes, "of weights in one file");
+    options.visit_shards(v);
   }
 };
 

@@ -146,14 +146,15 @@ Json uniform_choices(const Assignment& assignment, const std::vector<BudgetUnit>
 
 }  // namespace
 
-std::string budget_unit_of(const std::string& module) {
-  constexpr std::string_view kExperts = ".experts.";
-  const size_t at = module.find(kExperts);
-  return at == std::string::npos ? scheme::fused_set(module) : module.substr(0, at + kExperts.size() - 1);
+std::string budget_unit_of(const model::ModuleInfo& module) {
+  if (module.expert < 0) return scheme::fused_set(module.name);
+  const size_t number = module.name.rfind(cat(".", module.expert, "."));
+  SWAGE_CHECK(number != std::string::npos, Internal, module.name, ": has not the number of expert ", module.expert);
+  return module.name.substr(0, number);
 }
 
 std::vector<BudgetUnit> budget_units(const Assignment& assignment, const std::vector<model::ModuleInfo>& modules,
-                                     const std::function<io::Dtype(const std::string&)>& dtype_of) {
+                                     const std::function<io::Dtype(const model::ModuleInfo&)>& dtype_of) {
   const BitBudget& budget = *assignment.budget;
   std::vector<BudgetUnit> units;
   std::map<std::string, size_t> index_of;
@@ -164,7 +165,7 @@ std::vector<BudgetUnit> budget_units(const Assignment& assignment, const std::ve
       continue;
     SWAGE_CHECK(module.block >= 0, Unsupported, module.name,
                 ": a bit budget is for the layers; add it to ignore, or give it a modifier with a scheme of its own");
-    const auto [at, fresh] = index_of.try_emplace(budget_unit_of(module.name), units.size());
+    const auto [at, fresh] = index_of.try_emplace(budget_unit_of(module), units.size());
     if (fresh)
       units.push_back({.name = at->first,
                        .block = module.block,
@@ -175,7 +176,7 @@ std::vector<BudgetUnit> budget_units(const Assignment& assignment, const std::ve
     unit.modules.push_back(module.name);
     unit.parameters += module.parameters();
     for (size_t c = 0; c < budget.count; ++c)
-      unit.bytes[c] += int64_t(stored_bytes(assignment.schemes[budget.first + c], module, dtype_of(module.name)));
+      unit.bytes[c] += int64_t(stored_bytes(assignment.schemes[budget.first + c], module, dtype_of(module)));
   }
   return units;
 }

@@ -24,11 +24,11 @@ struct BudgetUnit {
 };
 
 // The name of the unit that a module belongs to: engines run fused sets, and all experts of a layer, by one kernel.
-std::string budget_unit_of(const std::string& module);
+std::string budget_unit_of(const model::ModuleInfo& module);
 // The units of the assignment's budget, in the order of `modules`. `dtype_of`: of a module's scales. Error(Unsupported)
 // for modules outside of the blocks.
 std::vector<BudgetUnit> budget_units(const Assignment& assignment, const std::vector<model::ModuleInfo>& modules,
-                                     const std::function<io::Dtype(const std::string&)>& dtype_of);
+                                     const std::function<io::Dtype(const model::ModuleInfo&)>& dtype_of);
 
 // Loss for each unit and candidate.
 using BudgetCosts = std::vector<std::vector<double>>;

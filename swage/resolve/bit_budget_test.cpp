@@ -21,7 +21,7 @@ class Budget {
   explicit Budget(const std::string& fields) {
     recipe.push_back(modifiers::make_modifier("gptq", parse_json(fields, "fields"), "test"));
     assignment = assign_schemes(modifiers::make_chain(recipe), modules(), false, "");
-    units = budget_units(assignment, modules(), [](const std::string&) { return io::Dtype::BF16; });
+    units = budget_units(assignment, modules(), [](const model::ModuleInfo&) { return io::Dtype::BF16; });
   }
 
   static std::vector<model::ModuleInfo> modules() {
@@ -30,8 +30,12 @@ class Budget {
       out.push_back({cat("model.layers.0.self_attn.", name), "Linear", 64, 128, 0});
     for (const char* name : {"gate_proj", "up_proj", "down_proj"})
       out.push_back({cat("model.layers.0.mlp.", name), "Linear", 128, 128, 0});
-    for (const char* name : {"0.w1", "0.w2", "0.w3", "1.w1", "1.w2", "1.w3"})
-      out.push_back({cat("model.layers.1.mlp.experts.", name), "Linear", 64, 64, 1});
+    for (const int expert : {0, 1}) {
+      for (const char* name : {"w1", "w2", "w3"}) {
+        out.push_back({cat("model.layers.1.mlp.experts.", expert, ".", name), "Linear", 64, 64, 1});
+        out.back().expert = expert;
+      }
+    }
     return out;
   }
 

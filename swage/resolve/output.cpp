@@ -31,7 +31,7 @@ void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& mo
   const scheme::Scheme& scheme = *assignment.find(module.name);
   const format::Format& format = format::format_named(scheme.format);
   for (io::TensorSpec& spec : format.specs(*scheme.weights, module.rows, module.columns,
-                                           scale_dtype_of(*scheme.weights, stored_dtype(reader, module.name)))) {
+                                           scale_dtype_of(*scheme.weights, stored_dtype(reader, module.tensor())))) {
     spec.name = module.name + "." + spec.name;
     out.tensors.push_back(std::move(spec));
   }
@@ -41,7 +41,7 @@ void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& mo
     out.tensors.push_back({out.biases.back().name, biases->dtype, {module.rows}});
   }
   if (!scheme.input_activations) return;
-  for (io::TensorSpec& spec : input_specs(*scheme.input_activations, stored_dtype(reader, module.name))) {
+  for (io::TensorSpec& spec : input_specs(*scheme.input_activations, stored_dtype(reader, module.tensor()))) {
     spec.name = module.name + "." + spec.name;
     out.tensors.push_back(std::move(spec));
   }
@@ -51,11 +51,11 @@ void append_module(const checkpoint::Reader& reader, const model::ModuleInfo& mo
 void append_cache(const checkpoint::Reader& reader, const model::ModuleInfo& module,
                   const graph::AttentionInfo& attention, const Assignment& assignment, OutputLayout& out) {
   if (!assignment.kv_cache || module.name != attention.keys) return;
-  std::vector<io::TensorSpec> specs =
-      head_specs({"k_scale", "v_scale"}, *assignment.kv_cache, attention.kv_heads, stored_dtype(reader, module.name));
+  std::vector<io::TensorSpec> specs = head_specs({"k_scale", "v_scale"}, *assignment.kv_cache, attention.kv_heads,
+                                                 stored_dtype(reader, module.tensor()));
   if (assignment.attention) {
     specs.push_back(head_specs({"q_scale"}, *assignment.attention->input_activations, attention.heads,
-                               stored_dtype(reader, module.name))[0]);
+                               stored_dtype(reader, module.tensor()))[0]);
   }
   for (io::TensorSpec& spec : specs) {
     spec.name = attention.name + "." + spec.name;
@@ -82,13 +82,8 @@ void digest(const at::Tensor& tensor, uint64_t& hash) {
 
 }  // namespace
 
-io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module) {
-  const io::TensorSpec* spec = reader.find(module + ".weight");
-  if (spec == nullptr) {                          // an expert out of a fused tensor
-    const size_t cut = module.find(".experts.");  // check_roles: allow: asked without a model at hand
-    if (cut != std::string::npos)
-      spec = reader.find(module.substr(0, cut) + ".experts.gate_up_proj");  // check_roles: allow
-  }
+io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& tensor) {
+  const io::TensorSpec* spec = reader.find(tensor);
   const io::Dtype dtype = spec != nullptr && is_plain_float(spec->dtype) ? spec->dtype : dense_dtype(reader);
   return dtype == io::Dtype::F64 ? io::Dtype::F32 : dtype;  // what is calculated is no finer than that
 }
@@ -146,8 +141,9 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
       if (!rewritten.contains(spec->name)) out.copied.push_back(spec->name);
     }
     for (const std::string& module : dequantized_of_block[b]) {
-      out.tensors.push_back({module + ".weight", stored_dtype(reader, module), weights.shape(module + ".weight")});
-      out.dequantized.push_back(out.tensors.back().name);
+      const std::string name = module + ".weight";
+      out.tensors.push_back({name, stored_dtype(reader, name), weights.shape(name)});
+      out.dequantized.push_back(name);
     }
     const std::optional<graph::AttentionInfo> attention = b < 0 ? std::nullopt : model.attention(b);
     for (const model::ModuleInfo& module : modules) {

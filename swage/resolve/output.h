@@ -37,9 +37,9 @@ OutputLayout output_layout(const checkpoint::Reader& reader, const format::Check
                            const model::Model& model, const Assignment& assignment,
                            const std::set<std::string>& rewritten);
 
-// The dtype that scales of `module` are stored in: that of its weight in the source, of the source's
-// other weights where it has no float for it.
-io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& module);
+// The dtype that scales of a module are stored in whose weight `tensor` holds: that of the tensor in the source, of the
+// source's other weights where it has no float for it.
+io::Dtype stored_dtype(const checkpoint::Reader& reader, const std::string& tensor);
 
 // What a module takes with a scheme, its scales stored as `dtype`.
 uint64_t stored_bytes(const scheme::Scheme& scheme, const model::ModuleInfo& module, io::Dtype dtype);

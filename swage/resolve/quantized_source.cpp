@@ -92,7 +92,7 @@ void write_dequantized(const checkpoint::Reader& reader, const format::Checkpoin
                        const OutputLayout& layout, checkpoint::Writer& writer) {
   for (const std::string& name : layout.dequantized) {
     const at::Tensor values_OI = source.load(name);  // refuses NaN and infinity
-    const at::ScalarType dtype = checkpoint::scalar_type_of(stored_dtype(reader, name.substr(0, name.rfind('.'))));
+    const at::ScalarType dtype = checkpoint::scalar_type_of(stored_dtype(reader, name));
     SWAGE_CHECK(dtype != at::kHalf || values_OI.abs().max().item<float>() <= 65504, Numerical, name,
                 ": has values beyond the range of f16");
     writer.put(name, values_OI.to(at::kCPU, dtype));

@@ -103,7 +103,7 @@ void BitProbes::measure_linears(const Block& block, const std::vector<int>& line
   std::vector<modifiers::LinearTask> tasks;  // of each linear, one for each candidate
   for (const int index : linears) {
     const Linear& linear = block.linears[size_t(index)];
-    const at::ScalarType dtype = checkpoint::scalar_type_of(stored_dtype(job_.reader, linear.name));
+    const at::ScalarType dtype = checkpoint::scalar_type_of(stored_dtype(job_.reader, linear.stored_in));
     for (size_t c = 0; c < budget().count; ++c) {
       tasks.push_back({linear.name, linear.weight_OI, dtype, &assignment_.schemes[budget().first + c]});
       tasks.back().measure_error = false;

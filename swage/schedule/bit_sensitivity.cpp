@@ -42,10 +42,10 @@ class BitScheduleBuilder {
       for (size_t g = 0; g < stage.groups.size(); ++g) {
         bool any = false;
         for (const int index : stage.groups[g].linears) {
-          const std::string& name = block.linears[size_t(index)].name;
-          if (in_.assignment.find(name) == nullptr) continue;
+          const model::ModuleInfo& linear = block.linears[size_t(index)];
+          if (in_.assignment.find(linear.name) == nullptr) continue;
           any = true;
-          units.insert(budget_unit_of(name));
+          units.insert(budget_unit_of(linear));
         }
         if (any) out.push_back(actions::measure_errors(at, b, int64_t(s), int64_t(g)));
       }

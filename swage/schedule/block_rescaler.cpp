@@ -62,7 +62,7 @@ void BlockRescaler::rescale(Block& block, size_t stage, const Rescaling& rescali
     task.consumers.clear();
     for (const Linear* linear : consumers) {
       task.consumers.push_back(
-          {linear->name, linear->weight_OI, stored_type(run_, linear->name), run_.assignment.find(linear->name)});
+          {linear->name, linear->weight_OI, stored_type(run_, linear->stored_in), run_.assignment.find(linear->name)});
     }
     std::string unused;  // all tokens count
     if (by->needs_gram() && !task.statistics.gram_II.defined())

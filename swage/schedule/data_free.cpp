@@ -67,7 +67,7 @@ std::vector<std::optional<modifiers::SparsifiedLinear>> prune(const Run& run,
 void prune_dense(const Run& run, const std::vector<model::ModuleInfo>& modules) {
   for (const model::ModuleInfo& module : modules) {
     const std::string& name = module.name;
-    const at::ScalarType stored = checkpoint::scalar_type_of(stored_dtype(run.reader, name));
+    const at::ScalarType stored = stored_type(run, module.tensor());
     const modifiers::LinearTask task{name, weight_of(run, module), stored};
     modifiers::SparsifiedLinear pruned =
         run.sparsity.find(name)->by->sparsify({&task, 1}, {}, run.sparsity.find(name)->pattern)[0];
@@ -81,8 +81,7 @@ std::vector<modifiers::SolvedLinear> quantize(const Run& run, const LayerWithout
   std::vector<modifiers::LinearTask> tasks;
   for (const model::ModuleInfo& module : set.modules) {
     const std::string& name = module.name;
-    tasks.push_back({name, weight_of(run, module), checkpoint::scalar_type_of(stored_dtype(run.reader, name)),
-                     run.assignment.find(name)});
+    tasks.push_back({name, weight_of(run, module), stored_type(run, module.tensor()), run.assignment.find(name)});
   }
   try {
     const auto pruned = prune(run, tasks);

@@ -95,7 +95,7 @@ void GroupSolver::prune(const std::vector<Linear*>& group, int expert) {
 void GroupSolver::prune(const Sparsity::Choice& choice, const std::vector<Linear*>& linears, int expert) {
   std::vector<modifiers::LinearTask> tasks;
   for (const Linear* linear : linears)
-    tasks.push_back({linear->name, linear->weight_OI, stored_type(run_, linear->name)});
+    tasks.push_back({linear->name, linear->weight_OI, stored_type(run_, linear->stored_in)});
   std::string warning;
   modifiers::Statistics statistics;
   if (choice.by->needs_calibration())
@@ -128,7 +128,7 @@ void GroupSolver::quantize(const modifiers::Quantizer& quantizer, const std::vec
   bool pruned = false;
   for (const Linear* linear : linears) {
     tasks.push_back(
-        {linear->name, linear->weight_OI, stored_type(run_, linear->name), run_.assignment.find(linear->name)});
+        {linear->name, linear->weight_OI, stored_type(run_, linear->stored_in), run_.assignment.find(linear->name)});
     tasks.back().keep_zeros = run_.sparsity.find(linear->name) != nullptr;
     pruned = pruned || tasks.back().keep_zeros;
   }
@@ -210,7 +210,7 @@ void GroupSolver::finish(const Linear& linear) {
     put_rewritten(run_, name, linear.weight_OI);
   const auto found = pruned_.find(linear.name);
   if (found == pruned_.end()) return;
-  finish_pruned(run_, linear.name, found->second.pruned, linear.weight_OI.cpu().to(stored_type(run_, linear.name)),
+  finish_pruned(run_, linear.name, found->second.pruned, linear.weight_OI.cpu().to(stored_type(run_, linear.stored_in)),
                 found->second.tokens);
   pruned_.erase(found);
 }

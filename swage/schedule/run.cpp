@@ -37,8 +37,8 @@ void finish_module(const Run& run, const std::string& name, const modifiers::Sol
   note_module(run, write_module(run, name, solved, tokens));
 }
 
-at::ScalarType stored_type(const Run& run, const std::string& module) {
-  return checkpoint::scalar_type_of(stored_dtype(run.reader, module));
+at::ScalarType stored_type(const Run& run, const std::string& tensor) {
+  return checkpoint::scalar_type_of(stored_dtype(run.reader, tensor));
 }
 
 void put_rewritten(const Run& run, const std::string& name, const at::Tensor& value) {

@@ -49,8 +49,8 @@ void note_module(const Run& run, ModuleReport report);
 // Both, by one thread.
 void finish_module(const Run& run, const std::string& name, const modifiers::SolvedLinear& solved, int64_t tokens);
 
-// The element type of a module's weight in the source.
-at::ScalarType stored_type(const Run& run, const std::string& module);
+// The element type of a weight in the source, by the tensor that holds it.
+at::ScalarType stored_type(const Run& run, const std::string& tensor);
 // Writes a tensor of the source that was changed, in its type there.
 void put_rewritten(const Run& run, const std::string& name, const at::Tensor& value);
 

@@ -10,11 +10,11 @@ namespace {
 
 using testing::ElementsAre, testing::HasSubstr;
 
-TransformGroups parse(const char* text) { return parse_transform_config(parse_json(text, "test")); }
+TransformGroups transforms_in(const char* text) { return parse_transform_config(parse_json(text, "test")); }
 
 // What compressed-tensors fills in where a file says nothing (transform_scheme.py, transform_args.py).
 TEST(TransformConfig, DefaultsAreCompressedTensors) {
-  const TransformGroups groups = parse(
+  const TransformGroups groups = transforms_in(
       R"({"config_groups": {"R4": {"type": "hadamard", "apply": [{"targets": "Linear", "location": "input"}]}}})");
   ASSERT_EQ(groups.size(), 1u);
   const auto& [name, scheme] = groups[0];
@@ -24,8 +24,8 @@ TEST(TransformConfig, DefaultsAreCompressedTensors) {
   EXPECT_EQ(scheme.precision, "torch.float32");
   EXPECT_THAT(scheme.apply[0].targets, ElementsAre("Linear"));
   EXPECT_TRUE(scheme.apply[0].ignore.empty() && !scheme.apply[0].inverse);
-  EXPECT_TRUE(parse("{}").empty() && parse(R"({"config_groups": {}})").empty() &&
-              parse(R"({"config_groups": null})").empty());
+  EXPECT_TRUE(transforms_in("{}").empty() && transforms_in(R"({"config_groups": {}})").empty() &&
+              transforms_in(R"({"config_groups": null})").empty());
   EXPECT_EQ(to_json(TransformGroups()).dump(), "{}");
 }
 
@@ -71,7 +71,7 @@ TEST(TransformConfig, WhatMakesNoSenseIsNamed) {
 }
 
 TEST(TransformMatcher, FindsWhatIsComputedWhere) {
-  const TransformMatcher matcher(parse(R"({"config_groups": {
+  const TransformMatcher matcher(transforms_in(R"({"config_groups": {
       "v": {"type": "hadamard", "apply": [{"targets": ["Linear"], "location": "input", "ignore": ["lm_head"]}, {"targets": ["Linear"], "location": "weight_input", "inverse": true}]},
       "R3": {"type": "hadamard", "head_dim": 8, "apply": [{"targets": ["LlamaAttention"], "location": "k_cache", "inverse": true}]}}})"));
   const auto found = matcher.find({"a.q_proj"}, TransformLocation::Input);
@@ -87,7 +87,7 @@ TEST(TransformMatcher, FindsWhatIsComputedWhere) {
 }
 
 TEST(TransformMatcher, TwoAtOnePlaceAreRefused) {
-  const TransformMatcher matcher(parse(R"({"config_groups": {
+  const TransformMatcher matcher(transforms_in(R"({"config_groups": {
       "v": {"type": "hadamard", "apply": [{"targets": ["Linear"], "location": "input"}]},
       "R4": {"type": "hadamard", "apply": [{"targets": ["re:.*down_proj$"], "location": "input"}]}}})"));
   EXPECT_TRUE(matcher.find({"a.up_proj"}, TransformLocation::Input));

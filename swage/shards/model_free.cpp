@@ -90,7 +90,7 @@ class ModelFree {
                      ": works from the shards alone; no model is run, and no perplexity is measured"));
     context_.log(Severity::Info, plan_.summary());
     context_.log(Severity::Info, plan_.memory_summary());
-    plan_.check_budget(job_.max_memory_bytes);
+    plan_.check_budget(job_.max_memory);
     for (const std::string& warning : warnings_) context_.log(Severity::Warning, warning);
     if (job_.dry_run) {
       check_disk_space(job_.target, layout_.output_bytes);
@@ -98,7 +98,7 @@ class ModelFree {
     }
     Json identity = job_identity(job_, context_, source_);
     identity.set("model-free", true);
-    identity.set("max-shard-size", job_.shard_bytes);
+    identity.set("max-shard-size", job_.max_shard_size.bytes);
     const std::vector<io::TensorSpec> tensors = layout_.tensors();
     identity.set("output layout", digest_of(tensors));
     std::vector<ModuleReport> modules;

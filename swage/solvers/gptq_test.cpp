@@ -10,7 +10,7 @@
 namespace swage::solvers {
 namespace {
 
-ScaleSearch absmax() {
+ScaleSearch no_search() {
   ScaleSearch search;
   search.kind = ScaleSearch::Kind::Absmax;
   return search;
@@ -25,7 +25,7 @@ GridSpec make_spec(int bits, bool symmetric, int64_t group_size) {
   return spec;
 }
 
-GridSpec float_spec(CodeType type, at::ScalarType scale_dtype = at::kFloat, int64_t group_size = 0) {
+GridSpec float_spec_of(CodeType type, at::ScalarType scale_dtype = at::kFloat, int64_t group_size = 0) {
   GridSpec spec;
   spec.type = type;
   spec.code_max = type == CodeType::Fp8E4M3 ? 448 : type == CodeType::Fp6E2M3 ? 7.5 : 6;
@@ -172,7 +172,7 @@ INSTANTIATE_TEST_SUITE_P(All, GptqSolve,
                                          Setup{make_spec(8, true, 0), ActOrder::Static, 30, 130},
                                          Setup{make_spec(3, true, 11), ActOrder::Static, 97, 99},
                                          Setup{make_spec(2, false, 1), ActOrder::None, 5, 13},
-                                         Setup{float_spec(CodeType::Fp8E4M3), ActOrder::Static, 60, 200},
+                                         Setup{float_spec_of(CodeType::Fp8E4M3), ActOrder::Static, 60, 200},
                                          Setup{make_spec(4, true, 0), ActOrder::Static, 1, 257},
                                          Setup{make_spec(4, true, 0), ActOrder::Static, 100, 1},
                                          Setup{make_spec(4, true, 1), ActOrder::Group, 1, 1}));
@@ -185,14 +185,14 @@ INSTANTIATE_TEST_SUITE_P(
                     Setup{make_spec(6, false, 32), ActOrder::Group, 60, 128},
                     Setup{make_spec(7, true, 32), ActOrder::Static, 60, 128},
                     Setup{make_spec(8, false, 0), ActOrder::Static, 60, 128},
-                    Setup{float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16), ActOrder::Static, 60, 128},
-                    Setup{float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16), ActOrder::None, 49, 48},
-                    Setup{float_spec(CodeType::Fp4E2M1, at::kByte, 32), ActOrder::Static, 60, 128},
-                    Setup{float_spec(CodeType::Fp6E2M3, at::kByte, 32), ActOrder::Static, 60, 128},
-                    Setup{float_spec(CodeType::Fp8E4M3, at::kByte, 32), ActOrder::Static, 60, 128},
-                    Setup{in_blocks(float_spec(CodeType::Fp8E4M3, at::kFloat, 32), 32), ActOrder::Static, 130, 72},
+                    Setup{float_spec_of(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16), ActOrder::Static, 60, 128},
+                    Setup{float_spec_of(CodeType::Fp4E2M1, at::kFloat8_e4m3fn, 16), ActOrder::None, 49, 48},
+                    Setup{float_spec_of(CodeType::Fp4E2M1, at::kByte, 32), ActOrder::Static, 60, 128},
+                    Setup{float_spec_of(CodeType::Fp6E2M3, at::kByte, 32), ActOrder::Static, 60, 128},
+                    Setup{float_spec_of(CodeType::Fp8E4M3, at::kByte, 32), ActOrder::Static, 60, 128},
+                    Setup{in_blocks(float_spec_of(CodeType::Fp8E4M3, at::kFloat, 32), 32), ActOrder::Static, 130, 72},
                     Setup{in_blocks(make_spec(4, false, 24), 7), ActOrder::Static, 60, 100},
-                    Setup{in_blocks(float_spec(CodeType::Fp8E4M3), 0), ActOrder::Static, 60, 128},
+                    Setup{in_blocks(float_spec_of(CodeType::Fp8E4M3), 0), ActOrder::Static, 60, 128},
                     Setup{in_blocks(make_spec(8, false, 0), 0), ActOrder::Static, 60, 128}));
 
 // The point of it all: less error than rounding each weight for itself, and act-order helps where columns differ in
@@ -201,7 +201,7 @@ TEST(Gptq, BeatsRoundToNearest) {
   at::manual_seed(8);
   const at::Tensor gram_II = correlated_gram(192, 1000), w_OI = at::randn({96, 192});
   const GptqFactor factor = gptq_factor(gram_II, {});
-  const Grid grid = find_grid(w_OI, make_spec(4, true, 64), absmax());
+  const Grid grid = find_grid(w_OI, make_spec(4, true, 64), no_search());
   GptqResult nearest{quantize_to_grid(w_OI, grid), 0};
   const at::Tensor h_II = dampened(gram_II, factor);
   const double gptq = gptq_solve(w_OI, factor, grid).loss;
@@ -248,7 +248,7 @@ TEST(Gptq, IsWithinBabaisBoundOfTheOptimum) {
 TEST(Gptq, MeetsTheOptimumOfFloatCodes) {
   at::manual_seed(13);
   constexpr int64_t kColumns = 4;
-  const GridSpec spec = float_spec(CodeType::Fp4E2M1);
+  const GridSpec spec = float_spec_of(CodeType::Fp4E2M1);
   const at::Tensor values = values_of_codes(spec), all_NI = at::cartesian_prod({values, values, values, values});
   for (int trial = 0; trial < 20; ++trial) {
     const bool is_diagonal = trial % 4 == 0;
@@ -305,7 +305,7 @@ TEST(Gptq, DeadColumnsBecomeZero) {
   for (const int64_t dead : {0, 17}) gram_II[dead].zero_(), gram_II.select(1, dead).zero_();
   at::Tensor w_OI = at::randn({10, 40});
   for (const bool symmetric : {true, false}) {
-    const Grid grid = find_grid(w_OI, make_spec(4, symmetric, 20), absmax());
+    const Grid grid = find_grid(w_OI, make_spec(4, symmetric, 20), no_search());
     const GptqFactor factor = gptq_factor(gram_II, {});
     EXPECT_EQ(factor.dead_I.sum().item<int64_t>(), 2);
     const GptqResult result = gptq_solve(w_OI, factor, grid);

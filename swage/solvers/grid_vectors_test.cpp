@@ -187,7 +187,7 @@ TEST(GridVectors, EqualCompressedTensors) {
 
 TEST(GridVectors, BundledSelectionEqualsToo) { EXPECT_GE(check_folder(SWAGE_TEST_DATA "/solvers"), 25); }
 
-GridSpec float_spec(CodeType type, at::ScalarType scale_dtype) {
+GridSpec golden_float_spec(CodeType type, at::ScalarType scale_dtype) {
   GridSpec spec;
   spec.type = type;
   spec.code_max = limit_of(type);
@@ -212,13 +212,13 @@ TEST(GridVectors, RoundingTables) {
       {CodeType::Fp8E4M3, "e4m3.x_bf16", "e4m3.bf16_clamped_then_cast"}};
   for (const auto& [type, input, output] : all) {
     const at::Tensor x_OI = tables.at(input).unsqueeze(0), want_OI = tables.at(output).unsqueeze(0);
-    Grid grid{float_spec(type, at::kFloat), at::ones({1, 1}), {}, {}, {}};
+    Grid grid{golden_float_spec(type, at::kFloat), at::ones({1, 1}), {}, {}, {}};
     at::Tensor codes_OI = quantize_to_grid(x_OI, grid).view(at::kByte);
     // The table casts, which keeps -0; quantizing adds a zero point of 0 first.
     if (type == CodeType::Fp8E4M3) codes_OI = codes_OI.masked_fill((x_OI == 0).logical_and(x_OI.signbit()), 0x80);
     EXPECT_TRUE(codes_OI.equal(want_OI)) << input;
   }
-  Grid fp8{float_spec(CodeType::Fp8E4M3, at::kFloat), at::ones({1, 1}), {}, {}, {}};
+  Grid fp8{golden_float_spec(CodeType::Fp8E4M3, at::kFloat), at::ones({1, 1}), {}, {}, {}};
   const at::Tensor bytes = at::arange(256, at::kByte), finite = bytes.bitwise_and(127) != 127;
   const at::Tensor values = dequantize_from_grid(bytes.view(at::kFloat8_e4m3fn).unsqueeze(0), fp8).squeeze(0);
   EXPECT_TRUE(values.index({finite}).equal(tables.at("e4m3.value_of_code").index({finite})));
@@ -245,7 +245,7 @@ TEST(GridVectors, ScalesOfRanges) {
         }
       }
     }
-    const RangeScales fp8 = scales_of_ranges(low, high, float_spec(CodeType::Fp8E4M3, dtype), dtype);
+    const RangeScales fp8 = scales_of_ranges(low, high, golden_float_spec(CodeType::Fp8E4M3, dtype), dtype);
     EXPECT_TRUE(fp8.scale.equal(tables.at("fp8." + name + ".scale").to(at::kFloat))) << name;
   }
 }
@@ -258,7 +258,7 @@ TEST(GridVectors, MxExponents) {
     const at::Tensor largest = tables.at("e8m0.amax_" + name);
     for (const auto& [type, bits] :
          {std::pair{CodeType::Fp4E2M1, "4bit"}, {CodeType::Fp6E2M3, "6bit"}, {CodeType::Fp8E4M3, "8bit"}}) {
-      const RangeScales found = scales_of_ranges(-largest, largest, float_spec(type, at::kByte), dtype);
+      const RangeScales found = scales_of_ranges(-largest, largest, golden_float_spec(type, at::kByte), dtype);
       const at::Tensor want =
           at::exp2(tables.at("e8m0.stored_" + name + "_" + bits).to(at::kDouble) - 127).to(at::kFloat);
       const at::Tensor lost =
@@ -276,7 +276,7 @@ TEST(GridVectors, FusedWeightsShareAGlobalScale) {
   const at::Tensor shared = shared_global_scale(weights);
   EXPECT_TRUE(
       shared.equal(weights[1].abs().max().reciprocal().mul(2688).to(at::kFloat).reshape({1})));  // each step in bf16
-  GridSpec spec = float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn);
+  GridSpec spec = golden_float_spec(CodeType::Fp4E2M1, at::kFloat8_e4m3fn);
   spec.group_size = 16;
   for (const at::Tensor& w_OI : weights) {
     const Grid grid = find_grid(w_OI, spec, by_absmax(), {}, shared);
@@ -288,7 +288,7 @@ TEST(GridVectors, FusedWeightsShareAGlobalScale) {
   // Beyond F16's range: the library would fall back to 1 and lose the local scales.
   EXPECT_NEAR(global_scale_of(0.02, at::kHalf).item<float>(), 134400, 1);
   EXPECT_THROW(find_grid(weights[0], spec, by_absmax(), {}, at::full({1}, INFINITY)), Error);
-  EXPECT_THROW(find_grid(weights[0], float_spec(CodeType::Fp8E4M3, at::kFloat), by_absmax(), {}, shared), Error);
+  EXPECT_THROW(find_grid(weights[0], golden_float_spec(CodeType::Fp8E4M3, at::kFloat), by_absmax(), {}, shared), Error);
 }
 
 }  // namespace

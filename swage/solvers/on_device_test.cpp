@@ -21,7 +21,7 @@ class OnDeviceSolver : public ops::OnDevice {
 };
 SWAGE_ON_DEVICE(OnDeviceSolver);
 
-GridSpec int4(int64_t group, bool symmetric) {
+GridSpec int4_spec(int64_t group, bool symmetric) {
   return {.symmetric = symmetric, .group_size = group, .scale_dtype = at::kBFloat16};
 }
 
@@ -49,8 +49,8 @@ TEST_P(OnDeviceSolver, ScalesAreThoseOfTheCpu) {
   at::manual_seed(11);
   const at::Tensor w_OI = at::randn({larger(3, 200), 256}), importance_I = at::randn({256}).abs_().add_(0.01);
   for (const auto& [spec, norm, weighed] :
-       {std::tuple{int4(128, true), 2.0, true}, std::tuple{int4(64, false), 2.4, false},
-        std::tuple{int4(0, true), 2.4, true}}) {
+       {std::tuple{int4_spec(128, true), 2.0, true}, std::tuple{int4_spec(64, false), 2.4, false},
+        std::tuple{int4_spec(0, true), 2.4, true}}) {
     const ScaleSearch search{.norm = norm, .importance_I = weighed ? importance_I : at::Tensor()};
     const Grid expected = find_grid(w_OI, spec, search), got = solver().find_grid(w_OI.to(device()), spec, search);
     EXPECT_GE(share_equal(got.scale_OG, expected.scale_OG), 0.99) << spec.group_size;
@@ -63,7 +63,7 @@ TEST_P(OnDeviceSolver, ScalesAreThoseOfTheCpu) {
 TEST_P(OnDeviceSolver, AWeightThatIsNotFiniteIsRefused) {
   at::Tensor w_OI = at::randn({2, 64});
   w_OI[1][5] = INFINITY;
-  EXPECT_THROW(solver().find_grid(w_OI.to(device()), int4(32, true), {}), Error);
+  EXPECT_THROW(solver().find_grid(w_OI.to(device()), int4_spec(32, true), {}), Error);
 }
 
 // Both factor in f64; what differs is far below f32.
@@ -110,7 +110,7 @@ TEST_P(OnDeviceSolver, CodesAreThoseOfTheCpu) {
   const int64_t columns = larger(320, 2304), rows = larger(40, 300);
   const at::Tensor w_OI = at::randn({rows, columns}), gram_II = gram_of(columns, 2 * columns);
   for (const auto& [spec, order] :
-       {std::pair{int4(64, true), ActOrder::Static}, std::pair{int4(32, false), ActOrder::None},
+       {std::pair{int4_spec(64, true), ActOrder::Static}, std::pair{int4_spec(32, false), ActOrder::None},
         std::pair{GridSpec{.type = CodeType::Fp8E4M3, .code_min = -448, .code_max = 448}, ActOrder::Static}}) {
     const GptqFactor factor = gptq_factor(gram_II, {.act_order = order});
     const Grid grid = find_grid(w_OI, spec, {.kind = ScaleSearch::Kind::Absmax});
@@ -129,7 +129,7 @@ TEST_P(OnDeviceSolver, CodesOfOneBlockAreExactlyThoseOfTheCpu) {
   at::manual_seed(15);
   const at::Tensor w_OI = at::randn({33, 100}), gram_II = gram_of(100, 300);
   const GptqFactor factor = gptq_factor(gram_II, {});
-  const Grid grid = find_grid(w_OI, int4(50, false), {.kind = ScaleSearch::Kind::Absmax});
+  const Grid grid = find_grid(w_OI, int4_spec(50, false), {.kind = ScaleSearch::Kind::Absmax});
   const at::Tensor expected_OI = gptq_solve(w_OI, factor, grid).codes_OI;
   const at::Tensor got_OI =
       solver().gptq_solve(w_OI.to(device()), there(factor, device()), to_device(grid, device()), false).codes_OI;
@@ -142,7 +142,7 @@ TEST_P(OnDeviceSolver, ZerosAreKept) {
   w_OI.masked_fill_(w_OI.abs() < 0.5, 0);
   const at::Tensor gram_II = gram_of(64, 200).to(at::kFloat);
   const GptqFactor factor = gptq_factor(gram_II, {});
-  Grid grid = to_device(find_grid(w_OI, int4(32, true), {.kind = ScaleSearch::Kind::Absmax}), device());
+  Grid grid = to_device(find_grid(w_OI, int4_spec(32, true), {.kind = ScaleSearch::Kind::Absmax}), device());
   at::Tensor codes_OI = solver().gptq_solve(w_OI.to(device()), there(factor, device()), grid, true).codes_OI;
   solver().refine(w_OI.to(device()), gram_II.to(device()), {.keep_zeros = true}, codes_OI, grid);
   EXPECT_EQ(codes_OI.cpu().masked_select(w_OI.eq(0)).count_nonzero().item<int64_t>(), 0);
@@ -152,7 +152,7 @@ TEST_P(OnDeviceSolver, DequantizedWeightsAreThoseOfTheCpu) {
   at::manual_seed(17);
   const at::Tensor w_OI = at::randn({6, 96});
   for (const GridSpec& spec :
-       {int4(32, false), GridSpec{.type = CodeType::Fp4E2M1, .code_min = -6, .code_max = 6, .group_size = 16}}) {
+       {int4_spec(32, false), GridSpec{.type = CodeType::Fp4E2M1, .code_min = -6, .code_max = 6, .group_size = 16}}) {
     const Grid grid = find_grid(w_OI, spec, {.kind = ScaleSearch::Kind::Absmax});
     const at::Tensor codes_OI = quantize_to_grid(w_OI, grid);
     EXPECT_TRUE(solver()
@@ -168,7 +168,7 @@ TEST_P(OnDeviceSolver, RefinementEndsAsLowAsOnTheCpu) {
   const int64_t columns = larger(256, 1024), rows = larger(33, 300);
   const at::Tensor w_OI = at::randn({rows, columns}), gram_II = gram_of(columns, 2 * columns).to(at::kFloat);
   for (const bool symmetric : {true, false}) {
-    Grid grid = find_grid(w_OI, int4(128, symmetric), {.kind = ScaleSearch::Kind::Absmax}),
+    Grid grid = find_grid(w_OI, int4_spec(128, symmetric), {.kind = ScaleSearch::Kind::Absmax}),
          grid_there = to_device(grid, device());
     grid.scale_OG = grid.scale_OG.clone();
     at::Tensor codes_OI = quantize_to_grid(w_OI, grid), codes_there = codes_OI.clone().to(device());

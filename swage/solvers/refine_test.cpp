@@ -12,7 +12,7 @@
 namespace swage::solvers {
 namespace {
 
-struct Problem {
+struct Refined {
   at::Tensor w_OI, gram_II;  // f32
   Grid grid;
   at::Tensor codes_OI;
@@ -26,8 +26,8 @@ GridSpec int4(int64_t group, bool symmetric = true) {
   return spec;
 }
 
-Problem solved(int64_t rows, int64_t columns, const GridSpec& spec) {
-  Problem p;
+Refined solved(int64_t rows, int64_t columns, const GridSpec& spec) {
+  Refined p;
   p.w_OI = at::randn({rows, columns});
   const at::Tensor x_TI =
       at::mm(at::randn({4 * columns, columns}), at::randn({columns, columns}) * 0.2 + at::eye(columns));
@@ -37,7 +37,7 @@ Problem solved(int64_t rows, int64_t columns, const GridSpec& spec) {
   return p;
 }
 
-double loss(const Problem& p) {
+double loss(const Refined& p) {
   const at::Tensor d_OI = (p.w_OI - dequantize_from_grid(p.codes_OI, p.grid)).to(at::kDouble);
   return at::mm(d_OI, p.gram_II.to(at::kDouble)).mul(d_OI).sum().item<double>();
 }
@@ -45,7 +45,7 @@ double loss(const Problem& p) {
 TEST(Refine, LowersTheLossAndReportsIt) {
   at::manual_seed(1);
   for (const GridSpec& spec : {int4(32), int4(16, false), int4(0)}) {
-    Problem p = solved(100, 64, spec);
+    Refined p = solved(100, 64, spec);
     const double before = loss(p), reported = refine(p.w_OI, p.gram_II, {}, p.codes_OI, p.grid), after = loss(p);
     EXPECT_LT(after, 0.99 * before);
     EXPECT_NEAR(reported, after, 1e-3 * after);  // the gradient is carried along in f32
@@ -58,7 +58,7 @@ TEST(Refine, LowersTheLossAndReportsIt) {
 // After enough sweeps no single code can be changed for the better: tried, every code in both directions.
 TEST(Refine, EndsWhereNoSingleCodeCanBeBettered) {
   at::manual_seed(2);
-  Problem p = solved(3, 16, int4(8));
+  Refined p = solved(3, 16, int4(8));
   refine(p.w_OI, p.gram_II, {.sweeps = 50}, p.codes_OI, p.grid);
   const double best = loss(p);
   for (int64_t o = 0; o < 3; ++o) {
@@ -80,7 +80,7 @@ TEST(Refine, TheScaleIsTheLeastSquaresOne) {
   at::manual_seed(3);
   GridSpec spec = int4(0);
   spec.scale_dtype = at::kFloat;
-  Problem p = solved(20, 24, spec);
+  Refined p = solved(20, 24, spec);
   const at::Tensor given_OI = p.codes_OI.to(at::kDouble), h = p.gram_II.to(at::kDouble);
   refine(p.w_OI, p.gram_II, {.sweeps = 1}, p.codes_OI, p.grid);
   EXPECT_FALSE(p.codes_OI.to(at::kDouble).equal(given_OI));
@@ -104,7 +104,7 @@ TEST(Refine, OtherGrids) {
   mxfp4.group_size = 32;
   mxfp4.scale_dtype = at::kByte;
   for (const GridSpec& spec : {fp8, nvfp4, mxfp4}) {
-    Problem p = solved(50, 64, spec);
+    Refined p = solved(50, 64, spec);
     const at::Tensor scale_OG = p.grid.scale_OG.clone();
     const double before = loss(p);
     refine(p.w_OI, p.gram_II, {}, p.codes_OI, p.grid);
@@ -121,7 +121,7 @@ TEST(Refine, OtherGrids) {
 
 TEST(Refine, DoesNotDependOnThreadsAndLeavesWhatItCannotDo) {
   at::manual_seed(5);
-  Problem one = solved(250, 64, int4(32)), two = one;
+  Refined one = solved(250, 64, int4(32)), two = one;
   two.codes_OI = one.codes_OI.clone();
   two.grid.scale_OG = one.grid.scale_OG.clone();
   const int threads = at::get_num_threads();
@@ -143,7 +143,7 @@ TEST(Refine, DoesNotDependOnThreadsAndLeavesWhatItCannotDo) {
 TEST(Refine, KeepsTheZerosOfAPrunedWeight) {
   at::manual_seed(8);
   for (const GridSpec& spec : {int4(32), int4(16, false), int4(0)}) {
-    Problem p = solved(100, 64, spec);
+    Refined p = solved(100, 64, spec);
     const at::Tensor mask_OI = at::rand({100, 64}).gt(0.5);
     p.w_OI = p.w_OI * mask_OI;
     p.grid = find_grid(p.w_OI, spec, {});

@@ -12,25 +12,25 @@
 namespace swage::solvers {
 namespace {
 
-struct Problem {
+struct Pruned {
   at::Tensor w_OI, gram_II, q_OI;  // f32
 };
 
-Problem pruned(int64_t rows, int64_t columns, const SparsityPattern& pattern) {
+Pruned pruned(int64_t rows, int64_t columns, const SparsityPattern& pattern) {
   const at::Tensor x_TI =
       at::mm(at::randn({4 * columns, columns}), at::randn({columns, columns}) * 0.2 + at::eye(columns));
-  Problem p{at::randn({rows, columns}), at::mm(x_TI.t(), x_TI), {}};
+  Pruned p{at::randn({rows, columns}), at::mm(x_TI.t(), x_TI), {}};
   p.q_OI = sparsegpt_solve(p.w_OI, gptq_factor(p.gram_II, {.act_order = ActOrder::None}), {.pattern = pattern}).w_OI;
   return p;
 }
 
-double loss(const Problem& p, const at::Tensor& q_OI) {
+double loss(const Pruned& p, const at::Tensor& q_OI) {
   const at::Tensor d_OI = (p.w_OI - q_OI).to(at::kDouble);
   return at::mm(d_OI, p.gram_II.to(at::kDouble)).mul(d_OI).sum().item<double>();
 }
 
 // The values with the least loss whose support is that of q_I, in f64.
-at::Tensor least_squares(const Problem& p, int64_t row, const at::Tensor& q_I) {
+at::Tensor least_squares(const Pruned& p, int64_t row, const at::Tensor& q_I) {
   const at::Tensor h_II = p.gram_II.to(at::kDouble), kept_K = q_I.nonzero().squeeze(1);
   const at::Tensor pull_K = at::mv(h_II, p.w_OI[row].to(at::kDouble)).index({kept_K});
   const at::Tensor fit_K = at::linalg_solve(h_II.index_select(0, kept_K).index_select(1, kept_K), pull_K);
@@ -41,7 +41,7 @@ TEST(SparseRefit, LowersTheLossAndReportsIt) {
   at::manual_seed(1);
   for (const SparsityPattern& pattern :
        {SparsityPattern{0.5}, SparsityPattern{0.5, 2, 4}, SparsityPattern{0.5, 4, 8}, SparsityPattern{0.375, 6, 16}}) {
-    Problem p = pruned(130, 208, pattern);
+    Pruned p = pruned(130, 208, pattern);
     double before = loss(p, p.q_OI);
     const int64_t zeros = p.q_OI.eq(0).sum().item<int64_t>();
     for (int sweep = 0; sweep < 3; ++sweep) {
@@ -58,7 +58,7 @@ TEST(SparseRefit, LowersTheLossAndReportsIt) {
 TEST(SparseRefit, EndsAtTheLeastSquaresOfTheSupport) {
   at::manual_seed(2);
   for (const bool swap : {false, true}) {
-    Problem p = pruned(5, 24, {0.5, 2, 4});
+    Pruned p = pruned(5, 24, {0.5, 2, 4});
     const at::Tensor support = p.q_OI.ne(0).clone();
     sparse_refit(p.w_OI, p.gram_II, {.pattern = {0.5, 2, 4}, .sweeps = 300, .swap = swap}, p.q_OI);
     EXPECT_TRUE(swap || p.q_OI.ne(0).equal(support));
@@ -70,7 +70,7 @@ TEST(SparseRefit, EndsAtTheLeastSquaresOfTheSupport) {
 // All supports of every group are tried, with all other columns as they are.
 TEST(SparseRefit, EndsWhereNoOtherSupportOfAGroupIsBetter) {
   at::manual_seed(3);
-  Problem p = pruned(6, 16, {0.5, 2, 4});
+  Pruned p = pruned(6, 16, {0.5, 2, 4});
   sparse_refit(p.w_OI, p.gram_II, {.pattern = {0.5, 2, 4}, .sweeps = 300}, p.q_OI);
   const at::Tensor h_II = p.gram_II.to(at::kDouble);
   for (int64_t row = 0; row < 6; ++row) {
@@ -95,7 +95,7 @@ TEST(SparseRefit, EndsWhereNoOtherSupportOfAGroupIsBetter) {
 TEST(SparseRefit, SurvivesSingularMatrices) {
   at::manual_seed(4);
   for (const SparsityPattern& pattern : {SparsityPattern{0.5}, SparsityPattern{0.5, 2, 4}}) {
-    Problem p = pruned(7, 16, pattern);
+    Pruned p = pruned(7, 16, pattern);
     at::Tensor x_TI = at::randn({40, 16});
     x_TI.select(1, 3).zero_();
     x_TI.select(1, 6).copy_(x_TI.select(1, 5));
@@ -109,7 +109,7 @@ TEST(SparseRefit, SurvivesSingularMatrices) {
 
 TEST(SparseRefit, DoesNotDependOnTheThreads) {
   at::manual_seed(5);
-  const Problem p = pruned(300, 104, {0.5, 2, 4});
+  const Pruned p = pruned(300, 104, {0.5, 2, 4});
   at::Tensor one = p.q_OI.clone(), two = p.q_OI.clone();
   at::set_num_threads(1);
   const double loss_one = sparse_refit(p.w_OI, p.gram_II, {.pattern = {0.5, 2, 4}}, one);

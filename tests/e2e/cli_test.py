@@ -61,7 +61,7 @@ class Mistakes(EndToEnd):
 class Json(EndToEnd):
     def document(self, result, command):
         document = json.loads(result.stdout)
-        self.assertEqual((document["schema_version"], document["command"]), (1, command))
+        self.assertEqual((document["schema_version"], document["command"]), (2, command))
         self.assertRegex(document["swage"], r"^\d+\.\d+\.\d+$")
         return document
 

@@ -15,7 +15,6 @@ class Program(EndToEnd):
         found = json.loads(self.assert_succeeds(run("inspect", source, "--program", "--json")).stdout)
         self.assertEqual({t["name"]: t["shape"] for t in found["tensors"]}, {name: t[1] for name, t in read_safetensors(source / "model.safetensors").items()})
         self.assertEqual(found["modules"][-1]["role"], "head")
-        self.assertTrue(found["runs"])
 
     def test_a_config_alone_is_enough(self):
         config = make_model(self.folder / "model") / "config.json"

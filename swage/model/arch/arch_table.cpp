@@ -123,14 +123,6 @@ const std::vector<Architecture>& architectures() {
 
 namespace {
 
-std::vector<std::string> names_of(bool running) {
-  std::vector<std::string> names;
-  for (const Architecture& architecture : architectures()) {
-    if (architecture.runs == running) names.emplace_back(architecture.model_type);
-  }
-  return names;
-}
-
 std::string joined(const std::vector<std::string>& names) {
   std::string out;
   for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
@@ -167,8 +159,11 @@ const Architecture& architecture_of(const std::string& model_type) {
 
 }  // namespace
 
-std::vector<std::string> supported_model_types() { return names_of(true); }
-std::vector<std::string> sized_model_types() { return names_of(false); }
+std::vector<std::string> supported_model_types() {
+  std::vector<std::string> names;
+  for (const Architecture& architecture : architectures()) names.emplace_back(architecture.model_type);
+  return names;
+}
 
 graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSource& weights,
                                  const std::string& architecture) {
@@ -184,10 +179,7 @@ graph::ModelProgram make_program(const Json& config, const checkpoint::WeightSou
 
 std::unique_ptr<Model> make_model(const Json& config, const checkpoint::WeightSource& weights, at::Device device,
                                   const std::string& architecture) {
-  graph::ModelProgram program = make_program(config, weights, architecture);
-  SWAGE_CHECK(program.not_run.empty(), Unsupported, "model_type \"", config.get_string("model_type", ""),
-              "\" cannot be run: ", program.not_run, "; supported are ", joined(supported_model_types()));
-  return std::make_unique<DecoderModel>(std::move(program), device);
+  return std::make_unique<DecoderModel>(make_program(config, weights, architecture), device);
 }
 
 }  // namespace swage::model

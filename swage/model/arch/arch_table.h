@@ -10,7 +10,6 @@ namespace swage::model {
 struct Architecture {
   std::string_view model_type;
   graph::ModelProgram (*describe)(const ConfigFields& config, const checkpoint::WeightSource& weights);
-  bool runs = true;  // false: known by its sizes, no forward pass is made of it
 };
 
 // Sorted by model_type.

@@ -15,8 +15,8 @@ namespace {
 
 struct GemmaTraits {
   bool norms_behind = false;
-  std::vector<int64_t> windows;  // of each layer; empty: none
-  AttentionTraits attention;     // of every layer but for windows and rope
+  std::vector<int64_t> windows = {};  // of each layer; empty: none
+  AttentionTraits attention = {};     // of every layer but for windows and rope
   const char* activation = "hidden_activation";
 };
 

@@ -14,9 +14,9 @@ namespace swage::model {
 
 // Sizes of attention and MLP under the keys that most configs have.
 struct Sizes {
-  int64_t hidden, heads, kv_heads, head_size, inner, layers;
-  double epsilon;
-  graph::Activation activation;
+  int64_t hidden = 0, heads = 0, kv_heads = 0, head_size = 0, inner = 0, layers = 0;
+  double epsilon = 0;
+  graph::Activation activation = graph::Activation::Silu;
 };
 struct SizeKeys {
   const char* epsilon = "rms_norm_eps";

@@ -89,7 +89,7 @@ ModelProgram describe(const ConfigFields& config, const checkpoint::WeightSource
   const std::string type = fields.get_string("model_type", "");
   const auto& table = architectures();
   const auto found = std::find_if(table.begin(), table.end(), [&](const auto& row) { return row.model_type == type; });
-  SWAGE_CHECK(found != table.end() && found->runs, Unsupported, "config.json: text_config: model_type \"", type,
+  SWAGE_CHECK(found != table.end(), Unsupported, "config.json: text_config: model_type \"", type,
               "\" is not supported");
   ModelProgram model = found->describe(ConfigFields(fields), TextWeights(weights, *place));
   rename(model, [place](const std::string& name) { return placed(*place, name); });

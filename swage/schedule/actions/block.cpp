@@ -97,7 +97,7 @@ class Step : public PassAction {
       if (queries) queries->observe(index, states.query_HTE);
     });
     const graph::AttentionInfo attention = *run.model.attention(b_);
-    const at::ScalarType stored = stored_type(run, attention.keys);
+    const at::ScalarType stored = stored_type(run, attention.keys_tensor);
     keys.put(run.writer, attention.name + ".k_scale", stored);
     values.put(run.writer, attention.name + ".v_scale", stored);
     if (queries) queries->put(run.writer, attention.name + ".q_scale", stored);

@@ -228,6 +228,7 @@ class SolveEnd : public PassAction {
       run.model.drop_ends();
     }
     model::Linear linear{.name = end_.name, .rows = end_.rows, .columns = end_.columns};
+    linear.stored_in = end_.tensor();
     linear.weight_OI = run.weights.load(end_.name + ".weight");
     state.inputs.begin(nullptr);
     if (end_.is_embedding()) {
