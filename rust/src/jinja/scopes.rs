@@ -4,7 +4,7 @@
 
 use super::ast::{Expr, ForLoop, Kind, MacroBody, Stmt, Target};
 use super::names::each_name;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// By the address of a block's first statement.
@@ -30,7 +30,7 @@ enum Load {
 #[derive(Debug, Clone, Default)]
 struct Frame {
     known: BTreeMap<Arc<str>, Load>,
-    stored: BTreeMap<Arc<str>, ()>,
+    stored: BTreeSet<Arc<str>>,
 }
 
 impl Frame {
@@ -38,7 +38,7 @@ impl Frame {
         let mut frame = Frame::default();
         for name in names {
             frame.known.insert(name.clone(), Load::Given);
-            frame.stored.insert(name.clone(), ());
+            frame.stored.insert(name.clone());
         }
         frame
     }
@@ -90,7 +90,7 @@ impl Frame {
     }
 
     fn store_name(&mut self, name: &Arc<str>, outer: &[Frame]) {
-        self.stored.insert(name.clone(), ());
+        self.stored.insert(name.clone());
         let load = if is_known(name, outer) { Load::Given } else { Load::Unset };
         self.known.entry(name.clone()).or_insert(load);
     }
@@ -103,8 +103,7 @@ impl Frame {
         }
     }
 
-    /// Jinja2 has three branches: what is if, all that is elif, what is else. A name that one of them does not assign comes
-    /// from outside.
+    /// A name that branches assign, and nothing before them, comes from outside (jinja2 3.1.6).
     fn condition(&mut self, branches: &[(Expr, Vec<Stmt>)], otherwise: &[Stmt], outer: &[Frame]) {
         let Some(((test, body), rest)) = branches.split_first() else { return self.statements(otherwise, outer) };
         self.read(test, outer);
@@ -114,23 +113,20 @@ impl Frame {
             ways[1].read(test, outer);
             let mut way = ways[1].clone();
             way.statements(body, outer);
-            ways[1].join(&[way], 3);
+            ways[1].join(&[way]);
         }
         ways[2].statements(otherwise, outer);
-        self.join(&ways, ways.len());
+        self.join(&ways);
     }
 
-    fn join(&mut self, ways: &[Frame], all: usize) {
-        let mut counts: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for name in ways.iter().flat_map(|way| way.stored.keys()).filter(|name| !self.stored.contains_key(*name)) {
-            *counts.entry(name.clone()).or_default() += 1;
-        }
+    fn join(&mut self, ways: &[Frame]) {
+        let before = self.stored.clone();
         for way in ways {
             self.known.extend(way.known.iter().map(|(name, load)| (name.clone(), *load)));
-            self.stored.extend(way.stored.keys().map(|name| (name.clone(), ())));
+            self.stored.extend(way.stored.iter().cloned());
         }
-        for (name, _) in counts.into_iter().filter(|(_, count)| *count < all) {
-            self.known.insert(name, Load::Given);
+        for name in self.stored.difference(&before) {
+            self.known.insert(name.clone(), Load::Given);
         }
     }
 }
