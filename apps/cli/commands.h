@@ -60,6 +60,8 @@ void add_compute(CLI::App& command, Common& common);
 void add_shard_size(CLI::App& command, std::string& size, const std::string& group = "Options");
 uint64_t shard_bytes_of(const std::string& size);
 
+// Makes the console as talkative as -q, -v and --log-file say. Before a command begins.
+void open_console(const Common& common);
 // The context of a run: device, seed, threads, interrupts, and its messages going to the console.
 Context make_context(const Common& common);
 // The one JSON document of a command, on stdout.

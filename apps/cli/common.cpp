@@ -62,20 +62,24 @@ uint64_t shard_bytes_of(const std::string& size) {
   const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), number);
   const bool plain = error == std::errc() && end == size.data() + size.size();
   try {
-    return parse_bytes(plain ? cat(std::fixed, std::setprecision(12), number, "GiB") : size);
+    const bool sensible = !plain || (number > 0 && number < 1e9);
+    return parse_bytes(plain && sensible ? cat(std::fixed, std::setprecision(12), number, "GiB") : size);
   } catch (Error& e) {
     e.add_context("--max-shard-size");
     throw;
   }
 }
 
-Context make_context(const Common& common) {
+void open_console(const Common& common) {
   SWAGE_CHECK(!common.quiet || !common.verbose, InvalidArgument, "--quiet and --verbose exclude each other");
+  common.console->open(common.quiet     ? Verbosity::Quiet
+                       : common.verbose ? Verbosity::Verbose
+                                        : Verbosity::Normal,
+                       common.log_file);
+}
+
+Context make_context(const Common& common) {
   const std::shared_ptr<Console> console = common.console;
-  console->open(common.quiet     ? Verbosity::Quiet
-                : common.verbose ? Verbosity::Verbose
-                                 : Verbosity::Normal,
-                common.log_file);
   Context context;
   context.device = parse_device(common.device);
   add_gpu_settings(context.device);
