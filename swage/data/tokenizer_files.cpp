@@ -213,11 +213,15 @@ const Json* tokens_by_role(const Json& config) {
 }
 
 // Adds every NAME_token member of `config`, and every role of its extra tokens, that `tokens` does not have yet.
-void add_special_tokens(const Json& config, Json& tokens) {
+void add_special_tokens(const Json& config, const fs::path& file, Json& tokens) {
   if (!config.is_object()) return;
+  constexpr size_t kMostTokens = 4096;  // each is looked for among the others; those of real models have a few hundred
   const auto add = [&](const std::string& name, const Json& value) {
     const std::string* text = token_text(value);
-    if (text != nullptr && tokens.find(name) == nullptr) tokens.set(name, *text);
+    if (text == nullptr || tokens.find(name) != nullptr) return;
+    SWAGE_CHECK(tokens.as_object().size() < kMostTokens, CorruptData, file.string(), ": more than ", kMostTokens,
+                " special tokens with names");
+    tokens.set(name, *text);
   };
   for (const auto& [name, value] : config.as_object()) {
     if (name.ends_with("_token")) add(name, value);
@@ -361,8 +365,8 @@ TokenizerFiles read_tokenizer_files(const fs::path& folder) {
   sources.special_map = read_optional_json(folder / "special_tokens_map.json");
   sources.added_tokens = read_optional_json(folder / "added_tokens.json");
   sources.tokenizer_class = class_of(folder, sources.config);
-  add_special_tokens(sources.config, files.special_tokens);
-  add_special_tokens(sources.special_map, files.special_tokens);
+  add_special_tokens(sources.config, config, files.special_tokens);
+  add_special_tokens(sources.special_map, folder / "special_tokens_map.json", files.special_tokens);
   Json of_model = Json::array();
   read_vocabulary(folder, sources, files, of_model);
   files.templates = find_templates(folder, sources.config);

@@ -79,7 +79,9 @@ impl Template {
                 scope.set(name, value.clone());
             }
         }
-        Interpreter::new(self.source.clone(), self.unset.clone(), now_seconds).run(&self.body, &scope).map_err(|error| error.message)
+        Interpreter::new(self.source.clone(), self.unset.clone(), now_seconds)
+            .run(&self.body, &scope)
+            .map_err(|error| error.message)
     }
 }
 
