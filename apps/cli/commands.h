@@ -56,6 +56,8 @@ CLI::Validator at_least(double least);
 void add_json(CLI::App& command, Common& common);
 void add_compute(CLI::App& command, Common& common);
 
+// Makes the console as talkative as -q, -v and --log-file say. Before a command begins.
+void open_console(const Common& common);
 // The context of a run: device, seed, threads, interrupts, and its messages going to the console.
 Context make_context(const Common& common);
 // The one JSON document of a command, on stdout.

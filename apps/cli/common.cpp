@@ -47,13 +47,16 @@ CLI::Validator at_least(double least) {
           ""};
 }
 
-Context make_context(const Common& common) {
+void open_console(const Common& common) {
   SWAGE_CHECK(!common.quiet || !common.verbose, InvalidArgument, "--quiet and --verbose exclude each other");
+  common.console->open(common.quiet     ? Verbosity::Quiet
+                       : common.verbose ? Verbosity::Verbose
+                                        : Verbosity::Normal,
+                       common.log_file);
+}
+
+Context make_context(const Common& common) {
   const std::shared_ptr<Console> console = common.console;
-  console->open(common.quiet     ? Verbosity::Quiet
-                : common.verbose ? Verbosity::Verbose
-                                 : Verbosity::Normal,
-                common.log_file);
   Context context;
   context.device = parse_device(common.device);
   add_gpu_settings(context.device);

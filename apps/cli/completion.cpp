@@ -39,7 +39,8 @@ std::string plain(std::string text) {
 
 Values values_of(const CLI::Option& option) {
   static const std::map<std::string, std::vector<std::string>> kWords = {
-      {"--method", {"gptq", "rtn", "awq", "smoothquant", "sparsegpt", "wanda", "magnitude", "reap"}},
+      {"--method",
+       {"gptq", "rtn", "awq", "smoothquant", "spinquant", "quip", "sparsegpt", "wanda", "magnitude", "reap"}},
       {"--quality", {"fast", "balanced", "best"}},
       {"--actorder", {"static", "none", "group"}},
       {"--scale-search", {"absmax", "pnorm", "imatrix"}},

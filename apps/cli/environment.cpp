@@ -1,11 +1,16 @@
 #include "apps/cli/environment.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -52,6 +57,21 @@ const std::atomic<bool>& catch_interrupts() {
   std::signal(SIGPIPE, SIG_IGN);  // who reads the progress may stop reading; the run goes on
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit then shows as a failed write, which names the file
   return interrupted;
+}
+
+void open_standard_streams() {
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
+    if (::fcntl(stream, F_GETFD) == -1 && ::open("/dev/null", O_RDWR) != stream) std::abort();
+  }
+}
+
+void check_results_are_written() {
+  errno = 0;
+  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
+  const std::string reason = errno == 0 ? "" : cat(": ", std::strerror(errno));
+  struct stat status{};
+  if (!failed || ::fstat(STDOUT_FILENO, &status) != 0 || S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode)) return;
+  throw Error(ErrorKind::Io, cat("standard output: the result could not be written", reason));
 }
 
 void keep_freed_memory() {

@@ -29,9 +29,11 @@ std::string entry(const std::string& name, const std::string& description) {
 }
 
 // An example "  command   what it does" as two columns where there is room, else below each other; a long command goes
-// on after a backslash.
+// on after a backslash. Names that are no command of swage's stand nearer to what they mean.
 std::string example(const std::string& line) {
-  const size_t begin = line.find_first_not_of(' '), gap = line.find("   ", begin);
+  const size_t begin = line.find_first_not_of(' ');
+  const bool is_command = line.compare(begin, 6, "swage ") == 0;
+  const size_t gap = line.find(is_command ? "   " : "  ", begin);
   const std::string indent(begin, ' ');
   const std::string command = line.substr(begin, gap == std::string::npos ? gap : gap - begin);
   const size_t right = gap == std::string::npos ? gap : line.find_first_not_of(' ', gap);
@@ -39,7 +41,7 @@ std::string example(const std::string& line) {
   std::string out;
   const std::vector<std::string> lines = wrapped(command, help_width() - begin - 6);
   for (size_t i = 0; i < lines.size(); ++i)
-    out += indent + (i > 0 ? "    " : "") + lines[i] + (i + 1 < lines.size() ? " \\\n" : "\n");
+    out += indent + (i > 0 ? "    " : "") + lines[i] + (i + 1 < lines.size() && is_command ? " \\\n" : "\n");
   if (right == std::string::npos) return out;
   for (const std::string& part : wrapped(line.substr(right), help_width() - begin - 6))
     out += indent + "      " + part + "\n";

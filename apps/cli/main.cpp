@@ -79,16 +79,22 @@ int run(int argc, char** argv) {
     };
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) {  // --help
-      std::fputs(help_of(chosen_command(program.app)).c_str(), stdout);
-      return 0;
+      program.chosen = [&program] {
+        std::fputs(help_of(chosen_command(program.app)).c_str(), stdout);
+        return 0;
+      };
+    } else {
+      return fail(program, ErrorKind::InvalidArgument, usage_error(program.app, e, argc, argv),
+                  is_given(argc, argv, "--json"));
     }
-    return fail(program, ErrorKind::InvalidArgument, usage_error(program.app, e, argc, argv),
-                is_given(argc, argv, "--json"));
   } catch (const Error& e) {  // of an option's value
     return fail(program, e.kind(), e.what(), is_given(argc, argv, "--json"));
   }
   try {
-    return program.chosen();
+    open_console(program.common);
+    const int code = program.chosen();
+    check_results_are_written();
+    return code;
   } catch (const Error& e) {
     return fail(program, e.kind(), e.what(), program.common.json);
   } catch (const std::exception& e) {
@@ -100,6 +106,7 @@ int run(int argc, char** argv) {
 }  // namespace swage::cli
 
 int main(int argc, char** argv) {
+  swage::cli::open_standard_streams();
   swage::cli::keep_freed_memory();
   swage::cli::bound_spinning();
   return swage::cli::run(argc, argv);

@@ -175,6 +175,9 @@ void RecipeOptions::add_to(CLI::App& command, RecipeChoice& choice) {
 
 void RecipeOptions::take(RecipeChoice& choice) const {
   Json& fields = choice.method_fields = Json::object();
+  if (!choice.method.ends_with("Modifier"))  // GPTQ is a name that people write in capitals
+    std::transform(choice.method.begin(), choice.method.end(), choice.method.begin(),
+                   [](unsigned char c) { return char(std::tolower(c)); });
   for (const std::string& name : order) {
     const FieldOption& field = by_name.at(name);
     if (field.given.empty()) continue;

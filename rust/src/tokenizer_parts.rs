@@ -2,14 +2,13 @@
 //! transformers' classes make it.
 
 use serde_json::{json, Value as Json};
+use std::collections::HashMap;
 use tokenizers::{AddedToken, PostProcessorWrapper, Tokenizer};
 
 /// `changes`: {"tokens": [{"content", flags, "named"}], "frame": null or {"bos": text or null, "eos": text or null}}.
 pub fn apply_changes(tokenizer: &mut Tokenizer, changes: &str) -> Result<(), String> {
     let changes: Json = serde_json::from_str(changes).map_err(|e| e.to_string())?;
-    for token in changes["tokens"].as_array().into_iter().flatten() {
-        add_token(tokenizer, token)?;
-    }
+    add_tokens(tokenizer, changes["tokens"].as_array().map_or(&[], Vec::as_slice))?;
     let frame = &changes["frame"];
     if frame.is_null() {
         return Ok(());
@@ -40,23 +39,27 @@ pub fn apply_changes(tokenizer: &mut Tokenizer, changes: &str) -> Result<(), Str
     Ok(())
 }
 
-fn add_token(tokenizer: &mut Tokenizer, token: &Json) -> Result<(), String> {
-    let content = token["content"].as_str().ok_or("a token without content")?;
-    let flag = |name: &str, default: bool| token[name].as_bool().unwrap_or(default);
-    let special = flag("special", false);
-    let added = AddedToken::from(content, special)
-        .single_word(flag("single_word", false))
-        .lstrip(flag("lstrip", false))
-        .rstrip(flag("rstrip", false))
-        .normalized(flag("normalized", !special));
-    let all = |t: &AddedToken| (t.content.clone(), t.single_word, t.lstrip, t.rstrip, t.normalized, t.special);
-    let known = tokenizer.get_added_tokens_decoder();
-    // A token that is only named need not be added again with other flags.
-    let is_there =
-        known.values().any(|t| if flag("named", false) { t.content == content } else { all(t) == all(&added) });
-    if content.is_empty() || is_there {
-        return Ok(());
+/// All at once: each call of the tokenizer's own goes through all of its tokens.
+fn add_tokens(tokenizer: &mut Tokenizer, tokens: &[Json]) -> Result<(), String> {
+    let mut known: HashMap<String, AddedToken> =
+        tokenizer.get_added_tokens_decoder().into_values().map(|t| (t.content.clone(), t)).collect();
+    let mut added = Vec::new();
+    for token in tokens {
+        let content = token["content"].as_str().ok_or("a token without content")?;
+        let flag = |name: &str, default: bool| token[name].as_bool().unwrap_or(default);
+        let special = flag("special", false);
+        let new = AddedToken::from(content, special)
+            .single_word(flag("single_word", false))
+            .lstrip(flag("lstrip", false))
+            .rstrip(flag("rstrip", false))
+            .normalized(flag("normalized", !special));
+        let all = |t: &AddedToken| (t.single_word, t.lstrip, t.rstrip, t.normalized, t.special);
+        // A token that is only named need not be added again with other flags.
+        let is_there = known.get(content).is_some_and(|t| flag("named", false) || all(t) == all(&new));
+        if !content.is_empty() && !is_there {
+            known.insert(content.to_owned(), new.clone());
+            added.push(new);
+        }
     }
-    let result = if special { tokenizer.add_special_tokens([added]) } else { tokenizer.add_tokens([added]) };
-    result.map(drop).map_err(|e| e.to_string())
+    tokenizer.add_tokens(added).map(drop).map_err(|e| e.to_string())
 }

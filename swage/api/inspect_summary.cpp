@@ -1,8 +1,8 @@
 #include "swage/api/inspect_summary.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -50,11 +50,9 @@ struct Group {
 class Groups {
  public:
   void add(const std::string& name, const Json& module) {
-    const auto found =
-        std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) { return group.name == name; });
-    Group& group = found != groups_.end() ? *found : groups_.emplace_back();
-    group.name = name;
-    group.add(module);
+    const auto [place, is_new] = places_.emplace(name, groups_.size());
+    if (is_new) groups_.emplace_back().name = name;
+    groups_[place->second].add(module);
   }
   Json to_json(const char* key, bool numbered, int64_t all_bytes) const {
     Json out = Json::array();
@@ -77,7 +75,8 @@ class Groups {
   }
 
  private:
-  std::vector<Group> groups_;
+  std::vector<Group> groups_;  // in the order in which they came
+  std::unordered_map<std::string, size_t> places_;
 };
 
 }  // namespace

@@ -26,8 +26,9 @@ size_t edits_between(std::string_view a, std::string_view b) {
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
   constexpr size_t kMostEdits = 2;  // what a slip of the hand takes
   std::string best;
-  size_t fewest =
-      std::min(kMostEdits, name.empty() ? 0 : name.size() - 1) + 1;  // no letter of the name left: that is no slip
+  const size_t dashes = std::min(name.find_first_not_of('-'), name.size());  // those say nothing
+  const size_t letters = name.size() - dashes;
+  size_t fewest = std::min(kMostEdits, letters == 0 ? 0 : letters - 1) + 1;  // no letter of the name left: no slip
   for (const std::string& candidate : known) {
     const size_t edits = candidate == name ? fewest : edits_between(name, candidate);
     if (edits < fewest) {

@@ -65,6 +65,8 @@ TEST(Fields, OnlyASlipOfTheHandIsSuggestedFor) {
   EXPECT_EQ(nearest_name("--data", {"--data"}), "") << "what was given is no help";
   EXPECT_EQ(nearest_name("ab", {"xy"}), "") << "two edits leave nothing of it";
   EXPECT_EQ(nearest_name("", known), "");
+  EXPECT_EQ(nearest_name("-V", {"-h", "-q"}), "") << "the dash is no letter of the name";
+  EXPECT_EQ(nearest_name("-dta", {"-data"}), "-data");
 }
 
 TEST(Fields, WrongTypeNamesTheField) {

@@ -60,6 +60,16 @@ bool holds_work(const fs::path& work) {
   return fs::exists(work / "journal", ignored) || fs::exists(work / kProbes, ignored);
 }
 
+void make_work_folder(const fs::path& work, const fs::path& target) {
+  if (::mkdir(work.c_str(), 0777) == 0 || errno == EEXIST) return;
+  try {
+    io::throw_io_error(work, "make the folder");
+  } catch (Error& error) {  // nobody asked for a hidden name
+    error.add_context(cat(target.string(), ": is made in a folder beside it"));
+    throw;
+  }
+}
+
 }  // namespace
 
 OutputFolder::OutputFolder(const fs::path& target, bool overwrite)
@@ -170,7 +180,7 @@ void OutputFolder::take_work_folder() {
 
 // False if the folder was removed meanwhile.
 bool OutputFolder::try_lock() {
-  if (::mkdir(work_.c_str(), 0777) != 0 && errno != EEXIST) io::throw_io_error(work_, "make the folder");
+  make_work_folder(work_, target_);
   std::error_code ignored;
   try {
     lock_ = io::FileDescriptor(work_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);

@@ -126,10 +126,10 @@ void register_names(DataSpec& spec, const Registered& known) {
   spec.draw = known.draw;
 }
 
-bool is_file(const std::string& text, DataSpec& spec) {
+bool is_there(const std::string& text, DataSpec& spec) {
   std::error_code ignored;
   spec.file = text;
-  return fs::exists(text, ignored) || looks_like_path(text);
+  return fs::exists(text, ignored);
 }
 
 // A data set by a short name of the registry, or by its own as org/name. False for other names.
@@ -172,10 +172,10 @@ std::vector<std::string> registered_data_sets() {
 DataSpec parse_data_spec(const std::string& text) {
   DataSpec spec;
   spec.text = text;
-  if (is_file(text, spec)) return spec;
+  if (is_there(text, spec)) return spec;  // a bracket may stand in a file's name
   std::string rest = text;
   parse_slice(rest, spec);
-  if (is_file(rest, spec)) return spec;
+  if (is_there(rest, spec) || looks_like_path(rest)) return spec;
   const size_t colon = std::min(rest.find(':'), rest.size());
   const std::string name = rest.substr(0, colon), plain = normalized(name.substr(0, name.find('@')));
   parse_parts(rest.substr(colon), spec);

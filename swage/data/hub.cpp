@@ -149,7 +149,8 @@ struct Lookup {
 
 Lookup look_up(const std::string& name, const HubOptions& options) {
   const std::optional<HubRepo> repo = parse_hub_id(name);
-  SWAGE_CHECK(repo, InvalidArgument, name, ": no such folder, and not a hub id (\"org/name\")");
+  SWAGE_CHECK(repo, Io, name, ": no such folder, and not a hub id (\"org/name\"",
+              name.find("://") == std::string::npos ? "" : ": of an address its two last words", ")");
   SWAGE_CHECK(!options.cache_dir.empty(), InvalidArgument, name,
               ": no such folder, and no hub cache to look it up in (set HF_HOME)");
   Lookup out{*repo, {}, {}, {}};

@@ -188,13 +188,17 @@ void read_vocabulary(const fs::path& folder, const Sources& sources, TokenizerFi
     return;
   }
   const bool has_model = is_there(model), has_merges = is_there(vocabulary) && is_there(folder / "merges.txt");
-  SWAGE_CHECK(has_model || has_merges, Io, json.string(), ": the model's tokenizer is missing");
+  constexpr std::string_view kWayOut =
+      "transformers writes one: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)";
+  SWAGE_CHECK(has_model || has_merges, Io, json.string(), ": the model's tokenizer is missing; ",
+              is_there(folder / "vocab.txt") || is_there(vocabulary)
+                  ? kWayOut
+                  : "copy it from the model that this one was made of");
   files.source = (has_model ? model : vocabulary).string();
   const bool known = has_model ? name == "LlamaTokenizer" || takes_files_as_they_are(name)
                                : name == "GPT2Tokenizer" || name == "Qwen2Tokenizer";
   SWAGE_CHECK(known, Unsupported, files.source, ": a tokenizer of class \"", name,
-              "\" without tokenizer.json is not supported; transformers writes one: ",
-              "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)");
+              "\" without tokenizer.json is not supported; ", kWayOut);
   if (has_model)
     convert_sentencepiece(model, sources, files, added);
   else
@@ -202,12 +206,28 @@ void read_vocabulary(const fs::path& folder, const Sources& sources, TokenizerFi
   set_missing(class_tokens(name), files.special_tokens);
 }
 
-// Adds every NAME_token member of `config` that `tokens` does not have yet.
-void add_special_tokens(const Json& config, Json& tokens) {
+// {"image_token": "<image>"}: special tokens by what they are for.
+const Json* tokens_by_role(const Json& config) {
+  const Json* extra = config.find("extra_special_tokens");
+  return extra != nullptr && extra->is_object() ? extra : nullptr;
+}
+
+// Adds every NAME_token member of `config`, and every role of its extra tokens, that `tokens` does not have yet.
+void add_special_tokens(const Json& config, const fs::path& file, Json& tokens) {
   if (!config.is_object()) return;
+  constexpr size_t kMostTokens = 4096;  // each is looked for among the others; those of real models have a few hundred
+  const auto add = [&](const std::string& name, const Json& value) {
+    const std::string* text = token_text(value);
+    if (text == nullptr || tokens.find(name) != nullptr) return;
+    SWAGE_CHECK(tokens.as_object().size() < kMostTokens, CorruptData, file.string(), ": more than ", kMostTokens,
+                " special tokens with names");
+    tokens.set(name, *text);
+  };
   for (const auto& [name, value] : config.as_object()) {
-    const std::string* text = name.ends_with("_token") ? token_text(value) : nullptr;
-    if (text != nullptr && tokens.find(name) == nullptr) tokens.set(name, *text);
+    if (name.ends_with("_token")) add(name, value);
+  }
+  if (const Json* roles = tokens_by_role(config)) {
+    for (const auto& [name, value] : roles->as_object()) add(name, value);
   }
 }
 
@@ -245,6 +265,30 @@ Json named_token(const std::string& text) {
   return token;
 }
 
+// A special token, by itself or spelled out, which then says what may stand around it.
+void add_named(const Json& token, Json& tokens) {
+  const std::string* text = token_text(token);
+  if (text == nullptr) return;
+  Json named = named_token(*text);
+  for (const char* flag : {"lstrip", "rstrip", "single_word", "normalized"}) {
+    const Json* value = token.is_object() ? token.find(flag) : nullptr;
+    if (value != nullptr && value->is_bool()) named.set(flag, *value);
+  }
+  tokens.push_back(std::move(named));
+}
+
+// The special token `name` as the file that names it has it.
+const Json& as_spelled(const Sources& sources, const std::string& name, const Json& text) {
+  for (const Json* config : {&sources.config, &sources.special_map}) {
+    const Json* roles = tokens_by_role(*config);
+    for (const Json* members : {config, roles}) {
+      const Json* token = members == nullptr ? nullptr : members->find(name);
+      if (token != nullptr && token_text(*token) != nullptr && *token_text(*token) == text.as_string()) return *token;
+    }
+  }
+  return text;
+}
+
 Json added_tokens(const Sources& sources, const Json& special_tokens, const Json& of_model) {
   const Json* decoder = sources.config.find("added_tokens_decoder");
   Json tokens = Json::array();
@@ -252,14 +296,12 @@ Json added_tokens(const Sources& sources, const Json& special_tokens, const Json
     if (!token.is_object()) token = named_token(token.as_string());
     tokens.push_back(std::move(token));
   }
-  for (const auto& [name, text] : special_tokens.as_object()) tokens.push_back(named_token(text.as_string()));
+  for (const auto& [name, text] : special_tokens.as_object()) add_named(as_spelled(sources, name, text), tokens);
   for (const Json* source : {&sources.config, &sources.special_map}) {
     for (const char* name : {"additional_special_tokens", "extra_special_tokens"}) {
       const Json* extra = source->find(name);
       if (extra == nullptr || !extra->is_array()) continue;
-      for (const Json& token : extra->as_array()) {
-        if (const std::string* text = token_text(token)) tokens.push_back(named_token(*text));
-      }
+      for (const Json& token : extra->as_array()) add_named(token, tokens);
     }
   }
   for (const Json& token : of_model.as_array()) tokens.push_back(token);
@@ -323,8 +365,8 @@ TokenizerFiles read_tokenizer_files(const fs::path& folder) {
   sources.special_map = read_optional_json(folder / "special_tokens_map.json");
   sources.added_tokens = read_optional_json(folder / "added_tokens.json");
   sources.tokenizer_class = class_of(folder, sources.config);
-  add_special_tokens(sources.config, files.special_tokens);
-  add_special_tokens(sources.special_map, files.special_tokens);
+  add_special_tokens(sources.config, config, files.special_tokens);
+  add_special_tokens(sources.special_map, folder / "special_tokens_map.json", files.special_tokens);
   Json of_model = Json::array();
   read_vocabulary(folder, sources, files, of_model);
   files.templates = find_templates(folder, sources.config);

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 
 namespace swage::io {
 namespace {
@@ -37,8 +38,21 @@ std::filesystem::path temporary_sibling(const std::filesystem::path& target) {
   }
 }
 
+namespace {
+
+// The target itself, if a file can take its place: renamed over /dev/null a file would be the device for everybody.
+const std::filesystem::path& replaceable(const std::filesystem::path& target) {
+  std::error_code ignored;
+  const std::filesystem::file_status there = std::filesystem::status(target, ignored);
+  SWAGE_CHECK(!std::filesystem::exists(there) || std::filesystem::is_regular_file(there), Io, target.string(),
+              ": expected a regular file or a new name, found ", kind_of_file(target));
+  return target;
+}
+
+}  // namespace
+
 AtomicFile::AtomicFile(const std::filesystem::path& target)
-    : target_(target),
+    : target_(replaceable(target)),
       temporary_(temporary_sibling(target)),
       file_(temporary_, O_WRONLY | O_CREAT | O_EXCL) {}
 

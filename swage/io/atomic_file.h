@@ -12,6 +12,7 @@ namespace swage::io {
 // For one thread. All failures are Error(Io).
 class AtomicFile {
  public:
+  // Refuses a target that is there and no regular file (a device, a pipe, a folder).
   explicit AtomicFile(const std::filesystem::path& target);
   // Without commit(): removes the temporary file.
   ~AtomicFile();

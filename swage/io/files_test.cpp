@@ -108,6 +108,20 @@ TEST(AtomicFile, AppearsOnCommitAndReplaces) {
   EXPECT_EQ(folder.entries(), 1u);
 }
 
+// A rename would put a file in the place of /dev/null for every process of the machine.
+TEST(AtomicFile, TakesThePlaceOfFilesAlone) {
+  const TempFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  std::filesystem::create_symlink("/dev/null", folder / "link");
+  std::filesystem::create_directory(folder / "sub");
+  for (const auto& [name, kind] : {std::pair("pipe", "a pipe"), {"link", "a device"}, {"sub", "a folder"}}) {
+    expect_error(ErrorKind::Io, cat("expected a regular file or a new name, found ", kind),
+                 [&] { write_file_atomically(folder / name, "x"); });
+  }
+  EXPECT_TRUE(std::filesystem::is_fifo(folder / "pipe"));
+  EXPECT_EQ(folder.entries(), 3u);
+}
+
 TEST(AtomicFile, LeavesNothingWithoutCommit) {
   const TempFolder folder;
   {

@@ -64,19 +64,19 @@ Json groups_of(const Json& targets_of_preset) {
 
 Json what_is_asked(const Json& fields, const std::string& source) {
   if (!fields.is_object()) return fields;
-  Json asked = Json::object();
+  Json::Object asked;  // names of an object's members differ, so that none has to be looked for
   for (const auto& [name, value] : fields.as_object()) {
     if (name == "actorder" && value.is_null()) {
-      asked.set(name, "none");  // there, null is a value
+      asked.emplace_back(name, "none");  // there, null is a value
     } else if (name == "scheme" && value.is_object()) {
       SWAGE_CHECK(fields.find("config_groups") == nullptr || fields.at("config_groups").is_null(), InvalidArgument,
                   source, ": give a scheme or config_groups, not both");
-      asked.set("config_groups", groups_of(value));
+      asked.emplace_back("config_groups", groups_of(value));
     } else if (!value.is_null() && !only_how_it_runs(name) && !repeats_rotations(fields, name)) {
-      asked.set(name, value);
+      asked.emplace_back(name, value);
     }
   }
-  return asked;
+  return Json(std::move(asked));
 }
 
 template <class Config>

@@ -40,6 +40,20 @@ bool is_attention(const Scheme& scheme) {
          !scheme.targets[0].starts_with("re:") && scheme.targets[0].ends_with("Attention");
 }
 
+// What a recipe spells out in the words of quantization_config. A mistake in it is one of the request, not of a file.
+scheme::QuantizationConfig spelled_config(Json groups, const Json* cache = nullptr) {
+  Json config = Json::object();
+  config.set("quant_method", "compressed-tensors");
+  config.set("config_groups", std::move(groups));
+  if (cache != nullptr) config.set("kv_cache_scheme", *cache);
+  try {
+    return scheme::parse_quantization_config(config);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::CorruptData) throw;
+    throw Error(ErrorKind::InvalidArgument, error.what());
+  }
+}
+
 Groups resolve_groups(const modifiers::Quantizer& modifier) {
   const QuantizationFields& fields = modifier.quantization();
   const bool spelled_out = !fields.config_groups.is_null();
@@ -52,10 +66,7 @@ Groups resolve_groups(const modifiers::Quantizer& modifier) {
   if (fields.has_budget()) {
     groups = bit_candidates(fields, modifier.name());
   } else if (spelled_out) {
-    Json config = Json::object();
-    config.set("quant_method", "compressed-tensors");
-    config.set("config_groups", fields.config_groups);
-    groups = scheme::parse_quantization_config(config).groups;
+    groups = spelled_config(fields.config_groups).groups;
   } else {
     groups.emplace_back("group_0", scheme::preset(*fields.scheme));
     groups[0].second.targets = fields.targets;
@@ -106,11 +117,7 @@ void add_attention(const std::string& name, const Scheme& scheme, bool others_ma
 
 // The arguments of keys and values, read as quantization_config has them.
 scheme::QuantizationArgs cache_args(const Json& fields) {
-  Json config = Json::object();
-  config.set("quant_method", "compressed-tensors");
-  config.set("config_groups", Json::object());
-  config.set("kv_cache_scheme", fields);
-  const scheme::QuantizationArgs args = *scheme::parse_quantization_config(config).kv_cache_scheme;
+  const scheme::QuantizationArgs args = *spelled_config(Json::object(), &fields).kv_cache_scheme;
   check_head_args(args, "kv_cache_scheme");
   return args;
 }
@@ -305,6 +312,17 @@ std::vector<std::string> left_alone(const std::vector<model::ModuleInfo>& module
   return with_names_of_readers(out, modules);
 }
 
+// The layers of GPT-2 are no linears for any reader, which leaves its head.
+void refuse_empty(const std::vector<model::ModuleInfo>& modules) {
+  const auto conv = std::find_if(modules.begin(), modules.end(), [](const model::ModuleInfo& module) {
+    return !module.quantizable && module.stored.transposed;
+  });
+  SWAGE_CHECK(conv == modules.end(), Unsupported, "nothing is left to quantize: ", conv->name,
+              " and the other layers of this model are stored transposed, as Conv1D, and neither vLLM nor transformers "
+              "loads such layers quantized; take a model whose layers are Linear");
+  throw Error(ErrorKind::InvalidArgument, "ignore leaves nothing to quantize");
+}
+
 }  // namespace
 
 scheme::NamedSchemes Assignment::groups() const {
@@ -368,8 +386,8 @@ Assignment assign_schemes(const modifiers::Chain& chain, const std::vector<model
     add_choice(choice, *quantizer, modules, tied_embeddings, out);
   }
   out.ignore = left_alone(modules, out);
-  SWAGE_CHECK(!out.scheme_of.empty() || out.kv_cache || !chain.sparsifiers.empty() || chain.quantizers.empty(),
-              InvalidArgument, "ignore leaves nothing to quantize");
+  if (out.scheme_of.empty() && !out.kv_cache && chain.sparsifiers.empty() && !chain.quantizers.empty())
+    refuse_empty(modules);
   if (out.budget)
     check_candidates(out, modules);
   else

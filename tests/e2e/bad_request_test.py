@@ -173,7 +173,10 @@ class Requests(EndToEnd):
                 result = self.compress(model, "--recipe", recipe, "-d", self.text)
                 self.assertIn(result.returncode, (1, 2))
                 self.assert_refused(result, result.returncode, r"recipe\.yaml", *parts)
-        recipe.write_text("quant_stage: {quant_modifiers: {GPTQModifier: {scheme: 4}}}")  # a recipe asks for something, it is no damaged file
+        for scheme in ("num_bits: 99", "num_bits: 4, is_mx: true", "num_bits: 4, symmetric: 5"):  # a recipe asks for something, it is no damaged file
+            recipe.write_text("quant_stage: {quant_modifiers: {GPTQModifier: {config_groups: {group_0: {targets: [Linear], weights: {%s}}}}}}" % scheme)
+            self.assert_refused(self.compress(model, "--recipe", recipe, "-d", self.text), 2, r"recipe\.yaml.*config_groups: group_0: weights")
+        recipe.write_text("quant_stage: {quant_modifiers: {GPTQModifier: {scheme: 4}}}")
         self.assert_refused(self.compress(model, "--recipe", recipe, "-d", self.text), 2, r"recipe\.yaml.*scheme: expected a string")
 
 

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import unittest
 
-from support import EndToEnd, edit_json, make_llama, quoted, read_safetensors, run, write_safetensors
+from support import PROGRAM, EndToEnd, edit_json, make_llama, quoted, read_safetensors, run, write_safetensors
 
 
 class Mistakes(EndToEnd):
@@ -25,6 +25,7 @@ class Mistakes(EndToEnd):
     def test_suggestions_are_near(self):
         for option in ("--bits", "--config", "--quantize", "--tokens"):
             self.refused("compress", "M", "-o", "x", option, "4", parts=[f"unknown option {option}", "--help explains"], without=["did you mean"])
+        self.refused("inspect", "-V", parts=["unknown option -V", "--help explains"], without=["did you mean"])
         for command in ("quantise-it", "chat", "serve"):
             self.refused(command, parts=[f"\"{command}\" is no command"], without=["did you mean"])
         self.refused("compres", parts=["did you mean compress"])
@@ -36,6 +37,16 @@ class Mistakes(EndToEnd):
         for method, option, part in (("rtn", "--sparsity", "--sparsity belongs to --method sparsegpt, wanda, magnitude, reap, not to rtn"), ("gptq", "--sparsity", "not to gptq"),
                                      ("rtn", "--sweeps", "--sweeps belongs to --method gptq, sparsegpt, wanda")):
             self.refused("compress", self.model(), "-o", self.out, "--method", method, option, "1", parts=[part])
+
+    def test_methods_in_any_case(self):
+        self.assert_succeeds(self.compress(self.model(), *self.calibrated("--method", "RTN", "--dry-run")))
+
+    def test_quiet_and_verbose_exclude_each_other_everywhere(self):
+        self.refused("inspect", self.model(), "-q", "-v", parts=["--quiet and --verbose exclude each other"])
+
+    def test_a_log_file_that_cannot_be(self):
+        for command in (("inspect", self.model()), ("schemes",), ("inspect", self.model(), "--json")):
+            self.assert_refused(run(*command, "--log-file", self.folder), 1, "--log-file")
 
     def test_missing_ones_are_named(self):
         self.refused("eval", "M", parts=["--data", "required"], without=["did you mean"])
@@ -56,6 +67,32 @@ class Mistakes(EndToEnd):
             self.assert_succeeds(run("compress", model, "-o", out, "--method", "rtn", "--group-size", 16, "--max-shard-size", size))
             self.assertTrue((out / "model.safetensors.index.json").exists(), size)
         self.refused("compress", model, "-o", self.out, "--max-shard-size", "5XB", parts=["--max-shard-size", "5XB", "2GiB"])
+
+
+class Results(EndToEnd):
+    """What a command prints gets to where it was sent, or the exit code says that it did not."""
+
+    def test_a_full_disk_is_seen(self):
+        for command in (("inspect", self.model()), ("inspect", self.model(), "--json"), ("schemes",), ("--help",)):
+            with open("/dev/full", "w") as full:
+                result = subprocess.run([PROGRAM, *map(str, command)], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(result.returncode, 1, command)
+            self.assertRegex(result.stderr, "standard output: the result could not be written: No space left on device")
+
+    def test_a_reader_that_goes_away_is_no_error(self):
+        result = subprocess.run(["bash", "-c", f"{PROGRAM} help compress | head -1; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
+        self.assertIn(result.returncode, (0, 128 + 13), result.stderr)
+
+    def test_closed_streams_do_not_become_files(self):
+        source, options = self.model(), "--method rtn --group-size 16 --no-check"
+        wanted, found = self.folder / "wanted", self.folder / "found"
+        self.assert_succeeds(run("compress", source, "-o", wanted, *options.split()))
+        for closed in ("0<&- 1>&- 2>&-", "1>&-", "2>&-", "0<&- 2>&-"):
+            with self.subTest(closed):
+                shutil.rmtree(found, ignore_errors=True)
+                self.assertEqual(subprocess.run(["bash", "-c", f"exec {closed}; exec {PROGRAM} compress {source} -o {found} {options}"]).returncode, 0)
+                for name in ("model.safetensors", "config.json", "tokenizer.json"):
+                    self.assertEqual((found / name).read_bytes(), (wanted / name).read_bytes(), name)
 
 
 class Json(EndToEnd):

@@ -227,6 +227,17 @@ class Registry(Rows):
         self.assertEqual(result.returncode, 1)
         self.assertRegex(result.stderr, "gsm8k.*HF_HUB_OFFLINE is set")
 
+    def test_slices_of_a_file_wherever_it_lies(self):
+        rows = self.folder / "rows.jsonl"
+        texts = [f"row {i} a small boat waits near its bank while grey birds turn over wide fields" for i in range(12)]
+        rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        for part, kept in (("[:4]", texts[:4]), ("[8:]", texts[8:]), ("[-2:]", texts[-2:]), ("[50%:]", texts[6:]), ("[:99]", texts)):
+            with self.subTest(part):
+                self.assert_same_text(f"{rows}{part}", kept)
+        result, _, _ = self.calibrate(f"{rows}[1]")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertRegex(result.stderr, r"a slice is written \[FROM:TO\]")
+
     def test_names_that_are_refused_say_why(self):
         for name, code, part in (("ptb", 2, "deprecated"), ("ptb-new", 2, "deprecated"), ("flickr30k", 2, "images or sound"), ("peoples_speech", 2, "images or sound"),
                                  ("custom", 2, "give the file itself"), ("open_platypos", 2, "did you mean open_platypus"), ("nosuch", 2, "no such data set.*open_platypus"),

@@ -166,12 +166,33 @@ class ModelFiles(EndToEnd):
         recipe.write_text("".join(f"key{number}: {number}\n" for number in range(200_000)))
         code, err = self.polite("compress", self.source, "-o", self.out, "--overwrite", "--recipe", recipe)
         self.assertEqual(code, 2, err)
+        fields = "q_stage:\n  q_modifiers:\n    QuantizationModifier:\n      scheme: W4A16\n"  # keys of a modifier are looked at one by one
+        recipe.write_text(fields + "".join(f"      key{number}: {number}\n" for number in range(200_000)))
+        code, err = self.polite("compress", self.source, "-o", self.out, "--overwrite", "--recipe", recipe)
+        self.assertEqual(code, 2, err)
+        self.assertIn('unknown field "key0"', err)
         value = json.loads(config.read_text())
         value.update({f"k{number}": number for number in range(300_000)})
         config.write_text(json.dumps(value))
         code, err = self.polite("compress", self.source, "-o", self.out, "--overwrite", *RTN)
         self.assertEqual(code, 0, err)
         self.assertEqual(json.loads((self.out / "config.json").read_text())["k299999"], 299_999)
+
+    def test_many_tokens_and_many_tensors(self):
+        config, weights = self.source / "tokenizer_config.json", self.source / "model.safetensors"
+        tokens = {str(1000 + number): {"content": f"<y{number}>", "special": True} for number in range(50_000)}
+        config.write_text(json.dumps({"added_tokens_decoder": tokens}))
+        code, err = self.polite("compress", self.source, "-o", self.out, "--method", "rtn", "--group-size", 16, "-d", self.text, "--num-calibration-samples", 1, "--max-seq-length", 16)
+        self.assertEqual(code, 0, err)
+        config.write_text(json.dumps({f"k{number}_token": f"<z{number}>" for number in range(50_000)}))
+        code, err = self.polite("generate", self.source, "-p", "x", "--max-new-tokens", 1)
+        self.assertEqual(code, 1, err)
+        self.assertRegex(err, r"tokenizer_config\.json: more than 4096 special tokens with names")
+        tensors = read_safetensors(weights)
+        write_safetensors(weights, {**tensors, **{f"junk.{number}.x": ("F32", [1], bytes(4)) for number in range(50_000)}})
+        for command in ("inspect", "schemes"):
+            code, err = self.polite(command, self.source, seconds=5)
+            self.assertEqual(code, 0, err)
 
     def test_sources_of_doubles(self):
         draw = random.Random(3)

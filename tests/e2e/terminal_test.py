@@ -165,6 +165,8 @@ class Help(EndToEnd):
                 self.assertEqual(code, 0)
                 long = [line for line in shown.replace("\r", "").splitlines() if len(line) > columns]
                 self.assertEqual(long, [], (command, columns))
+        code, shown = run_on_terminal(("convert", "--help"), 60)
+        self.assertRegex(shown.replace("\r", ""), r"Formats:\n  pack-quantized\n +compressed-tensors: [^\\]*\n  gptq\n")  # no command that goes on
 
     def test_version(self):
         plain = r"^swage \d+\.\d+\.\d+\n"

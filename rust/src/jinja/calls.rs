@@ -121,7 +121,7 @@ impl Interpreter {
     fn call_macro(&mut self, called: &Rc<Macro>, arguments: CallArguments) -> Result<Value> {
         let body = called.body.clone();
         let name = body.name.as_deref().unwrap_or("caller");
-        let scope = Scope::inside(&called.scope);
+        let scope = self.inside(&called.scope, &called.body.body);
         let CallArguments { positional, mut named } = arguments;
         let takes_caller = body.parameters.iter().any(|(parameter, _)| &**parameter == "caller");
         let given = positional.len();

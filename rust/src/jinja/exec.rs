@@ -3,6 +3,7 @@
 use super::ast::{Expr, ForLoop, Kind, Stmt, Target};
 use super::calls::{builtin, CallArguments, Macro};
 use super::loops::{new_loop, Shared};
+use super::scopes::{key_of, Unset};
 use super::text::python_str;
 use super::value::{burn, burn_text, fail, unsupported, Dict, Error, Missing, Result, Value};
 use std::cell::RefCell;
@@ -52,6 +53,7 @@ pub enum Flow {
 
 pub struct Interpreter {
     source: Arc<str>,
+    unset: Arc<Unset>,
     output: Vec<String>,
     calls: usize,
     pub now_seconds: i64,
@@ -74,13 +76,35 @@ impl Drop for Interpreter {
 }
 
 impl Interpreter {
-    pub fn new(source: Arc<str>, now_seconds: i64) -> Interpreter {
-        Interpreter { source, output: Vec::new(), calls: 0, now_seconds, captured: Vec::new(), namespaces: Vec::new() }
+    pub fn new(source: Arc<str>, unset: Arc<Unset>, now_seconds: i64) -> Interpreter {
+        Interpreter {
+            source,
+            unset,
+            output: Vec::new(),
+            calls: 0,
+            now_seconds,
+            captured: Vec::new(),
+            namespaces: Vec::new(),
+        }
+    }
+
+    /// A scope for the statements of a block.
+    pub fn inside(&self, parent: &Rc<Scope>, body: &[Stmt]) -> Rc<Scope> {
+        let scope = Scope::inside(parent);
+        self.hide_unset(&scope, body);
+        scope
+    }
+
+    fn hide_unset(&self, scope: &Scope, body: &[Stmt]) {
+        for name in self.unset.get(&key_of(body)).into_iter().flatten() {
+            scope.set(name, Value::Undefined(Rc::new(Missing::Name(name.clone()))));
+        }
     }
 
     /// The text of a whole template.
     pub fn run(&mut self, body: &[Stmt], scope: &Rc<Scope>) -> Result<String> {
         self.captured.push(scope.clone());
+        self.hide_unset(scope, body);
         self.text_of(body, scope)
     }
 
@@ -169,7 +193,7 @@ impl Interpreter {
                 self.assign(target, value, scope)?;
             }
             Kind::SetBlock(target, filter, body) => {
-                let text = Value::from(self.text_of(body, &Scope::inside(scope))?);
+                let text = Value::from(self.text_of(body, &self.inside(scope, body))?);
                 let value = self.filtered(filter.as_ref(), text, scope)?;
                 self.assign(target, value, scope)?;
             }
@@ -186,13 +210,15 @@ impl Interpreter {
                 self.print(&python_str(&text)?)?;
             }
             Kind::FilterBlock(filter, body) => {
-                let inner = Scope::inside(scope);
+                let inner = self.inside(scope, body);
                 let text = Value::from(self.text_of(body, &inner)?);
-                let value = self.filtered(Some(filter), text, &inner)?;
-                self.print(&python_str(&value)?)?;
+                match self.filtered(Some(filter), text, &inner)? {
+                    Value::Str(text) | Value::Markup(text) => self.print(&text)?,
+                    other => return fail(format!("expected str instance, {} found", other.type_name())),
+                }
             }
             Kind::Scope(body) => {
-                let text = self.text_of(body, &Scope::inside(scope))?;
+                let text = self.text_of(body, &self.inside(scope, body))?;
                 self.print(&text)?;
             }
             Kind::Break => return Ok(Flow::Break),
@@ -212,7 +238,7 @@ impl Interpreter {
     }
 
     fn with(&mut self, bindings: &[(Target, Expr)], body: &[Stmt], scope: &Rc<Scope>) -> Result<Flow> {
-        let inner = Scope::inside(scope);
+        let inner = self.inside(scope, body);
         for (target, value) in bindings {
             let value = self.eval(value, scope)?;
             self.assign(target, value, &inner)?;
@@ -248,7 +274,7 @@ impl Interpreter {
         let loop_name: Arc<str> = "loop".into();
         let mut completed = false; // Jinja2 runs the else part unless one round came to its end
         while let Some(item) = self.loop_next(state)? {
-            let scope = Scope::inside(&outer);
+            let scope = self.inside(&outer, &code.body);
             scope.set(&loop_name, Value::Loop(state.clone()));
             self.assign(&code.target, item, &scope)?;
             match self.exec(&code.body, &scope)? {
@@ -260,7 +286,7 @@ impl Interpreter {
         if completed || code.otherwise.is_empty() {
             return Ok(Flow::On);
         }
-        self.exec(&code.otherwise, &Scope::inside(&outer))
+        self.exec(&code.otherwise, &self.inside(&outer, &code.otherwise))
     }
 
     fn filtered(&mut self, filter: Option<&Expr>, text: Value, scope: &Rc<Scope>) -> Result<Value> {

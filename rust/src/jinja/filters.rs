@@ -103,6 +103,7 @@ impl Interpreter {
             "attr" => {
                 let name = arguments.only(name, "name")?;
                 let Value::Str(name) = &name else { return fail("attr wants a name") };
+                value.check_defined()?;
                 let found = self.python_attribute(&value, name)?;
                 Ok(found.unwrap_or_else(|| Value::undefined(format!("no attribute '{name}'"))))
             }
@@ -211,14 +212,17 @@ fn parse_int(text: &str, base: i128) -> Result<Option<i128>> {
 }
 
 /// float(text); None for a ValueError.
-fn parse_float(text: &str) -> Option<f64> {
+fn parse_float(text: &str) -> Result<Option<f64>> {
     let text = stripped(text, None, true, true);
     let bytes = text.as_bytes();
     let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
     if (0..bytes.len()).any(|i| bytes[i] == b'_' && !(i > 0 && digit(i - 1) && digit(i + 1))) {
-        return None;
+        return Ok(None);
     }
-    text.replace('_', "").parse().ok()
+    if !text.is_ascii() && text.chars().any(super::unicode::is_decimal) {
+        return unsupported("digits beyond ASCII");
+    }
+    Ok(text.replace('_', "").parse().ok())
 }
 
 /// The filter `int` without its default.
@@ -227,7 +231,7 @@ fn to_int(value: &Value, base: i128) -> Result<Option<i128>> {
     match value {
         Value::Str(text) => match parse_int(text, base)? {
             Some(i) => Ok(Some(i)),
-            None => match parse_float(text) {
+            None => match parse_float(text)? {
                 Some(f) if f.is_finite() => float_to_int(f).map(Some),
                 _ => Ok(None),
             },
@@ -241,7 +245,7 @@ fn to_int(value: &Value, base: i128) -> Result<Option<i128>> {
 fn to_float(value: &Value) -> Result<Option<f64>> {
     value.check_defined()?;
     Ok(match value {
-        Value::Str(text) => parse_float(text),
+        Value::Str(text) => parse_float(text)?,
         other => number(other).map(Number::float),
     })
 }

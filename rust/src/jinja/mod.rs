@@ -21,6 +21,7 @@ mod operators;
 mod parse_expression;
 mod parser;
 mod predicates;
+mod scopes;
 mod sequence_filters;
 mod string_methods;
 mod text;
@@ -40,6 +41,7 @@ const MAX_SOURCE_BYTES: usize = 4 << 20; // the largest known has 60 KB
 pub struct Template {
     source: Arc<str>,
     body: Vec<Stmt>,
+    unset: Arc<scopes::Unset>,
 }
 
 impl Template {
@@ -49,7 +51,8 @@ impl Template {
         }
         let source: Arc<str> = lexer::normalized(source).into();
         let body = parser::parse(&source).map_err(|error: Error| error.message)?;
-        Ok(Template { source, body })
+        let unset = Arc::new(scopes::unset_names(&body));
+        Ok(Template { source, body, unset })
     }
 
     /// The text for a conversation. `variables_json`: an object of further names that the template sees; `now_seconds`:
@@ -76,7 +79,9 @@ impl Template {
                 scope.set(name, value.clone());
             }
         }
-        Interpreter::new(self.source.clone(), now_seconds).run(&self.body, &scope).map_err(|error| error.message)
+        Interpreter::new(self.source.clone(), self.unset.clone(), now_seconds)
+            .run(&self.body, &scope)
+            .map_err(|error| error.message)
     }
 }
 

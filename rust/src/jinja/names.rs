@@ -1,6 +1,7 @@
 //! Whether statements read a name: a macro takes `caller`, `kwargs` and `varargs` only if it does.
 
 use super::ast::{Arguments, Expr, Kind, Stmt};
+use std::sync::Arc;
 
 pub fn reads(body: &[Stmt], name: &str) -> bool {
     body.iter().any(|stmt| in_stmt(stmt, name))
@@ -27,36 +28,50 @@ fn in_stmt(stmt: &Stmt, name: &str) -> bool {
     }
 }
 
-fn in_arguments(arguments: &Arguments, name: &str) -> bool {
-    let named = arguments.named.iter().map(|(_, value)| value);
-    arguments
-        .positional
-        .iter()
-        .chain(named)
-        .chain(&arguments.star)
-        .chain(&arguments.star_star)
-        .any(|e| in_expr(e, name))
+pub fn in_expr(expr: &Expr, name: &str) -> bool {
+    let mut found = false;
+    each_name(expr, &mut |read| found = found || **read == *name);
+    found
 }
 
-pub fn in_expr(expr: &Expr, name: &str) -> bool {
-    let any = |items: &[Expr]| items.iter().any(|e| in_expr(e, name));
+fn each_argument(arguments: &Arguments, seen: &mut dyn FnMut(&Arc<str>)) {
+    let named = arguments.named.iter().map(|(_, value)| value);
+    let all = arguments.positional.iter().chain(named).chain(&arguments.star).chain(&arguments.star_star);
+    all.for_each(|e| each_name(e, seen));
+}
+
+/// Every name that the expression reads.
+pub fn each_name(expr: &Expr, seen: &mut dyn FnMut(&Arc<str>)) {
     match expr {
-        Expr::Literal(_) => false,
-        Expr::Name(found) => &**found == name,
-        Expr::Tuple(items) | Expr::List(items) | Expr::Concat(items) => any(items),
-        Expr::Dict(pairs) => pairs.iter().any(|(k, v)| in_expr(k, name) || in_expr(v, name)),
-        Expr::Attribute(of, _) | Expr::Not(of) | Expr::Neg(of) | Expr::Pos(of) => in_expr(of, name),
+        Expr::Literal(_) => {}
+        Expr::Name(found) => seen(found),
+        Expr::Tuple(items) | Expr::List(items) | Expr::Concat(items) => items.iter().for_each(|e| each_name(e, seen)),
+        Expr::Dict(pairs) => pairs.iter().for_each(|(k, v)| {
+            each_name(k, seen);
+            each_name(v, seen);
+        }),
+        Expr::Attribute(of, _) | Expr::Not(of) | Expr::Neg(of) | Expr::Pos(of) => each_name(of, seen),
         Expr::Item(a, b) | Expr::And(a, b) | Expr::Or(a, b) | Expr::Binary(_, a, b) => {
-            in_expr(a, name) || in_expr(b, name)
+            each_name(a, seen);
+            each_name(b, seen);
         }
-        Expr::Slice(parts) => parts.iter().flatten().any(|e| in_expr(e, name)),
-        Expr::Call(of, arguments) | Expr::Test(of, _, arguments) => in_expr(of, name) || in_arguments(arguments, name),
+        Expr::Slice(parts) => parts.iter().flatten().for_each(|e| each_name(e, seen)),
+        Expr::Call(of, arguments) | Expr::Test(of, _, arguments) => {
+            each_name(of, seen);
+            each_argument(arguments, seen);
+        }
         Expr::Filter(of, _, arguments) => {
-            of.as_ref().is_some_and(|e| in_expr(e, name)) || in_arguments(arguments, name)
+            of.iter().for_each(|e| each_name(e, seen));
+            each_argument(arguments, seen);
         }
-        Expr::Compare(first, rest) => in_expr(first, name) || rest.iter().any(|(_, e)| in_expr(e, name)),
+        Expr::Compare(first, rest) => {
+            each_name(first, seen);
+            rest.iter().for_each(|(_, e)| each_name(e, seen));
+        }
         Expr::Condition(test, value, otherwise) => {
-            in_expr(test, name) || in_expr(value, name) || otherwise.as_ref().is_some_and(|e| in_expr(e, name))
+            each_name(test, seen);
+            each_name(value, seen);
+            otherwise.iter().for_each(|e| each_name(e, seen));
         }
     }
 }

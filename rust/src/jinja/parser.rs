@@ -15,11 +15,13 @@ pub struct Parser {
     pub nesting: usize,
     /// Links of the chains in the tag at hand.
     pub links: usize,
+    /// Loops of the function at hand: a macro's body is one of its own.
+    loops: usize,
 }
 
 /// The statements of `source`, whose line ends are normalized.
 pub fn parse(source: &str) -> Result<Vec<Stmt>> {
-    let mut parser = Parser { tokens: tokenize(source)?, at: 0, nesting: 0, links: 0 };
+    let mut parser = Parser { tokens: tokenize(source)?, at: 0, nesting: 0, links: 0, loops: 0 };
     let body = parser.body(&[])?;
     match parser.peek() {
         Tok::End => Ok(body),
@@ -186,7 +188,8 @@ impl Parser {
                 Ok(Kind::FilterBlock(filter, self.statements_to("endfilter")?))
             }
             "print" => self.print(),
-            "generation" => Ok(Kind::Scope(self.statements_to("endgeneration")?)),
+            "generation" => self.generation(),
+            "break" | "continue" if self.loops == 0 => Err(self.error(format!("'{name}' outside of a loop"))),
             "break" => Ok(Kind::Break),
             "continue" => Ok(Kind::Continue),
             "extends" | "include" | "import" | "from" => {
@@ -206,7 +209,9 @@ impl Parser {
         let iterable = self.tuple(false, &["recursive"])?;
         let test = if self.skip_name("if") { Some(self.expression()?) } else { None };
         let recursive = self.skip_name("recursive");
+        self.loops += 1;
         let body = self.statements(&["endfor", "else"])?;
+        self.loops -= 1;
         let ends = self.is_name("endfor");
         self.next();
         let otherwise = if ends { Vec::new() } else { self.statements_to("endfor")? };
@@ -270,13 +275,27 @@ impl Parser {
         if !matches!(call, Expr::Call(..)) {
             return Err(self.error("expected call"));
         }
-        let body = self.statements_to("endcall")?;
+        let body = self.function_body("endcall")?;
         Ok(Kind::CallBlock(call, Arc::new(finished(None, parameters, body))))
+    }
+
+    /// What Jinja2 makes a function of, so that no loop around it can be left from within.
+    fn function_body(&mut self, end: &str) -> Result<Vec<Stmt>> {
+        let loops = std::mem::take(&mut self.loops);
+        let body = self.statements_to(end)?;
+        self.loops = loops;
+        Ok(body)
+    }
+
+    fn generation(&mut self) -> Result<Kind> {
+        let body = self.function_body("endgeneration")?;
+        let special = ["caller", "kwargs", "varargs"].into_iter().any(|name| reads(&body, name));
+        Ok(if special { Kind::Unsupported("caller, kwargs and varargs within generation") } else { Kind::Scope(body) })
     }
 
     fn macro_body(&mut self, name: Option<Arc<str>>, end: &str) -> Result<MacroBody> {
         let parameters = self.parameters()?;
-        let body = self.statements_to(end)?;
+        let body = self.function_body(end)?;
         Ok(finished(name, parameters, body))
     }
 

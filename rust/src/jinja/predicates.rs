@@ -7,7 +7,7 @@ use super::operators::{binary, compare, contains, equal};
 use super::string_methods::has_case;
 use super::text::python_str;
 use super::unicode::{is_lower, is_upper};
-use super::value::{fail, unsupported, Result, Value};
+use super::value::{fail, hash_key, unsupported, Result, Value};
 
 pub const TESTS: [&str; 39] = [
     "odd",
@@ -102,6 +102,7 @@ impl Interpreter {
             "even" => remainder_is(value, &Value::Int(2), 0)?,
             "defined" => !value.is_undefined(),
             "undefined" => value.is_undefined(),
+            "filter" | "test" if value.as_str().is_none() => hash_key(value).map(|_| false)?,
             "filter" => value.as_str().is_some_and(|name| super::filters::FILTERS.contains(&name)),
             "test" => value.as_str().is_some_and(|name| TESTS.contains(&name)),
             "none" => matches!(value, Value::None),
