@@ -161,6 +161,44 @@ struct IntegerProduct {
   bool add;         // out += x W^T
 };
 
+// The same for processors that multiply tiles of bytes. A code of x is its high byte, signed, times 256 and its low
+// byte, unsigned. Rows lie in groups of kTileRows, the last one with room for as many, a group's columns in steps of
+// tile_step() columns: [group][step][low, high][kTileRows][step's columns].
+inline constexpr int64_t kTileRows = 16, kTileBytes = 64;
+// Columns of a block that are multiplied at once: the longest divisor of it that a tile holds; 0: bytes do not serve.
+inline constexpr int64_t tile_step(int64_t block) {
+  for (int64_t step = std::min(block, kTileBytes); step >= 4; --step) {
+    if (step % 4 == 0 && block % step == 0) return step;
+  }
+  return 0;
+}
+// Where the scale of a row's block lies.
+inline constexpr int64_t plane_scale(int64_t row, int64_t block, int64_t blocks) {
+  return (row / kTileRows * blocks + block) * kTileRows + row % kTileRows;
+}
+struct QuantizePlanes {
+  const float* x;  // [rows, columns]
+  int64_t rows, columns, block;
+  uint8_t* planes;  // as above
+  float* scale;     // [group][columns / block][kTileRows]
+};
+// out = x W^T as integer_product() gives it, bit for bit. The weight is one array of signed bytes or the sum of two, of
+// which the second is null or holds what the first lacks.
+struct PlaneProduct {
+  int64_t rows, columns, block;
+  const uint8_t* x;           // planes
+  const float* x_scale;       // [group][columns / block][kTileRows]
+  const int8_t* weight;       // [kPanel / kTileRows, columns / 4, kTileRows, 4]; zeros beyond `outputs`
+  const int8_t* rest;         // the same, or null
+  const float* weight_scale;  // [columns / block, kPanel], 64-byte aligned
+  float* out;                 // [rows, outputs], rows out_stride apart
+  int64_t out_stride;
+  int64_t outputs;  // 1 .. kPanel
+  bool add;         // out += x W^T
+};
+// Whether plane_product() of fast_kernels() runs on tiles, and so is what to multiply with.
+bool multiplies_tiles();
+
 // One group of columns of a solved weight, kPanel rows side by side: first (if `refit`) the scale that fits the codes
 // best, then each code to its best value given all others (coordinate descent). H is the Gram matrix, P = (W - Q) H the
 // gradient:
@@ -244,6 +282,8 @@ struct KernelTable {
   void (*refine_panel)(const RefinePanel&);
   void (*quantize_blocks)(const QuantizeBlocks&);
   void (*integer_product)(const IntegerProduct&);
+  void (*quantize_planes)(const QuantizePlanes&);
+  void (*plane_product)(const PlaneProduct&);
   void (*prune_gather)(const PrunePanel&);
   void (*prune_panel)(const PrunePanel&);
   void (*sparse_refit_panel)(const SparsePanel&);
@@ -270,6 +310,8 @@ struct KernelTable {
     v("refine_panel", &KernelTable::refine_panel);
     v("quantize_blocks", &KernelTable::quantize_blocks);
     v("integer_product", &KernelTable::integer_product);
+    v("quantize_planes", &KernelTable::quantize_planes);
+    v("plane_product", &KernelTable::plane_product);
     v("prune_gather", &KernelTable::prune_gather);
     v("prune_panel", &KernelTable::prune_panel);
     v("sparse_refit_panel", &KernelTable::sparse_refit_panel);
@@ -289,7 +331,7 @@ struct KernelTable {
 const KernelTable& fast_kernels();
 // The scalar twins.
 const KernelTable& plain_kernels();
-// Instruction set behind fast_kernels(), for reports: "AVX3" is AVX-512, "AVX3_DL" has VNNI.
+// Instruction set behind fast_kernels(), for reports: "AVX3" is AVX-512, "AVX3_DL" has VNNI, "AVX3_DL AMX" tiles too.
 const char* instruction_set();
 
 }  // namespace swage::kernels

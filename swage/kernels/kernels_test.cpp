@@ -392,6 +392,8 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
                                                                   {"refine_panel", refine_panel_parity},
                                                                   {"quantize_blocks", quantize_blocks_parity},
                                                                   {"integer_product", integer_product_parity},
+                                                                  {"quantize_planes", quantize_planes_parity},
+                                                                  {"plane_product", plane_product_parity},
                                                                   {"prune_gather", prune_gather_parity},
                                                                   {"prune_panel", prune_panel_parity},
                                                                   {"sparse_refit_panel", sparse_refit_panel_parity},
@@ -407,7 +409,7 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
   return tests;
 }
 
-// Instruction sets of this CPU that the kernels are compiled for.
+// Instruction sets of this CPU that the kernels are compiled for. Tiles come with the first.
 std::vector<int64_t> instruction_sets() {
   std::vector<int64_t> sets;
   for (const int64_t set : {HWY_AVX3_DL, HWY_AVX3, HWY_AVX2, HWY_SCALAR}) {

@@ -29,6 +29,8 @@ inline void fill_noise(float* data, int64_t count, unsigned seed, float size = 1
   for (int64_t i = 0; i < count; ++i) data[i] = noise(random);
 }
 
+void quantize_planes_parity();
+void plane_product_parity();
 void prune_gather_parity();
 void prune_panel_parity();
 void sparse_refit_panel_parity();

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "swage/kernels/kernels.h"
+#include "swage/kernels/plain_planes.h"
 #include "swage/kernels/plain_rows.h"
 #include "swage/kernels/plain_sparse.h"
 #include "swage/kernels/rounding.h"
@@ -214,11 +215,11 @@ void integer_product(const IntegerProduct& p) {
 }  // namespace
 
 const KernelTable& plain_kernels() {
-  static const KernelTable table{gram_pack,         gram_tile,     cholesky_tile, gptq_panel,         search_scales,
-                                 quantize_row,      value_range,   row_error,     refine_panel,       quantize_blocks,
-                                 integer_product,   prune_gather,  prune_panel,   sparse_refit_panel, rms_norm,
-                                 silu_multiply,     rotate_heads,  softmax_rows,  largest_size,       column_ranges,
-                                 round_to_integers, round_to_e4m3, round_to_e2m1};
+  static const KernelTable table{gram_pack,          gram_tile,       cholesky_tile,     gptq_panel,    search_scales,
+                                 quantize_row,       value_range,     row_error,         refine_panel,  quantize_blocks,
+                                 integer_product,    quantize_planes, plane_product,     prune_gather,  prune_panel,
+                                 sparse_refit_panel, rms_norm,        silu_multiply,     rotate_heads,  softmax_rows,
+                                 largest_size,       column_ranges,   round_to_integers, round_to_e4m3, round_to_e2m1};
   return table;
 }
 

@@ -16,6 +16,8 @@ void row_error_fast(RowError& row);
 void refine_panel_fast(const RefinePanel& panel);
 void quantize_blocks_fast(const QuantizeBlocks& blocks);
 void integer_product_fast(const IntegerProduct& product);
+void quantize_planes_fast(const QuantizePlanes& planes);
+void plane_product_fast(const PlaneProduct& product);
 void prune_gather_fast(const PrunePanel& panel);
 void prune_panel_fast(const PrunePanel& panel);
 void sparse_refit_panel_fast(const SparsePanel& panel);
