@@ -7,9 +7,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include <cstring>
-
 #include "swage/kernels/cpu/matrix_rows-inl.h"
+#include "swage/kernels/cpu/pairs-inl.h"
 #include "swage/kernels/cpu/rounding-inl.h"
 #include "swage/kernels/cpu/versions.h"
 
@@ -20,28 +19,6 @@ namespace {
 
 #if HWY_TARGET != HWY_SCALAR  // one lane holds no pair: the plain version runs
 inline constexpr int kProductRows = kBlockRows;
-using DS = hn::Repartition<int16_t, DI>;
-using VI = hn::Vec<DI>;
-
-// sum + a[0]*b[0] + a[1]*b[1] for every pair of neighbours.
-HWY_INLINE VI add_pair_products(VI sum, hn::Vec<DS> a, hn::Vec<DS> b) {
-#if HWY_TARGET == HWY_AVX3_DL  // one instruction, which this version of Highway does not know
-  asm("vpdpwssd %[b], %[a], %[sum]" : [sum] "+v"(sum.raw) : [a] "v"(a.raw), [b] "v"(b.raw));
-  return sum;
-#else
-  const DI di;
-  VI rest = hn::Zero(di);
-  sum = hn::ReorderWidenMulAccumulate(di, a, b, sum, rest);
-  return hn::Add(sum, rest);
-#endif
-}
-
-HWY_INLINE hn::Vec<DS> two_of(const int16_t* x) {
-  int32_t bits;
-  std::memcpy(&bits, x, sizeof bits);
-  return hn::BitCast(DS(), hn::Set(DI(), bits));
-}
-
 // Sums of kRows rows over one block of columns, times both scales, added to `out` [kRows, kPanel].
 template <int kRows>
 HWY_INLINE void add_block(const int16_t* HWY_RESTRICT x, int64_t columns, const int16_t* HWY_RESTRICT weight,
@@ -182,6 +159,7 @@ void quantize_planes(const QuantizePlanes& q) {
 }
 
 const char* target_name() { return hwy::TargetName(HWY_TARGET); }
+bool has_pair_products() { return HWY_TARGET == HWY_AVX3_DL; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace swage::kernels
@@ -194,6 +172,8 @@ HWY_EXPORT(quantize_blocks);
 HWY_EXPORT(quantize_planes);
 void integer_product_fast(const IntegerProduct& p) { HWY_DYNAMIC_DISPATCH(integer_product)(p); }
 HWY_EXPORT(target_name);
+HWY_EXPORT(has_pair_products);
+bool runs_pair_products() { return HWY_DYNAMIC_DISPATCH(has_pair_products)(); }
 const char* instruction_set() { return multiplies_tiles() ? "AVX3_DL AMX" : HWY_DYNAMIC_DISPATCH(target_name)(); }
 void quantize_blocks_fast(const QuantizeBlocks& q) { HWY_DYNAMIC_DISPATCH(quantize_blocks)(q); }
 void quantize_planes_fast(const QuantizePlanes& q) { HWY_DYNAMIC_DISPATCH(quantize_planes)(q); }

@@ -1,7 +1,4 @@
-#include "swage/kernels/kernels.h"
-
-#include <hwy/highway.h>
-#include <hwy/targets.h>
+#include "swage/kernels/cpu/versions.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -34,7 +31,7 @@ bool ask_for_tiles() { return false; }
 bool multiplies_tiles() {
   static const bool lent = ask_for_tiles();
   // All such processors have these too; without them the tests ask for an older one.
-  return lent && (hwy::SupportedTargets() & HWY_AVX3_DL) != 0;
+  return lent && runs_pair_products();
 }
 
 }  // namespace swage::kernels
