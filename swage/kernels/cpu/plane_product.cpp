@@ -13,10 +13,10 @@ namespace swage::kernels {
 namespace {
 
 // Rows whose sums are kept at once, and columns of which x and a panel of the weight fit the L1 cache.
-constexpr int64_t kRowsTogether = 128, kColumnsTogether = 512;
+constexpr int64_t kRowsTogether = 128, kColumnsTogether = 640;
 
-// What one tile of outputs does next. Tiles 0 and 1 are the sums of the high and the low bytes, 2 and 3 these bytes, 4
-// and 5 the weight and its rest.
+// What one tile of outputs multiplies. Tiles 0 to 3 are sums of the high and the low bytes, of one block and of the
+// next, 4 and 5 these bytes, 6 and 7 the weight and its rest.
 struct Steps {
   const uint8_t* x;
   const int8_t* weight;
@@ -24,24 +24,32 @@ struct Steps {
   int64_t steps, step;  // of a block, columns of one
 };
 
+#define SWAGE_MULTIPLY_BLOCK(HIGH, LOW)                               \
+  _tile_zero(HIGH);                                                   \
+  _tile_zero(LOW);                                                    \
+  for (int64_t i = block * s.steps; i < (block + 1) * s.steps; ++i) { \
+    _tile_loadd(6, s.weight + i * bytes, kTileBytes);                 \
+    _tile_loadd(5, s.x + i * 2 * bytes, s.step);                      \
+    _tile_loadd(4, s.x + (i * 2 + 1) * bytes, s.step);                \
+    _tile_dpbssd(HIGH, 4, 6);                                         \
+    _tile_dpbusd(LOW, 5, 6);                                          \
+    if (s.rest == nullptr) continue;                                  \
+    _tile_loadd(7, s.rest + i * bytes, kTileBytes);                   \
+    _tile_dpbssd(HIGH, 4, 7);                                         \
+    _tile_dpbusd(LOW, 5, 7);                                          \
+  }                                                                   \
+  _tile_stored(HIGH, high, kTileBytes);                               \
+  _tile_stored(LOW, low, kTileBytes);
+
 SWAGE_TILES inline void multiply_block(const Steps& s, int64_t block, int32_t* high, int32_t* low) {
   const int64_t bytes = s.step * kTileRows;
-  _tile_zero(0);
-  _tile_zero(1);
-  for (int64_t i = block * s.steps; i < (block + 1) * s.steps; ++i) {
-    _tile_loadd(4, s.weight + i * bytes, kTileBytes);
-    _tile_loadd(3, s.x + i * 2 * bytes, s.step);
-    _tile_loadd(2, s.x + (i * 2 + 1) * bytes, s.step);
-    _tile_dpbssd(0, 2, 4);
-    _tile_dpbusd(1, 3, 4);
-    if (s.rest == nullptr) continue;
-    _tile_loadd(5, s.rest + i * bytes, kTileBytes);
-    _tile_dpbssd(0, 2, 5);
-    _tile_dpbusd(1, 3, 5);
+  if (block % 2 == 0) {
+    SWAGE_MULTIPLY_BLOCK(0, 1)
+  } else {
+    SWAGE_MULTIPLY_BLOCK(2, 3)
   }
-  _tile_stored(0, high, kTileBytes);
-  _tile_stored(1, low, kTileBytes);
 }
+#undef SWAGE_MULTIPLY_BLOCK
 
 using Integers = int32_t __attribute__((vector_size(64)));
 using Floats = float __attribute__((vector_size(64)));
@@ -105,9 +113,9 @@ SWAGE_TILES void write_row(const PlaneProduct& p, const float* sum, float* out) 
 
 SWAGE_TILES void shape_for(int64_t rows, int64_t step) {
   TileShapes shapes;
-  for (const int tile : {0, 1}) shapes.set(tile, rows, kTileBytes);
-  for (const int tile : {2, 3}) shapes.set(tile, rows, step);
-  for (const int tile : {4, 5}) shapes.set(tile, step / 4, kTileBytes);
+  for (const int tile : {0, 1, 2, 3}) shapes.set(tile, rows, kTileBytes);
+  for (const int tile : {4, 5}) shapes.set(tile, rows, step);
+  for (const int tile : {6, 7}) shapes.set(tile, step / 4, kTileBytes);
   shape_tiles(shapes);
 }
 
@@ -115,7 +123,8 @@ SWAGE_TILES void shape_for(int64_t rows, int64_t step) {
 SWAGE_TILES void some_rows(const PlaneProduct& p, int64_t first, int64_t rows) {
   alignas(64) float sum[kRowsTogether * kPanel] = {};
   const int64_t blocks = p.columns / p.block, step = tile_step(p.block), tiles = (p.outputs + 15) / 16,
-                together = std::max<int64_t>(1, kColumnsTogether / p.block), whole = rows / kTileRows * kTileRows;
+                parts = (p.columns + kColumnsTogether - 1) / kColumnsTogether, together = (blocks + parts - 1) / parts,
+                whole = rows / kTileRows * kTileRows;
   for (int64_t b = 0; b < blocks; b += together) {
     const int64_t count = std::min(together, blocks - b);
     for (int64_t r = 0; r < rows; r += kTileRows) {
