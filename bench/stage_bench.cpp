@@ -125,7 +125,7 @@ int main(int argc, char** argv) {
   CompressOptions options;
   options.model = argv[1];
   options.output = argv[2];
-  options.data.file = argv[3];
+  options.data_file = argv[3];
   options.num_calibration_samples = argc > 4 ? std::atoll(argv[4]) : 64;
   options.max_seq_length = argc > 5 ? std::atoll(argv[5]) : 512;
   options.pack = false;

@@ -3,6 +3,7 @@
 // which says what is computed and is what the SIMD code is tested against. One table lists them; a test walks it.
 #pragma once
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <numeric>
 
@@ -14,30 +15,46 @@ namespace swage::kernels {
 // Values that are processed side by side: columns of a packed Gram panel, weight rows of a GPTQ panel. A multiple of
 // three vectors of every instruction set, because the matrix kernels hold 3 vectors x 8 rows in registers.
 inline constexpr int64_t kPanel = 48;
-// Tokens whose products are summed in f32 before the sum goes to f64.
-inline constexpr int64_t kGramChunk = 128;
+// Tokens whose products are summed as integers before the sum goes to f64, and of which a column has one scale.
+inline constexpr int64_t kGramChunk = 256;
 // Columns of the GPTQ factor that are interleaved in memory.
 inline constexpr int64_t kColumnGroup = 8;
 // Groups that the scale search works on side by side.
 inline constexpr int64_t kSearchLanes = 16;
 
-// Copies tokens of X into the layout of GramTile: columns in panels of kPanel, zeros beyond the last column.
+// One chunk of X for GramTile: each column in fixed point, codes of 16 bits times a power of two, the least for which
+// the squares of the codes sum to less than 2^30. By Cauchy and Schwarz no sum of products of two columns is larger, so
+// that int32 holds it in whichever order it is summed: the Gram matrix has the same bits on every processor. A token
+// that outweighs all others makes the steps of its own chunk coarser.
 struct GramPack {
-  const float* x;  // [tokens, columns]
-  int64_t columns;
-  int64_t tokens;  // all in one chunk
-  float* packed;   // place of the first token in the first panel; a panel holds kGramChunk tokens
+  const float* x;  // [tokens, columns], rows `stride` apart
+  int64_t stride, columns;
+  int64_t tokens;  // at most kGramChunk
+  void* packed;    // where the first panel goes: codes, zeros beyond the last column and, in the last step, token
+  double* scale;   // [columns in whole panels] out; NaN where a value is not finite or its square overflows
 };
+// gram_pack() makes pairs of tokens, int16 [panel][kGramChunk / 2][kPanel][2]. gram_pack_planes() makes bytes for
+// tiles, [panel][kPanel / kTileRows][step of kTileBytes tokens][low, high][kTileBytes / 4][kTileRows columns][4
+// tokens]; the high bytes are signed.
+inline constexpr int64_t kGramPanelBytes = 2 * kGramChunk * kPanel;
 
-// One tile of X^T X. `packed` holds X as [chunk][panel][kGramChunk][kPanel]; the last chunk may be partly filled.
+// One tile of X^T X, of pairs (gram_tile) or of planes (gram_plane_tile). `packed` holds X in chunks of `panels`
+// panels; the last chunk may be partly filled.
+inline constexpr int64_t kGramMostRows = 2;
 struct GramTile {
-  const float* packed;
+  const void* packed;
+  const double* scale;            // [chunk][panels * kPanel]
   int64_t panels;                 // panels of all columns of X
   int64_t tokens;                 // in all chunks together
-  int64_t row_panel, row_panels;  // rows of the result
+  int64_t row_panel, row_panels;  // rows of the result, at most kGramMostRows
   int64_t column_panel, column_panels;
-  double* sum;  // [row_panels * kPanel, column_panels * kPanel], 64-byte aligned; added to.
+  double* sum;  // [row_panels * kPanel, column_panels * kPanel], 64-byte aligned; added to, chunk after chunk.
 };  // Elements left of the diagonal may or may not be computed.
+// Exponent of a column's scale, from the sum of its squares in f32, token after token. Below 2^-100 as at 2^-100.
+SWAGE_HOST_DEVICE inline int gram_exponent(float squares) {
+  const int exponent = static_cast<int>(std::bit_cast<uint32_t>(std::max(squares, 0x1p-100f)) >> 23) - 127;
+  return (exponent - 28) >> 1;  // squares < 2^(exponent + 1)
+}
 
 // One tile [kPanel, kPanel] of an upper Cholesky factor H = U^T U, left-looking: tile -= a^T b, and then, unless
 // `diagonal` is null, tile = diagonal^-T tile. All pointers are aligned to 64 bytes.
@@ -161,6 +178,44 @@ struct IntegerProduct {
   bool add;         // out += x W^T
 };
 
+// The same for processors that multiply tiles of bytes. A code of x is its high byte, signed, times 256 and its low
+// byte, unsigned. Rows lie in groups of kTileRows, the last one with room for as many, a group's columns in steps of
+// tile_step() columns: [group][step][low, high][kTileRows][step's columns].
+inline constexpr int64_t kTileRows = 16, kTileBytes = 64;
+// Columns of a block that are multiplied at once: the longest divisor of it that a tile holds; 0: bytes do not serve.
+inline constexpr int64_t tile_step(int64_t block) {
+  for (int64_t step = std::min(block, kTileBytes); step >= 4; --step) {
+    if (step % 4 == 0 && block % step == 0) return step;
+  }
+  return 0;
+}
+// Where the scale of a row's block lies.
+inline constexpr int64_t plane_scale(int64_t row, int64_t block, int64_t blocks) {
+  return (row / kTileRows * blocks + block) * kTileRows + row % kTileRows;
+}
+struct QuantizePlanes {
+  const float* x;  // [rows, columns]
+  int64_t rows, columns, block;
+  uint8_t* planes;  // as above
+  float* scale;     // [group][columns / block][kTileRows]
+};
+// out = x W^T as integer_product() gives it, bit for bit. The weight is one array of signed bytes or the sum of two, of
+// which the second is null or holds what the first lacks.
+struct PlaneProduct {
+  int64_t rows, columns, block;
+  const uint8_t* x;           // planes
+  const float* x_scale;       // [group][columns / block][kTileRows]
+  const int8_t* weight;       // [kPanel / kTileRows, columns / 4, kTileRows, 4]; zeros beyond `outputs`
+  const int8_t* rest;         // the same, or null
+  const float* weight_scale;  // [columns / block, kPanel], 64-byte aligned
+  float* out;                 // [rows, outputs], rows out_stride apart
+  int64_t out_stride;
+  int64_t outputs;  // 1 .. kPanel
+  bool add;         // out += x W^T
+};
+// Whether fast_kernels() has tiles, so that planes of bytes are what to multiply.
+bool multiplies_tiles();
+
 // One group of columns of a solved weight, kPanel rows side by side: first (if `refit`) the scale that fits the codes
 // best, then each code to its best value given all others (coordinate descent). H is the Gram matrix, P = (W - Q) H the
 // gradient:
@@ -235,6 +290,8 @@ struct SparsePanel {
 struct KernelTable {
   void (*gram_pack)(const GramPack&);
   void (*gram_tile)(const GramTile&);
+  void (*gram_pack_planes)(const GramPack&);
+  void (*gram_plane_tile)(const GramTile&);
   void (*cholesky_tile)(const CholeskyTile&);
   void (*gptq_panel)(const GptqPanel&);
   void (*search_scales)(const ScaleSearchPanel&);
@@ -244,6 +301,8 @@ struct KernelTable {
   void (*refine_panel)(const RefinePanel&);
   void (*quantize_blocks)(const QuantizeBlocks&);
   void (*integer_product)(const IntegerProduct&);
+  void (*quantize_planes)(const QuantizePlanes&);
+  void (*plane_product)(const PlaneProduct&);
   void (*prune_gather)(const PrunePanel&);
   void (*prune_panel)(const PrunePanel&);
   void (*sparse_refit_panel)(const SparsePanel&);
@@ -261,6 +320,8 @@ struct KernelTable {
   static void visit(V&& v) {
     v("gram_pack", &KernelTable::gram_pack);
     v("gram_tile", &KernelTable::gram_tile);
+    v("gram_pack_planes", &KernelTable::gram_pack_planes);
+    v("gram_plane_tile", &KernelTable::gram_plane_tile);
     v("cholesky_tile", &KernelTable::cholesky_tile);
     v("gptq_panel", &KernelTable::gptq_panel);
     v("search_scales", &KernelTable::search_scales);
@@ -270,6 +331,8 @@ struct KernelTable {
     v("refine_panel", &KernelTable::refine_panel);
     v("quantize_blocks", &KernelTable::quantize_blocks);
     v("integer_product", &KernelTable::integer_product);
+    v("quantize_planes", &KernelTable::quantize_planes);
+    v("plane_product", &KernelTable::plane_product);
     v("prune_gather", &KernelTable::prune_gather);
     v("prune_panel", &KernelTable::prune_panel);
     v("sparse_refit_panel", &KernelTable::sparse_refit_panel);
@@ -289,7 +352,7 @@ struct KernelTable {
 const KernelTable& fast_kernels();
 // The scalar twins.
 const KernelTable& plain_kernels();
-// Instruction set behind fast_kernels(), for reports: "AVX3" is AVX-512, "AVX3_DL" has VNNI.
+// Instruction set behind fast_kernels(), for reports: "AVX3" is AVX-512, "AVX3_DL" has VNNI, "AVX3_DL AMX" tiles too.
 const char* instruction_set();
 
 }  // namespace swage::kernels

@@ -18,41 +18,6 @@
 namespace swage::kernels {
 namespace {
 
-void gram_pack_parity() {
-  for (const int64_t columns : {1, 47, 48, 101, 144}) {
-    const int64_t panels = (columns + kPanel - 1) / kPanel, kTokens = 9;
-    std::vector<float> x(static_cast<size_t>(columns * kTokens));
-    fill_noise(x.data(), columns * kTokens, 8);
-    Aligned<float> fast(panels * kGramChunk * kPanel), plain(panels * kGramChunk * kPanel);
-    fast_kernels().gram_pack({x.data(), columns, kTokens, fast.data() + 5 * kPanel});
-    plain_kernels().gram_pack({x.data(), columns, kTokens, plain.data() + 5 * kPanel});
-    for (int64_t i = 0; i < panels * kGramChunk * kPanel; ++i) ASSERT_EQ(fast[i], plain[i]) << columns << " " << i;
-  }
-}
-
-// Two row panels meet four column panels, over the diagonal, with a last chunk that is not full.
-void gram_tile_parity() {
-  constexpr int64_t kPanels = 5, kTokens = kGramChunk + 37, kRows = 2 * kPanel, kColumns = 4 * kPanel;
-  Aligned<float> packed(2 * kPanels * kGramChunk * kPanel);
-  fill_noise(packed.data(), 2 * kPanels * kGramChunk * kPanel, 1);
-  for (int64_t column_panel : {1, 0}) {
-    Aligned<double> fast(kRows * kColumns), plain(kRows * kColumns);
-    const auto run = [&](const KernelTable& table, double* sum) {
-      table.gram_tile({packed.data(), kPanels, kTokens, column_panel, 2, column_panel, 4, sum});
-      table.gram_tile({packed.data(), kPanels, kTokens, column_panel, 2, column_panel, 4, sum});  // it adds
-    };
-    run(fast_kernels(), fast.data());
-    run(plain_kernels(), plain.data());
-    for (int64_t r = 0; r < kRows; ++r) {
-      for (int64_t c = r; c < kColumns; ++c) {
-        // 256 products of size ~1 summed in f32: error below 256 * 2^-24 * sum |products| in the worst case, ~sqrt of
-        // it here.
-        ASSERT_NEAR(fast[r * kColumns + c], plain[r * kColumns + c], 2e-3) << r << " " << c;
-      }
-    }
-  }
-}
-
 void cholesky_tile_parity() {
   constexpr int64_t kDepth = 300, kTile = kPanel * kPanel;
   std::mt19937 random(7);
@@ -383,6 +348,8 @@ void integer_product_parity() {
 const std::map<std::string, std::function<void()>>& parity_tests() {
   static const std::map<std::string, std::function<void()>> tests{{"gram_pack", gram_pack_parity},
                                                                   {"gram_tile", gram_tile_parity},
+                                                                  {"gram_pack_planes", gram_pack_planes_parity},
+                                                                  {"gram_plane_tile", gram_plane_tile_parity},
                                                                   {"cholesky_tile", cholesky_tile_parity},
                                                                   {"gptq_panel", gptq_panel_parity},
                                                                   {"search_scales", search_scales_parity},
@@ -392,6 +359,8 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
                                                                   {"refine_panel", refine_panel_parity},
                                                                   {"quantize_blocks", quantize_blocks_parity},
                                                                   {"integer_product", integer_product_parity},
+                                                                  {"quantize_planes", quantize_planes_parity},
+                                                                  {"plane_product", plane_product_parity},
                                                                   {"prune_gather", prune_gather_parity},
                                                                   {"prune_panel", prune_panel_parity},
                                                                   {"sparse_refit_panel", sparse_refit_panel_parity},
@@ -407,7 +376,7 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
   return tests;
 }
 
-// Instruction sets of this CPU that the kernels are compiled for.
+// Instruction sets of this CPU that the kernels are compiled for. Tiles come with the first.
 std::vector<int64_t> instruction_sets() {
   std::vector<int64_t> sets;
   for (const int64_t set : {HWY_AVX3_DL, HWY_AVX3, HWY_AVX2, HWY_SCALAR}) {

@@ -29,6 +29,12 @@ inline void fill_noise(float* data, int64_t count, unsigned seed, float size = 1
   for (int64_t i = 0; i < count; ++i) data[i] = noise(random);
 }
 
+void gram_pack_parity();
+void gram_tile_parity();
+void gram_pack_planes_parity();
+void gram_plane_tile_parity();
+void quantize_planes_parity();
+void plane_product_parity();
 void prune_gather_parity();
 void prune_panel_parity();
 void sparse_refit_panel_parity();

@@ -4,39 +4,14 @@
 #include <vector>
 
 #include "swage/kernels/kernels.h"
+#include "swage/kernels/plain_gram.h"
+#include "swage/kernels/plain_planes.h"
 #include "swage/kernels/plain_rows.h"
 #include "swage/kernels/plain_sparse.h"
 #include "swage/kernels/rounding.h"
 
 namespace swage::kernels {
 namespace {
-
-void gram_pack(const GramPack& pack) {
-  const int64_t panels = (pack.columns + kPanel - 1) / kPanel;
-  for (int64_t t = 0; t < pack.tokens; ++t) {
-    for (int64_t c = 0; c < panels * kPanel; ++c) {
-      const float x = c < pack.columns ? pack.x[t * pack.columns + c] : 0.0f;
-      pack.packed[(c / kPanel * kGramChunk + t) * kPanel + c % kPanel] = x;
-    }
-  }
-}
-
-void gram_tile(const GramTile& tile) {
-  const auto at = [&](int64_t token, int64_t column) {
-    const int64_t chunk = token / kGramChunk, panel = column / kPanel;
-    return tile.packed[((chunk * tile.panels + panel) * kGramChunk + token % kGramChunk) * kPanel + column % kPanel];
-  };
-  const int64_t row0 = tile.row_panel * kPanel, column0 = tile.column_panel * kPanel,
-                stride = tile.column_panels * kPanel;
-  for (int64_t r = 0; r < tile.row_panels * kPanel; ++r) {
-    for (int64_t c = 0; c < stride; ++c) {
-      double sum = 0;
-      for (int64_t t = 0; t < tile.tokens; ++t)
-        sum += static_cast<double>(at(t, row0 + r)) * static_cast<double>(at(t, column0 + c));
-      if (row0 + r <= column0 + c) tile.sum[r * stride + c] += sum;
-    }
-  }
-}
 
 void cholesky_tile(const CholeskyTile& t) {
   for (int64_t r = 0; r < kPanel; ++r) {
@@ -214,11 +189,12 @@ void integer_product(const IntegerProduct& p) {
 }  // namespace
 
 const KernelTable& plain_kernels() {
-  static const KernelTable table{gram_pack,         gram_tile,     cholesky_tile, gptq_panel,         search_scales,
-                                 quantize_row,      value_range,   row_error,     refine_panel,       quantize_blocks,
-                                 integer_product,   prune_gather,  prune_panel,   sparse_refit_panel, rms_norm,
-                                 silu_multiply,     rotate_heads,  softmax_rows,  largest_size,       column_ranges,
-                                 round_to_integers, round_to_e4m3, round_to_e2m1};
+  static const KernelTable table{gram_pack,     gram_tile,       gram_pack_planes,   gram_plane_tile, cholesky_tile,
+                                 gptq_panel,    search_scales,   quantize_row,       value_range,     row_error,
+                                 refine_panel,  quantize_blocks, integer_product,    quantize_planes, plane_product,
+                                 prune_gather,  prune_panel,     sparse_refit_panel, rms_norm,        silu_multiply,
+                                 rotate_heads,  softmax_rows,    largest_size,       column_ranges,   round_to_integers,
+                                 round_to_e4m3, round_to_e2m1};
   return table;
 }
 

@@ -6,6 +6,7 @@
 #include <ATen/ops/mm.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "swage/base/error.h"
@@ -23,9 +24,10 @@ using kernels::kPanel;
 
 // Sums of one tile: 2 x 4 panels in f64 are 147 KB and stay in the L2 cache beside the two panels being multiplied.
 constexpr int64_t kTileRows = 2, kTileColumns = 4;
-// Packed copies of x take about this many floats (8 MB), or as much as half the Gram matrix if that is more: then
-// adding the tiles to it costs a few percent at any width.
-constexpr int64_t kPackedFloats = 2 << 20;
+static_assert(kTileRows <= kernels::kGramMostRows);
+// Packed copies of x take about this many bytes, or as much as half the Gram matrix if that is more: then adding the
+// tiles to it costs a few percent at any width.
+constexpr int64_t kPackedBytes = 8 << 20;
 
 void check(const char* who, const at::Tensor& x_TI, const at::Tensor& gram_II) {
   const bool fits = x_TI.scalar_type() == at::kFloat || (!x_TI.is_cpu() && x_TI.scalar_type() == at::kBFloat16);
@@ -45,21 +47,51 @@ void check(const char* who, const at::Tensor& x_TI, const at::Tensor& gram_II) {
 constexpr int64_t kDeviceTokens = 1 << 14, kDevicePanels = 4, kLeastPanel = 128;
 constexpr int64_t kReferenceRun = 512;  // tokens of one product in gram_add_reference()
 
-// Copies x into [chunk][panel][kGramChunk][kPanel], as tokens `start` and following. `panels` lie in a chunk, x's first
-// at `packed`.
-void pack(const float* x, int64_t tokens, int64_t columns, int64_t start, int64_t panels, float* packed) {
-  constexpr int64_t kTokens = 64;  // of one step; divides a chunk
-  static_assert(kGramChunk % kTokens == 0);
-  at::parallel_for(start / kTokens, (start + tokens + kTokens - 1) / kTokens, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t step = begin; step < end; ++step) {
-      const int64_t first = std::max(start, step * kTokens), last = std::min(start + tokens, (step + 1) * kTokens);
-      float* to = packed + (first / kGramChunk * panels * kGramChunk + first % kGramChunk) * kPanel;
-      kernels::fast_kernels().gram_pack({x + (first - start) * columns, columns, last - first, to});
+int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
+
+// Chunks of packed tokens with the scales of their columns, one after the other in a tensor of bytes, and behind them
+// `loose` floats.
+struct Packed {
+  int64_t panels, chunks;
+  uint8_t* data = nullptr;
+
+  int64_t chunk_bytes() const { return panels * kernels::kGramPanelBytes; }
+  int64_t bytes(int64_t loose) const {
+    return chunks * (chunk_bytes() + panels * kPanel * int64_t{sizeof(double)}) + loose * int64_t{sizeof(float)};
+  }
+  double* scale() const { return reinterpret_cast<double*>(data + chunks * chunk_bytes()); }
+  float* loose() const { return reinterpret_cast<float*>(scale() + chunks * panels * kPanel); }
+};
+
+// How many tokens are packed before their sums go to the Gram matrix: of as many as there are, whole chunks.
+int64_t tokens_together(int64_t panels, int64_t elements, int64_t tokens) {
+  const int64_t room = std::max(kPackedBytes, 4 * elements) / (panels * kernels::kGramPanelBytes) * kGramChunk;
+  return std::clamp<int64_t>(room, kGramChunk,
+                             std::max<int64_t>(1, (tokens + kGramChunk - 1) / kGramChunk) * kGramChunk);
+}
+
+// Packs x [tokens, columns] from chunk `first` on, its first panel as the chunks' `panel`.
+void pack(const float* x, int64_t tokens, int64_t columns, const Packed& to, int64_t first, int64_t panel) {
+  constexpr int64_t kTogether = 4;  // panels of one task
+  const kernels::KernelTable& table = kernels::fast_kernels();
+  const auto run = kernels::multiplies_tiles() ? table.gram_pack_planes : table.gram_pack;
+  const int64_t chunks = (tokens + kGramChunk - 1) / kGramChunk,
+                groups = (panels_of(columns) + kTogether - 1) / kTogether;
+  at::parallel_for(0, chunks * groups, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t chunk = task / groups, group = task % groups * kTogether, column = group * kPanel;
+      run({x + chunk * kGramChunk * columns + column, columns, std::min(kTogether * kPanel, columns - column),
+           std::min(kGramChunk, tokens - chunk * kGramChunk),
+           to.data + (first + chunk) * to.chunk_bytes() + (panel + group) * kernels::kGramPanelBytes,
+           to.scale() + ((first + chunk) * to.panels + panel + group) * kPanel});
     }
   });
 }
 
-int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
+void add_tile(const kernels::GramTile& tile) {
+  const kernels::KernelTable& table = kernels::fast_kernels();
+  (kernels::multiplies_tiles() ? table.gram_plane_tile : table.gram_tile)(tile);
+}
 
 struct Tile {
   int64_t row, column;  // first panels
@@ -92,18 +124,20 @@ void add_tile_to(double* gram, int64_t columns, const kernels::GramTile& tile) {
   }
 }
 
-void add_packed(const float* packed, int64_t tokens, int64_t columns, double* gram) {
-  const int64_t panels = (columns + kPanel - 1) / kPanel;
+void add_packed(const Packed& packed, int64_t tokens, int64_t columns, double* gram) {
+  const int64_t panels = packed.panels;
   const std::vector<Tile> tiles = upper_tiles(panels);
   const auto make_sums = [] { return at::empty({kTileRows * kPanel * kTileColumns * kPanel}, at::kDouble); };
   parallel_tasks(static_cast<int64_t>(tiles.size()), make_sums, [&](int64_t task, at::Tensor& sums) {
     const auto [row, column] = tiles[static_cast<size_t>(task)];
     double* sum = sums.mutable_data_ptr<double>();
     std::fill(sum, sum + sums.numel(), 0.0);
-    const kernels::GramTile tile{
-        packed, panels, tokens, row, std::min(kTileRows, panels - row), column, std::min(kTileColumns, panels - column),
-        sum};
-    kernels::fast_kernels().gram_tile(tile);
+    const kernels::GramTile tile{packed.data, packed.scale(),
+                                 panels,      tokens,
+                                 row,         std::min(kTileRows, panels - row),
+                                 column,      std::min(kTileColumns, panels - column),
+                                 sum};
+    add_tile(tile);
     add_tile_to(gram, columns, tile);
   });
 }
@@ -127,27 +161,47 @@ GramSum::GramSum(at::Tensor& gram_II, int64_t tokens, at::Tensor& scratch)
     }
     return;
   }
-  const int64_t room = std::max(kPackedFloats, columns * columns) / (panels_ * kPanel) / kGramChunk * kGramChunk;
-  most_ =
-      std::clamp<int64_t>(room, kGramChunk, std::max<int64_t>(1, (tokens + kGramChunk - 1) / kGramChunk) * kGramChunk);
-  if (!scratch_.defined() || scratch_.numel() < most_ * panels_ * kPanel)
-    scratch_ = at::empty({most_ * panels_ * kPanel}, at::kFloat);
+  most_ = tokens_together(panels_, columns * columns, tokens);
+  const int64_t bytes = Packed{panels_, most_ / kGramChunk}.bytes(kGramChunk * columns);
+  if (!scratch_.defined() || scratch_.scalar_type() != at::kByte || scratch_.numel() < bytes) {
+    scratch_ = at::Tensor();
+    scratch_ = at::empty({bytes}, at::kByte);
+  }
 }
 
 void GramSum::add(const at::Tensor& x_TI) {
   check("gram_add", x_TI, gram_II_);
-  const int64_t columns = gram_II_.size(0);
+  const int64_t columns = gram_II_.size(0), tokens = x_TI.size(0);
   if (columns == 0) return;
   if (!gram_II_.is_cpu()) return add_on_device(x_TI);
   const float* x = x_TI.const_data_ptr<float>();
-  float* packed = scratch_.mutable_data_ptr<float>();
-  for (int64_t t = 0; t < x_TI.size(0);) {
-    const int64_t count = std::min(most_ - filled_, x_TI.size(0) - t);
-    pack(x + t * columns, count, columns, filled_, panels_, packed);
-    t += count;
-    filled_ += count;
-    if (filled_ == most_) flush();
+  for (int64_t t = 0, count = 0; t < tokens; t += count) {
+    if (waiting_ == 0 && tokens - t >= kGramChunk) {
+      count = std::min(most_ - filled_, (tokens - t) / kGramChunk * kGramChunk);
+      pack(x + t * columns, count);
+      continue;
+    }
+    count = std::min(kGramChunk - waiting_, tokens - t);
+    std::copy(x + t * columns, x + (t + count) * columns, waiting() + waiting_ * columns);
+    waiting_ += count;
+    if (waiting_ == kGramChunk) pack(waiting(), std::exchange(waiting_, 0));
   }
+}
+
+// The chunk that is not full yet.
+float* GramSum::waiting() { return Packed{panels_, most_ / kGramChunk, scratch_.mutable_data_ptr<uint8_t>()}.loose(); }
+
+// Whole chunks, but for the last tokens of all.
+void GramSum::pack(const float* x, int64_t tokens) {
+  const Packed packed{panels_, most_ / kGramChunk, scratch_.mutable_data_ptr<uint8_t>()};
+  ops::pack(x, tokens, gram_II_.size(0), packed, filled_ / kGramChunk, 0);
+  filled_ += tokens;
+  if (filled_ == most_) flush();
+}
+
+void GramSum::finish() {
+  if (waiting_ > 0) pack(waiting(), std::exchange(waiting_, 0));
+  flush();
 }
 
 void GramSum::add_on_device(const at::Tensor& x_TI) {
@@ -165,7 +219,8 @@ void GramSum::flush() {
     const int64_t columns = gram_II_.size(0);
     gram_add_panels(scratch_.narrow(0, 0, filled_ * columns).view({filled_, columns}), gram_II_, device_kernels());
   } else if (filled_ > 0)
-    add_packed(scratch_.const_data_ptr<float>(), filled_, gram_II_.size(0), gram_II_.mutable_data_ptr<double>());
+    add_packed({panels_, most_ / kGramChunk, scratch_.mutable_data_ptr<uint8_t>()}, filled_, gram_II_.size(0),
+               gram_II_.mutable_data_ptr<double>());
   filled_ = 0;
 }
 
@@ -199,7 +254,7 @@ void check_cross(const at::Tensor& a_TM, const at::Tensor& b_TN, const at::Tenso
 }
 
 // A chunk holds the panels of a before those of b, so that all tiles of the product lie right of the diagonal.
-void add_packed_cross(const float* packed, int64_t tokens, at::Tensor& sum_MN) {
+void add_packed_cross(const Packed& packed, int64_t tokens, at::Tensor& sum_MN) {
   const int64_t m = sum_MN.size(0), n = sum_MN.size(1), down = panels_of(m), across = panels_of(n),
                 steps = (across + kTileColumns - 1) / kTileColumns;
   double* to = sum_MN.mutable_data_ptr<double>();
@@ -208,15 +263,16 @@ void add_packed_cross(const float* packed, int64_t tokens, at::Tensor& sum_MN) {
     const int64_t row = task / steps * kTileRows, column = task % steps * kTileColumns;
     double* sum = sums.mutable_data_ptr<double>();
     std::fill(sum, sum + sums.numel(), 0.0);
-    const kernels::GramTile tile{packed,
-                                 down + across,
+    const kernels::GramTile tile{packed.data,
+                                 packed.scale(),
+                                 packed.panels,
                                  tokens,
                                  row,
                                  std::min(kTileRows, down - row),
                                  down + column,
                                  std::min(kTileColumns, across - column),
                                  sum};
-    kernels::fast_kernels().gram_tile(tile);
+    add_tile(tile);
     const int64_t stride = tile.column_panels * kPanel, rows = std::min(tile.row_panels * kPanel, m - row * kPanel),
                   columns = std::min(stride, n - column * kPanel);
     for (int64_t r = 0; r < rows; ++r) {
@@ -232,14 +288,14 @@ void cross_add(const at::Tensor& a_TM, const at::Tensor& b_TN, at::Tensor& sum_M
   check_cross(a_TM, b_TN, sum_MN);
   const int64_t tokens = a_TM.size(0), m = a_TM.size(1), n = b_TN.size(1), panels = panels_of(m) + panels_of(n);
   if (m == 0 || n == 0 || tokens == 0) return;
-  const int64_t room = std::max(kPackedFloats, m * n) / (panels * kPanel) / kGramChunk * kGramChunk;
-  const int64_t most = std::clamp<int64_t>(room, kGramChunk, (tokens + kGramChunk - 1) / kGramChunk * kGramChunk);
-  at::Tensor scratch = at::empty({most * panels * kPanel}, at::kFloat);
-  float* packed = scratch.mutable_data_ptr<float>();
+  const int64_t most = tokens_together(panels, m * n, tokens);
+  Packed packed{panels, most / kGramChunk};
+  at::Tensor scratch = at::empty({packed.bytes(0)}, at::kByte);
+  packed.data = scratch.mutable_data_ptr<uint8_t>();
   for (int64_t first = 0; first < tokens; first += most) {
     const int64_t count = std::min(most, tokens - first);
-    pack(a_TM.const_data_ptr<float>() + first * m, count, m, 0, panels, packed);
-    pack(b_TN.const_data_ptr<float>() + first * n, count, n, 0, panels, packed + panels_of(m) * kGramChunk * kPanel);
+    pack(a_TM.const_data_ptr<float>() + first * m, count, m, packed, 0, 0);
+    pack(b_TN.const_data_ptr<float>() + first * n, count, n, packed, 0, panels_of(m));
     add_packed_cross(packed, count, sum_MN);
   }
 }

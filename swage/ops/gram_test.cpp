@@ -18,27 +18,68 @@ at::Tensor gram_of(const at::Tensor& x_TI) {
   return gram_II;
 }
 
-// Equals the f64 product up to f32 rounding, for widths and lengths that fit no tile.
+// Equals the f64 product up to the rounding to fixed point, for widths and lengths that fit no tile.
 TEST(Gram, EqualsTheProductInDouble) {
   at::manual_seed(1);
   for (const int64_t columns : {1, 7, 48, 49, 97, 192, 333}) {
     for (const int64_t tokens : {1, 3, 511, 512, 513, 1100}) {
       const at::Tensor x_TI = at::randn({tokens, columns});
       const at::Tensor exact_II = x_TI.to(at::kDouble).t().mm(x_TI.to(at::kDouble));
-      // A run of 512 products of size 1 is summed in f32: each partial sum, at most ~100, is rounded by 2^-24 of
-      // itself.
-      const double tolerance = 512 * 100 * std::pow(2.0, -24) * std::sqrt(double(tokens) / 512 + 1);
-      EXPECT_LT((gram_of(x_TI) - exact_II).abs().max().item<double>(), tolerance) << tokens << "x" << columns;
+      // A value is off by half a step, at most 2^-15 of its column's norm over the chunk: over 256 tokens an error of
+      // 2^-11 of the norm for either side, so 2^-10 of both norms' product. Errors of noise are independent: a step is
+      // even, and so 2^-14 sqrt(2 / 12) of that at most in root mean square, and half as much again on the diagonal.
+      const at::Tensor norm_I = exact_II.diagonal().sqrt(),
+                       error_II = (gram_of(x_TI) - exact_II).abs() / at::outer(norm_I, norm_I);
+      EXPECT_LT(error_II.max().item<double>(), 0x1p-10 * 1.001) << tokens << "x" << columns;
+      if (columns > 40) EXPECT_LT(error_II.square().mean().sqrt().item<double>(), 2.6e-5) << tokens << "x" << columns;
     }
   }
 }
 
-// Long runs go through f64: the error is that of summing 512 values in f32, at most 512 * 2^-24, for any number of
-// tokens.
+// Sums are exact: the error is that of rounding one value, here 2^-11 of it at most, twice, for any number of tokens.
 TEST(Gram, KeepsPrecisionOverManyTokens) {
   const at::Tensor x_TI = at::full({400000, 2}, 1.0001f);
   const double exact = 400000 * double{1.0001f} * double{1.0001f};
-  EXPECT_NEAR(gram_of(x_TI)[0][1].item<double>(), exact, exact * 3.1e-5);
+  EXPECT_NEAR(gram_of(x_TI)[0][1].item<double>(), exact, exact * 0x1p-10);
+}
+
+// One token that outweighs the others by a thousand costs its own chunk, and little there.
+TEST(Gram, AnOutlierCostsItsChunk) {
+  at::manual_seed(4);
+  at::Tensor x_TI = at::randn({1024, 60});
+  x_TI[300].mul_(1000);
+  const at::Tensor x64_TI = x_TI.to(at::kDouble), exact_II = x64_TI.t().mm(x64_TI);
+  const at::Tensor norm_I = exact_II.diagonal().sqrt();
+  EXPECT_LT(((gram_of(x_TI) - exact_II).abs() / at::outer(norm_I, norm_I)).max().item<double>(), 0x1p-10);
+  const at::Tensor others_TI = at::cat({x_TI.narrow(0, 0, 256), x_TI.narrow(0, 512, 512)});
+  at::Tensor chunk_II = gram_of(x_TI) - gram_of(x_TI.narrow(0, 256, 256));
+  // The three other chunks keep their own precision, within f64's of what was added to them.
+  EXPECT_LT((chunk_II - gram_of(others_TI)).abs().max().item<double>(), 1e-15 * exact_II.abs().max().item<double>());
+}
+
+TEST(Gram, NanAndInfinityShowInTheirRowAndColumn) {
+  for (const float bad : {NAN, INFINITY}) {
+    at::Tensor x_TI = at::ones({700, 50});
+    x_TI[400][7] = bad;
+    const at::Tensor gram_II = gram_of(x_TI), finite_II = gram_II.isfinite();
+    EXPECT_FALSE(finite_II.select(0, 7).any().item<bool>());
+    EXPECT_FALSE(finite_II.select(1, 7).any().item<bool>());
+    EXPECT_EQ(finite_II.sum().item<int64_t>(), 49 * 49);
+  }
+}
+
+// The same bits on every processor, as this number says. Values of 24 bits from a generator that is integers.
+TEST(Gram, HasTheSameBitsEverywhere) {
+  at::Tensor x_TI = at::empty({700, 101});
+  uint64_t state = 1;
+  const auto next = [&] { return (state = state * 6364136223846793005u + 1442695040888963407u) >> 40; };
+  for (int64_t i = 0; i < x_TI.numel(); ++i)
+    x_TI.mutable_data_ptr<float>()[i] = std::ldexp(static_cast<float>(next()) - 0x1p23f, -20 - int(i % 101 % 7));
+  const at::Tensor gram_II = gram_of(x_TI);
+  uint64_t digest = 0xcbf29ce484222325u;  // FNV-1a
+  const auto* bytes = reinterpret_cast<const uint8_t*>(gram_II.const_data_ptr<double>());
+  for (int64_t i = 0; i < int64_t(gram_II.nbytes()); ++i) digest = (digest ^ bytes[i]) * 0x100000001b3u;
+  EXPECT_EQ(digest, 0xe13ca29654dc8f3bu);
 }
 
 TEST(Gram, SumOfPiecesIsThatOfOneCallBitForBit) {
@@ -87,8 +128,9 @@ TEST(Gram, EqualsItsPlainTwin) {
   const at::Tensor x_TI = at::randn({30000, 250});
   at::Tensor plain_II = at::zeros({250, 250}, at::kDouble);
   gram_add_reference(x_TI, plain_II);
-  // f32 rounding of 59 runs of 512 tokens in two orders of summation; elements are ~173 off and 30000 on the diagonal.
-  EXPECT_LT((gram_of(x_TI) - plain_II).abs().max().item<double>(), 0.05);
+  // Steps are 2^-10 at most: a product of values of size 1 errs by sqrt(2 / 12) of one in root mean square, a square by
+  // sqrt(4 / 12), a sum of 30000 by 173 times that: 0.1, and six times that in none of 31000.
+  EXPECT_LT((gram_of(x_TI) - plain_II).abs().max().item<double>(), 0.6);
 }
 
 TEST(Gram, TakesARowSubset) {
@@ -135,9 +177,8 @@ TEST(CrossProduct, EqualsTheProductInDouble) {
       at::set_num_threads(threads);
       at::Tensor sum_MN = start_MN.clone();
       cross_add(a_TM, b_TN, sum_MN);
-      // As above, with runs of 128 products: partial sums of at most 50.
-      EXPECT_LT((sum_MN - exact_MN).abs().max().item<double>(),
-                128 * 50 * std::pow(2.0, -24) * std::sqrt(double(tokens) / 128 + 1));
+      // As above: six times the root mean square of steps of 2^-10.
+      EXPECT_LT((sum_MN - exact_MN).abs().max().item<double>(), 6 * std::sqrt(double(tokens) / 6) * 0x1p-10);
       if (first_MN.defined()) EXPECT_TRUE(sum_MN.equal(first_MN)) << tokens << " tokens on " << threads << " threads";
       first_MN = sum_MN;
     }

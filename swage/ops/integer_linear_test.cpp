@@ -40,7 +40,8 @@ TEST(IntegerLinear, EqualsTheProductOfTheDequantizedWeight) {
   at::manual_seed(1);
   for (const Case& c : {Case{9, 48, 128, 2, at::kChar, false}, Case{1, 50, 192, 3, at::kChar, true},
                         Case{130, 97, 1536, 1, at::kByte, true}, Case{17, 1, 36, 2, at::kByte, false},
-                        Case{8, 5, 34, 1, at::kChar, false}}) {
+                        Case{8, 5, 34, 1, at::kChar, false}, Case{150, 50, 192, 1, at::kChar, true},
+                        Case{33, 64, 256, 4, at::kByte, true}, Case{40, 49, 288, 3, at::kByte, false}}) {
     const Weight w = random_weight(c);
     const auto linear = IntegerLinear::make(w.codes_OI, w.scale_OG, w.zero_OG);
     ASSERT_TRUE(linear.has_value());
@@ -63,6 +64,28 @@ TEST(IntegerLinear, EqualsTheProductOfTheDequantizedWeight) {
     linear->multiply(input, part_TO, true);
     EXPECT_TRUE(part_TO.equal(out_TO * 2));
     EXPECT_EQ(wide.narrow(1, c.rows, 3).abs().sum().item<float>(), 0);
+  }
+}
+
+// Zero points at the ends of their range: codes less them reach from -255 to 255.
+TEST(IntegerLinear, TakesTheLargestDifferences) {
+  at::manual_seed(2);
+  for (const at::ScalarType type : {at::kChar, at::kByte}) {
+    const int64_t low = type == at::kChar ? -128 : 0;
+    Weight w = random_weight({1, 50, 128, 2, type, true});
+    w.zero_OG.select(1, 0).fill_(low);
+    w.zero_OG.select(1, 1).fill_(low + 255);
+    w.codes_OI.select(1, 5).fill_(low + 255);
+    w.codes_OI.select(1, 70).fill_(low);
+    const at::Tensor value_OI = (w.codes_OI.to(at::kDouble) - w.zero_OG.to(at::kDouble).repeat_interleave(64, 1)) *
+                                w.scale_OG.to(at::kDouble).repeat_interleave(64, 1);
+    const auto linear = IntegerLinear::make(w.codes_OI, w.scale_OG, w.zero_OG);
+    const at::Tensor x_TI = at::ones({20, 128});
+    at::Tensor out_TO = at::zeros({20, 50});
+    linear->multiply(IntegerLinear::quantize(x_TI, linear->block()), out_TO, false);
+    const at::Tensor exact_TO = x_TI.to(at::kDouble).mm(value_OI.t());
+    // Ones are exact but for their scale, 1 / 32767 in f32, and the two sums of a row are rounded.
+    EXPECT_TRUE(at::allclose(out_TO.to(at::kDouble), exact_TO, 4e-7, 1e-7 * value_OI.abs().sum().item<double>()));
   }
 }
 

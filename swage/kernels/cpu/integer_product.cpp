@@ -7,9 +7,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include <cstring>
-
 #include "swage/kernels/cpu/matrix_rows-inl.h"
+#include "swage/kernels/cpu/pairs-inl.h"
 #include "swage/kernels/cpu/rounding-inl.h"
 #include "swage/kernels/cpu/versions.h"
 
@@ -20,28 +19,6 @@ namespace {
 
 #if HWY_TARGET != HWY_SCALAR  // one lane holds no pair: the plain version runs
 inline constexpr int kProductRows = kBlockRows;
-using DS = hn::Repartition<int16_t, DI>;
-using VI = hn::Vec<DI>;
-
-// sum + a[0]*b[0] + a[1]*b[1] for every pair of neighbours.
-HWY_INLINE VI add_pair_products(VI sum, hn::Vec<DS> a, hn::Vec<DS> b) {
-#if HWY_TARGET == HWY_AVX3_DL  // one instruction, which this version of Highway does not know
-  asm("vpdpwssd %[b], %[a], %[sum]" : [sum] "+v"(sum.raw) : [a] "v"(a.raw), [b] "v"(b.raw));
-  return sum;
-#else
-  const DI di;
-  VI rest = hn::Zero(di);
-  sum = hn::ReorderWidenMulAccumulate(di, a, b, sum, rest);
-  return hn::Add(sum, rest);
-#endif
-}
-
-HWY_INLINE hn::Vec<DS> two_of(const int16_t* x) {
-  int32_t bits;
-  std::memcpy(&bits, x, sizeof bits);
-  return hn::BitCast(DS(), hn::Set(DI(), bits));
-}
-
 // Sums of kRows rows over one block of columns, times both scales, added to `out` [kRows, kPanel].
 template <int kRows>
 HWY_INLINE void add_block(const int16_t* HWY_RESTRICT x, int64_t columns, const int16_t* HWY_RESTRICT weight,
@@ -110,6 +87,49 @@ HWY_NOINLINE void some_rows(const IntegerProduct& p, int64_t row) {
 }
 #endif
 
+// Codes of one block; returns its scale.
+HWY_INLINE float quantize_block(const float* HWY_RESTRICT x, int64_t count, int16_t* HWY_RESTRICT codes) {
+  const DF d;
+  const hn::Rebind<int16_t, DI> d16;
+  VF most = hn::Zero(d), bads = most;
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const VF v = hn::LoadU(d, x + i);
+    most = hn::Max(most, hn::Abs(v));
+    bads = hn::Add(bads, hn::Sub(v, v));  // 0, or NaN if v is NaN or infinite
+  }
+  float largest = hn::GetLane(hn::MaxOfLanes(d, most)), bad = hn::GetLane(hn::SumOfLanes(d, bads));
+  for (; i < count; ++i) {
+    largest = HWY_MAX(largest, x[i] < 0 ? -x[i] : x[i]);
+    bad += x[i] - x[i];
+  }
+  const float scale = block_scale(largest), inverse = scale == 0 ? 0 : 1 / scale;
+  const VF factor = hn::Set(d, inverse);
+  for (i = 0; i + kLanes <= count; i += kLanes) {
+    hn::StoreU(hn::DemoteTo(d16, hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), factor))), d16, codes + i);
+  }
+  for (; i < count; ++i) codes[i] = block_code(x[i], inverse);
+  return scale + bad;
+}
+
+// TruncateTo would do, but this version of Highway takes the wrong bytes with AVX3_DL.
+HWY_INLINE void split_bytes(const int16_t* HWY_RESTRICT codes, int64_t count, uint8_t* HWY_RESTRICT low,
+                            uint8_t* HWY_RESTRICT high) {
+  const hn::Rebind<int16_t, DI> d16;
+  const hn::Rebind<uint8_t, DI> d8;
+  const hn::Rebind<int8_t, DI> signed8;
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const auto both = hn::LoadU(d16, codes + i);
+    hn::StoreU(hn::DemoteTo(d8, hn::And(both, hn::Set(d16, 255))), d8, low + i);
+    hn::StoreU(hn::DemoteTo(signed8, hn::ShiftRight<8>(both)), signed8, reinterpret_cast<int8_t*>(high) + i);
+  }
+  for (; i < count; ++i) {
+    low[i] = static_cast<uint8_t>(codes[i] & 255);
+    high[i] = static_cast<uint8_t>(codes[i] >> 8);
+  }
+}
+
 }  // namespace
 
 void integer_product(const IntegerProduct& p) {
@@ -123,34 +143,25 @@ void integer_product(const IntegerProduct& p) {
 }
 
 void quantize_blocks(const QuantizeBlocks& q) {
-  const DF d;
-  const hn::Rebind<int16_t, DI> d16;
-  for (int64_t block = 0; block < q.count / q.block; ++block) {
-    const float* x = q.x + block * q.block;
-    int16_t* codes = q.codes + block * q.block;
-    VF most = hn::Zero(d), bads = most;
-    int64_t i = 0;
-    for (; i + kLanes <= q.block; i += kLanes) {
-      const VF v = hn::LoadU(d, x + i);
-      most = hn::Max(most, hn::Abs(v));
-      bads = hn::Add(bads, hn::Sub(v, v));  // 0, or NaN if v is NaN or infinite
+  for (int64_t block = 0; block < q.count / q.block; ++block)
+    q.scale[block] = quantize_block(q.x + block * q.block, q.block, q.codes + block * q.block);
+}
+
+void quantize_planes(const QuantizePlanes& q) {
+  const int64_t step = tile_step(q.block), blocks = q.columns / q.block, plane = kTileRows * step;
+  alignas(64) int16_t codes[kLongestBlock];
+  for (int64_t r = 0; r < q.rows; ++r) {
+    uint8_t* to = q.planes + r / kTileRows * kTileRows * 2 * q.columns + r % kTileRows * step;
+    for (int64_t block = 0; block < blocks; ++block) {
+      q.scale[plane_scale(r, block, blocks)] = quantize_block(q.x + r * q.columns + block * q.block, q.block, codes);
+      for (int64_t first = 0; first < q.block; first += step, to += 2 * plane)
+        split_bytes(codes + first, step, to, to + plane);
     }
-    float largest = hn::GetLane(hn::MaxOfLanes(d, most)), bad = hn::GetLane(hn::SumOfLanes(d, bads));
-    for (; i < q.block; ++i) {
-      largest = HWY_MAX(largest, x[i] < 0 ? -x[i] : x[i]);
-      bad += x[i] - x[i];
-    }
-    const float scale = block_scale(largest), inverse = scale == 0 ? 0 : 1 / scale;
-    q.scale[block] = scale + bad;
-    const VF factor = hn::Set(d, inverse);
-    for (i = 0; i + kLanes <= q.block; i += kLanes) {
-      hn::StoreU(hn::DemoteTo(d16, hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), factor))), d16, codes + i);
-    }
-    for (; i < q.block; ++i) codes[i] = block_code(x[i], inverse);
   }
 }
 
 const char* target_name() { return hwy::TargetName(HWY_TARGET); }
+bool has_pair_products() { return HWY_TARGET == HWY_AVX3_DL; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace swage::kernels
@@ -160,9 +171,13 @@ HWY_AFTER_NAMESPACE();
 namespace swage::kernels {
 HWY_EXPORT(integer_product);
 HWY_EXPORT(quantize_blocks);
+HWY_EXPORT(quantize_planes);
 void integer_product_fast(const IntegerProduct& p) { HWY_DYNAMIC_DISPATCH(integer_product)(p); }
 HWY_EXPORT(target_name);
-const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(target_name)(); }
+HWY_EXPORT(has_pair_products);
+bool runs_pair_products() { return HWY_DYNAMIC_DISPATCH(has_pair_products)(); }
+const char* instruction_set() { return multiplies_tiles() ? "AVX3_DL AMX" : HWY_DYNAMIC_DISPATCH(target_name)(); }
 void quantize_blocks_fast(const QuantizeBlocks& q) { HWY_DYNAMIC_DISPATCH(quantize_blocks)(q); }
+void quantize_planes_fast(const QuantizePlanes& q) { HWY_DYNAMIC_DISPATCH(quantize_planes)(q); }
 }  // namespace swage::kernels
 #endif

@@ -7,6 +7,8 @@ namespace swage::kernels {
 
 void gram_pack_fast(const GramPack& pack);
 void gram_tile_fast(const GramTile& tile);
+void gram_pack_planes_fast(const GramPack& pack);
+void gram_plane_tile_fast(const GramTile& tile);
 void cholesky_tile_fast(const CholeskyTile& tile);
 void gptq_panel_fast(const GptqPanel& panel);
 void search_scales_fast(const ScaleSearchPanel& panel);
@@ -16,6 +18,8 @@ void row_error_fast(RowError& row);
 void refine_panel_fast(const RefinePanel& panel);
 void quantize_blocks_fast(const QuantizeBlocks& blocks);
 void integer_product_fast(const IntegerProduct& product);
+void quantize_planes_fast(const QuantizePlanes& planes);
+void plane_product_fast(const PlaneProduct& product);
 void prune_gather_fast(const PrunePanel& panel);
 void prune_panel_fast(const PrunePanel& panel);
 void sparse_refit_panel_fast(const SparsePanel& panel);
@@ -28,5 +32,9 @@ void column_ranges_fast(const ColumnRanges& rows);
 void round_to_integers_fast(const RoundToIntegers& rows);
 void round_to_e4m3_fast(const RoundToFloats& rows);
 void round_to_e2m1_fast(const RoundToFloats& rows);
+
+// Whether the chosen instruction set is the one with products of pairs (VNNI). Asking Highway what the processor has
+// costs tens of microseconds in a virtual machine, which takes CPUID over.
+bool runs_pair_products();
 
 }  // namespace swage::kernels
