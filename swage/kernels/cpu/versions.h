@@ -28,5 +28,8 @@ void column_ranges_fast(const ColumnRanges& rows);
 void round_to_integers_fast(const RoundToIntegers& rows);
 void round_to_e4m3_fast(const RoundToFloats& rows);
 void round_to_e2m1_fast(const RoundToFloats& rows);
+void split_blocks_fast(const SplitBlocks& blocks);
+void packed_product_fast(const PackedProduct& product);
+void row_product_fast(const RowProduct& product);
 
 }  // namespace swage::kernels
