@@ -51,7 +51,7 @@ inline constexpr int64_t packed_byte_u4(int64_t o, int64_t i) { return i / 8 * 4
 inline constexpr bool is_high_half(int64_t i) { return i % 8 >= 4; }
 
 // out = x W^T for rows of x in planes and whole panels of W: per block an exact sum of (code of x) (code - zero), made
-// f32, times the product of both scales, added by fma to the f32 sum of the blocks before it.
+// f32, times (scale of x * factor) * scale of W, added by fma to the f32 sum of the blocks before it.
 struct PackedProduct {
   int64_t rows;          // of x
   int64_t blocks;        // of a row
@@ -63,6 +63,7 @@ struct PackedProduct {
   const uint8_t* codes;  // [panels, blocks, block * kPackedRows * code_bits / 8], 64-byte aligned
   const void* scale;     // [panels, groups, kPackedRows]
   NumberFormat scale_format;
+  float factor;             // of all scales
   const uint8_t* zero;      // [panels, groups, kPackedRows], or null: all are `zero_point`
   int zero_point;           //
   int64_t blocks_in_group;  // divides blocks

@@ -42,7 +42,7 @@ struct PackedCase {
       for (int64_t i = 0; i < 2 * bytes; ++i) half[i] = uint16_t(0x2400 + random() % 0x1000);
     }
     product = {rows,     blocks, padded,           planes.data(), x_scale.data(), x_sum.data(), kind, codes.data(),
-               scale.data(), format, zeros ? zero.data() : nullptr, kind == PackedCode::U8 ? 128 : 8, 2, out.data(),
+               scale.data(), format, 1.5f, zeros ? zero.data() : nullptr, kind == PackedCode::U8 ? 128 : 8, 2, out.data(),
                outputs + 3, outputs, false};
   }
 

@@ -100,7 +100,7 @@ HWY_NOINLINE void some_rows(const PackedProduct& p, int64_t panel, int64_t row) 
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const __m512i exact = _mm512_add_epi32(_mm512_slli_epi32(high[r], 8), low[r]);
-      const __m512 both = _mm512_mul_ps(_mm512_set1_ps(p.x_scale[(row + r) * p.blocks + block]), scale);
+      const __m512 both = _mm512_mul_ps(_mm512_set1_ps(p.x_scale[(row + r) * p.blocks + block] * p.factor), scale);
       sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(exact), both, sum[r]);
     }
   }
