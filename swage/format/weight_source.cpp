@@ -350,7 +350,7 @@ at::Tensor CheckpointWeights::stored_matrix(const std::string& name) const {
   const io::TensorSpec* spec = find(name);
   const bool fits = spec != nullptr && spec->shape.size() == 2 && spec->dtype != io::Dtype::F64 &&
                     is_float(spec->dtype) && !quantized_weight(name);
-  if (!options_.keep_packed || !device_.is_cpu() || !fits) return {};
+  if (options_.kept != KeptForm::All || !device_.is_cpu() || !fits) return {};
   reader_.note(spec->name);
   const at::Tensor matrix = reader_.view(spec->name);
   SWAGE_CHECK(!options_.check_finite || stored_finite(matrix), Numerical, reader_.folder().string(), ": ", name,
@@ -364,7 +364,7 @@ at::Tensor CheckpointWeights::load_table(const std::string& name) const {
 }
 
 std::shared_ptr<const ops::PackedLinear> CheckpointWeights::packed(const std::string& name) const {
-  if (!options_.keep_packed || !device_.is_cpu() || options_.dense_dtype) return nullptr;
+  if (options_.kept == KeptForm::Floats || !device_.is_cpu() || options_.dense_dtype) return nullptr;
   const auto share = [](std::optional<ops::PackedLinear> linear) {
     return linear ? std::make_shared<const ops::PackedLinear>(*std::move(linear)) : nullptr;
   };

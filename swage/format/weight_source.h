@@ -16,12 +16,18 @@
 
 namespace swage::format {
 
+// Which weights packed() gives as they are stored.
+enum class KeptForm {
+  Floats,  // none: everything is loaded as f32
+  Codes,   // quantized linears
+  All      // also matrices of floats, views of the file: for models that stay in memory
+};
+
 struct CheckpointWeightsOptions {
   bool check_finite = true;  // load() throws Error(Numerical) naming a tensor that holds NaN or infinity
   bool weights_only =
       false;  // no quantization of inputs, keys and values is asked for: the values of the weights alone
-  // packed() gives weights as they are stored, for models that stay in memory: a view of the file where it can.
-  bool keep_packed = false;
+  KeptForm kept = KeptForm::Floats;
   // Values of quantized weights are rounded to this type, as by readers that dequantize (transformers,
   // compressed-tensors): a model made of them is that of the dequantized checkpoint, bit for bit.
   std::optional<at::ScalarType> dense_dtype = {};

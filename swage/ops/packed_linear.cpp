@@ -13,16 +13,18 @@
 
 #include "swage/base/error.h"
 #include "swage/kernels/kernels.h"
+#include "swage/ops/shared_work.h"
 
 namespace swage::ops {
 namespace {
 
 using kernels::kPackedRows, kernels::NumberFormat, kernels::PackedCode;
 
-constexpr int64_t kWantedBlock = 128;  // a finer one keeps more of the small activations beside an outlier
+constexpr int64_t kWantedBlock = 32;  // a longer one has more small activations beside an outlier
 constexpr int64_t kShortestBlock = 8;
 constexpr int64_t kRun = 128;  // tokens whose planes stay in the L2 cache beside a panel of the weight
-constexpr int64_t kWorthAThread = 1 << 19;  // products: some 15 microseconds at one token
+constexpr int64_t kPiece = 1 << 18;       // products that a thread takes at once: some 5 microseconds at one token
+constexpr int64_t kWorthWaking = 1 << 20;  // products: below, a sleeping thread would come too late
 constexpr int64_t kPanelsAtOnce = 8;
 
 int64_t panels_of(int64_t rows) { return (rows + kPackedRows - 1) / kPackedRows; }
@@ -275,11 +277,11 @@ void multiply_together(std::span<const PackedLinear* const> linears, const Packe
   }
   if (products == 0) return;
   RECORD_FUNCTION("swage::packed_linear", {});
-  const int64_t panels = begins.back(), grain = std::max<int64_t>(1, kWorthAThread * panels / products);
-  at::parallel_for(0, panels, grain, [&](int64_t begin, int64_t end) {
+  const int64_t panels = begins.back(), together = std::max<int64_t>(1, kPiece * panels / products);
+  share_work((panels + together - 1) / together, products >= kWorthWaking, [&](int64_t piece) {
+    const int64_t begin = piece * together, end = std::min(panels, begin + together);
     for (size_t i = 0; i < linears.size(); ++i) {
-      const int64_t first = std::max(begin, begins[i]) - begins[i],
-                    last = std::min(end, begins[i + 1]) - begins[i];
+      const int64_t first = std::max(begin, begins[i]) - begins[i], last = std::min(end, begins[i + 1]) - begins[i];
       if (first < last)
         linears[i]->run(x, outs_TO[i], first * kPackedRows, std::min(last * kPackedRows, linears[i]->rows_), add);
     }
