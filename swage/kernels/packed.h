@@ -73,9 +73,6 @@ struct PackedProduct {
   bool add;         // out += x W^T
 };
 
-// Whether the processor multiplies tiles of bytes: what fast_kernels() does for many rows then.
-bool multiplies_tiles();
-
 // out = x W^T with the weight's rows as they are stored. A sum has 16 parts, of every 16th product each, made by fma; they
 // are added in halves.
 struct RowProduct {

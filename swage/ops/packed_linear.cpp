@@ -190,8 +190,10 @@ PackedInput PackedLinear::input(const at::Tensor& x_TI) const {
   SWAGE_CHECK(x_TI.dim() == 2 && x_TI.size(1) == columns_ && x_TI.scalar_type() == at::kFloat && x_TI.is_cpu(),
               InvalidArgument, "packed linear [", rows_, ", ", columns_, "]: expected a matrix of f32, got ",
               x_TI.scalar_type(), " ", x_TI.sizes());
-  PackedInput out{.x_TI = order_I_.defined() ? x_TI.index_select(1, order_I_) : x_TI.contiguous(), .block = block_,
-                  .ordered = order_I_.defined()};
+  PackedInput out;
+  out.x_TI = order_I_.defined() ? x_TI.index_select(1, order_I_) : x_TI.contiguous();
+  out.block = block_;
+  out.ordered = order_I_.defined();
   if (block_ == 0) return out;
   const int64_t tokens = x_TI.size(0), blocks = columns_ / block_;
   out.planes_TC = at::empty({tokens, blocks * 2 * kernels::padded_block(block_)}, at::kChar);

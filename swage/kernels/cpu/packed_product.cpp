@@ -206,7 +206,7 @@ HWY_EXPORT(split_blocks);
 HWY_EXPORT(row_product);
 void packed_product_fast(const PackedProduct& p) {
   constexpr int64_t kWorthTiles = 8;  // rows: with fewer most of a tile is empty
-  if (p.rows >= kWorthTiles && multiplies_tiles()) return packed_product_tiles(p);
+  if (p.rows >= kWorthTiles && has_packed_tiles()) return packed_product_tiles(p);
   HWY_DYNAMIC_DISPATCH(packed_product)(p);
 }
 void split_blocks_fast(const SplitBlocks& s) { HWY_DYNAMIC_DISPATCH(split_blocks)(s); }

@@ -30,7 +30,8 @@ void round_to_e4m3_fast(const RoundToFloats& rows);
 void round_to_e2m1_fast(const RoundToFloats& rows);
 void split_blocks_fast(const SplitBlocks& blocks);
 void packed_product_fast(const PackedProduct& product);
-void packed_product_tiles(const PackedProduct& product);  // where multiplies_tiles(); the same bits
+bool has_packed_tiles();  // whether the processor multiplies tiles of bytes, and the system lends it
+void packed_product_tiles(const PackedProduct& product);  // then: the same bits
 void row_product_fast(const RowProduct& product);
 
 }  // namespace swage::kernels
