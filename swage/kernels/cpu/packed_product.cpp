@@ -24,6 +24,10 @@ namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
 void packed_product(const PackedProduct& p) {
+#if HWY_TARGET == HWY_AVX3_DL
+  constexpr int64_t kWorthTiles = 8;  // rows: with fewer most of a tile is empty
+  if (p.rows >= kWorthTiles && has_packed_tiles()) return packed_product_tiles(p);
+#endif
   for (int64_t panel = 0; panel * kPackedRows < p.outputs; ++panel) {
     if (p.kind == PackedCode::U4) all_rows<PackedCode::U4>(p, panel);
     if (p.kind == PackedCode::E2M1) all_rows<PackedCode::E2M1>(p, panel);
@@ -204,11 +208,7 @@ namespace swage::kernels {
 HWY_EXPORT(packed_product);
 HWY_EXPORT(split_blocks);
 HWY_EXPORT(row_product);
-void packed_product_fast(const PackedProduct& p) {
-  constexpr int64_t kWorthTiles = 8;  // rows: with fewer most of a tile is empty
-  if (p.rows >= kWorthTiles && has_packed_tiles()) return packed_product_tiles(p);
-  HWY_DYNAMIC_DISPATCH(packed_product)(p);
-}
+void packed_product_fast(const PackedProduct& p) { HWY_DYNAMIC_DISPATCH(packed_product)(p); }
 void split_blocks_fast(const SplitBlocks& s) { HWY_DYNAMIC_DISPATCH(split_blocks)(s); }
 void row_product_fast(const RowProduct& p) { HWY_DYNAMIC_DISPATCH(row_product)(p); }
 }  // namespace swage::kernels
