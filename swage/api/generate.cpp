@@ -30,7 +30,7 @@ Json generate(const GenerateOptions& options, const Context& context,
                 ": expected a number above 0, up to 1");
     SWAGE_CHECK(options.max_new_tokens > 0, InvalidArgument, "max-new-tokens ", options.max_new_tokens,
                 ": expected 1 or more");
-    const api::ModelSession session(options.model, options.hub, context);
+    const api::ModelSession session(options.model, options.hub, context, format::KeptForm::All);
     generation::Generator generator(*session.model, session.weights, context);
     generation::GenerationOptions how;
     how.max_new_tokens = options.max_new_tokens;

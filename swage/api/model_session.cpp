@@ -9,10 +9,11 @@ namespace swage::api {
 
 data::HubOptions hub_options(const HubSettings& settings) { return data::hub_options(settings.variable); }
 
-ModelSession::ModelSession(const std::string& folder_or_id, const HubSettings& hub, const Context& context)
+ModelSession::ModelSession(const std::string& folder_or_id, const HubSettings& hub, const Context& context,
+                           format::KeptForm kept)
     : folder(data::resolve_model(folder_or_id, hub_options(hub), context)),
       reader(folder),
-      weights(reader, ops::to_torch(context.device)),
+      weights(reader, ops::to_torch(context.device), {.kept = kept}),
       model(model::make_model(reader.config(), weights, ops::to_torch(context.device), context.architecture)),
       tokenizer(folder) {
   if (!context.architecture.empty()) pipeline::check_shapes(reader, weights, *model);

@@ -13,7 +13,8 @@
 namespace swage::api {
 
 struct ModelSession {
-  ModelSession(const std::string& folder_or_id, const HubSettings& hub, const Context& context);
+  ModelSession(const std::string& folder_or_id, const HubSettings& hub, const Context& context,
+               format::KeptForm kept = format::KeptForm::Codes);
 
   const std::filesystem::path folder;
   const checkpoint::Reader reader;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "swage/ops/packed_linear.h"
 #include "swage/ops/transform.h"
 #include "swage/scheme/quantization.h"
 #include "swage/scheme/transform.h"
@@ -22,6 +23,10 @@ class WeightSource {
   virtual std::vector<int64_t> shape(const std::string& name) const = 0;
   // Float32 values, dequantized if need be; Error(CorruptData) naming it if absent.
   virtual at::Tensor load(const std::string& name) const = 0;
+  // The weight `name` of a linear as products read it where it is stored in few bits; null: load() it.
+  virtual std::shared_ptr<const ops::PackedLinear> packed(const std::string& /*name*/) const { return nullptr; }
+  // load() of a table whose rows are looked up, which may stay in the type of floats that it is stored in.
+  virtual at::Tensor load_table(const std::string& name) const { return load(name); }
   // Quantization of what a linear reads, or of an attention module's queries, if the checkpoint asks for it.
   virtual std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const = 0;
   // Quantization of keys and values, if the checkpoint asks for it (kv_cache_scheme).

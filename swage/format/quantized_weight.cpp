@@ -71,15 +71,7 @@ void check(const QuantizedWeight& weight) {
 // What codes are multiplied by, f32: exponents as powers of two, local scales under their global one.
 at::Tensor effective_scale(const QuantizedWeight& weight) {
   const at::Tensor& stored = weight.scale_OG;
-  at::Tensor scale;
-  if (stored.scalar_type() == at::kByte) {
-    // 2^(e-127) has e as its exponent field; 2^-127 is subnormal, a mantissa of half.
-    const at::Tensor exponent = stored.to(at::kInt);
-    const at::Tensor normal = exponent.mul(1 << 23).view(at::kFloat);
-    scale = at::where(exponent.eq(0), std::ldexp(1.0f, -127), normal).to(at::kFloat);
-  } else {
-    scale = stored.to(at::kFloat);
-  }
+  const at::Tensor scale = stored.scalar_type() == at::kByte ? scales_of_exponents(stored) : stored.to(at::kFloat);
   return weight.global_scale.defined() ? scale.div(weight.global_scale.to(at::kFloat).reshape({1})) : scale;
 }
 
@@ -194,6 +186,13 @@ at::Tensor values_with_tensor_ops(const at::Tensor& codes_OI) {
 }
 
 }  // namespace
+
+// 2^(e-127) has e as its exponent field; 2^-127 is subnormal, a mantissa of half.
+at::Tensor scales_of_exponents(const at::Tensor& exponents) {
+  const at::Tensor exponent = exponents.to(at::kInt);
+  const at::Tensor normal = exponent.mul(1 << 23).view(at::kFloat);
+  return at::where(exponent.eq(0), std::ldexp(1.0f, -127), normal).to(at::kFloat);
+}
 
 at::Tensor dequantize_with_tensor_ops(const QuantizedWeight& weight) {
   check(weight);

@@ -23,6 +23,9 @@ struct QuantizedWeight {
 // How many parts of this size cover the whole, the last of them perhaps in part.
 inline int64_t tiles_over(int64_t whole, int64_t part) { return whole / part + (whole % part != 0); }
 
+// Exponents e, uint8, as 2^(e-127), f32.
+at::Tensor scales_of_exponents(const at::Tensor& exponents);
+
 // The weight as float32 [O, I]: (code - zero_point) * scale, in f32 with the scale as stored.
 // On the codes' device. Error(InvalidArgument) if the shapes do not fit together.
 at::Tensor dequantize(const QuantizedWeight& weight);

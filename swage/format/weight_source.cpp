@@ -12,6 +12,7 @@
 #include "swage/format/awq.h"
 #include "swage/format/gptq.h"
 #include "swage/format/mxfp4_experts.h"
+#include "swage/format/packed_weight.h"
 #include "swage/format/sparse_bitmask.h"
 #include "swage/scheme/fp8_config.h"
 #include "swage/scheme/gptq_awq.h"
@@ -72,6 +73,21 @@ bool all_finite(const at::Tensor& values) {
       bad |= (bits & kExponent) == kExponent;
     }
     if (bad) finite = false;
+  });
+  return finite;
+}
+
+// Of a matrix in f32, bf16 or f16.
+bool stored_finite(const at::Tensor& values) {
+  if (values.scalar_type() == at::kFloat) return all_finite(values);
+  // All ones: infinity or NaN.
+  const uint16_t exponent = values.scalar_type() == at::kHalf ? 0x7C00 : 0x7F80;
+  const auto* data = static_cast<const uint16_t*>(values.const_data_ptr());
+  std::atomic<bool> finite = true;
+  at::parallel_for(0, values.numel(), 1 << 17, [&](int64_t begin, int64_t end) {
+    uint16_t bad = 0;
+    for (int64_t i = begin; i < end; ++i) bad |= (data[i] & exponent) == exponent;
+    if (bad != 0) finite = false;
   });
   return finite;
 }
@@ -319,11 +335,54 @@ at::Tensor CheckpointWeights::load(const std::string& name) const {
     if (weight.global_scale.defined()) weight.global_scale = weight.global_scale.to(device_);
   }
   const at::Tensor values_OI = rounded(name, checked(name, dequantize(weight)));
+  drop_parts(module);
+  return values_OI;
+}
+
+void CheckpointWeights::drop_parts(const std::string& module) const {
   for (const char* suffix : kSuffixes) {
     const std::string part = module + "." + suffix;
     if (reader_.find(part)) reader_.drop(part);
   }
-  return values_OI;
+}
+
+at::Tensor CheckpointWeights::stored_matrix(const std::string& name) const {
+  const io::TensorSpec* spec = find(name);
+  const bool fits = spec != nullptr && spec->shape.size() == 2 && spec->dtype != io::Dtype::F64 &&
+                    is_float(spec->dtype) && !quantized_weight(name);
+  if (options_.kept != KeptForm::All || !device_.is_cpu() || !fits) return {};
+  reader_.note(spec->name);
+  const at::Tensor matrix = reader_.view(spec->name);
+  SWAGE_CHECK(!options_.check_finite || stored_finite(matrix), Numerical, reader_.folder().string(), ": ", name,
+              " holds NaN or infinity");
+  return matrix;
+}
+
+at::Tensor CheckpointWeights::load_table(const std::string& name) const {
+  const at::Tensor matrix = stored_matrix(name);
+  return matrix.defined() ? matrix : load(name);
+}
+
+std::shared_ptr<const ops::PackedLinear> CheckpointWeights::packed(const std::string& name) const {
+  if (options_.kept == KeptForm::Floats || !device_.is_cpu() || options_.dense_dtype) return nullptr;
+  const auto share = [](std::optional<ops::PackedLinear> linear) {
+    return linear ? std::make_shared<const ops::PackedLinear>(*std::move(linear)) : nullptr;
+  };
+  const auto* quantized = quantized_weight(name);
+  if (!quantized) {
+    const at::Tensor matrix = stored_matrix(name);
+    return matrix.defined() ? share(ops::PackedLinear::of_rows(matrix)) : nullptr;
+  }
+  const auto& [module, stored] = *quantized;
+  note_parts(module);
+  try {
+    auto out = share(packed_weight(unpack(module, stored), stored.scheme.weights->num_bits));
+    if (out) drop_parts(module);
+    return out;
+  } catch (Error& error) {
+    error.add_context(name);
+    throw;
+  }
 }
 
 std::optional<scheme::QuantizationArgs> CheckpointWeights::input_quantization(const std::string& module) const {

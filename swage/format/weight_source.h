@@ -16,10 +16,18 @@
 
 namespace swage::format {
 
+// Which weights packed() gives as they are stored.
+enum class KeptForm {
+  Floats,  // none: everything is loaded as f32
+  Codes,   // quantized linears
+  All      // also matrices of floats, views of the file: for models that stay in memory
+};
+
 struct CheckpointWeightsOptions {
   bool check_finite = true;  // load() throws Error(Numerical) naming a tensor that holds NaN or infinity
   bool weights_only =
       false;  // no quantization of inputs, keys and values is asked for: the values of the weights alone
+  KeptForm kept = KeptForm::Floats;
   // Values of quantized weights are rounded to this type, as by readers that dequantize (transformers,
   // compressed-tensors): a model made of them is that of the dequantized checkpoint, bit for bit.
   std::optional<at::ScalarType> dense_dtype = {};
@@ -46,6 +54,8 @@ class CheckpointWeights : public checkpoint::WeightSource {
   // Besides the contract: Error(CorruptData) when a stored tensor of a quantized module is missing or of the wrong type
   // or shape, or an unquantized one is not of floats. Pages of the file that were read are given back.
   at::Tensor load(const std::string& name) const override;
+  std::shared_ptr<const ops::PackedLinear> packed(const std::string& name) const override;
+  at::Tensor load_table(const std::string& name) const override;
   // Also for attention modules whose queries are quantized: those that store a "q_scale". Scales that the args call for
   // are tensors that load() gives: MODULE.input_scale, .input_zero_point, .input_global_scale, .q_scale, .k_scale,
   // .v_scale.
@@ -94,6 +104,9 @@ class CheckpointWeights : public checkpoint::WeightSource {
   std::optional<std::string> sparse_weight(const std::string& name) const;
   at::Tensor load_dense(const std::string& name) const;
   void note_parts(const std::string& module) const;
+  void drop_parts(const std::string& module) const;
+  // The matrix in the type of floats that it is stored in, a view of the file; undefined if it is not stored so.
+  at::Tensor stored_matrix(const std::string& name) const;
   at::Tensor load_sparse(const std::string& name, const std::string& module) const;
   at::Tensor checked(const std::string& name, const at::Tensor& values) const;
   at::Tensor rounded(const std::string& name, const at::Tensor& values) const;

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "swage/kernels/number_format.h"
+#include "swage/kernels/packed.h"
 #include "swage/kernels/rows.h"
 
 namespace swage::kernels {
@@ -315,6 +316,9 @@ struct KernelTable {
   void (*round_to_integers)(const RoundToIntegers&);
   void (*round_to_e4m3)(const RoundToFloats&);
   void (*round_to_e2m1)(const RoundToFloats&);
+  void (*split_blocks)(const SplitBlocks&);
+  void (*packed_product)(const PackedProduct&);
+  void (*row_product)(const RowProduct&);
 
   template <class V>
   static void visit(V&& v) {
@@ -345,6 +349,9 @@ struct KernelTable {
     v("round_to_integers", &KernelTable::round_to_integers);
     v("round_to_e4m3", &KernelTable::round_to_e4m3);
     v("round_to_e2m1", &KernelTable::round_to_e2m1);
+    v("split_blocks", &KernelTable::split_blocks);
+    v("packed_product", &KernelTable::packed_product);
+    v("row_product", &KernelTable::row_product);
   }
 };
 

@@ -372,7 +372,10 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
                                                                   {"column_ranges", column_ranges_parity},
                                                                   {"round_to_integers", round_to_integers_parity},
                                                                   {"round_to_e4m3", round_to_e4m3_parity},
-                                                                  {"round_to_e2m1", round_to_e2m1_parity}};
+                                                                  {"round_to_e2m1", round_to_e2m1_parity},
+                                                                  {"split_blocks", split_blocks_parity},
+                                                                  {"packed_product", packed_product_parity},
+                                                                  {"row_product", row_product_parity}};
   return tests;
 }
 

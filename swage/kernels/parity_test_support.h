@@ -48,5 +48,8 @@ void column_ranges_parity();
 void round_to_integers_parity();
 void round_to_e4m3_parity();
 void round_to_e2m1_parity();
+void split_blocks_parity();
+void packed_product_parity();
+void row_product_parity();
 
 }  // namespace swage::kernels

@@ -30,14 +30,57 @@ void multiply(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared,
   weight.multiply(*input, out_TO, add);
 }
 
+// What the linear's packed weight reads; kept in `own` if others cannot share it.
+const ops::PackedInput& packed_input(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared,
+                                     std::optional<ops::PackedInput>& own) {
+  if (shared == nullptr || linear.input_quantization) return own.emplace(linear.packed->input(quantized_input(linear, x_TI)));
+  if (!shared->packed || !linear.packed->reads(*shared->packed)) shared->packed = linear.packed->input(x_TI);
+  return *shared->packed;
+}
+
+void multiply_packed(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared, at::Tensor& out_TO, bool add) {
+  std::optional<ops::PackedInput> own;
+  linear.packed->multiply(packed_input(linear, x_TI, shared, own), out_TO, add);
+}
+
+// Whether products of the linear are those of its weight and the input as it is.
+bool is_plain(const Linear& linear) {
+  return linear.packed && !linear.input_transform && !linear.output_transform && !linear.input_quantization;
+}
+
 }  // namespace
+
+std::vector<at::Tensor> outputs_of(const std::vector<const Linear*>& linears, const at::Tensor& x_TI,
+                                   SharedInput& shared) {
+  std::vector<at::Tensor> outs;
+  std::vector<const ops::PackedLinear*> weights;
+  if (is_plain(*linears[0])) transformed_input(*linears[0], x_TI, &shared);
+  for (const Linear* linear : linears) {
+    if (!is_plain(*linear)) break;
+    if (!shared.packed || !linear->packed->reads(*shared.packed)) {
+      if (!weights.empty()) break;
+      shared.packed = linear->packed->input(x_TI);
+    }
+    weights.push_back(linear->packed.get());
+    outs.push_back(at::empty({x_TI.size(0), linear->rows}, x_TI.options()));
+  }
+  if (weights.size() == linears.size()) {
+    ops::multiply_together(weights, *shared.packed, outs, false);
+    for (size_t i = 0; i < linears.size(); ++i)
+      if (linears[i]->bias_O.defined()) outs[i].add_(linears[i]->bias_O);
+    return outs;
+  }
+  outs.clear();
+  for (const Linear* linear : linears) outs.push_back((*linear)(x_TI, &shared));
+  return outs;
+}
 
 at::Tensor Linear::operator()(const at::Tensor& x_TI, SharedInput* shared) const {
   const at::Tensor seen_TI = transformed_input(*this, x_TI, shared);
   at::Tensor out_TO;
-  if (integer_weight) {
+  if (packed || integer_weight) {
     out_TO = at::empty({x_TI.size(0), rows}, x_TI.options());
-    multiply(*this, seen_TI, shared, out_TO, false);
+    (packed ? multiply_packed : multiply)(*this, seen_TI, shared, out_TO, false);
     if (bias_O.defined()) out_TO.add_(bias_O);
   } else {
     out_TO = ops::linear(quantized_input(*this, seen_TI), weight_OI, bias_O, narrow);
@@ -51,8 +94,8 @@ void Linear::add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const {
     return;
   }
   const at::Tensor seen_TI = transformed_input(*this, x_TI, nullptr);
-  if (integer_weight) {
-    multiply(*this, seen_TI, nullptr, out_TO, true);
+  if (packed || integer_weight) {
+    (packed ? multiply_packed : multiply)(*this, seen_TI, nullptr, out_TO, true);
   } else {
     ops::add_linear(quantized_input(*this, seen_TI), weight_OI, narrow, out_TO);
   }

@@ -13,6 +13,7 @@
 #include "swage/graph/schedule.h"
 #include "swage/model/activation_quantization.h"
 #include "swage/ops/integer_linear.h"
+#include "swage/ops/packed_linear.h"
 #include "swage/ops/products.h"
 #include "swage/ops/transform.h"
 
@@ -23,16 +24,18 @@ struct SharedInput {
   const ops::Transform* transform = nullptr;       // that they multiply it with; null: none
   at::Tensor seen_TI = {};                         // the product, if there is one
   std::optional<ops::IntegerInput> integers = {};  // of that
+  std::optional<ops::PackedInput> packed = {};     // of that
 };
 
-// One linear layer of the model. The weight is float32 on the model's device, or, where `integer_weight` is set, its
-// codes.
+// One linear layer of the model. The weight is float32 on the model's device or, where `integer_weight` or `packed` is
+// set, its codes.
 struct Linear {
   std::string name;           // module path in the checkpoint: "model.layers.0.self_attn.q_proj"
   int64_t rows = 0;           // O
   int64_t columns = 0;        // I
-  at::Tensor weight_OI = {};  // undefined where integer_weight is set
+  at::Tensor weight_OI = {};  // undefined where one of the next two is set
   std::optional<ops::IntegerLinear> integer_weight = {};
+  std::shared_ptr<const ops::PackedLinear> packed = {};           // as it is stored, of a model that only runs
   at::Tensor bias_O = {};                                         // undefined if there is none
   std::shared_ptr<const ops::Transform> input_transform = {};     // the input is multiplied with it first; null: none
   std::optional<ActivationQuantization> input_quantization = {};  // applied to the input
@@ -44,6 +47,10 @@ struct Linear {
   // out [T, O] += (*this)(x), without a tensor in between.
   void add_to(at::Tensor& out_TO, const at::Tensor& x_TI) const;
 };
+
+// What several linears make of one input, in one pass over threads where all of them are `packed` alike.
+std::vector<at::Tensor> outputs_of(const std::vector<const Linear*>& linears, const at::Tensor& x_TI,
+                                   SharedInput& shared);
 
 using graph::InputGroup, graph::Stage;
 

@@ -70,7 +70,8 @@ void DecoderModel::load_ends(const checkpoint::WeightSource& weights) {
   const auto load_norm = [&weights](const std::optional<graph::NormSpec>& norm) {
     return norm ? std::optional(Norm(*norm, weights)) : std::nullopt;
   };
-  embedding_VD_ = load_table(program_.embedding);
+  embedding_VD_ = load_shaped_table(weights, program_.embedding.name + ".weight",
+                                    {program_.embedding.rows, program_.embedding.columns});
   positions_PD_ = load_table(program_.positions);
   types_KD_ = load_table(program_.token_types);
   second_embedding_VC_ = load_table(program_.second_embedding);
@@ -97,7 +98,8 @@ void DecoderModel::load_head(const checkpoint::WeightSource& weights) {
     return;
   }
   head_ = Linear{.name = head.name, .rows = head.rows, .columns = head.columns};
-  head_->weight_OI = embedding_VD_;
+  head_->packed = weights.packed(program_.embedding.name + ".weight");
+  if (!head_->packed) head_->weight_OI = embedding_VD_;
   head_->bias_O = WeightLoader(weights).bias_of(head);
   load_transforms(*head_, weights);
 }
@@ -159,9 +161,13 @@ void DecoderModel::check_ids(const at::Tensor& ids_T) const {
               ": does tokenizer.json belong to another model?");
 }
 
+at::Tensor DecoderModel::embedded(const at::Tensor& ids_T) const {
+  return at::embedding(embedding_VD_, ids_T.to(device_)).to(at::kFloat);
+}
+
 at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position, const at::Tensor& types_T) const {
   check_ids(ids_T);
-  at::Tensor hidden_TD = at::embedding(embedding_VD_, ids_T.to(device_));
+  at::Tensor hidden_TD = embedded(ids_T);
   if (program_.embedding_scale != 1) hidden_TD.mul_(program_.embedding_scale);
   if (types_KD_.defined()) add_types(hidden_TD, types_T);
   if (program_.positions_first && positions_PD_.defined()) add_positions(hidden_TD, ids_T, position);
@@ -174,7 +180,7 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_T, int64_t position, const 
 at::Tensor DecoderModel::embed_target(const at::Tensor& ids_T) const {
   check_ids(ids_T);
   SWAGE_CHECK(program_.target.has_value(), Internal, "a target of a model without a decoder");
-  at::Tensor hidden_TD = at::embedding(embedding_VD_, ids_T.to(device_));
+  at::Tensor hidden_TD = embedded(ids_T);
   if (program_.embedding_scale != 1) hidden_TD.mul_(program_.embedding_scale);
   if (target_positions_PD_.defined()) {
     const int64_t rows = target_positions_PD_.size(0) - program_.position_offset;

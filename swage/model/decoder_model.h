@@ -46,6 +46,8 @@ class DecoderModel : public Model {
   at::Tensor widened(const at::Tensor& hidden_TD, const at::Tensor& ids_T) const;
   void check_ids(const at::Tensor& ids_T) const;
   void load_head(const checkpoint::WeightSource& weights);
+  // Rows of the embedding, f32.
+  at::Tensor embedded(const at::Tensor& ids_T) const;
   void add_positions(at::Tensor& hidden_TD, const at::Tensor& ids_T, int64_t position) const;
   void add_types(at::Tensor& hidden_TD, const at::Tensor& types_T) const;
 

@@ -17,15 +17,25 @@ std::string text_of(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
-}  // namespace
-
-at::Tensor load_shaped(const checkpoint::WeightSource& weights, const std::string& name,
-                       const std::vector<int64_t>& shape) {
+void check_shape(const checkpoint::WeightSource& weights, const std::string& name, const std::vector<int64_t>& shape) {
   const std::vector<int64_t> stored = weights.shape(name);
   SWAGE_CHECK(!stored.empty(), CorruptData, "the config asks for tensor ", name, " of shape ", text_of(shape),
               ", which the checkpoint does not have");
   SWAGE_CHECK(stored == shape, CorruptData, name, ": the config says shape ", text_of(shape), ", the checkpoint has ",
               text_of(stored));
+}
+
+}  // namespace
+
+at::Tensor load_shaped_table(const checkpoint::WeightSource& weights, const std::string& name,
+                             const std::vector<int64_t>& shape) {
+  check_shape(weights, name, shape);
+  return weights.load_table(name);
+}
+
+at::Tensor load_shaped(const checkpoint::WeightSource& weights, const std::string& name,
+                       const std::vector<int64_t>& shape) {
+  check_shape(weights, name, shape);
   at::Tensor tensor = weights.load(name);
   SWAGE_CHECK(tensor.sizes() == at::IntArrayRef(shape) && tensor.scalar_type() == at::kFloat, Internal, name,
               ": the weight source gave another shape or type than it announced");

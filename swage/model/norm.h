@@ -25,5 +25,8 @@ class Norm {
 // A tensor that must have `shape`; Error(CorruptData) naming it, both shapes, otherwise.
 at::Tensor load_shaped(const checkpoint::WeightSource& weights, const std::string& name,
                        const std::vector<int64_t>& shape);
+// The same for a table whose rows are looked up, in f32 or the type that it is stored in.
+at::Tensor load_shaped_table(const checkpoint::WeightSource& weights, const std::string& name,
+                             const std::vector<int64_t>& shape);
 
 }  // namespace swage::model

@@ -48,7 +48,7 @@ class ProgramBlock::Pass {
     index_ = index;
     const Operation& operation = block_.schedule_.operations[index];
     const Node& node = program_.nodes[operation.node];
-    if (!std::holds_alternative<LinearNode>(node)) shared_ = {};
+    if (!std::holds_alternative<LinearNode>(node)) shared_ = {}, ahead_.clear();
     switch (operation.kind) {
       case Operation::Kind::Run:
         return std::visit([this](const auto& one) { run(one); }, node);
@@ -116,9 +116,28 @@ class ProgramBlock::Pass {
   const Linear& linear(const LinearNode& node) const { return block_.linears[size_t(node.linear)]; }
 
   void run(const LinearNode& node) {
-    if (shared_of_ != node.in) shared_ = {};
+    if (shared_of_ != node.in) shared_ = {}, ahead_.clear();
     shared_of_ = node.in;
-    make(node.out, linear(node)(read(node.in), &shared_));
+    const at::Tensor x = read(node.in);
+    if (const auto found = ahead_.find(node.linear); found != ahead_.end()) return make(node.out, found->second);
+    const std::vector<const Linear*> together = neighbours_of(node);
+    std::vector<at::Tensor> outs = outputs_of(together, x, shared_);
+    for (size_t i = 1; i < outs.size(); ++i) ahead_[int(together[i] - block_.linears.data())] = std::move(outs[i]);
+    make(node.out, std::move(outs[0]));
+  }
+
+  // The node's linear, and those of the operations behind it that read the same packed alike.
+  std::vector<const Linear*> neighbours_of(const LinearNode& node) const {
+    std::vector<const Linear*> out = {&linear(node)};
+    if (!out[0]->packed) return out;
+    for (size_t next = index_ + 1; next < block_.schedule_.operations.size(); ++next) {
+      const Operation& operation = block_.schedule_.operations[next];
+      const auto* other = std::get_if<LinearNode>(&program_.nodes[operation.node]);
+      if (operation.kind != Operation::Kind::Run || other == nullptr || other->in != node.in || !linear(*other).packed)
+        break;
+      out.push_back(&linear(*other));
+    }
+    return out;
   }
 
   void run_into(const LinearNode& node) {
@@ -299,6 +318,7 @@ class ProgramBlock::Pass {
   size_t index_ = 0;
   SharedInput shared_;
   Value shared_of_ = -1;
+  std::map<int, at::Tensor> ahead_;  // what linears behind the current one made of the shared input, by linear
   std::set<Value> made_here_;
 };
 
@@ -390,14 +410,15 @@ void ProgramBlock::step(int s, Flow& flow) const {
 
 at::Tensor ProgramBlock::inner(const ExpertsNode& node, int expert, const at::Tensor& x) const {
   const Expert& one = node.experts[size_t(expert)];
-  SharedInput input;
   if (one.gate < 0) {
     at::Tensor out = linears[size_t(one.up)](x);
     activate_(out, node.gating.activation);
     return out;
   }
-  at::Tensor out = linears[size_t(one.gate)](x, &input);
-  activate_gated_(out, linears[size_t(one.up)](x, &input), node.gating);
+  SharedInput input;
+  const std::vector<at::Tensor> both = outputs_of({&linears[size_t(one.gate)], &linears[size_t(one.up)]}, x, input);
+  at::Tensor out = both[0];
+  activate_gated_(out, both[1], node.gating);
   return out;
 }
 

@@ -20,7 +20,8 @@ Linear WeightLoader::load(const LinearSpec& spec) {
   Linear linear{.name = spec.name, .rows = spec.rows, .columns = spec.columns};
   linear.input_quantization = load_input_quantization(spec.name, weights_);
   load_transforms(linear, weights_);
-  linear.weight_OI = weight_of(spec);
+  linear.packed = packed_of(spec);
+  if (!linear.packed) linear.weight_OI = weight_of(spec);
   linear.bias_O = bias_of(spec);
   linear.stored_in = spec.tensor();
   return linear;
@@ -29,6 +30,12 @@ Linear WeightLoader::load(const LinearSpec& spec) {
 at::Tensor WeightLoader::bias_of(const LinearSpec& spec) {
   if (spec.stored_bias.shared()) return bias_part(spec.stored_bias, spec.rows, whole_of(spec.stored_bias)).contiguous();
   return spec.bias ? load_shaped(weights_, spec.name + ".bias", {spec.rows}) : at::Tensor();
+}
+
+std::shared_ptr<const ops::PackedLinear> WeightLoader::packed_of(const LinearSpec& spec) const {
+  const std::vector<int64_t> shape = {spec.rows, spec.columns};
+  const bool whole = !spec.stored.shared() && !spec.stored.transposed;
+  return whole && weights_.shape(spec.tensor()) == shape ? weights_.packed(spec.tensor()) : nullptr;
 }
 
 at::Tensor WeightLoader::weight_of(const LinearSpec& spec) {

@@ -19,6 +19,8 @@ class WeightLoader {
 
  private:
   at::Tensor weight_of(const graph::LinearSpec& spec);
+  // As it is stored; null if it has to be loaded.
+  std::shared_ptr<const ops::PackedLinear> packed_of(const graph::LinearSpec& spec) const;
   const at::Tensor& whole_of(const graph::Stored& stored);
 
   const checkpoint::WeightSource& weights_;

@@ -35,6 +35,10 @@ class TextWeights : public checkpoint::WeightSource {
   TextWeights(const checkpoint::WeightSource& source, const Place& place) : source_(source), place_(place) {}
   std::vector<int64_t> shape(const std::string& name) const override { return source_.shape(placed(place_, name)); }
   at::Tensor load(const std::string& name) const override { return source_.load(placed(place_, name)); }
+  std::shared_ptr<const ops::PackedLinear> packed(const std::string& name) const override {
+    return source_.packed(placed(place_, name));
+  }
+  at::Tensor load_table(const std::string& name) const override { return source_.load_table(placed(place_, name)); }
   std::optional<scheme::QuantizationArgs> input_quantization(const std::string& module) const override {
     return source_.input_quantization(placed(place_, module));
   }
