@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "swage/kernels/number_format.h"
+#include "swage/kernels/paged.h"
 #include "swage/kernels/rows.h"
 
 namespace swage::kernels {
@@ -256,6 +257,10 @@ struct KernelTable {
   void (*round_to_integers)(const RoundToIntegers&);
   void (*round_to_e4m3)(const RoundToFloats&);
   void (*round_to_e2m1)(const RoundToFloats&);
+  void (*dot_rows)(const DotRows&);
+  void (*block_scores)(const BlockScores&);
+  void (*block_values)(const BlockValues&);
+  void (*score_weights)(const ScoreWeights&);
 
   template <class V>
   static void visit(V&& v) {
@@ -282,6 +287,10 @@ struct KernelTable {
     v("round_to_integers", &KernelTable::round_to_integers);
     v("round_to_e4m3", &KernelTable::round_to_e4m3);
     v("round_to_e2m1", &KernelTable::round_to_e2m1);
+    v("dot_rows", &KernelTable::dot_rows);
+    v("block_scores", &KernelTable::block_scores);
+    v("block_values", &KernelTable::block_values);
+    v("score_weights", &KernelTable::score_weights);
   }
 };
 

@@ -403,7 +403,11 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
                                                                   {"column_ranges", column_ranges_parity},
                                                                   {"round_to_integers", round_to_integers_parity},
                                                                   {"round_to_e4m3", round_to_e4m3_parity},
-                                                                  {"round_to_e2m1", round_to_e2m1_parity}};
+                                                                  {"round_to_e2m1", round_to_e2m1_parity},
+                                                                  {"dot_rows", dot_rows_parity},
+                                                                  {"block_scores", block_scores_parity},
+                                                                  {"block_values", block_values_parity},
+                                                                  {"score_weights", score_weights_parity}};
   return tests;
 }
 

@@ -42,5 +42,9 @@ void column_ranges_parity();
 void round_to_integers_parity();
 void round_to_e4m3_parity();
 void round_to_e2m1_parity();
+void dot_rows_parity();
+void block_scores_parity();
+void block_values_parity();
+void score_weights_parity();
 
 }  // namespace swage::kernels

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "swage/kernels/kernels.h"
+#include "swage/kernels/plain_paged.h"
 #include "swage/kernels/plain_rows.h"
 #include "swage/kernels/plain_sparse.h"
 #include "swage/kernels/rounding.h"
@@ -218,7 +219,8 @@ const KernelTable& plain_kernels() {
                                  quantize_row,      value_range,   row_error,     refine_panel,       quantize_blocks,
                                  integer_product,   prune_gather,  prune_panel,   sparse_refit_panel, rms_norm,
                                  silu_multiply,     rotate_heads,  softmax_rows,  largest_size,       column_ranges,
-                                 round_to_integers, round_to_e4m3, round_to_e2m1};
+                                 round_to_integers, round_to_e4m3, round_to_e2m1,
+                                 dot_rows,          block_scores,  block_values,  score_weights};
   return table;
 }
 

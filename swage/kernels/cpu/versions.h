@@ -28,5 +28,9 @@ void column_ranges_fast(const ColumnRanges& rows);
 void round_to_integers_fast(const RoundToIntegers& rows);
 void round_to_e4m3_fast(const RoundToFloats& rows);
 void round_to_e2m1_fast(const RoundToFloats& rows);
+void dot_rows_fast(const DotRows& rows);
+void block_scores_fast(const BlockScores& block);
+void block_values_fast(const BlockValues& block);
+void score_weights_fast(const ScoreWeights& row);
 
 }  // namespace swage::kernels
