@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kWide = 1000;  // columns of a file
 
-std::atomic<bool> interrupted = false;
+std::atomic<bool> interrupted = false, answer_interrupted = false;
 
 void on_interrupt(int signal) {
   interrupted = true;
@@ -52,6 +52,13 @@ const std::atomic<bool>& catch_interrupts() {
   std::signal(SIGPIPE, SIG_IGN);  // who reads the progress may stop reading; the run goes on
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit then shows as a failed write, which names the file
   return interrupted;
+}
+
+std::atomic<bool>& catch_interrupts_of_answers() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { answer_interrupted = true; };
+  sigaction(SIGINT, &action, nullptr);  // without SA_RESTART: a read() that waits ends
+  return answer_interrupted;
 }
 
 void keep_freed_memory() {
