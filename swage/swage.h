@@ -119,7 +119,7 @@ struct EngineOptions {
                                       // contexts of at most 4096
   int64_t step_tokens = 256;          // computed in one step: prompts are read in pieces of at most so many
   int64_t max_sequences = 64;         // answers that are made side by side
-  int64_t max_waiting = 1024;         // requests that wait; more are not taken
+  int64_t max_waiting = 1024;         // answers that wait; more are not taken
   bool share_prefixes = true;         // prompts that begin alike are computed once
 };
 

@@ -112,7 +112,8 @@ class Answers {
 Json generate(const GenerateOptions& options, const Context& context, const GenerateSink& emit) {
   SWAGE_CHECK(!options.prompts.empty(), InvalidArgument, "there is no prompt");
   EngineOptions how = options.engine;
-  how.max_waiting = std::max(how.max_waiting, int64_t(options.prompts.size()));
+  const int64_t answers_each = std::max(options.request.choices, options.request.best_of);
+  how.max_waiting = std::max(how.max_waiting, int64_t(options.prompts.size()) * std::max<int64_t>(1, answers_each));
   const std::unique_ptr<Engine> engine = open_engine(how, context);
   Answers answers(options.prompts.size());
   const Clock::time_point start = Clock::now();

@@ -53,8 +53,8 @@ void route(Flow& flow, const Router& router) {
   const at::Tensor& input_TD = flow.router_input_TD.defined() ? flow.router_input_TD : flow.mlp_input_TD;
   const at::Tensor logits_TE = ops::RowsAlone::on() ? ops::dot_rows(input_TD, router.weight_ED, router.bias_E)
                                                     : at::linear(input_TD, router.weight_ED, router.bias_E);
-  const at::Tensor shares_TE =
-      rules.kind == graph::RouterKind::Softmax ? at::softmax(logits_TE, -1) : at::sigmoid(logits_TE);
+  at::Tensor shares_TE = rules.kind == graph::RouterKind::Softmax ? at::softmax(logits_TE, -1) : logits_TE.clone();
+  if (rules.kind != graph::RouterKind::Softmax) ops::each_row(shares_TE, [](at::Tensor& rows) { at::sigmoid_(rows); });
   if (rules.kind == graph::RouterKind::Mixer) {
     std::tie(flow.expert_weights_TK, flow.expert_ids_TK) = mixer(logits_TE, rules);
   } else if (router.choice_E.defined() || rules.groups > 1) {

@@ -9,7 +9,6 @@
 #include "swage/base/error.h"
 #include "swage/ops/attention.h"
 #include "swage/ops/relative_error_test_support.h"
-#include "swage/ops/rows_alone.h"
 
 namespace swage::ops {
 namespace {
@@ -138,16 +137,6 @@ TEST(PagedAttentionChosen, AreTheKeysOfTheLargestScores) {
 TEST(PagedAttentionBlocks, TooFewAreRefused) {
   Memory memory(kLayer, 16);
   EXPECT_THROW(store_tokens(kLayer, memory.blocks, 15, at::randn({2, 2, 8}), at::randn({2, 2, 20})), Error);
-}
-
-TEST(RowsAlone, EndsWithItsScope) {
-  EXPECT_FALSE(RowsAlone::on());
-  {
-    const RowsAlone alone;
-    EXPECT_TRUE(RowsAlone::on());
-    const RowsAlone again;
-  }
-  EXPECT_FALSE(RowsAlone::on());
 }
 
 }  // namespace

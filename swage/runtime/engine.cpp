@@ -64,13 +64,14 @@ void Engine::check(const Request& request) const {
 
 std::optional<RequestId> Engine::submit(Request request, EventSink sink) {
   check(request);
+  if (stats().waiting >= options_.most_waiting) return {};
   auto group = std::make_unique<Group>();
   group->request = std::move(request);
   group->sink = std::move(sink);
   const int64_t answers = std::max(group->request.choices, group->request.best_of);
   for (int64_t choice = 0; choice < answers; ++choice)
     group->sequences.push_back(std::make_unique<Sequence>(*group, choice, tokenizer_));
-  return inbox_.put(std::move(group), options_.most_waiting);
+  return inbox_.put(std::move(group));
 }
 
 void Engine::cancel(RequestId request) { inbox_.cancel(request); }

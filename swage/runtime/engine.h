@@ -23,7 +23,7 @@ struct EngineOptions {
   SchedulerOptions schedule;
   MemoryLimits memory;
   bool shares_prefixes = true;
-  int64_t most_waiting = 1024;  // requests that wait; more are not taken
+  int64_t most_waiting = 1024;  // answers that wait; more are not taken
 };
 
 // Of now, and since the beginning.

@@ -4,11 +4,10 @@
 
 namespace swage::runtime {
 
-std::optional<RequestId> Inbox::put(std::unique_ptr<Group> group, int64_t most) {
+RequestId Inbox::put(std::unique_ptr<Group> group) {
   RequestId id = 0;
   {
     const std::lock_guard lock(mutex_);
-    if (int64_t(content_.groups.size()) >= most) return {};
     id = group->id = ++last_id_;
     content_.groups.push_back(std::move(group));
   }

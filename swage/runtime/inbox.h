@@ -4,7 +4,6 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <vector>
 
 #include "swage/runtime/sequence.h"
@@ -19,8 +18,8 @@ class Inbox {
     std::vector<RequestId> cancelled;
   };
 
-  // Numbers the group; nothing if `most` of them wait here already.
-  std::optional<RequestId> put(std::unique_ptr<Group> group, int64_t most);
+  // Numbers the group.
+  RequestId put(std::unique_ptr<Group> group);
   void cancel(RequestId request);
   Content take();
   // Until there is something, or for so long.
