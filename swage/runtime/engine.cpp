@@ -55,11 +55,11 @@ void Engine::check(const Request& request) const {
               ": expected 1 to ", kMostChoices);
   SWAGE_CHECK(request.best_of == 0 || (request.best_of >= request.choices && request.best_of <= kMostChoices),
               InvalidArgument, "best_of ", request.best_of, ": expected ", request.choices, " to ", kMostChoices);
-  SWAGE_CHECK(request.top_logprobs >= 0 && request.top_logprobs <= vocabulary, InvalidArgument, "top_logprobs ",
-              request.top_logprobs, ": expected 0 to ", vocabulary);
+  SWAGE_CHECK(request.top_logprobs >= 0 && request.top_logprobs <= runner_.predicted(), InvalidArgument,
+              "top_logprobs ", request.top_logprobs, ": expected 0 to ", runner_.predicted());
   for (const std::string& stop : request.stops)
     SWAGE_CHECK(!stop.empty() && tokenizer_ != nullptr, InvalidArgument, "an empty stop string");
-  check_sampling(request.sampling, vocabulary);
+  check_sampling(request.sampling, runner_.predicted());
 }
 
 std::optional<RequestId> Engine::submit(Request request, EventSink sink) {
@@ -129,7 +129,6 @@ void Engine::compute(const std::vector<Turn>& turns) {
                       scores ? tokens : int64_t(tokens == sequence->pending())});
   }
   const at::Tensor logits_RV = runner_.run(pool_.layout(), pieces);
-  const int64_t vocabulary = runner_.model().vocabulary_size();
   const float* logits = logits_RV.defined() ? logits_RV.const_data_ptr<float>() : nullptr;
   for (size_t i = 0; i < turns.size(); ++i) {
     Sequence& sequence = *turns[i].sequence;
@@ -138,13 +137,13 @@ void Engine::compute(const std::vector<Turn>& turns) {
     sequence.computed += turns[i].tokens;
     pool_.offer(sequence.memory, sequence.ids, sequence.computed, sequence.prompt());
     take_logits(sequence, logits, pieces[i].logits);
-    if (logits != nullptr) logits += pieces[i].logits * vocabulary;
+    if (logits != nullptr) logits += pieces[i].logits * runner_.predicted();
   }
 }
 
 void Engine::take_logits(Sequence& sequence, const float* logits, int64_t rows) {
   Group& group = *sequence.group;
-  const int64_t vocabulary = runner_.model().vocabulary_size();
+  const int64_t vocabulary = runner_.predicted();
   if (group.request.prompt_logprobs && sequence.choice == 0 && group.prompt.empty()) {
     group.prompt.push_back({group.request.prompt[0], 0, {}});
   }

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 
 const Json& llama() {
-  static const Json config = configs().at("llama");
+  static const Json config = configs().at("llama31");
   return config;
 }
 

@@ -27,6 +27,8 @@ class ModelRunner {
   // Loads everything. Error(Unsupported) for a model that does not continue text.
   ModelRunner(model::Model& model, const checkpoint::WeightSource& weights, const Context& context);
   const model::Model& model() const { return model_; }
+  // Tokens that may come next, the first ones of the vocabulary: some may stand in prompts alone.
+  int64_t predicted() const { return model_.program().head.rows; }
   // Puts the pieces' tokens through the model, whose keys, values and states go into their caches. Returns logits f32
   // [wanted rows, V] on the CPU, piece by piece; undefined if none are wanted. On the CPU a sequence's are the same
   // bits whatever runs beside it and however it is cut.

@@ -118,7 +118,8 @@ LogProbabilities log_probabilities(const float* logits, int64_t vocabulary, int6
   const auto kept = order.begin() + std::min(top, int64_t(order.size()));
   std::partial_sort(order.begin(), kept, order.end(),
                     [&](int64_t a, int64_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
-  LogProbabilities out{double(logits[chosen]) - all, {}};
+  constexpr double kNever = -1e9;  // of tokens that have no logit
+  LogProbabilities out{chosen < vocabulary ? double(logits[chosen]) - all : kNever, {}};
   for (auto id = order.begin(); id != kept; ++id) out.top.emplace_back(*id, double(logits[*id]) - all);
   return out;
 }
@@ -136,6 +137,7 @@ std::vector<float> Sampler::processed(const float* logits, int64_t vocabulary,
   const auto penalty = float(options_.repetition_penalty);
   if (penalty != 1) {
     for (const int64_t id : seen_) {
+      if (id >= vocabulary) continue;  // of a prompt alone
       float& logit = out[size_t(id)];
       logit = logit < 0 ? logit * penalty : logit / penalty;
     }

@@ -26,8 +26,8 @@ inline std::string text_of_file(const std::filesystem::path& path) {
 inline std::map<std::string, Json> configs() {
   const std::filesystem::path path = std::filesystem::path(SWAGE_TEST_DATA) / "model" / "architectures.json";
   std::map<std::string, Json> out;
-  for (const auto& [name, config] : parse_json(text_of_file(path), path.string()).as_object())
-    out.emplace(name, config);
+  const Json all = parse_json(text_of_file(path), path.string());
+  for (const auto& [name, config] : all.as_object()) out.emplace(name, config);
   return out;
 }
 
