@@ -1,4 +1,3 @@
-#include <fstream>
 #include <iostream>
 #include <iterator>
 
@@ -7,6 +6,7 @@
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
 #include "apps/cli/text.h"
+#include "swage/base/file.h"
 
 namespace swage::cli {
 namespace {
@@ -20,13 +20,8 @@ struct Asked {
 
 // The whole of a file, or of stdin if it is called "-".
 std::string text_of(const std::string& path) {
-  std::ifstream file;
-  if (path != "-") {
-    file.open(path, std::ios::binary);
-    SWAGE_CHECK(file.good(), Io, path, ": cannot be read");
-  }
-  std::istream& in = path == "-" ? std::cin : file;
-  return {std::istreambuf_iterator<char>(in), {}};
+  if (path != "-") return read_regular_file(path, kMaxConfigBytes);
+  return {std::istreambuf_iterator<char>(std::cin), {}};
 }
 
 // {"prompt": "..."} or "..." a line.

@@ -46,11 +46,11 @@ struct BlockValues {
 // for each position between key and query; softmax over the keys [first, last] that are chosen, 0 elsewhere. The sum
 // has kBlockTokens parts, of the tokens in the same place of each block.
 struct ScoreWeights {
-  float* scores;               // from position `base` on, which begins a block, to the end of last's block
-  int64_t base, first, last;   // positions
-  float scale;                 // above 0
-  float softcap = 0;           // 0: none
-  float slope = 0;             // what the score loses a position, of the query at `last`
+  float* scores;                    // from position `base` on, which begins a block, to the end of last's block
+  int64_t base, first, last;        // positions
+  float scale;                      // above 0
+  float softcap = 0;                // 0: none
+  float slope = 0;                  // what the score loses a position, of the query at `last`
   const float* sink = nullptr;      // a score that takes part and has no value; null: none
   const uint8_t* chosen = nullptr;  // [last - base + 1]: which keys are seen; null: all
 };

@@ -12,7 +12,8 @@ void dot_rows(const DotRows& p) {
   for (int64_t t = 0; t < p.rows; ++t) {
     for (int64_t o = 0; o < p.outputs; ++o) {
       double sum = p.bias == nullptr ? 0 : double(p.bias[o]);
-      for (int64_t i = 0; i < p.columns; ++i) sum += double(p.x[t * p.x_stride + i]) * double(p.weight[o * p.columns + i]);
+      for (int64_t i = 0; i < p.columns; ++i)
+        sum += double(p.x[t * p.x_stride + i]) * double(p.weight[o * p.columns + i]);
       float& out = p.out[t * p.out_stride + o];
       out = float(p.add ? out + sum : sum);
     }
@@ -43,7 +44,8 @@ void block_values(const BlockValues& p) {
 
 void score_weights(const ScoreWeights& p) {
   float* s = p.scores;
-  const int64_t first = p.first - p.base, last = p.last - p.base, end = last / kBlockTokens * kBlockTokens + kBlockTokens;
+  const int64_t first = p.first - p.base, last = p.last - p.base,
+                end = last / kBlockTokens * kBlockTokens + kBlockTokens;
   const auto is_seen = [&](int64_t i) { return i >= first && i <= last && (p.chosen == nullptr || p.chosen[i] != 0); };
   float most = p.sink == nullptr ? -INFINITY : *p.sink;
   for (int64_t i = 0; i < end; ++i) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "swage/base/error.h"
 #include "swage/kernels/kernels.h"
@@ -12,7 +13,7 @@
 namespace swage::ops {
 namespace {
 
-constexpr int64_t kTile = 16;                    // queries of a sequence that meet a block of keys together
+constexpr int64_t kTile = 16;                        // queries of a sequence that meet a block of keys together
 constexpr int64_t kWorthAThread = int64_t{1} << 18;  // products
 
 at::ScalarType type_of(kernels::NumberFormat format) {
@@ -53,6 +54,13 @@ void check_blocks(Blocks blocks, int64_t tokens) {
 }
 
 // One key-value head with a few queries of one sequence.
+struct Task {
+  const PagedQueries* sequence;
+  int64_t first, count, group;
+
+  int64_t position(int64_t t) const { return sequence->position + first + t; }
+};
+
 class Tile {
  public:
   Tile(const PagedLayer& layer, const PagedForm& form, const at::Tensor& q_THE, at::Tensor& out_THV)
@@ -61,98 +69,100 @@ class Tile {
         heads_(q_THE.size(1)),
         repeats_(heads_ / layer.groups),
         query_(q_THE.const_data_ptr<float>()),
-        slopes_(form.slopes_H.defined() ? form.slopes_H.const_data_ptr<float>() : nullptr),
-        sinks_(form.sinks_H.defined() ? form.sinks_H.const_data_ptr<float>() : nullptr),
         out_(out_THV.mutable_data_ptr<float>()) {}
 
-  void run(const PagedQueries& sequence, int64_t first, int64_t count, int64_t group) {
-    sequence_ = &sequence, first_ = first, count_ = count, group_ = group;
-    const int64_t rows = count * repeats_, last = sequence.position + first + count - 1;
-    base_ = first_seen(first) / kBlockTokens * kBlockTokens;
+  void run(const Task& task) {
+    task_ = task;
+    const int64_t rows = task.count * repeats_, last = task.position(task.count - 1);
+    base_ = first_seen(0) / kBlockTokens * kBlockTokens;
     width_ = (last / kBlockTokens + 1) * kBlockTokens - base_;
     rows_.resize(size_t(rows * layer_.key_size));
     scores_.resize(size_t(rows * width_));
     mixed_.assign(size_t(rows * layer_.value_size), 0.0f);
-    for (int64_t t = 0; t < count; ++t)
-      std::copy_n(query_ + ((sequence.first + first + t) * heads_ + group * repeats_) * layer_.key_size,
-                  repeats_ * layer_.key_size, rows_.data() + t * repeats_ * layer_.key_size);
+    const int64_t keys = repeats_ * layer_.key_size, values = repeats_ * layer_.value_size;
+    for (int64_t t = 0; t < task.count; ++t)
+      std::copy_n(query_ + head_of(t) * layer_.key_size, keys, rows_.data() + t * keys);
     score(rows);
-    for (int64_t t = 0; t < count; ++t) weigh(t);
+    for (int64_t t = 0; t < task.count; ++t) weigh(t);
     for (int64_t block = base_ / kBlockTokens; block <= last / kBlockTokens; ++block) mix(block);
-    for (int64_t t = 0; t < count; ++t)
-      std::copy_n(mixed_.data() + t * repeats_ * layer_.value_size, repeats_ * layer_.value_size,
-                  out_ + ((sequence.first + first + t) * heads_ + group * repeats_) * layer_.value_size);
+    for (int64_t t = 0; t < task.count; ++t)
+      std::copy_n(mixed_.data() + t * values, values, out_ + head_of(t) * layer_.value_size);
   }
 
  private:
-  // Position of the first key that query `t` of the sequence's rows sees.
+  // The group's first head of query t, counted over all tokens.
+  int64_t head_of(int64_t t) const {
+    return (task_.sequence->first + task_.first + t) * heads_ + task_.group * repeats_;
+  }
+
+  // Position of the first key that query t sees.
   int64_t first_seen(int64_t t) const {
-    const int64_t at = sequence_->position + t;
+    const int64_t at = task_.position(t);
     const int64_t by_window = form_.window > 0 ? std::max<int64_t>(0, at - form_.window + 1) : 0;
     return form_.chunk > 0 ? std::max(by_window, at / form_.chunk * form_.chunk) : by_window;
   }
 
-  const std::byte* block(int64_t index) const { return sequence_->blocks[size_t(index)] + layer_.offset; }
+  const std::byte* block(int64_t index) const { return task_.sequence->blocks[size_t(index)] + layer_.offset; }
 
   void score(int64_t rows) {
     const int64_t bytes = layer_.key_bytes() / layer_.groups;
     for (int64_t at = 0; at < width_; at += kBlockTokens) {
       kernels::fast_kernels().block_scores({rows_.data(), rows, layer_.key_size,
-                                            block((base_ + at) / kBlockTokens) + group_ * bytes, layer_.format,
+                                            block((base_ + at) / kBlockTokens) + task_.group * bytes, layer_.format,
                                             scores_.data() + at, width_});
     }
   }
 
   void weigh(int64_t t) {
-    const int64_t at = sequence_->position + first_ + t, keys = sequence_->position + sequence_->rows;
+    const PagedQueries& sequence = *task_.sequence;
+    const int64_t keys = sequence.position + sequence.rows;
     const uint8_t* chosen =
-        sequence_->chosen.empty() ? nullptr : sequence_->chosen.data() + (first_ + t) * keys + base_;
+        sequence.chosen.empty() ? nullptr : sequence.chosen.data() + (task_.first + t) * keys + base_;
+    const float* slopes = form_.slopes_H.defined() ? form_.slopes_H.const_data_ptr<float>() : nullptr;
+    const float* sinks = form_.sinks_H.defined() ? form_.sinks_H.const_data_ptr<float>() : nullptr;
     for (int64_t r = 0; r < repeats_; ++r) {
-      const int64_t head = group_ * repeats_ + r;
-      kernels::fast_kernels().score_weights({scores_.data() + (t * repeats_ + r) * width_, base_, first_seen(first_ + t),
-                                             at, float(form_.scale), float(form_.softcap),
-                                             slopes_ == nullptr ? 0.0f : slopes_[head],
-                                             sinks_ == nullptr ? nullptr : sinks_ + head, chosen});
+      const int64_t head = task_.group * repeats_ + r;
+      kernels::fast_kernels().score_weights({scores_.data() + (t * repeats_ + r) * width_, base_, first_seen(t),
+                                             task_.position(t), float(form_.scale), float(form_.softcap),
+                                             slopes == nullptr ? 0.0f : slopes[head],
+                                             sinks == nullptr ? nullptr : sinks + head, chosen});
     }
+  }
+
+  // Tokens of a block that query t sees.
+  std::pair<int64_t, int64_t> seen(int64_t index, int64_t t) const {
+    const int64_t start = index * kBlockTokens;
+    return {std::clamp<int64_t>(first_seen(t) - start, 0, kBlockTokens),
+            std::clamp<int64_t>(task_.position(t) + 1 - start, 0, kBlockTokens)};
   }
 
   // Queries that see the same tokens of the block, together.
   void mix(int64_t index) {
-    const auto seen = [&](int64_t t) {
-      const int64_t start = index * kBlockTokens, last = sequence_->position + first_ + t;
-      return std::pair{std::clamp<int64_t>(first_seen(first_ + t) - start, 0, kBlockTokens),
-                       std::clamp<int64_t>(last + 1 - start, 0, kBlockTokens)};
-    };
-    for (int64_t t = 0; t < count_;) {
-      const auto range = seen(t);
+    for (int64_t t = 0; t < task_.count;) {
+      const auto range = seen(index, t);
       int64_t next = t + 1;
-      while (next < count_ && seen(next) == range) ++next;
-      if (range.first < range.second) mix(index, t, next, range.first, range.second);
+      while (next < task_.count && seen(index, next) == range) ++next;
+      if (range.first < range.second) mix(index, t, next, range);
       t = next;
     }
   }
 
-  void mix(int64_t index, int64_t t, int64_t next, int64_t first, int64_t end) {
+  void mix(int64_t index, int64_t t, int64_t next, std::pair<int64_t, int64_t> range) {
     const int64_t bytes = layer_.value_bytes() / layer_.groups;
     kernels::fast_kernels().block_values({scores_.data() + t * repeats_ * width_ + index * kBlockTokens - base_,
-                                          (next - t) * repeats_, width_, first, end,
-                                          block(index) + layer_.key_bytes() + group_ * bytes, layer_.format,
+                                          (next - t) * repeats_, width_, range.first, range.second,
+                                          block(index) + layer_.key_bytes() + task_.group * bytes, layer_.format,
                                           layer_.value_size, mixed_.data() + t * repeats_ * layer_.value_size});
   }
 
   const PagedLayer& layer_;
   const PagedForm& form_;
   const int64_t heads_, repeats_;
-  const float *query_, *slopes_, *sinks_;
+  const float* query_;
   float* out_;
-  const PagedQueries* sequence_ = nullptr;
-  int64_t first_ = 0, count_ = 0, group_ = 0, base_ = 0, width_ = 0;
+  Task task_ = {};
+  int64_t base_ = 0, width_ = 0;  // positions that the scores are of: from the beginning of a block to the end of one
   std::vector<float> rows_, scores_, mixed_;
-};
-
-struct Task {
-  const PagedQueries* sequence;
-  int64_t first, count, group;
 };
 
 }  // namespace
@@ -183,11 +193,7 @@ at::Tensor attend_paged(const PagedLayer& layer, std::span<const PagedQueries> s
   }
   parallel_tasks(
       int64_t(tasks.size()), [&] { return Tile(layer, form, q, out_THV); },
-      [&](int64_t i, Tile& tile) {
-        const Task& task = tasks[size_t(i)];
-        tile.run(*task.sequence, task.first, task.count, task.group);
-      },
-      products >= kWorthAThread);
+      [&](int64_t i, Tile& tile) { tile.run(tasks[size_t(i)]); }, products >= kWorthAThread);
   return out_THV.view({q.size(0), -1});
 }
 

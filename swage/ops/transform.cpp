@@ -98,7 +98,8 @@ at::Tensor Transform::columns(const at::Tensor& x) const {
                    if (signs_N_.defined() && !transposed_) part = part.mul(signs_N_);
                    part = part.reshape({-1, inner});
                    part = inner_rows_BB.defined() ? dot_rows(part, inner_rows_BB, {}) : at::mm(part, by_BB);
-                   if (by_AA.defined()) part = by_left(by_AA, part.view({count, size_ / inner, inner}), inner_rows_BB.defined());
+                   if (by_AA.defined())
+                     part = by_left(by_AA, part.view({count, size_ / inner, inner}), inner_rows_BB.defined());
                    part = part.view({count, size_});
                    if (signs_N_.defined() && transposed_) part = part.mul(signs_N_);
                    out_RN.narrow(0, first, count).copy_(part);

@@ -44,23 +44,23 @@ HWY_INLINE void four_outputs(const DotRows& p, int64_t row, int64_t o) {
   for (int64_t i = 0; i < whole; i += kLanes) {
     const VF w0 = hn::LoadU(d, w + i), w1 = hn::LoadU(d, w + columns + i), w2 = hn::LoadU(d, w + 2 * columns + i),
              w3 = hn::LoadU(d, w + 3 * columns + i);
-#define SWAGE_STEP(r)                                \
-  if constexpr (r < kRows) {                         \
-    const VF v = hn::LoadU(d, x + r * stride + i);   \
-    s##r##0 = hn::MulAdd(v, w0, s##r##0);            \
-    s##r##1 = hn::MulAdd(v, w1, s##r##1);            \
-    s##r##2 = hn::MulAdd(v, w2, s##r##2);            \
-    s##r##3 = hn::MulAdd(v, w3, s##r##3);            \
+#define SWAGE_STEP(r)                              \
+  if constexpr (r < kRows) {                       \
+    const VF v = hn::LoadU(d, x + r * stride + i); \
+    s##r##0 = hn::MulAdd(v, w0, s##r##0);          \
+    s##r##1 = hn::MulAdd(v, w1, s##r##1);          \
+    s##r##2 = hn::MulAdd(v, w2, s##r##2);          \
+    s##r##3 = hn::MulAdd(v, w3, s##r##3);          \
   }
     SWAGE_EACH_ROW(SWAGE_STEP)
 #undef SWAGE_STEP
   }
-#define SWAGE_PUT(r)                                                                                    \
-  if constexpr (r < kRows) {                                                                            \
-    put(p, row + r, o, s##r##0, rest_of(x + r * stride, w, whole, columns));                            \
-    put(p, row + r, o + 1, s##r##1, rest_of(x + r * stride, w + columns, whole, columns));              \
-    put(p, row + r, o + 2, s##r##2, rest_of(x + r * stride, w + 2 * columns, whole, columns));          \
-    put(p, row + r, o + 3, s##r##3, rest_of(x + r * stride, w + 3 * columns, whole, columns));          \
+#define SWAGE_PUT(r)                                                                           \
+  if constexpr (r < kRows) {                                                                   \
+    put(p, row + r, o, s##r##0, rest_of(x + r * stride, w, whole, columns));                   \
+    put(p, row + r, o + 1, s##r##1, rest_of(x + r * stride, w + columns, whole, columns));     \
+    put(p, row + r, o + 2, s##r##2, rest_of(x + r * stride, w + 2 * columns, whole, columns)); \
+    put(p, row + r, o + 3, s##r##3, rest_of(x + r * stride, w + 3 * columns, whole, columns)); \
   }
   SWAGE_EACH_ROW(SWAGE_PUT)
 #undef SWAGE_PUT
