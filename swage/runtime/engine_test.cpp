@@ -110,7 +110,7 @@ Outcome run_load(const ModelRunner& runner, const Load& load, unsigned seed) {
 TEST(Engine, HundredsOfRequestsEqualTheirAnswersAlone) {
   at::set_num_threads(1);
   const TinyModel tiny(llama());
-  const Outcome crowded = run_load(*tiny.runner, {200, 40, 24, 12, 9, 6, 20}, 1);
+  const Outcome crowded = run_load(*tiny.runner, {200, 40, 24, 7, 9, 6, 20}, 1);
   EXPECT_GT(crowded.preemptions, 10u);  // or the load does not test them
   EXPECT_GT(crowded.cached_tokens, 100u);
   const Outcome roomy = run_load(*tiny.runner, {100, 60, 24, 200, 64, 16, 30}, 2);
