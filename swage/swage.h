@@ -1,6 +1,7 @@
 // The public API of swage: everything the program does, as functions. The only header that apps and bindings include.
 // Free of libtorch: what it needs of it stays behind these calls. Errors are swage::Error.
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "swage/base/version.h"
 #include "swage/modifiers/config.h"
 #include "swage/recipe/run_options.h"
+#include "swage/runtime/request.h"
 
 namespace swage {
 
@@ -98,20 +100,65 @@ struct LogitsOptions {
 // "positions", "vocabulary", "seconds", ...}
 Json save_logits(const LogitsOptions& options, const Context& context);
 
-struct GenerateOptions {
-  std::string model;
+// How the engine runs a model.
+struct EngineOptions {
+  std::string model;  // folder, or hub id
   HubSettings hub;
-  std::string prompt;
-  std::string system;  // system message, with chat
-  bool chat = true;    // through the chat template, if the model has one
-  int64_t max_new_tokens = 128;
-  double temperature = 0;  // 0: greedy
-  double top_p = 1;
+  std::string kv_cache_type = "f32";  // "f32", "f16", "bf16": numbers of the KV cache
+  std::string max_memory;             // "2GiB": of the whole process; empty: no bound
+  int64_t max_context = 0;            // tokens of prompt and answer at most; 0: as the model takes and memory holds
+  int64_t cache_tokens = 0;           // that the cache holds of all requests together; 0: by max_memory, or four
+                                      // contexts of at most 4096
+  int64_t step_tokens = 256;          // computed in one step: prompts are read in pieces of at most so many
+  int64_t max_sequences = 64;         // answers that are made side by side
+  int64_t max_waiting = 1024;         // answers that wait; more are not taken
+  bool share_prefixes = true;         // prompts that begin alike are computed once
 };
 
-// Calls `emit` with each piece of text as it comes. Returns {"text", "tokens", "tokens_per_second", "stopped"}.
-Json generate(const GenerateOptions& options, const Context& context,
-              const std::function<void(const std::string&)>& emit);
+// A model with requests in flight: runtime/request.h says what is asked and answered. submit() and cancel() may be
+// called from any thread, and what tells of it; step() and wait() from one. A request's tokens do not depend on what
+// runs beside it: on the CPU to the bit.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  // Nothing if too many wait. Error(InvalidArgument) naming what is wrong with the request.
+  virtual std::optional<runtime::RequestId> submit(runtime::Request request, runtime::EventSink sink) = 0;
+  // Its blocks of the cache are free before the next step.
+  virtual void cancel(runtime::RequestId request) = 0;
+  // Computes one step and calls the sinks of those that got further; false if there is nothing to do.
+  virtual bool step() = 0;
+  // Until a request or a cancellation comes, or for so long.
+  virtual void wait(std::chrono::milliseconds most) = 0;
+
+  virtual std::vector<int64_t> encode(const std::string& text, bool special_tokens) const = 0;
+  virtual std::string decode(const std::vector<int64_t>& ids, bool skip_special_tokens) const = 0;
+  virtual bool has_chat_template() const = 0;
+  // messages: [{"role", "content"}], through the model's chat template, up to where the answer begins.
+  virtual std::vector<int64_t> encode_chat(const Json& messages) const = 0;
+
+  // {"plan": {"weight_bytes", "cache_bytes", "peak_bytes", "cache_tokens", "context", ...}, "model_type", "vocabulary"}
+  virtual Json describe() const = 0;
+  // {"running", "waiting", "cache_blocks", "cache_blocks_free", "prompt_tokens", "cached_tokens", "new_tokens", ...}
+  virtual Json stats() const = 0;
+};
+
+// Plans the memory, loads the model. Error(InvalidArgument) with what it takes if that is more than is allowed.
+std::unique_ptr<Engine> open_engine(const EngineOptions& options, const Context& context);
+
+struct GenerateOptions {
+  EngineOptions engine;
+  std::vector<std::string> prompts;
+  std::string system;        // system message, with chat
+  bool chat = true;          // through the chat template, if the model has one
+  runtime::Request request;  // what is asked of each prompt, but for its ids
+};
+
+// News of an answer to one of the prompts.
+using GenerateSink = std::function<void(size_t prompt, const runtime::Event& event)>;
+
+// Answers all prompts, side by side. {"tokens", "tokens_per_second", "results": [{"prompt_tokens", "choices": [{"text",
+// "tokens", "stopped", ...}]}], "plan", "engine", ...}; of a single prompt also "text" and "stopped".
+Json generate(const GenerateOptions& options, const Context& context, const GenerateSink& emit = {});
 
 struct PushOptions {
   std::string folder;                    // of a model

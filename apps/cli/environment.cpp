@@ -21,7 +21,7 @@ namespace {
 
 constexpr int kWide = 1000;  // columns of a file
 
-std::atomic<bool> interrupted = false;
+std::atomic<bool> interrupted = false, answer_interrupted = false;
 
 void on_interrupt(int signal) {
   interrupted = true;
@@ -72,6 +72,13 @@ void check_results_are_written() {
   struct stat status{};
   if (!failed || ::fstat(STDOUT_FILENO, &status) != 0 || S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode)) return;
   throw Error(ErrorKind::Io, cat("standard output: the result could not be written", reason));
+}
+
+std::atomic<bool>& catch_interrupts_of_answers() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { answer_interrupted = true; };
+  sigaction(SIGINT, &action, nullptr);  // without SA_RESTART: a read() that waits ends
+  return answer_interrupted;
 }
 
 void keep_freed_memory() {

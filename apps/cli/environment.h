@@ -13,6 +13,8 @@ HubSettings hub_settings();
 void add_gpu_settings(Device& device);
 // From now on SIGINT and SIGTERM set the returned flag once; the second one ends the process.
 const std::atomic<bool>& catch_interrupts();
+// From now on SIGINT alone sets the returned flag, as often as it comes, and interrupts what waits for input.
+std::atomic<bool>& catch_interrupts_of_answers();
 bool stderr_is_terminal();
 // Whether it takes plain text only.
 bool terminal_is_dumb();

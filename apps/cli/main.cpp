@@ -20,6 +20,7 @@ constexpr const char* kFooter =
     "  swage estimate MODEL                                  the same without text or weights, with the time\n"
     "  swage eval OUT -d other.jsonl                         perplexity; compare with that of MODEL\n"
     "  swage generate OUT -p \"Hello\"                          see it talk\n"
+    "  swage chat OUT                                        talk with it\n"
     "\nMODEL is a folder or a hub id. swage help COMMAND explains a command's options and shows examples.\n\n"
     "Exit codes: 0 done, 1 a file or the machine is at fault, 2 the request is, 130 interrupted.";
 
@@ -51,6 +52,7 @@ void add_commands(Program& program) {
   add_estimate(program);
   add_eval(program);
   add_generate(program);
+  add_chat(program);
   add_inspect(program);
   add_push(program);
   add_schemes(program);

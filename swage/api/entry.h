@@ -7,7 +7,7 @@ namespace swage::api {
 struct Functions {
   Json (*compress)(const CompressOptions&, const Context&);
   Json (*evaluate)(const EvaluateOptions&, const Context&);
-  Json (*generate)(const GenerateOptions&, const Context&, const std::function<void(const std::string&)>&);
+  Json (*generate)(const GenerateOptions&, const Context&, const GenerateSink&);
   std::string (*resolve_model)(const std::string&, const HubSettings&, const Context&);
   Json (*convert)(const ConvertOptions&, const Context&);
   Json (*estimate)(const EstimateOptions&, const Context&);
@@ -16,6 +16,7 @@ struct Functions {
   Json (*push)(const PushOptions&, const Context&);
   ModelHeaders (*model_headers)(const std::string&, const HubSettings&, const Context&);
   Json (*about)();
+  std::unique_ptr<Engine> (*open_engine)(const EngineOptions&, const Context&);
 };
 
 }  // namespace swage::api

@@ -10,6 +10,7 @@
 #include "swage/checkpoint/reader.h"
 #include "swage/format/weight_source.h"
 #include "swage/io/test_files.h"
+#include "swage/model/cached_sequence_test_support.h"
 #include "swage/model/model.h"
 
 namespace swage::eval {
@@ -34,15 +35,17 @@ struct Loaded {
   }
   // In pieces of `chunk` tokens, through the cache; 0: at once, without one.
   at::Tensor logits(const at::Tensor& ids_T, int64_t chunk) const {
-    std::vector<model::KvCache> caches(blocks.size(), model->make_cache());
+    model::CachedSequence sequence(*model, ids_T.size(0));
     std::vector<at::Tensor> out;
     for (int64_t first = 0; first < ids_T.size(0); first += chunk == 0 ? ids_T.size(0) : chunk) {
       const int64_t count = chunk == 0 ? ids_T.size(0) : std::min(chunk, ids_T.size(0) - first);
-      model::Flow flow{.hidden_TD = model->embed(ids_T.narrow(0, first, count), first), .position = first};
-      for (size_t b = 0; b < blocks.size(); ++b) {
-        flow.cache = chunk == 0 ? nullptr : &caches[b];
-        blocks[b]->forward(flow);
+      const at::Tensor next_T = ids_T.narrow(0, first, count);
+      if (chunk > 0) {
+        out.push_back(model::logits_together(*model, blocks, {{&sequence, next_T}}));
+        continue;
       }
+      model::Flow flow{.hidden_TD = model->embed(next_T, first), .position = first};
+      for (const auto& block : blocks) block->forward(flow);
       out.push_back(model->logits(flow.hidden_TD));
     }
     return at::cat(out);

@@ -9,6 +9,7 @@
 
 #include "swage/kernels/number_format.h"
 #include "swage/kernels/packed.h"
+#include "swage/kernels/paged.h"
 #include "swage/kernels/rows.h"
 
 namespace swage::kernels {
@@ -319,6 +320,10 @@ struct KernelTable {
   void (*split_blocks)(const SplitBlocks&);
   void (*packed_product)(const PackedProduct&);
   void (*row_product)(const RowProduct&);
+  void (*dot_rows)(const DotRows&);
+  void (*block_scores)(const BlockScores&);
+  void (*block_values)(const BlockValues&);
+  void (*score_weights)(const ScoreWeights&);
 
   template <class V>
   static void visit(V&& v) {
@@ -352,6 +357,10 @@ struct KernelTable {
     v("split_blocks", &KernelTable::split_blocks);
     v("packed_product", &KernelTable::packed_product);
     v("row_product", &KernelTable::row_product);
+    v("dot_rows", &KernelTable::dot_rows);
+    v("block_scores", &KernelTable::block_scores);
+    v("block_values", &KernelTable::block_values);
+    v("score_weights", &KernelTable::score_weights);
   }
 };
 

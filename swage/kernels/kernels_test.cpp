@@ -375,7 +375,11 @@ const std::map<std::string, std::function<void()>>& parity_tests() {
                                                                   {"round_to_e2m1", round_to_e2m1_parity},
                                                                   {"split_blocks", split_blocks_parity},
                                                                   {"packed_product", packed_product_parity},
-                                                                  {"row_product", row_product_parity}};
+                                                                  {"row_product", row_product_parity},
+                                                                  {"dot_rows", dot_rows_parity},
+                                                                  {"block_scores", block_scores_parity},
+                                                                  {"block_values", block_values_parity},
+                                                                  {"score_weights", score_weights_parity}};
   return tests;
 }
 

@@ -51,5 +51,9 @@ void round_to_e2m1_parity();
 void split_blocks_parity();
 void packed_product_parity();
 void row_product_parity();
+void dot_rows_parity();
+void block_scores_parity();
+void block_values_parity();
+void score_weights_parity();
 
 }  // namespace swage::kernels

@@ -6,6 +6,7 @@
 #include "swage/kernels/kernels.h"
 #include "swage/kernels/plain_gram.h"
 #include "swage/kernels/plain_packed.h"
+#include "swage/kernels/plain_paged.h"
 #include "swage/kernels/plain_planes.h"
 #include "swage/kernels/plain_rows.h"
 #include "swage/kernels/plain_sparse.h"
@@ -195,7 +196,8 @@ const KernelTable& plain_kernels() {
                                  refine_panel,  quantize_blocks, integer_product,    quantize_planes, plane_product,
                                  prune_gather,  prune_panel,     sparse_refit_panel, rms_norm,        silu_multiply,
                                  rotate_heads,  softmax_rows,    largest_size,       column_ranges,   round_to_integers,
-                                 round_to_e4m3, round_to_e2m1,   split_blocks,       packed_product,  row_product};
+                                 round_to_e4m3, round_to_e2m1,   split_blocks,       packed_product,  row_product,
+                                 dot_rows,      block_scores,    block_values,       score_weights};
   return table;
 }
 

@@ -27,19 +27,6 @@ float nearest_integer(float x) {
   return x + kRound - kRound;
 }
 
-// exp(x) for |x| <= 87, clamped beyond: exp(n ln2 + r) = 2^n * p(r), |r| <= ln2 / 2 (cephes' polynomial).
-float exponential(float x) {
-  constexpr float kLog2E = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-  constexpr float kPolynomial[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
-                                   4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
-  x = std::clamp(x, -87.0f, 87.0f);
-  const float n = nearest_integer(x * kLog2E), r = (x - n * kLn2High) - n * kLn2Low;
-  float p = kPolynomial[0];
-  for (int i = 1; i < 6; ++i) p = p * r + kPolynomial[i];
-  p = p * (r * r) + r + 1.0f;
-  return p * std::ldexp(1.0f, int(n));
-}
-
 // Steps of float8_e4m3 at |v|: 2^-9 below 2^-6, else an eighth of the power of two at or below it.
 float nearest_e4m3(float v) {
   const int exponent = std::fabs(v) < 0x1p-6f ? -6 : std::ilogb(v);
@@ -53,6 +40,19 @@ float nearest_e2m1(float v) {
 }
 
 }  // namespace
+
+// exp(n ln2 + r) = 2^n * p(r), |r| <= ln2 / 2 (cephes' polynomial).
+float exponential(float x) {
+  constexpr float kLog2E = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+  constexpr float kPolynomial[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
+                                   4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+  x = std::clamp(x, -87.0f, 87.0f);
+  const float n = nearest_integer(x * kLog2E), r = (x - n * kLn2High) - n * kLn2Low;
+  float p = kPolynomial[0];
+  for (int i = 1; i < 6; ++i) p = p * r + kPolynomial[i];
+  p = p * (r * r) + r + 1.0f;
+  return p * std::ldexp(1.0f, int(n));
+}
 
 void rms_norm(const RmsNormRows& r) {
   for (int64_t row = 0; row < r.rows; ++row) {

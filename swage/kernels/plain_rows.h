@@ -14,4 +14,7 @@ void round_to_integers(const RoundToIntegers& rows);
 void round_to_e4m3(const RoundToFloats& rows);
 void round_to_e2m1(const RoundToFloats& rows);
 
+// exp(x) for |x| <= 87, clamped beyond, as all of them compute it.
+float exponential(float x);
+
 }  // namespace swage::kernels

@@ -54,7 +54,7 @@ std::vector<at::Tensor> outputs_of(const std::vector<const Linear*>& linears, co
 
 using graph::InputGroup, graph::Stage;
 
-struct KvCache;  // one block's keys and values, see kv_cache.h
+struct Batch;  // several sequences with what their tokens left behind, see kv_cache.h
 
 // What attention computes with in one step, before any of it is quantized: queries and keys after rotation, and values.
 // H heads, G key-value heads, E head size.
@@ -62,7 +62,7 @@ struct AttentionStates {
   at::Tensor query_HTE = {}, key_GTE = {}, value_GTE = {};
 };
 
-// What flows through a block for one sequence (or, in decoding, one chunk of one). Owned by the caller.
+// What flows through a block for one sequence, or for a batch of several, or pieces of them. Owned by the caller.
 struct Flow {
   at::Tensor hidden_TD = {};  // the residual stream: in at begin(), out after the last step(); changed in place
   at::Tensor input_TI = {};   // what the linears of the current stage read
@@ -70,7 +70,8 @@ struct Flow {
   std::vector<at::Tensor> values = {};          // of the block's program, those that later operations read
   int64_t position = 0;                         // of the first token
   int64_t source_rows = 0;                      // of an encoder-decoder model: rows that are the source's, the first
-  KvCache* cache = nullptr;                     // decoding only
+  const Batch* batch = nullptr;                 // the rows are those of its sequences; `position` is not read
+  int64_t layer = 0;                            // of the batch's caches
   AttentionStates* attention_states = nullptr;  // if set, takes up those of the next step that makes such
   // Mixture of experts, set by the block: the MLP's input, chosen experts and their weights. Tokens of an expert.
   at::Tensor mlp_input_TD = {}, router_input_TD = {}, expert_ids_TK = {}, expert_weights_TK = {}, accumulated_TD = {};

@@ -5,6 +5,7 @@
 
 #include "swage/base/error.h"
 #include "swage/model/weight_loader.h"
+#include "swage/ops/rows_alone.h"
 
 namespace swage::model {
 namespace {
@@ -216,7 +217,9 @@ at::Tensor DecoderModel::logits(const at::Tensor& hidden_TD) const {
   const at::Tensor x_TI = head_input(hidden_TD);
   at::Tensor logits_TV = (*head_)(x_TI);
   if (program_.logit_scale != 1) logits_TV.mul_(program_.logit_scale);
-  if (program_.logit_softcap > 0) logits_TV.div_(program_.logit_softcap).tanh_().mul_(program_.logit_softcap);
+  if (program_.logit_softcap > 0) {
+    ops::each_row(logits_TV, [cap = program_.logit_softcap](at::Tensor& rows) { rows.div_(cap).tanh_().mul_(cap); });
+  }
   return logits_TV;
 }
 

@@ -39,7 +39,6 @@ class DecoderModel : public Model {
   at::Tensor last_hidden(const at::Tensor& hidden_TD) const override;
   at::Tensor head_input(const at::Tensor& hidden_TD) const override;
   at::Tensor logits(const at::Tensor& hidden_TD) const override;
-  KvCache make_cache() const override { return {}; }
 
  private:
   const graph::BlockProgram& block_at(int64_t index) const;

@@ -1,27 +1,69 @@
-// Keys and values of the tokens seen so far, for decoding.
+// What the tokens of a sequence leave behind for those that follow: keys and values in blocks of 16 tokens, states of
+// recurrences and convolutions.
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
-#include <map>
+#include <vector>
+
+#include "swage/graph/program.h"
+#include "swage/ops/paged_attention.h"
 
 namespace swage::model {
 
-// One block's cache. H key-value heads, T tokens so far, E head size, C capacity in tokens.
-struct KvCache {
-  at::Tensor keys_HTE, values_HTE;      // undefined before the first token; views of the first T rows of the buffers
-  std::map<size_t, at::Tensor> states;  // of recurrences and convolutions, by node of the block's program
-  int64_t seen = 0;                     // tokens that went through the whole block
+using ops::kBlockTokens;
 
-  int64_t tokens() const { return keys_HTE.defined() ? keys_HTE.size(1) : seen; }
-  // Adds keys and values [t, H, E] of the next tokens. Copies only those: the capacity doubles when it is used up.
-  void append(const at::Tensor& keys_THE, const at::Tensor& values_THE);
-  // Forgets all but the first `tokens`; Error(InvalidArgument) if there are fewer, Error(Unsupported) with states,
-  // which do not know their past.
-  void truncate(int64_t tokens);
+struct CachedAttention {
+  size_t node;  // of the block's program
+  ops::PagedLayer pages;
+};
 
- private:
-  at::Tensor key_buffer_HCE_, value_buffer_HCE_;
+struct CachedState {
+  size_t node;
+  int64_t offset;  // bytes, from the sequence's state's beginning
+  std::vector<int64_t> shape;
+};
+
+// Of one of the model's blocks.
+struct LayerCache {
+  std::vector<CachedAttention> attentions;
+  std::vector<CachedState> states;
+
+  const ops::PagedLayer& pages(size_t node) const;
+  const CachedState& state(size_t node) const;
+};
+
+// Where each of them lies: a block holds the keys and values of 16 tokens of all layers, a sequence has one state.
+struct CacheLayout {
+  std::vector<LayerCache> layers;
+  int64_t block_bytes = 0;
+  int64_t state_bytes = 0;
+};
+CacheLayout cache_layout(const graph::ModelProgram& model, kernels::NumberFormat format);
+
+// The memory of one sequence; whoever makes it owns what it points to. The state lies in pieces of `piece_bytes`.
+struct SequenceCache {
+  std::vector<std::byte*> blocks;
+  std::vector<std::byte*> state;
+  int64_t piece_bytes = 0;
+
+  at::Tensor read(const CachedState& state) const;
+  void write(const CachedState& state, const at::Tensor& value) const;
+};
+
+// Rows of a batch that are one sequence's: `rows` tokens from `first` on, which stand at the positions from `position`
+// on; their caches hold what comes before.
+struct SequenceRows {
+  int64_t first, rows, position;
+  int64_t known;  // tokens that were there before the first one was computed: the prompt
+  const SequenceCache* cache;
+};
+
+// Several sequences that go through the model as the rows of one flow.
+struct Batch {
+  const CacheLayout* layout;
+  std::vector<SequenceRows> sequences;
 };
 
 }  // namespace swage::model

@@ -10,6 +10,7 @@
 
 #include "swage/base/error.h"
 #include "swage/ops/rows.h"
+#include "swage/ops/rows_alone.h"
 
 namespace swage::model {
 
@@ -41,12 +42,9 @@ XieluForm load_xielu(const std::string& module, const checkpoint::WeightSource& 
   return out;
 }
 
-void xielu_(at::Tensor& x, const XieluForm& form) {
-  const at::Tensor above = x.mul(x).mul_(form.alpha_p), below = x.clamp_max(form.epsilon).expm1_().sub_(x);
-  x.copy_(at::where(x.gt(0), above, below.mul_(form.alpha_n)).add_(x, form.beta));
-}
+namespace {
 
-void activate_(at::Tensor& x, Activation activation) {
+void activate_all_(at::Tensor& x, Activation activation) {
   switch (activation) {
     case Activation::Relu:
       at::relu_(x);
@@ -77,6 +75,21 @@ void activate_(at::Tensor& x, Activation activation) {
     case Activation::Xielu:
       throw Error(ErrorKind::Internal, "xIELU needs its numbers");
   }
+}
+
+void xielu_all_(at::Tensor& x, const XieluForm& form) {
+  const at::Tensor above = x.mul(x).mul_(form.alpha_p), below = x.clamp_max(form.epsilon).expm1_().sub_(x);
+  x.copy_(at::where(x.gt(0), above, below.mul_(form.alpha_n)).add_(x, form.beta));
+}
+
+}  // namespace
+
+void activate_(at::Tensor& x, Activation activation) {
+  ops::each_row(x, [activation](at::Tensor& rows) { activate_all_(rows, activation); });
+}
+
+void xielu_(at::Tensor& x, const XieluForm& form) {
+  ops::each_row(x, [&form](at::Tensor& rows) { xielu_all_(rows, form); });
 }
 
 void activate_gated_(at::Tensor& gate, const at::Tensor& up, const graph::Gating& gating) {

@@ -16,7 +16,6 @@
 #include "swage/graph/smoothing.h"
 #include "swage/io/tensor_spec.h"
 #include "swage/model/block.h"
-#include "swage/model/kv_cache.h"
 
 namespace swage::model {
 
@@ -71,7 +70,6 @@ class Model {
   // hidden [T, D], out of the last block -> logits [T, V]: head_input() and the head. Error(Unsupported) if the model
   // has none.
   virtual at::Tensor logits(const at::Tensor& hidden_TD) const = 0;
-  virtual KvCache make_cache() const = 0;
 };
 
 // What an architecture makes of a config.json. Errors as make_model().

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "swage/base/error.h"
+#include "swage/model/cached_sequence_test_support.h"
 #include "swage/model/config_fields.h"
 #include "swage/model/parity_test_support.h"
 
@@ -193,9 +194,9 @@ TEST_F(TinyModel, CacheQuantizationRoundsKeysAndValues) {
   const auto block = model_->load_block(0, *weights_);
   at::manual_seed(3);
   const at::Tensor hidden_TD = at::randn({7, model_->hidden_size()});
-  const auto run = [&](const Block& with, KvCache* cache, AttentionStates* states) {
+  const auto run = [&](const Block& with, const Batch* batch, AttentionStates* states) {
     Flow flow{.hidden_TD = hidden_TD.clone()};
-    flow.cache = cache;
+    flow.batch = batch;
     flow.attention_states = states;
     with.forward(flow);
     return flow.hidden_TD;
@@ -213,8 +214,10 @@ TEST_F(TinyModel, CacheQuantizationRoundsKeysAndValues) {
   const at::Tensor rounded_TD = run(*quantized, nullptr, nullptr);
   EXPECT_GT(relative_error(rounded_TD, plain_TD), 1e-5);
   EXPECT_LT(relative_error(rounded_TD, plain_TD), 0.0625);
-  KvCache cache;
-  EXPECT_LE(relative_error(run(*quantized, &cache, nullptr), rounded_TD), 1e-6);
+  CachedSequence sequence(*model_);
+  sequence.reserve(7);
+  const Batch batch{&sequence.layout, {{0, 7, 0, 7, &sequence.cache}}};
+  EXPECT_LE(relative_error(run(*quantized, &batch, nullptr), rounded_TD), 1e-6);
   weights_->tensors["model.layers.0.self_attn.k_scale"] = at::ones({3});
   EXPECT_THROW(model_->load_block(0, *weights_), Error);
 }
@@ -273,10 +276,12 @@ TEST_F(TinyModel, BadIdsAndBlocksAreRefused) {
   EXPECT_THROW(model_->logits(at::zeros({4, 32})), Error);
 }
 
-TEST_F(TinyModel, ACacheOfAnotherLengthIsRefused) {
+TEST_F(TinyModel, ACacheWithoutRoomIsRefused) {
   const auto block = model_->load_block(0, *weights_);
-  KvCache cache;
-  Flow flow{.hidden_TD = at::randn({2, 32}), .position = 5, .cache = &cache};
+  CachedSequence sequence(*model_);
+  sequence.reserve(16);
+  const Batch batch{&sequence.layout, {{0, 2, 15, 17, &sequence.cache}}};
+  Flow flow{.hidden_TD = at::randn({2, 32}), .batch = &batch};
   EXPECT_THROW(block->forward(flow), Error);
 }
 

@@ -12,6 +12,8 @@
 #include <limits>
 #include <tuple>
 
+#include "swage/ops/rows_alone.h"
+
 namespace swage::model {
 
 namespace {
@@ -48,10 +50,11 @@ std::tuple<at::Tensor, at::Tensor> mixer(const at::Tensor& logits_TE, const grap
 void route(Flow& flow, const Router& router) {
   const graph::ExpertsNode& rules = *router.rules;
   const int64_t top_k = rules.top_k;
-  const at::Tensor logits_TE = at::linear(flow.router_input_TD.defined() ? flow.router_input_TD : flow.mlp_input_TD,
-                                          router.weight_ED, router.bias_E);
-  const at::Tensor shares_TE =
-      rules.kind == graph::RouterKind::Softmax ? at::softmax(logits_TE, -1) : at::sigmoid(logits_TE);
+  const at::Tensor& input_TD = flow.router_input_TD.defined() ? flow.router_input_TD : flow.mlp_input_TD;
+  const at::Tensor logits_TE = ops::RowsAlone::on() ? ops::dot_rows(input_TD, router.weight_ED, router.bias_E)
+                                                    : at::linear(input_TD, router.weight_ED, router.bias_E);
+  at::Tensor shares_TE = rules.kind == graph::RouterKind::Softmax ? at::softmax(logits_TE, -1) : logits_TE.clone();
+  if (rules.kind != graph::RouterKind::Softmax) ops::each_row(shares_TE, [](at::Tensor& rows) { at::sigmoid_(rows); });
   if (rules.kind == graph::RouterKind::Mixer) {
     std::tie(flow.expert_weights_TK, flow.expert_ids_TK) = mixer(logits_TE, rules);
   } else if (router.choice_E.defined() || rules.groups > 1) {

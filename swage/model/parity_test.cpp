@@ -6,8 +6,10 @@
 #include <iostream>
 
 #include "swage/base/error.h"
+#include "swage/model/cached_sequence_test_support.h"
 #include "swage/model/decoder_model.h"
 #include "swage/model/parity_test_support.h"
+#include "swage/ops/rows_alone.h"
 
 namespace swage::model {
 namespace {
@@ -26,22 +28,6 @@ std::vector<at::Tensor> hidden_states(const GoldenModel& loaded, const at::Tenso
     out.push_back(flow.hidden_TD);
   }
   return out;
-}
-
-// Logits of the next tokens, through the cache.
-at::Tensor cached_logits(const GoldenModel& loaded, const at::Tensor& ids_T, std::vector<KvCache>& caches) {
-  const int64_t position = caches.front().tokens();
-  at::Tensor hidden_TD = loaded.model->embed(ids_T, position);
-  for (size_t i = 0; i < loaded.blocks.size(); ++i) {
-    Flow flow{.hidden_TD = hidden_TD, .position = position, .cache = &caches[i]};
-    loaded.blocks[i]->forward(flow);
-    hidden_TD = flow.hidden_TD;
-  }
-  return loaded.model->logits(hidden_TD);
-}
-
-std::vector<KvCache> make_caches(const GoldenModel& loaded) {
-  return std::vector<KvCache>(loaded.blocks.size(), loaded.model->make_cache());
 }
 
 class Parity : public testing::TestWithParam<std::tuple<fs::path, std::string>> {
@@ -98,10 +84,10 @@ TEST_P(Parity, GreedyThroughTheCache) {
   // Keys in a cache keep the base of the length at which they were made, those of the golden logits do not.
   const bool dynamic = scaling && scaling->get_string("rope_type", "") == "dynamic";
   for (int64_t row = 0; row < golden("input_ids").size(0); ++row) {
-    std::vector<KvCache> caches = make_caches(loaded_);
+    CachedSequence sequence(*loaded_.model);
     at::Tensor next_T = golden("input_ids")[row];
     for (int64_t i = 0; i < golden("greedy.ids").size(1); ++i) {
-      const at::Tensor logits_V = cached_logits(loaded_, next_T, caches)[-1];
+      const at::Tensor logits_V = logits_together(*loaded_.model, loaded_.blocks, {{&sequence, next_T}})[-1];
       if (!dynamic) {
         EXPECT_LE(relative_error(logits_V, golden("greedy.logits")[row][i]), kTolerance);
       }
@@ -113,19 +99,37 @@ TEST_P(Parity, GreedyThroughTheCache) {
 
 // A prompt given in pieces, as a long one would be, ends in the same logits.
 TEST_P(Parity, PrefillInPiecesIsTheSame) {
-  for (const char* by_length : {"dynamic", "long_factor"}) {
-    if (loaded_.config.dump().find(by_length) != std::string::npos)
-      GTEST_SKIP() << "the rotary embedding depends on the piece's end";
-  }
-  std::vector<KvCache> caches = make_caches(loaded_);
   const at::Tensor ids_T = golden("input_ids")[0], logits_TV = golden("logits")[0];
-  int64_t position = 0;
+  CachedSequence sequence(*loaded_.model, ids_T.size(0));
   for (const int64_t count : {5, 12, 1, 6}) {
-    const at::Tensor got_TV = cached_logits(loaded_, ids_T.narrow(0, position, count), caches);
+    const int64_t position = sequence.tokens;
+    const at::Tensor got_TV =
+        logits_together(*loaded_.model, loaded_.blocks, {{&sequence, ids_T.narrow(0, position, count)}});
     EXPECT_LE(relative_error(got_TV, logits_TV.narrow(0, position, count)), kTolerance);
-    position += count;
   }
-  ASSERT_EQ(position, ids_T.size(0));
+  ASSERT_EQ(sequence.tokens, ids_T.size(0));
+}
+
+// While rows are alone, a sequence's logits are the same bits whole, in pieces and beside another one.
+TEST_P(Parity, RowsAloneAreTheSameBitsInAnyBatch) {
+  const ops::RowsAlone alone;
+  const at::Tensor ids_T = golden("input_ids")[0], other_T = golden("input_ids")[-1];
+  const int64_t tokens = ids_T.size(0);
+  CachedSequence whole(*loaded_.model), pieces(*loaded_.model, tokens), other(*loaded_.model, other_T.size(0));
+  const at::Tensor expected_TV = logits_together(*loaded_.model, loaded_.blocks, {{&whole, ids_T}});
+  EXPECT_LE(relative_error(expected_TV, golden("logits")[0]), kTolerance);
+  std::vector<at::Tensor> got;
+  for (const int64_t count : {1, 3, 9, 2, 8, 1}) {
+    const at::Tensor next_T = ids_T.narrow(0, pieces.tokens, count),
+                     beside_T = other_T.narrow(0, other.tokens, count % 4 + 1);
+    const bool first = count % 2 == 1;
+    const Pieces both =
+        first ? Pieces{{&pieces, next_T}, {&other, beside_T}} : Pieces{{&other, beside_T}, {&pieces, next_T}};
+    const at::Tensor logits_TV = logits_together(*loaded_.model, loaded_.blocks, both);
+    got.push_back(logits_TV.narrow(0, first ? 0 : beside_T.size(0), count));
+  }
+  ASSERT_EQ(pieces.tokens, tokens);
+  EXPECT_TRUE(at::equal(at::cat(got), expected_TV)) << relative_error(at::cat(got), expected_TV);
 }
 
 TEST_P(Parity, RequiredTensorsAreThoseOfTheCheckpoint) {

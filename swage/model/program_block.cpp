@@ -1,11 +1,12 @@
 #include "swage/model/program_block.h"
 
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <numeric>
 #include <set>
@@ -15,27 +16,11 @@
 #include "swage/model/kv_cache.h"
 #include "swage/model/mlp.h"
 #include "swage/model/sparse_attention.h"
-#include "swage/model/weight_loader.h"
 #include "swage/ops/attention.h"
 
 namespace swage::model {
 
 using namespace graph;
-using scheme::TransformLocation;
-
-namespace {
-
-// Routers choose by what they read as it is.
-void check_no_transforms(const LinearSpec& router, const checkpoint::WeightSource& weights) {
-  const scheme::ModuleName name{router.name, "Router"};
-  for (const TransformLocation location : {TransformLocation::Input, TransformLocation::Output}) {
-    SWAGE_CHECK(!weights.transform(name, location, location == TransformLocation::Input ? router.columns : router.rows),
-                Unsupported, "transform_config: ", router.name, ": transforms of routers are not supported");
-  }
-}
-
-}  // namespace
-
 // Takes one flow through operations. A value is let go of by the operation that reads it last, and changed in place if
 // it was made on the way.
 class ProgramBlock::Pass {
@@ -173,7 +158,12 @@ class ProgramBlock::Pass {
   void run(const RopeNode& node) {
     const at::Tensor x = take(node.in);
     at::Tensor heads = x.view({x.size(0), node.heads, -1});
-    block_.ropes_[size_t(node.table)]->rotate_(heads, flow_.position, node.first);
+    const Rope& rope = *block_.ropes_[size_t(node.table)];
+    if (flow_.batch == nullptr) rope.rotate_(heads, flow_.position, node.first);
+    each_sequence([&](const SequenceRows& rows) {
+      at::Tensor part = heads.narrow(0, rows.first, rows.rows);
+      rope.rotate_known_(part, rows.position, rows.known, node.first);
+    });
     make(node.out, x);
   }
 
@@ -190,23 +180,47 @@ class ProgramBlock::Pass {
     k_TGE = quantized_heads(k_TGE, heads.key);
     v_TGE = quantized_heads(v_TGE, heads.value);
     const at::Tensor bias_HTS = bias_of_distances(node, heads, block_.linears, query_THE, key_TGE);
-    if (!flow_.cache) return make(node.out, mixed(node, q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1), bias_HTS));
-    SWAGE_CHECK(node.causal && !bias_HTS.defined(), Internal, node.name, ": has no cache");
-    SWAGE_CHECK(flow_.cache->tokens() == flow_.position, InvalidArgument, "the cache holds ", flow_.cache->tokens(),
-                " tokens, but the next one is at position ", flow_.position);
-    flow_.cache->append(k_TGE, v_TGE);
-    make(node.out, mixed(node, q_THE, flow_.cache->keys_HTE, flow_.cache->values_HTE, {}));
+    if (flow_.batch != nullptr) return make(node.out, attend_in_blocks(node, q_THE, k_TGE, v_TGE));
+    make(node.out, mixed(node, q_THE, k_TGE.transpose(0, 1), v_TGE.transpose(0, 1), bias_HTS));
+  }
+
+  // Each sequence of the batch by itself.
+  template <class Function>
+  void each_sequence(const Function& of) const {
+    if (flow_.batch == nullptr) return;
+    for (const SequenceRows& rows : flow_.batch->sequences) of(rows);
+  }
+  const LayerCache& caches() const { return flow_.batch->layout->layers[size_t(flow_.layer)]; }
+
+  // The batch's sequences over what their caches hold, with these keys and values.
+  at::Tensor attend_in_blocks(const AttentionNode& node, const at::Tensor& q_THE, const at::Tensor& k_TGE,
+                              const at::Tensor& v_TGV) {
+    SWAGE_CHECK(node.causal && !node.relative && !node.disentangled, Internal, node.name, ": has no cache");
+    const Heads& heads = block_.heads_.at(node_index());
+    const ops::PagedLayer& pages = caches().pages(node_index());
+    at::Tensor key_TE, query_TIE, weights_TI;
+    if (node.index_count > 0) {
+      key_TE = read(node.index_key), weights_TI = read(node.index_weights);
+      query_TIE = heads_of(read(node.index_query), pages.index_size);
+    }
+    std::vector<ops::PagedQueries> sequences;
+    each_sequence([&](const SequenceRows& rows) {
+      const auto own = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, rows.first, rows.rows) : x; };
+      ops::PagedQueries& queries =
+          sequences.emplace_back(ops::PagedQueries{rows.cache->blocks, rows.first, rows.rows, rows.position});
+      ops::store_tokens(pages, queries.blocks, rows.position, own(k_TGE), own(v_TGV), own(key_TE));
+      if (node.index_count > 0)
+        queries.chosen = ops::chosen_keys(pages, queries, own(query_TIE), own(weights_TI), node.index_count);
+    });
+    return ops::attend_paged(pages, sequences, q_THE,
+                             {node.scale, node.window, node.chunk, node.softcap, heads.slopes_H, heads.sinks_H});
   }
 
   at::Tensor mixed(const AttentionNode& node, const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV,
                    const at::Tensor& bias_HTS) {
     const Heads& heads = block_.heads_.at(node_index());
     if (node.index_count == 0) return attend(node, heads, q_THE, k_GSE, v_GSV, bias_HTS);
-    // The index's keys of all tokens so far are a state of the node.
-    at::Tensor fresh;
-    at::Tensor& seen = state(fresh);
-    const at::Tensor key = read(node.index_key), query = read(node.index_query), weights = read(node.index_weights);
-    seen = seen.defined() ? at::cat({seen, key}) : key.clone();
+    const at::Tensor seen = read(node.index_key), query = read(node.index_query), weights = read(node.index_weights);
     if (seen.size(0) <= node.index_count) return attend(node, heads, q_THE, k_GSE, v_GSV, bias_HTS);
     const at::Tensor chosen =
         chosen_keys(query.view({query.size(0), node.index_heads, -1}), seen, weights, node.index_count);
@@ -215,12 +229,27 @@ class ProgramBlock::Pass {
 
   size_t node_index() const { return block_.schedule_.operations[index_].node; }
 
-  // That of the node, which the cache keeps; without one it is `fresh`.
-  at::Tensor& state(at::Tensor& fresh) { return flow_.cache ? flow_.cache->states[node_index()] : fresh; }
+  // of(rows of x.., state) for each sequence, with the state that its tokens so far left behind, which it changes; an
+  // undefined one stands before the first.
+  template <class Function>
+  at::Tensor with_states(int64_t tokens, const Function& of) {
+    at::Tensor fresh;
+    if (flow_.batch == nullptr) return of(0, tokens, fresh);
+    const CachedState& place = caches().state(node_index());
+    std::vector<at::Tensor> out;
+    each_sequence([&](const SequenceRows& rows) {
+      at::Tensor state = rows.position == 0 ? at::Tensor() : rows.cache->read(place);
+      out.push_back(of(rows.first, rows.rows, state));
+      rows.cache->write(place, state);
+    });
+    return at::cat(out);
+  }
 
   void run(const ConvolutionNode& node) {
-    at::Tensor fresh;
-    make(node.out, convolve(block_.convolutions_.at(node_index()), node, read(node.in), state(fresh)));
+    const at::Tensor x_TC = read(node.in);
+    make(node.out, with_states(x_TC.size(0), [&](int64_t first, int64_t rows, at::Tensor& past) {
+           return convolve(block_.convolutions_.at(node_index()), node, x_TC.narrow(0, first, rows), past);
+         }));
   }
 
   void run(const NeighbourNode& node) {
@@ -229,10 +258,14 @@ class ProgramBlock::Pass {
 
   void run(const RecurrenceNode& node) {
     const auto optional = [this](Value value) { return value < 0 ? at::Tensor() : read(value); };
-    at::Tensor fresh;
     const RecurrenceInput input{read(node.query), read(node.key), read(node.value), optional(node.gate),
                                 optional(node.beta)};
-    make(node.out, recur(block_.recurrences_.at(node_index()), node, input, state(fresh)));
+    make(node.out, with_states(input.value.size(0), [&](int64_t first, int64_t rows, at::Tensor& state) {
+           const auto own = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, first, rows) : x; };
+           const RecurrenceInput part{own(input.query), own(input.key), own(input.value), own(input.gate),
+                                      own(input.beta)};
+           return recur(block_.recurrences_.at(node_index()), node, part, state);
+         }));
   }
 
   void run(const ActivateNode& node) {
@@ -257,9 +290,16 @@ class ProgramBlock::Pass {
   void run(const ScaleNode& node) { make(node.out, take(node.in).mul_(node.factor)); }
   void run(const PositionScaleNode& node) {
     const at::Tensor x = take(node.in);
-    const at::Tensor periods_T =
-        at::arange(x.size(0), x.options()).add_(double(flow_.position) + node.offset).div_(node.period).floor_();
-    make(node.out, x.mul(periods_T.log1p_().mul_(node.scale).add_(1).unsqueeze(1)));
+    const at::Tensor factors_T = at::empty({x.size(0)}, at::kFloat);
+    const auto fill = [&](int64_t first, int64_t rows, int64_t position) {
+      for (int64_t t = 0; t < rows; ++t) {
+        const double periods = std::floor((double(position + t) + node.offset) / node.period);
+        factors_T.mutable_data_ptr<float>()[first + t] = float(1 + node.scale * std::log1p(periods));
+      }
+    };
+    if (flow_.batch == nullptr) fill(0, x.size(0), flow_.position);
+    each_sequence([&](const SequenceRows& rows) { fill(rows.first, rows.rows, rows.position); });
+    make(node.out, x.mul(factors_T.to(x.device()).unsqueeze(1)));
   }
   void run(const ClampNode& node) { make(node.out, take(node.in).clamp_(-node.limit, node.limit)); }
   void run(const CutNode& node) {
@@ -322,48 +362,6 @@ class ProgramBlock::Pass {
   std::set<Value> made_here_;
 };
 
-ProgramBlock::ProgramBlock(const BlockProgram& program, const checkpoint::WeightSource& weights, RopeTables ropes)
-    : program_(program),
-      ropes_(std::move(ropes)),
-      norms_(program.nodes.size()),
-      xielu_forms_(program.nodes.size()) {
-  for (size_t n = 0; n < program_.nodes.size(); ++n) load_node(n, weights);
-  WeightLoader loader(weights);
-  for (const LinearSpec& linear : program_.linears) linears.push_back(loader.load(linear));
-  reschedule();
-}
-
-void ProgramBlock::load_node(size_t n, const checkpoint::WeightSource& weights) {
-  const Node& node = program_.nodes[n];
-  if (const auto* norm = std::get_if<NormNode>(&node)) norms_[n] = Norm(norm->norm, weights);
-  if (const auto* factor = std::get_if<MultiplyNode>(&node))
-    factors_.emplace(n, load_shaped(weights, factor->name, {factor->size}));
-  if (const auto* convolution = std::get_if<ConvolutionNode>(&node))
-    convolutions_.emplace(n, load_convolution(*convolution, weights));
-  if (const auto* neighbours = std::get_if<NeighbourNode>(&node))
-    neighbours_.emplace(n, load_neighbours(*neighbours, program_, weights));
-  if (const auto* recurrence = std::get_if<RecurrenceNode>(&node)) {
-    const int64_t gate = recurrence->gate < 0 ? 0 : program_.values[size_t(recurrence->gate)].width;
-    recurrences_.emplace(n, load_recurrence(*recurrence, gate, weights));
-  }
-  const auto* activated = std::get_if<ActivateNode>(&node);
-  if (activated != nullptr && !activated->parameters.empty())
-    xielu_forms_[n] = load_xielu(activated->parameters, weights);
-  if (const auto* attention = std::get_if<AttentionNode>(&node))
-    heads_.emplace(n, load_heads(*attention, program_.values[kStream].width, weights));
-  if (const auto* experts = std::get_if<ExpertsNode>(&node)) load_router(*experts, weights);
-}
-
-void ProgramBlock::load_router(const ExpertsNode& node, const checkpoint::WeightSource& weights) {
-  check_no_transforms(node.router, weights);
-  router_ = {load_shaped(weights, node.router.name + ".weight", {node.router.rows, node.router.columns}), {}, {}};
-  if (node.router.bias) router_.bias_E = load_shaped(weights, node.router.name + ".bias", {node.router.rows});
-  if (!node.weight_scale.empty()) router_.scale_E = load_shaped(weights, node.weight_scale, {node.router.rows});
-  const std::vector<int64_t> row = {1, node.router.rows}, flat = {node.router.rows};
-  if (!node.router_bias.empty())
-    router_.choice_E = load_shaped(weights, node.router_bias, node.bias_is_row ? row : flat).view({-1});
-}
-
 void ProgramBlock::reschedule() {
   schedule_ = schedule_of(program_);
   stages = schedule_.stages;
@@ -376,7 +374,6 @@ void ProgramBlock::run(size_t first, size_t end, size_t next, Flow& flow) const 
   for (size_t i = first; i < end; ++i) pass.run(i);
   if (next >= stages.size()) {
     flow.input_TI = at::Tensor();
-    if (flow.cache != nullptr) flow.cache->seen = flow.position + flow.hidden_TD.size(0);
     return;
   }
   const Value input = stages[next].input;

@@ -3,8 +3,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "swage/base/error.h"
-#include "swage/model/kv_cache.h"
 #include "swage/model/sparse_attention.h"
 
 namespace swage::model {
@@ -130,20 +128,6 @@ TEST(ChosenKeys, AttentionToAllOfThemIsAttention) {
   const at::Tensor expected = ops::attend(q, k, v, form);
   const at::Tensor found = attend_chosen(q, k, v, at::ones({5, 8}, at::kBool).tril(3), form);
   EXPECT_LE((found - expected).abs().max().item<double>(), 1e-6);
-}
-
-TEST(KvCache, StatesDoNotForget) {
-  KvCache cache;
-  cache.states[0] = at::zeros({1});
-  cache.seen = 5;
-  EXPECT_EQ(cache.tokens(), 5);
-  try {
-    cache.truncate(3);
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), ErrorKind::Unsupported);
-    EXPECT_NE(std::string(e.what()).find("cannot forget tokens"), std::string::npos);
-  }
 }
 
 }  // namespace

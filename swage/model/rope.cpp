@@ -95,8 +95,7 @@ double yarn_attention_factor(double factor, double mscale, double mscale_all_dim
   return scaled(1);
 }
 
-RopeTable Rope::table(int64_t position, int64_t count) const {
-  const int64_t length = position + count;
+RopeTable Rope::table(int64_t position, int64_t count, int64_t length) const {
   const std::lock_guard lock(mutex_);
   const bool grows = spec_.kind == RopeKind::Dynamic && length > spec_.max_positions;
   // A dynamic base beyond the trained length belongs to exactly one length; other tables serve every shorter one.
@@ -113,11 +112,28 @@ RopeTable Rope::table(int64_t position, int64_t count) const {
   return {table_.cos_TF.narrow(0, position, count), table_.sin_TF.narrow(0, position, count)};
 }
 
-void Rope::rotate_(at::Tensor& x_THE, int64_t position, int64_t first) const {
-  const RopeTable table = this->table(position, x_THE.size(0));
+int64_t Rope::same_up_to() const {
+  if (spec_.kind == RopeKind::Dynamic) return spec_.max_positions;
+  return spec_.kind == RopeKind::LongRope ? spec_.original_positions : 0;
+}
+
+void Rope::rotate_with(at::Tensor x_THE, const RopeTable& table, int64_t first) const {
   at::Tensor x_THR = first == 0 && spec_.size == x_THE.size(2) ? x_THE : x_THE.narrow(2, first, spec_.size);
   const auto rotate = spec_.interleaved ? ops::rotate_pairs_ : ops::rotate_halves_;
   rotate(x_THR, table.cos_TF, table.sin_TF);
+}
+
+void Rope::rotate_(at::Tensor& x_THE, int64_t position, int64_t first) const {
+  rotate_with(x_THE, table(position, x_THE.size(0)), first);
+}
+
+void Rope::rotate_known_(at::Tensor& x_THE, int64_t position, int64_t known, int64_t first) const {
+  const int64_t count = x_THE.size(0), same = same_up_to();
+  if (same == 0 || std::max(known, position + count) <= same) return rotate_with(x_THE, table(position, count), first);
+  const int64_t together = std::clamp<int64_t>(known - position, 0, count);
+  if (together > 0) rotate_with(x_THE.narrow(0, 0, together), table(position, together, known), first);
+  for (int64_t t = together; t < count; ++t)
+    rotate_with(x_THE.narrow(0, t, 1), table(position + t, 1, position + t + 1), first);
 }
 
 }  // namespace swage::model

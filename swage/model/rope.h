@@ -30,11 +30,19 @@ class Rope {
  public:
   Rope(const RopeSpec& spec, at::Device device) : spec_(spec), device_(device) {}
   // Rows for the positions [position, position + count) of a sequence that has position + count tokens so far.
-  RopeTable table(int64_t position, int64_t count) const;
+  RopeTable table(int64_t position, int64_t count) const { return table(position, count, position + count); }
   // Turns numbers [first, first + R) of every head of x [T, H, E] in place; token 0 stands at `position`.
   void rotate_(at::Tensor& x_THE, int64_t position, int64_t first = 0) const;
+  // The same of a sequence whose first `known` tokens were there at once, while the others came one by one: the same
+  // for every cut of it.
+  void rotate_known_(at::Tensor& x_THE, int64_t position, int64_t known, int64_t first) const;
+  // Sequences of up to so many tokens have the same tables; 0: all have.
+  int64_t same_up_to() const;
 
  private:
+  RopeTable table(int64_t position, int64_t count, int64_t length) const;
+  void rotate_with(at::Tensor x_THE, const RopeTable& table, int64_t first) const;
+
   const RopeSpec spec_;
   const at::Device device_;
   mutable std::mutex mutex_;

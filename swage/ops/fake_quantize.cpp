@@ -11,6 +11,7 @@
 
 #include "swage/base/error.h"
 #include "swage/kernels/kernels.h"
+#include "swage/ops/rows_alone.h"
 
 namespace swage::ops {
 namespace {
@@ -108,7 +109,7 @@ void quantize_rows(const float* x, int64_t tokens, int64_t columns, const Activa
   const auto round = [&](int64_t from, int64_t count) {
     round_to_grid(x + from, count, args, grid, dynamic_scale_of(x + from, count, args, grid, global_scale), out + from);
   };
-  if (args.strategy == Strategy::Tensor) return round(0, tokens * columns);
+  if (args.strategy == Strategy::Tensor && !RowsAlone::on()) return round(0, tokens * columns);
   const int64_t unit = unit_columns(args, columns);
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t c = 0; c < columns; c += unit) round(t * columns + c, std::min(unit, columns - c));

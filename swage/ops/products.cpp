@@ -5,6 +5,7 @@
 #include <ATen/ops/mm.h>
 
 #include "swage/ops/device.h"
+#include "swage/ops/rows_alone.h"
 
 namespace swage::ops {
 
@@ -36,7 +37,7 @@ const at::Tensor& Narrow::of(const at::Tensor& weight_OI) {
 }
 
 at::Tensor linear(const at::Tensor& x_TI, const at::Tensor& weight_OI, const at::Tensor& bias_O, Narrow& narrow) {
-  if (x_TI.is_cpu()) return at::linear(x_TI, weight_OI, bias_O);
+  if (x_TI.is_cpu()) return RowsAlone::on() ? dot_rows(x_TI, weight_OI, bias_O) : at::linear(x_TI, weight_OI, bias_O);
   const at::Tensor& narrow_OI = narrow.of(weight_OI);
   at::Tensor out_TO = product(x_TI.to(narrow_OI.scalar_type()), narrow_OI.t());
   if (bias_O.defined()) out_TO.add_(bias_O);
@@ -44,6 +45,7 @@ at::Tensor linear(const at::Tensor& x_TI, const at::Tensor& weight_OI, const at:
 }
 
 void add_linear(const at::Tensor& x_TI, const at::Tensor& weight_OI, Narrow& narrow, at::Tensor& out_TO) {
+  if (x_TI.is_cpu() && RowsAlone::on()) return dot_rows(x_TI, weight_OI, {}, true, out_TO);
   if (x_TI.is_cpu()) {
     out_TO.addmm_(x_TI, weight_OI.t());
     return;

@@ -13,6 +13,7 @@
 
 #include "swage/base/error.h"
 #include "swage/ops/parallel_tasks.h"
+#include "swage/ops/rows_alone.h"
 
 namespace swage::ops {
 namespace {
@@ -40,6 +41,13 @@ std::optional<Transform> factored(const at::Tensor& entries_NN, int64_t b, doubl
   }
   const double inner_scale = 1 / std::sqrt(double(b));  // that of an orthogonal factor; the rest of it is the other's
   return Transform(std::move(signs_N), outer_AA.mul_(scale / inner_scale), inner_BB.mul(inner_scale));
+}
+
+// by_AA x for each x [A, B]; `alone`: each by itself.
+at::Tensor by_left(const at::Tensor& by_AA, const at::Tensor& x_RAB, bool alone) {
+  if (!alone) return at::matmul(by_AA, x_RAB);
+  const at::Tensor x_SA = x_RAB.transpose(1, 2).reshape({-1, x_RAB.size(1)});
+  return dot_rows(x_SA, by_AA, {}).view({x_RAB.size(0), x_RAB.size(2), -1}).transpose(1, 2).contiguous();
 }
 
 }  // namespace
@@ -80,6 +88,7 @@ at::Tensor Transform::columns(const at::Tensor& x) const {
   at::Tensor out_RN = at::empty(in_RN.sizes(), at::kFloat);
   const int64_t rows = in_RN.size(0), piece = std::max<int64_t>(1, kPieceNumbers / size_), inner = inner_BB_.size(0);
   const at::Tensor by_BB = transposed_ ? inner_BB_.t() : inner_BB_;
+  const at::Tensor inner_rows_BB = RowsAlone::on() ? by_BB.t().contiguous() : at::Tensor();
   at::Tensor by_AA;  // from the left: the transposed factor
   if (outer_AA_.defined()) by_AA = transposed_ ? outer_AA_ : outer_AA_.t();
   parallel_tasks((rows + piece - 1) / piece, [] { return 0; },
@@ -87,8 +96,10 @@ at::Tensor Transform::columns(const at::Tensor& x) const {
                    const int64_t first = task * piece, count = std::min(piece, rows - first);
                    at::Tensor part = in_RN.narrow(0, first, count);
                    if (signs_N_.defined() && !transposed_) part = part.mul(signs_N_);
-                   part = at::mm(part.reshape({-1, inner}), by_BB);
-                   if (by_AA.defined()) part = at::matmul(by_AA, part.view({count, size_ / inner, inner}));
+                   part = part.reshape({-1, inner});
+                   part = inner_rows_BB.defined() ? dot_rows(part, inner_rows_BB, {}) : at::mm(part, by_BB);
+                   if (by_AA.defined())
+                     part = by_left(by_AA, part.view({count, size_ / inner, inner}), inner_rows_BB.defined());
                    part = part.view({count, size_});
                    if (signs_N_.defined() && transposed_) part = part.mul(signs_N_);
                    out_RN.narrow(0, first, count).copy_(part);

@@ -131,6 +131,54 @@ SWAGE_ROWS void softmax_rows_fast(const SoftmaxRows& s) {
   }
 }
 
+constexpr float kUnseen = -__builtin_inff();
+
+// Scores [first, last] as they enter the softmax.
+inline __attribute__((always_inline)) void soften(const ScoreWeights& p, float* __restrict s, int64_t first,
+                                                  int64_t last) {
+  const float scale = p.scale, softcap = p.softcap, slope = p.slope;
+  for (int64_t i = first; i <= last; ++i) s[i] *= scale;
+  if (softcap > 0) {
+    for (int64_t i = first; i <= last; ++i) s[i] = __builtin_tanhf(s[i] / softcap) * softcap;
+  }
+  if (slope != 0) {
+    for (int64_t i = first; i <= last; ++i) s[i] += slope * static_cast<float>(i - last);
+  }
+}
+
+// kUnseen wherever no key is seen, up to `end`.
+inline __attribute__((always_inline)) void hide(const ScoreWeights& p, float* __restrict s, int64_t first, int64_t last,
+                                                int64_t end) {
+  if (p.chosen != nullptr) {
+    for (int64_t i = first; i <= last; ++i) s[i] = p.chosen[i] != 0 ? s[i] : kUnseen;
+  }
+  for (int64_t i = 0; i < first; ++i) s[i] = kUnseen;
+  for (int64_t i = last + 1; i < end; ++i) s[i] = kUnseen;
+}
+
+SWAGE_ROWS void score_weights_fast(const ScoreWeights& p) {
+  float* __restrict s = p.scores;
+  const int64_t first = p.first - p.base, last = p.last - p.base, end = (last / kLanes + 1) * kLanes;
+  soften(p, s, first, last);
+  hide(p, s, first, last, end);
+  Lanes best = Lanes{} + kUnseen, sums = {}, part;
+  for (int64_t i = 0; i < end; i += kLanes) {
+    __builtin_memcpy(&part, s + i, sizeof part);
+    best = part > best ? part : best;
+  }
+  float most = p.sink == nullptr ? kUnseen : *p.sink;
+  for (int64_t lane = 0; lane < kLanes; ++lane) most = best[lane] > most ? best[lane] : most;
+  for (int64_t i = 0; i < end; ++i) s[i] = s[i] == kUnseen ? 0.0f : exponential(s[i] - most);
+  for (int64_t i = 0; i < end; i += kLanes) {
+    __builtin_memcpy(&part, s + i, sizeof part);
+    sums += part;
+  }
+  float sum = p.sink == nullptr ? 0.0f : exponential(*p.sink - most);
+  for (int64_t lane = 0; lane < kLanes; ++lane) sum += sums[lane];
+  const float share = 1.0f / sum;
+  for (int64_t i = 0; i < end; ++i) s[i] *= share;
+}
+
 SWAGE_ROWS void largest_size_fast(LargestSize& s) {
   const float* x = s.x;
   const int64_t count = s.count;

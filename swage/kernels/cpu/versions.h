@@ -41,5 +41,9 @@ void row_product_fast(const RowProduct& product);
 // Whether the chosen instruction set is the one with products of pairs (VNNI). Asking Highway what the processor has
 // costs tens of microseconds in a virtual machine, which takes CPUID over.
 bool runs_pair_products();
+void dot_rows_fast(const DotRows& rows);
+void block_scores_fast(const BlockScores& block);
+void block_values_fast(const BlockValues& block);
+void score_weights_fast(const ScoreWeights& row);
 
 }  // namespace swage::kernels

@@ -1,0 +1,107 @@
+#include "swage/runtime/engine.h"
+
+#include "swage/api/guard.h"
+#include "swage/api/model_session.h"
+#include "swage/base/memory.h"
+#include "swage/base/memory_budget.h"
+
+namespace swage {
+namespace {
+
+kernels::NumberFormat cache_format(const std::string& name) {
+  if (name == "f32") return kernels::NumberFormat::F32;
+  if (name == "bf16") return kernels::NumberFormat::BF16;
+  SWAGE_CHECK(name == "f16", InvalidArgument, "a KV cache of type \"", name, "\": expected f32, f16 or bf16");
+  return kernels::NumberFormat::F16;
+}
+
+runtime::EngineOptions runtime_options(const EngineOptions& options) {
+  runtime::EngineOptions out;
+  out.cache_format = cache_format(options.kv_cache_type);
+  out.schedule = {options.step_tokens, options.max_sequences};
+  if (!options.max_memory.empty()) out.memory.most_bytes = parse_memory_budget(options.max_memory);
+  out.memory.context = options.max_context;
+  out.memory.cache_tokens = options.cache_tokens;
+  out.shares_prefixes = options.share_prefixes;
+  out.most_waiting = options.max_waiting;
+  return out;
+}
+
+class ModelEngine : public Engine {
+ public:
+  ModelEngine(const EngineOptions& options, const Context& context)
+      : context_(context),
+        options_(runtime_options(options)),
+        session_(options.model, options.hub, context, format::KeptForm::All),
+        plan_(plan()),
+        runner_(*session_.model, session_.weights, context),
+        engine_(runner_, &session_.tokenizer, plan_, options_) {}
+
+  std::optional<runtime::RequestId> submit(runtime::Request request, runtime::EventSink sink) override {
+    return engine_.submit(std::move(request), std::move(sink));
+  }
+  void cancel(runtime::RequestId request) override { engine_.cancel(request); }
+  bool step() override {
+    return api::guard(context_, [this] { return engine_.step(); });
+  }
+  void wait(std::chrono::milliseconds most) override { engine_.wait(most); }
+
+  std::vector<int64_t> encode(const std::string& text, bool special_tokens) const override {
+    return session_.tokenizer.encode(text, special_tokens);
+  }
+  std::string decode(const std::vector<int64_t>& ids, bool skip_special_tokens) const override {
+    return session_.tokenizer.decode(ids, skip_special_tokens);
+  }
+  bool has_chat_template() const override { return session_.tokenizer.has_chat_template(); }
+  std::vector<int64_t> encode_chat(const Json& messages) const override {
+    return session_.tokenizer.encode(session_.tokenizer.apply_chat_template(messages, true), false);
+  }
+
+  Json describe() const override {
+    Json out = Json::object();
+    out.set("plan", plan_.to_json());
+    out.set("model_type", session_.model->program().architecture);
+    out.set("vocabulary", session_.model->vocabulary_size());
+    return out;
+  }
+  Json stats() const override {
+    const runtime::EngineStats now = engine_.stats();
+    Json out = Json::object();
+    out.set("running", now.running);
+    out.set("waiting", now.waiting);
+    out.set("cache_blocks", now.blocks);
+    out.set("cache_blocks_free", now.free);
+    out.set("cache_blocks_kept", now.kept);
+    out.set("steps", now.steps);
+    out.set("requests", now.requests);
+    out.set("prompt_tokens", now.prompt_tokens);
+    out.set("cached_tokens", now.cached_tokens);
+    out.set("new_tokens", now.new_tokens);
+    out.set("preemptions", now.preemptions);
+    return out;
+  }
+
+ private:
+  // Before a weight is loaded.
+  runtime::MemoryPlan plan() const {
+    runtime::check_continues_text(session_.model->program());
+    const model::CacheLayout layout = model::cache_layout(session_.model->program(), options_.cache_format);
+    return runtime::plan_memory(*session_.model, layout, options_.schedule, options_.memory,
+                                uint64_t(current_rss_bytes()));
+  }
+
+  const Context context_;
+  const runtime::EngineOptions options_;
+  const api::ModelSession session_;
+  const runtime::MemoryPlan plan_;
+  const runtime::ModelRunner runner_;
+  runtime::Engine engine_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> open_engine(const EngineOptions& options, const Context& context) {
+  return api::guard(context, [&] { return std::make_unique<ModelEngine>(options, context); });
+}
+
+}  // namespace swage
