@@ -33,9 +33,10 @@ class ModelEngine : public Engine {
       : context_(context),
         options_(runtime_options(options)),
         session_(options.model, options.hub, context, format::KeptForm::All),
-        plan_(plan()),
+        process_bytes_(uint64_t(current_rss_bytes())),
+        plan_(plan(stored_bytes())),
         runner_(*session_.model, session_.weights, context),
-        engine_(runner_, &session_.tokenizer, plan_, options_) {}
+        engine_(runner_, &session_.tokenizer, plan_ = plan(bytes_since()), options_) {}
 
   std::optional<runtime::RequestId> submit(runtime::Request request, runtime::EventSink sink) override {
     return engine_.submit(std::move(request), std::move(sink));
@@ -82,18 +83,29 @@ class ModelEngine : public Engine {
   }
 
  private:
-  // Before a weight is loaded.
-  runtime::MemoryPlan plan() const {
+  runtime::MemoryPlan plan(uint64_t weight_bytes) const {
     runtime::check_continues_text(session_.model->program());
     const model::CacheLayout layout = model::cache_layout(session_.model->program(), options_.cache_format);
-    return runtime::plan_memory(*session_.model, layout, options_.schedule, options_.memory,
-                                uint64_t(current_rss_bytes()));
+    return runtime::plan_memory(*session_.model, layout, options_.schedule, options_.memory, process_bytes_,
+                                weight_bytes);
+  }
+  // What the model takes at least, before a weight is loaded.
+  uint64_t stored_bytes() const {
+    uint64_t bytes = 0;
+    for (const io::TensorSpec& tensor : session_.reader.tensors()) bytes += io::data_bytes(tensor);
+    return bytes;
+  }
+  // What it takes: its weights have all been read by then, those that stay pages of the file too.
+  uint64_t bytes_since() const {
+    const auto now = uint64_t(current_rss_bytes());
+    return now > process_bytes_ ? now - process_bytes_ : 0;
   }
 
   const Context context_;
   const runtime::EngineOptions options_;
   const api::ModelSession session_;
-  const runtime::MemoryPlan plan_;
+  const uint64_t process_bytes_;
+  runtime::MemoryPlan plan_;
   const runtime::ModelRunner runner_;
   runtime::Engine engine_;
 };

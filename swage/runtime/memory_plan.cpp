@@ -13,16 +13,6 @@ namespace {
 constexpr int64_t kSequences = 4;        // for which there is room if nothing else is asked
 constexpr int64_t kLeastContext = 4096;  // where the model names no bound
 
-uint64_t weight_bytes_of(const model::Model& model) {
-  uint64_t bytes = 0;
-  for (const io::TensorSpec& tensor : model.required_tensors()) {
-    uint64_t numbers = 1;
-    for (const int64_t size : tensor.shape) numbers *= uint64_t(size);
-    bytes += numbers * sizeof(float);
-  }
-  return bytes;
-}
-
 // All values of a block at once, which its runner lets go of one by one, and logits with their copies.
 uint64_t step_bytes_of(const graph::ModelProgram& program, const SchedulerOptions& schedule) {
   int64_t widest = 0;
@@ -58,10 +48,10 @@ Json MemoryPlan::to_json() const {
 }
 
 MemoryPlan plan_memory(const model::Model& model, const model::CacheLayout& layout, const SchedulerOptions& schedule,
-                       const MemoryLimits& limits, uint64_t process_bytes) {
+                       const MemoryLimits& limits, uint64_t process_bytes, uint64_t weight_bytes) {
   MemoryPlan plan;
   plan.process_bytes = process_bytes;
-  plan.weight_bytes = weight_bytes_of(model);
+  plan.weight_bytes = weight_bytes;
   plan.step_bytes = step_bytes_of(model.program(), schedule);
   plan.block_bytes = (CachePool::block_bytes(layout) + 63) / 64 * 64;  // as BlockPool lays them out
   plan.state_blocks = CachePool::state_blocks(layout);

@@ -1,4 +1,4 @@
-// What an engine takes of the machine's memory, known before it starts.
+// What an engine takes of the machine's memory, known before it answers.
 #pragma once
 #include <cstdint>
 
@@ -29,9 +29,9 @@ struct MemoryPlan {
   Json to_json() const;
 };
 
-// `process_bytes`: what the process holds before it loads the model. Error(InvalidArgument) saying what would do if not
+// `process_bytes`: what the process holds without the model; `weight_bytes`: what the model takes. Error(InvalidArgument) saying what would do if not
 // even one sequence of the context fits.
 MemoryPlan plan_memory(const model::Model& model, const model::CacheLayout& layout, const SchedulerOptions& schedule,
-                       const MemoryLimits& limits, uint64_t process_bytes);
+                       const MemoryLimits& limits, uint64_t process_bytes, uint64_t weight_bytes);
 
 }  // namespace swage::runtime
