@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/abs.h>
+#include <ATen/ops/count_nonzero.h>
 #include <ATen/ops/gt.h>
 
 #include <algorithm>
@@ -22,7 +23,8 @@ double outlier_percent(std::span<const OwlLinear> layer, double m) {
   }
   SWAGE_CHECK(count > 0, InvalidArgument, "outlier_percent: a layer without linears");
   for (const OwlLinear& linear : layer) {
-    outliers += double(at::gt(at::abs(linear.w_OI).mul_(linear.norm_I), m * sum / count).sum().item<int64_t>());
+    const at::Tensor stands_out = at::gt(at::abs(linear.w_OI).mul_(linear.norm_I), m * sum / count);
+    outliers += double(at::count_nonzero(stands_out).item<int64_t>());  // sum() would make int64 of each first
   }
   return 100 * outliers / count;
 }

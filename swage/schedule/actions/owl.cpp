@@ -2,11 +2,14 @@
 
 #include <algorithm>
 
+#include "swage/ops/parallel_tasks.h"
+
 namespace swage::pipeline::actions {
 namespace {
 
 constexpr double kSquares = 2;     // of what a linear reads, on a thread: turned, and squared
 constexpr double kCountBytes = 5;  // of a weight: times its norm, and whether that is an outlier
+constexpr double kSumBytes = 12;   // of one that is summed: times its norm, in f32 and in f64
 
 // Norms of what the stage's linears read.
 class MeasureNorms : public FloatAction {
@@ -41,10 +44,12 @@ class CountOutliers : public FloatAction {
   void cost(PassCosts& costs) const override {
     double largest = 0;
     for (const model::ModuleInfo& linear : costs.block(b_).linears) {
-      largest = std::max(largest, double(linear.parameters()));
+      const int64_t summed = std::min(linear.rows, int64_t(costs.in.threads) * ops::kSummedRows);
+      largest =
+          std::max({largest, kCountBytes * double(linear.parameters()), kSumBytes * double(summed * linear.columns)});
       costs.work().moved_bytes += 2 * kFloat * double(linear.parameters());
     }
-    costs.ledger.moment({{"outliers", kCountBytes * largest}});
+    costs.ledger.moment({{"outliers", largest}});
   }
 
   void run(FloatPass& pass) const override {
