@@ -25,7 +25,7 @@ constexpr const char* kHelp =
     "A line that ends with a backslash goes on with the next one; between lines of three quotes (\"\"\") all lines\n"
     "belong together. Ctrl-C stops an answer.\n";
 
-struct Asked {
+struct ChatAsked {
   EngineOptions engine;
   runtime::Request request;
   std::string system;
@@ -81,7 +81,7 @@ class Lines {
 
 class Chat {
  public:
-  Chat(Engine& engine, const Asked& asked, std::atomic<bool>& interrupted)
+  Chat(Engine& engine, const ChatAsked& asked, std::atomic<bool>& interrupted)
       : engine_(engine),
         request_(asked.request),
         system_(asked.system),
@@ -221,7 +221,7 @@ class Chat {
   Json::Array messages_;
 };
 
-int run(Asked& asked, const Common& common) {
+int run_chat(ChatAsked& asked, const Common& common) {
   SWAGE_CHECK(!common.json, InvalidArgument, "chat: --json is for commands that end by themselves; see generate");
   asked.engine.hub = hub_settings();
   asked.request.sampling.seed = common.seed;
@@ -235,7 +235,7 @@ int run(Asked& asked, const Common& common) {
 }  // namespace
 
 void add_chat(Program& program) {
-  auto o = std::make_shared<Asked>();
+  auto o = std::make_shared<ChatAsked>();
   o->request.max_new_tokens = 1024;
   CLI::App* command = program.app.add_subcommand("chat", "talk with a dense or compressed model");
   command->footer("Example:\n  swage chat ./SmolLM2-W4 --temperature 0.7 --top-p 0.9\n\nWhile it runs:\n" +
@@ -246,7 +246,7 @@ void add_chat(Program& program) {
   add_engine(*command, o->engine);
   add_compute(*command, program.common);
   add_json(*command, program.common);
-  program.on(command, o, run);
+  program.on(command, o, run_chat);
 }
 
 }  // namespace swage::cli

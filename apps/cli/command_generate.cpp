@@ -65,7 +65,7 @@ void print_lines(const Json& result) {
   }
 }
 
-int run(Asked& asked, const Common& common) {
+int run_generate(Asked& asked, const Common& common) {
   GenerateOptions& options = asked.generate;
   options.prompts = prompts_of(asked);
   options.engine.hub = hub_settings();
@@ -133,7 +133,7 @@ void add_generate(Program& program) {
   add_engine(*command, o->generate.engine);
   add_compute(*command, program.common);
   add_json(*command, program.common);
-  program.on(command, o, run);
+  program.on(command, o, run_generate);
 }
 
 }  // namespace swage::cli

@@ -12,14 +12,14 @@
 namespace swage::ops {
 namespace {
 
-struct Case {
+struct PackedCase {
   int64_t rows, columns, groups;
   int bits;
   bool zero_points = false, ordered = false;
   at::ScalarType scales = at::kBFloat16;
 };
 
-struct Weight {
+struct PackedSample {
   PackedCodes codes;
   at::Tensor value_OI;  // f64
 };
@@ -31,9 +31,9 @@ at::Tensor values_of_e2m1(const at::Tensor& codes) {
 }
 
 // Bits 0: E2M1.
-Weight random_weight(const Case& c) {
+PackedSample random_packed(const PackedCase& c) {
   const int64_t half = c.bits == 0 ? 0 : int64_t(1) << (c.bits - 1);
-  Weight out;
+  PackedSample out;
   at::Tensor& codes = out.codes.codes_OI;
   codes = c.bits == 0 ? at::randint(0, 16, {c.rows, c.columns}).to(at::kByte)
                       : at::randint(-half, half, {c.rows, c.columns}).to(at::kChar);
@@ -68,12 +68,13 @@ at::Tensor bound_of(const at::Tensor& x_TI, const at::Tensor& value_OI) {
 // Rows that fill panels and rows that do not, groups longer and shorter than a block, every width of codes.
 TEST(PackedLinear, EqualsTheProductOfTheDequantizedWeight) {
   at::manual_seed(1);
-  for (const Case& c :
-       {Case{48, 128, 2, 4}, Case{50, 192, 3, 4, true}, Case{97, 1536, 1, 8, true}, Case{1, 36, 2, 4, true},
-        Case{5, 34, 1, 8}, Case{33, 256, 2, 2}, Case{33, 256, 8, 3, true}, Case{40, 320, 5, 5, true},
-        Case{16, 96, 1, 6}, Case{20, 64, 2, 7}, Case{64, 512, 4, 4, true, true}, Case{32, 256, 4, 8, false, true},
-        Case{48, 256, 16, 0}, Case{48, 128, 4, 0, false, false, at::kFloat}}) {
-    const Weight w = random_weight(c);
+  for (const PackedCase& c :
+       {PackedCase{48, 128, 2, 4}, PackedCase{50, 192, 3, 4, true}, PackedCase{97, 1536, 1, 8, true},
+        PackedCase{1, 36, 2, 4, true}, PackedCase{5, 34, 1, 8}, PackedCase{33, 256, 2, 2},
+        PackedCase{33, 256, 8, 3, true}, PackedCase{40, 320, 5, 5, true}, PackedCase{16, 96, 1, 6},
+        PackedCase{20, 64, 2, 7}, PackedCase{64, 512, 4, 4, true, true}, PackedCase{32, 256, 4, 8, false, true},
+        PackedCase{48, 256, 16, 0}, PackedCase{48, 128, 4, 0, false, false, at::kFloat}}) {
+    const PackedSample w = random_packed(c);
     const auto linear = PackedLinear::of_codes(w.codes);
     ASSERT_TRUE(linear.has_value());
     for (const int64_t tokens : {1, 9, 130}) {
@@ -103,8 +104,8 @@ TEST(PackedLinear, EqualsTheProductOfRowsOfFloats) {
 // A row of the result has the same bits alone, in a batch of any size, in any chunks, whatever number of threads.
 TEST(PackedLinear, RowsDoNotDependOnTheirNeighbours) {
   at::manual_seed(3);
-  const Weight w4 = random_weight({200, 576, 9, 4, true}), w8 = random_weight({200, 576, 1, 8}),
-               fp4 = random_weight({200, 576, 36, 0});
+  const PackedSample w4 = random_packed({200, 576, 9, 4, true}), w8 = random_packed({200, 576, 1, 8}),
+                     fp4 = random_packed({200, 576, 36, 0});
   const at::Tensor x_TI = at::randn({150, 576});
   for (const auto& linear : {PackedLinear::of_codes(w4.codes), PackedLinear::of_codes(w8.codes),
                              PackedLinear::of_codes(fp4.codes), PackedLinear::of_rows(at::randn({200, 576}))}) {
@@ -121,8 +122,8 @@ TEST(PackedLinear, RowsDoNotDependOnTheirNeighbours) {
 
 TEST(PackedLinear, SeveralTogetherAreEachAlone) {
   at::manual_seed(4);
-  const auto a = PackedLinear::of_codes(random_weight({37, 128, 2, 4}).codes),
-             b = PackedLinear::of_codes(random_weight({200, 128, 2, 8, true}).codes);
+  const auto a = PackedLinear::of_codes(random_packed({37, 128, 2, 4}).codes),
+             b = PackedLinear::of_codes(random_packed({200, 128, 2, 8, true}).codes);
   const at::Tensor x_TI = at::randn({5, 128});
   const PackedInput input = a->input(x_TI);
   ASSERT_TRUE(b->reads(input));
@@ -135,7 +136,7 @@ TEST(PackedLinear, SeveralTogetherAreEachAlone) {
 
 TEST(PackedLinear, AddsIntoRowsThatLieApart) {
   at::manual_seed(5);
-  const auto linear = PackedLinear::of_codes(random_weight({50, 64, 1, 4}).codes);
+  const auto linear = PackedLinear::of_codes(random_packed({50, 64, 1, 4}).codes);
   const at::Tensor x_TI = at::randn({3, 64}), once_TO = product(*linear, x_TI);
   at::Tensor wide = at::zeros({3, 53}), part_TO = wide.narrow(1, 0, 50);
   linear->multiply(linear->input(x_TI), part_TO, false);
@@ -145,9 +146,9 @@ TEST(PackedLinear, AddsIntoRowsThatLieApart) {
 }
 
 TEST(PackedLinear, HoldsWhatProductsRead) {
-  const auto w4 = PackedLinear::of_codes(random_weight({64, 256, 4, 4}).codes);
+  const auto w4 = PackedLinear::of_codes(random_packed({64, 256, 4, 4}).codes);
   EXPECT_EQ(w4->weight_bytes(), 64 * 256 / 2 + 64 * 4 * 2);  // scales of bf16 take two bytes
-  const auto w8 = PackedLinear::of_codes(random_weight({64, 256, 4, 8, true}).codes);
+  const auto w8 = PackedLinear::of_codes(random_packed({64, 256, 4, 8, true}).codes);
   EXPECT_EQ(w8->weight_bytes(), 64 * 256 + 64 * 4 * 3);
 }
 
@@ -156,9 +157,8 @@ TEST(PackedLinear, OtherWeightsAreLeftToOthers) {
   EXPECT_FALSE(PackedLinear::of_codes({.codes_OI = at::zeros({2, 64}, at::kFloat8_e4m3fn), .scale_OG = scale}));
   EXPECT_FALSE(PackedLinear::of_codes({.codes_OI = at::zeros({2, 64}, at::kShort), .scale_OG = scale}));
   EXPECT_FALSE(PackedLinear::of_codes({.codes_OI = at::zeros({2, 22}, at::kChar), .scale_OG = at::ones({2, 11})}));
-  EXPECT_FALSE(PackedLinear::of_codes({.codes_OI = at::zeros({2, 64}, at::kChar),
-                                       .scale_OG = at::ones({2, 2}),
-                                       .group_I = at::zeros({64}, at::kInt)}));
+  EXPECT_FALSE(PackedLinear::of_codes(
+      {.codes_OI = at::zeros({2, 64}, at::kChar), .scale_OG = at::ones({2, 2}), .group_I = at::zeros({64}, at::kInt)}));
   EXPECT_FALSE(PackedLinear::of_rows(at::zeros({4, 4}, at::kDouble)));
 }
 
@@ -178,14 +178,12 @@ TEST(PackedLinear, NanAndInfinityReachTheOutput) {
 TEST(PackedLinear, RefusesWhatDoesNotFit) {
   const at::Tensor codes = at::zeros({4, 64}, at::kChar);
   EXPECT_THROW(PackedLinear::of_codes({.codes_OI = codes, .scale_OG = at::ones({3, 2})}), Error);
-  EXPECT_THROW(PackedLinear::of_codes({.codes_OI = codes,
-                                       .scale_OG = at::ones({4, 2}),
-                                       .zero_point_OG = at::zeros({4, 1}, at::kChar)}),
+  EXPECT_THROW(PackedLinear::of_codes(
+                   {.codes_OI = codes, .scale_OG = at::ones({4, 2}), .zero_point_OG = at::zeros({4, 1}, at::kChar)}),
                Error);
-  EXPECT_THROW(PackedLinear::of_codes({.codes_OI = codes,
-                                       .scale_OG = at::ones({4, 2}),
-                                       .group_I = at::zeros({3}, at::kInt)}),
-               Error);
+  EXPECT_THROW(
+      PackedLinear::of_codes({.codes_OI = codes, .scale_OG = at::ones({4, 2}), .group_I = at::zeros({3}, at::kInt)}),
+      Error);
   const auto linear = PackedLinear::of_codes({.codes_OI = codes, .scale_OG = at::ones({4, 2})});
   at::Tensor narrow = at::zeros({2, 3}), out = at::zeros({2, 4});
   EXPECT_THROW(linear->input(at::ones({2, 32})), Error);
