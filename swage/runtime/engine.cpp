@@ -106,6 +106,7 @@ bool Engine::step() {
   take_inbox();
   const std::vector<Turn> turns = scheduler_.next();
   if (!turns.empty()) {
+    ++counts_.steps;
     try {
       compute(turns);
     } catch (const std::exception& e) {
