@@ -4,7 +4,8 @@
 
 namespace swage::kernels {
 
-// Highway's name of the best set that was compiled in and that the processor has: "AVX2", "AVX3_DL".
+// Highway's name of the best set that was compiled in and that the processor has: "AVX2", "AVX3_DL";
+// "AVX3_DL AMX" where tiles are multiplied too.
 std::string vector_set();
 
 }  // namespace swage::kernels
