@@ -75,6 +75,7 @@ void check_results_are_written() {
 }
 
 void keep_freed_memory() {
+  mallopt(M_ARENA_MAX, 1);             // what each thread's own arena keeps beside the others' is in no plan
   mallopt(M_MMAP_THRESHOLD, 4 << 20);  // Gram matrices and the like go back at once
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
