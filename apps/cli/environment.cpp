@@ -82,6 +82,7 @@ std::atomic<bool>& catch_interrupts_of_answers() {
 }
 
 void keep_freed_memory() {
+  mallopt(M_ARENA_MAX, 1);             // what each thread's own arena keeps beside the others' is in no plan
   mallopt(M_MMAP_THRESHOLD, 4 << 20);  // Gram matrices and the like go back at once
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }

@@ -132,9 +132,10 @@ TEST(Hub, AnExistingFolderOrGgufFileIsItself) {
 TEST(Hub, WhatIsNeitherFolderNorIdIsRefused) {
   const TemporaryFolder folder;
   for (const char* name :
-       {"", "/no/such/folder", "./model", "../x", "a/b/c", "org/..", "org/", "/model", "a b", "org/model@", "~x/y"}) {
-    EXPECT_EQ(error_of([&] { resolve(name, options_for(folder)); }).kind(), ErrorKind::InvalidArgument) << name;
+       {"/no/such/folder", "./model", "../x", "a/b/c", "org/..", "org/", "/model", "a b", "org/model@", "~x/y"}) {
+    EXPECT_EQ(error_of([&] { resolve(name, options_for(folder)); }).kind(), ErrorKind::Io) << name;
   }
+  EXPECT_EQ(error_of([&] { resolve("", options_for(folder)); }).kind(), ErrorKind::InvalidArgument);
   EXPECT_EQ(error_of([] { resolve("org/model", {}); }).kind(), ErrorKind::InvalidArgument);  // no cache folder
 }
 

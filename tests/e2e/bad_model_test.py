@@ -188,8 +188,8 @@ class Configs(EndToEnd):
         self.refused("5000", "config.json's vocab_size is 128")
 
     def test_no_such_model(self):
-        self.assert_refused(self.compress(self.folder / "absent", *self.calibrated()), 2, "absent")
-        self.assert_refused(run("inspect", self.folder / "absent"), 2, "absent")
+        self.assert_refused(self.compress(self.folder / "absent", *self.calibrated()), 1, "absent")
+        self.assert_refused(run("inspect", self.folder / "absent"), 1, "absent")
 
     def test_model_that_is_a_file(self):
         self.assert_refused(self.compress(self.text, *self.calibrated()), 2, r"calibration\.jsonl")
