@@ -1,6 +1,7 @@
 #include "swage/generation/generate.h"
 
 #include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <chrono>
@@ -67,6 +68,7 @@ at::Tensor Generator::next_logits(const std::vector<int64_t>& ids, int64_t posit
 
 Generation Generator::run(const std::vector<int64_t>& prompt_ids, const data::Tokenizer& tokenizer,
                           const GenerationOptions& options, const std::function<void(const std::string&)>& emit) {
+  const c10::InferenceMode inference;  // half of what small operations cost is bookkeeping for gradients
   const int64_t limit = model_.max_positions(), prompt = int64_t(prompt_ids.size());
   SWAGE_CHECK(prompt > 0, InvalidArgument, "the prompt is empty");
   SWAGE_CHECK(limit == 0 || prompt < limit, InvalidArgument, "the prompt has ", prompt,
