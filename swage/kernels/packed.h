@@ -44,8 +44,8 @@ inline constexpr int kE2m1Zero = 12;
 inline constexpr int64_t code_bits(PackedCode kind) { return kind == PackedCode::U8 ? 8 : 4; }
 // Twice the value of each E2M1 code, plus kE2m1Zero.
 inline constexpr uint8_t kE2m1Table[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
-// Where the code of row o and column i of a padded block lies in its panel, counted in codes of eight bits; of four bits,
-// in pairs of columns i and i + 4 of eight: the first in the low half of the byte.
+// Where the code of row o and column i of a padded block lies in its panel, counted in codes of eight bits; of four
+// bits, in pairs of columns i and i + 4 of eight: the first in the low half of the byte.
 inline constexpr int64_t packed_byte_u8(int64_t o, int64_t i) { return i / 4 * 4 * kPackedRows + o * 4 + i % 4; }
 inline constexpr int64_t packed_byte_u4(int64_t o, int64_t i) { return i / 8 * 4 * kPackedRows + o * 4 + i % 4; }
 inline constexpr bool is_high_half(int64_t i) { return i % 8 >= 4; }
@@ -73,8 +73,8 @@ struct PackedProduct {
   bool add;         // out += x W^T
 };
 
-// out = x W^T with the weight's rows as they are stored. A sum has 16 parts, of every 16th product each, made by fma; they
-// are added in halves.
+// out = x W^T with the weight's rows as they are stored. A sum has 16 parts, of every 16th product each, made by fma;
+// they are added in halves.
 struct RowProduct {
   int64_t rows;
   int64_t columns;

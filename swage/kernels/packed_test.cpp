@@ -32,8 +32,7 @@ struct PackedCase {
     std::vector<float> x(size_t(rows * blocks * block));
     fill_noise(x.data(), int64_t(x.size()), seed);
     x[0] = 300;  // an outlier takes the codes beside it to 0 and itself to the largest
-    plain_kernels().split_blocks(
-        {x.data(), int64_t(x.size()), block, planes.data(), x_scale.data(), x_sum.data()});
+    plain_kernels().split_blocks({x.data(), int64_t(x.size()), block, planes.data(), x_scale.data(), x_sum.data()});
     for (int64_t i = 0; i < bytes; ++i) codes[i] = i % 5 == 0 ? 255 : uint8_t(random());
     for (int64_t i = 0; i < bytes; ++i) zero[i] = uint8_t(random() % (kind == PackedCode::U8 ? 256 : 16));
     fill_noise(reinterpret_cast<float*>(scale.data()), bytes, seed + 1, 0.01f);
@@ -41,9 +40,24 @@ struct PackedCase {
       auto* half = reinterpret_cast<uint16_t*>(scale.data());
       for (int64_t i = 0; i < 2 * bytes; ++i) half[i] = uint16_t(0x2400 + random() % 0x1000);
     }
-    product = {rows,     blocks, padded,           planes.data(), x_scale.data(), x_sum.data(), kind, codes.data(),
-               scale.data(), format, 1.5f, zeros ? zero.data() : nullptr, kind == PackedCode::U8 ? 128 : 8, 2, out.data(),
-               outputs + 3, outputs, false};
+    product = {rows,
+               blocks,
+               padded,
+               planes.data(),
+               x_scale.data(),
+               x_sum.data(),
+               kind,
+               codes.data(),
+               scale.data(),
+               format,
+               1.5f,
+               zeros ? zero.data() : nullptr,
+               kind == PackedCode::U8 ? 128 : 8,
+               2,
+               out.data(),
+               outputs + 3,
+               outputs,
+               false};
   }
 
   int64_t padded, bytes;
@@ -57,8 +71,8 @@ struct PackedCase {
 
 void expect_same_bits(const float* fast, const float* plain, int64_t count, int64_t what) {
   for (int64_t i = 0; i < count; ++i)
-    ASSERT_EQ(std::memcmp(&fast[i], &plain[i], sizeof(float)), 0) << what << ": " << i << " " << fast[i] << " "
-                                                                  << plain[i];
+    ASSERT_EQ(std::memcmp(&fast[i], &plain[i], sizeof(float)), 0)
+        << what << ": " << i << " " << fast[i] << " " << plain[i];
 }
 
 void expect_product_parity(PackedCase& c) {
@@ -151,8 +165,8 @@ void row_product_parity() {
       std::vector<float> fast(size_t(kRows * kStride), 2), plain = fast, alone = fast;
       for (const bool add : {false, true}) {
         const auto run = [&](const KernelTable& table, int64_t row, int64_t rows, std::vector<float>& out) {
-          table.row_product({rows, columns, x.data() + row * columns, weight.data(), format,
-                             out.data() + row * kStride, kStride, kOutputs, add});
+          table.row_product({rows, columns, x.data() + row * columns, weight.data(), format, out.data() + row * kStride,
+                             kStride, kOutputs, add});
         };
         run(fast_kernels(), 0, kRows, fast);
         run(plain_kernels(), 0, kRows, plain);

@@ -215,11 +215,11 @@ void integer_product(const IntegerProduct& p) {
 }  // namespace
 
 const KernelTable& plain_kernels() {
-  static const KernelTable table{gram_pack,         gram_tile,     cholesky_tile, gptq_panel,         search_scales,
-                                 quantize_row,      value_range,   row_error,     refine_panel,       quantize_blocks,
-                                 integer_product,   prune_gather,  prune_panel,   sparse_refit_panel, rms_norm,
-                                 silu_multiply,     rotate_heads,  softmax_rows,  largest_size,       column_ranges,
-                                 round_to_integers, round_to_e4m3, round_to_e2m1, split_blocks, packed_product, row_product};
+  static const KernelTable table{
+      gram_pack,     gram_tile,     cholesky_tile,   gptq_panel,      search_scales, quantize_row,  value_range,
+      row_error,     refine_panel,  quantize_blocks, integer_product, prune_gather,  prune_panel,   sparse_refit_panel,
+      rms_norm,      silu_multiply, rotate_heads,    softmax_rows,    largest_size,  column_ranges, round_to_integers,
+      round_to_e4m3, round_to_e2m1, split_blocks,    packed_product,  row_product};
   return table;
 }
 

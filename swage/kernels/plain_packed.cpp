@@ -56,8 +56,7 @@ void packed_product(const PackedProduct& p) {
     for (int64_t output = 0; output < p.outputs; ++output) {
       float sum = 0;
       for (int64_t b = 0; b < p.blocks; ++b) {
-        const int64_t at =
-            (output / kPackedRows * groups + b / p.blocks_in_group) * kPackedRows + output % kPackedRows;
+        const int64_t at = (output / kPackedRows * groups + b / p.blocks_in_group) * kPackedRows + output % kPackedRows;
         const float scale = p.x_scale[r * p.blocks + b] * p.factor * load_as_float(p.scale, p.scale_format, at);
         sum = std::fma(static_cast<float>(block_sum(p, r, output, b)), scale, sum);
       }

@@ -156,9 +156,8 @@ TEST(PackedLinear, OtherWeightsAreLeftToOthers) {
   EXPECT_FALSE(PackedLinear::of_codes({.codes_OI = at::zeros({2, 64}, at::kFloat8_e4m3fn), .scale_OG = scale}));
   EXPECT_FALSE(PackedLinear::of_codes({.codes_OI = at::zeros({2, 64}, at::kShort), .scale_OG = scale}));
   EXPECT_FALSE(PackedLinear::of_codes({.codes_OI = at::zeros({2, 22}, at::kChar), .scale_OG = at::ones({2, 11})}));
-  EXPECT_FALSE(PackedLinear::of_codes({.codes_OI = at::zeros({2, 64}, at::kChar),
-                                       .scale_OG = at::ones({2, 2}),
-                                       .group_I = at::zeros({64}, at::kInt)}));
+  EXPECT_FALSE(PackedLinear::of_codes(
+      {.codes_OI = at::zeros({2, 64}, at::kChar), .scale_OG = at::ones({2, 2}), .group_I = at::zeros({64}, at::kInt)}));
   EXPECT_FALSE(PackedLinear::of_rows(at::zeros({4, 4}, at::kDouble)));
 }
 
@@ -178,14 +177,12 @@ TEST(PackedLinear, NanAndInfinityReachTheOutput) {
 TEST(PackedLinear, RefusesWhatDoesNotFit) {
   const at::Tensor codes = at::zeros({4, 64}, at::kChar);
   EXPECT_THROW(PackedLinear::of_codes({.codes_OI = codes, .scale_OG = at::ones({3, 2})}), Error);
-  EXPECT_THROW(PackedLinear::of_codes({.codes_OI = codes,
-                                       .scale_OG = at::ones({4, 2}),
-                                       .zero_point_OG = at::zeros({4, 1}, at::kChar)}),
+  EXPECT_THROW(PackedLinear::of_codes(
+                   {.codes_OI = codes, .scale_OG = at::ones({4, 2}), .zero_point_OG = at::zeros({4, 1}, at::kChar)}),
                Error);
-  EXPECT_THROW(PackedLinear::of_codes({.codes_OI = codes,
-                                       .scale_OG = at::ones({4, 2}),
-                                       .group_I = at::zeros({3}, at::kInt)}),
-               Error);
+  EXPECT_THROW(
+      PackedLinear::of_codes({.codes_OI = codes, .scale_OG = at::ones({4, 2}), .group_I = at::zeros({3}, at::kInt)}),
+      Error);
   const auto linear = PackedLinear::of_codes({.codes_OI = codes, .scale_OG = at::ones({4, 2})});
   at::Tensor narrow = at::zeros({2, 3}), out = at::zeros({2, 4});
   EXPECT_THROW(linear->input(at::ones({2, 32})), Error);
