@@ -31,8 +31,9 @@ def is_plain(value):
 
 
 def defaults_of(config_class):
-    out = {field.name: field.default for field in dataclasses.fields(config_class)
-           if field.name not in OTHER and field.name not in config_class.attribute_map and field.default is not dataclasses.MISSING and is_plain(field.default)}
+    own = config_class.attribute_map  # a field by another name is kept under its own
+    out = {own.get(field.name, field.name): field.default for field in dataclasses.fields(config_class)
+           if field.name not in OTHER and field.default is not dataclasses.MISSING and is_plain(field.default)}
     if "rope_parameters" in {field.name for field in dataclasses.fields(config_class)}:
         rope = config_class().rope_parameters or {}
         if rope.get("rope_type") == "default":

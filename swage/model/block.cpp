@@ -33,7 +33,8 @@ void multiply(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared,
 // What the linear's packed weight reads; kept in `own` if others cannot share it.
 const ops::PackedInput& packed_input(const Linear& linear, const at::Tensor& x_TI, SharedInput* shared,
                                      std::optional<ops::PackedInput>& own) {
-  if (shared == nullptr || linear.input_quantization) return own.emplace(linear.packed->input(quantized_input(linear, x_TI)));
+  if (shared == nullptr || linear.input_quantization)
+    return own.emplace(linear.packed->input(quantized_input(linear, x_TI)));
   if (!shared->packed || !linear.packed->reads(*shared->packed)) shared->packed = linear.packed->input(x_TI);
   return *shared->packed;
 }

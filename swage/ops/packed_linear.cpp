@@ -22,8 +22,8 @@ using kernels::kPackedRows, kernels::NumberFormat, kernels::PackedCode;
 
 constexpr int64_t kWantedBlock = 32;  // a longer one has more small activations beside an outlier
 constexpr int64_t kShortestBlock = 8;
-constexpr int64_t kRun = 128;  // tokens whose planes stay in the L2 cache beside a panel of the weight
-constexpr int64_t kPiece = 1 << 18;       // products that a thread takes at once: some 5 microseconds at one token
+constexpr int64_t kRun = 128;              // tokens whose planes stay in the L2 cache beside a panel of the weight
+constexpr int64_t kPiece = 1 << 18;        // products that a thread takes at once: some 5 microseconds at one token
 constexpr int64_t kWorthWaking = 1 << 20;  // products: below, a sleeping thread would come too late
 constexpr int64_t kPanelsAtOnce = 8;
 
@@ -173,9 +173,7 @@ std::optional<PackedLinear> PackedLinear::of_rows(const at::Tensor& weight_OI) {
   PackedLinear out;
   out.rows_ = weight_OI.size(0);
   out.columns_ = weight_OI.size(1);
-  out.format_ = type == at::kFloat  ? NumberFormat::F32
-                : type == at::kHalf ? NumberFormat::F16
-                                    : NumberFormat::BF16;
+  out.format_ = type == at::kFloat ? NumberFormat::F32 : type == at::kHalf ? NumberFormat::F16 : NumberFormat::BF16;
   out.weight_ = weight_OI;
   return out;
 }
@@ -199,10 +197,9 @@ PackedInput PackedLinear::input(const at::Tensor& x_TI) const {
   out.planes_TC = at::empty({tokens, blocks * 2 * kernels::padded_block(block_)}, at::kChar);
   out.scale_TB = at::empty({tokens, blocks}, at::kFloat);
   out.sum_TB = at::empty({tokens, blocks}, at::kInt);
-  kernels::fast_kernels().split_blocks({out.x_TI.const_data_ptr<float>(), tokens * columns_, block_,
-                                        out.planes_TC.mutable_data_ptr<int8_t>(),
-                                        out.scale_TB.mutable_data_ptr<float>(),
-                                        out.sum_TB.mutable_data_ptr<int32_t>()});
+  kernels::fast_kernels().split_blocks(
+      {out.x_TI.const_data_ptr<float>(), tokens * columns_, block_, out.planes_TC.mutable_data_ptr<int8_t>(),
+       out.scale_TB.mutable_data_ptr<float>(), out.sum_TB.mutable_data_ptr<int32_t>()});
   return out;
 }
 
@@ -241,8 +238,8 @@ void PackedLinear::run(const PackedInput& x, at::Tensor& out_TO, int64_t first, 
   const int64_t tokens = x.x_TI.size(0), stride = out_TO.stride(0);
   float* out = out_TO.mutable_data_ptr<float>() + first;
   if (block_ == 0) {
-    const char* weight = static_cast<const char*>(weight_.const_data_ptr()) +
-                         first * columns_ * kernels::bytes_of(format_);
+    const char* weight =
+        static_cast<const char*>(weight_.const_data_ptr()) + first * columns_ * kernels::bytes_of(format_);
     for (int64_t token = 0; token < tokens; token += kRun)
       kernels::fast_kernels().row_product({std::min(kRun, tokens - token), columns_,
                                            x.x_TI.const_data_ptr<float>() + token * columns_, weight, format_,

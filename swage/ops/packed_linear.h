@@ -1,7 +1,7 @@
 // A linear layer on its weight as it is stored: codes of up to 8 bits in panels, or rows of 16-bit floats. Decoding
 // reads weights and little else, so that it runs as fast as they can be read; a quarter or an eighth of what float32
-// takes. Activations of codes are 16-bit fixed point, |error| <= 2^-16 of a block's largest value, sums of a block exact.
-// Each row of the result has the same bits whatever rows are multiplied beside it.
+// takes. Activations of codes are 16-bit fixed point, |error| <= 2^-16 of a block's largest value, sums of a block
+// exact. Each row of the result has the same bits whatever rows are multiplied beside it.
 //
 // T tokens, O output rows, I input columns, G groups of columns, B blocks that share a scale of the activations.
 #pragma once
@@ -16,7 +16,8 @@ namespace swage::ops {
 
 // A quantized weight: (code - zero point) * scale.
 struct PackedCodes {
-  at::Tensor codes_OI;  // int8 of `bits` bits; uint8 with one E2M1 code an element, then `bits` is 4 and nothing is zero
+  at::Tensor
+      codes_OI;  // int8 of `bits` bits; uint8 with one E2M1 code an element, then `bits` is 4 and nothing is zero
   int bits = 8;
   at::Tensor scale_OG;       // any float type; f32 [1]: of all
   at::Tensor zero_point_OG;  // int8, or undefined

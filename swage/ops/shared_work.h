@@ -1,6 +1,6 @@
 // Short pieces of work that a few threads take from one another, thousands of times a second. OpenMP's regions end when
-// every thread has come back; here a thread that is late finds nothing left to do, so that a caller is never slower than
-// it would be alone by more than one piece: on a machine that others use, too.
+// every thread has come back; here a thread that is late finds nothing left to do, so that a caller is never slower
+// than it would be alone by more than one piece: on a machine that others use, too.
 #pragma once
 #include <cstdint>
 

@@ -173,7 +173,7 @@ quant_stage:
         config = read_json(dense / "config.json")
         self.assertNotIn("quantization_config", config)
         self.assertEqual(config["dtype"], "float32")
-        self.assertEqual(self.perplexity(dense), self.perplexity(packed))
+        self.assertAlmostEqual(self.perplexity(dense) / self.perplexity(packed), 1, delta=1e-5)  # products on codes see activations of 16 bits
         rounded = read_checkpoint(self.convert(packed, "dense", out=self.folder / "plain"))[f"{name}.weight"]
         self.assertEqual(rounded[0], "BF16")
         for value, exact in zip(f32(rounded[2]), expected):

@@ -101,7 +101,8 @@ HWY_NOINLINE void eight_outputs(const PackedProduct& p, int64_t first, int64_t r
     __m256i sum[2] = {_mm256_setzero_si256(), _mm256_mullo_epi32(zero, _mm256_set1_epi32(-p.x_sum[place]))};
     add_block<kKind>(x, p.block, codes, sum);
     const __m256i exact = _mm256_add_epi32(_mm256_slli_epi32(sum[0], 8), sum[1]);
-    total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(exact), _mm256_mul_ps(_mm256_set1_ps(p.x_scale[place] * p.factor), scale), total);
+    total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(exact),
+                            _mm256_mul_ps(_mm256_set1_ps(p.x_scale[place] * p.factor), scale), total);
   }
   alignas(32) float value[8];
   _mm256_store_ps(value, total);

@@ -1,5 +1,5 @@
-// Products on packed codes on AMX: a tile of 16 tokens x 16 outputs of int32 for each plane of the activations, which go
-// to f32 sums in registers after each block of columns: the same sums as without tiles.
+// Products on packed codes on AMX: a tile of 16 tokens x 16 outputs of int32 for each plane of the activations, which
+// go to f32 sums in registers after each block of columns: the same sums as without tiles.
 #include "swage/kernels/kernels.h"
 
 #include <algorithm>
@@ -21,10 +21,10 @@ namespace swage::kernels {
 #if defined(__x86_64__)
 namespace {
 
-constexpr int64_t kTokens = 16;      // of a tile
-constexpr int64_t kTileBytes = 64;   // of a row of one
-constexpr int64_t kTogether = 128;   // tokens whose sums are kept while a part of a panel is in the L1 cache
-constexpr int64_t kMostBytes = 8192; // of that part, a byte a code
+constexpr int64_t kTokens = 16;       // of a tile
+constexpr int64_t kTileBytes = 64;    // of a row of one
+constexpr int64_t kTogether = 128;    // tokens whose sums are kept while a part of a panel is in the L1 cache
+constexpr int64_t kMostBytes = 8192;  // of that part, a byte a code
 
 // The layout that LDTILECFG reads.
 struct alignas(64) TileShapes {
@@ -41,8 +41,8 @@ struct alignas(64) TileShapes {
 // Linux lends tile registers to a process that asks for them, and refuses where it does not know them or a stack for
 // signals is too small for them.
 bool ask_for_tiles() {
-  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;        // in EDX of leaf 7
-  constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;  // in EDX of leaf 7
+  constexpr long kRequest = 0x1023, kTileData = 18;       // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kTile) != 0 && (d & kInt8) != 0 &&
          syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
@@ -51,8 +51,8 @@ bool ask_for_tiles() {
 using Integers = int32_t __attribute__((vector_size(64)));
 using Floats = float __attribute__((vector_size(64)));
 
-// Columns of one tile: the largest divisor of a block, a multiple of 4, that is at most kTileBytes; blocks are multiples
-// of 8.
+// Columns of one tile: the largest divisor of a block, a multiple of 4, that is at most kTileBytes; blocks are
+// multiples of 8.
 int64_t step_of(int64_t block) {
   int64_t step = std::min(block, kTileBytes);
   while (block % step != 0 || step % 4 != 0) --step;
@@ -62,10 +62,12 @@ int64_t step_of(int64_t block) {
 // Codes of whole blocks of a panel, one to a byte: [columns / 4, 16, 4].
 SWAGE_TILES void spread(const PackedProduct& p, const uint8_t* codes, int64_t columns, uint8_t* to) {
   const __m512i mask = _mm512_set1_epi8(15);
-  const __m512i table = _mm512_maskz_broadcast_i32x4(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(kE2m1Table)));
+  const __m512i table =
+      _mm512_maskz_broadcast_i32x4(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(kE2m1Table)));
   for (int64_t k = 0; k < columns; k += 8, codes += 64, to += 128) {
     const __m512i both = _mm512_load_si512(codes);
-    __m512i first = _mm512_and_si512(both, mask), second = _mm512_and_si512(_mm512_maskz_srli_epi16(~0u, both, 4), mask);
+    __m512i first = _mm512_and_si512(both, mask),
+            second = _mm512_and_si512(_mm512_maskz_srli_epi16(~0u, both, 4), mask);
     if (p.kind == PackedCode::E2M1) {
       first = _mm512_shuffle_epi8(table, first);
       second = _mm512_shuffle_epi8(table, second);
@@ -105,8 +107,7 @@ SWAGE_TILES inline void multiply_block(const PackedProduct& p, const Part& part,
 
 SWAGE_TILES inline __m512 scales_of(const PackedProduct& p, int64_t at) {
   if (p.scale_format == NumberFormat::F32) return _mm512_loadu_ps(static_cast<const float*>(p.scale) + at);
-  const __m256i bits =
-      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(static_cast<const uint16_t*>(p.scale) + at));
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(static_cast<const uint16_t*>(p.scale) + at));
   if (p.scale_format == NumberFormat::F16) return _mm512_maskz_cvtph_ps(0xFFFF, bits);
   return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, bits), 16));
 }
@@ -118,7 +119,8 @@ SWAGE_TILES inline void add_sums(const PackedProduct& p, const Part& part, int64
   const int64_t block = part.first_block + b, at = part.lane + block / p.blocks_in_group * kPackedRows;
   const __m512 scale = scales_of(p, at);
   const __m512i zero = p.zero == nullptr ? _mm512_set1_epi32(p.zero_point)
-                                         : _mm512_maskz_cvtepu8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p.zero + at)));
+                                         : _mm512_maskz_cvtepu8_epi32(
+                                               0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p.zero + at)));
   const auto add = [&](int64_t r) SWAGE_TILES {
     const int64_t place = r * p.blocks + block;
     const Integers whole = *reinterpret_cast<const Integers*>(high + r * 16) * 256 +
@@ -180,7 +182,7 @@ SWAGE_TILES void some_tokens(const PackedProduct& p, int64_t panel, int64_t firs
     const int64_t count = std::min(together, p.blocks - b);
     const uint8_t* codes = p.codes + (panel * p.blocks + b) * bytes;
     if (p.kind != PackedCode::U8) spread(p, codes, count * p.block, spread_codes);
-    Part part{p.kind == PackedCode::U8 ? codes : spread_codes, nullptr, nullptr, nullptr, b, count, step,
+    Part part{p.kind == PackedCode::U8 ? codes : spread_codes,     nullptr, nullptr, nullptr, b, count, step,
               panel * (p.blocks / p.blocks_in_group) * kPackedRows};
     for (int64_t r = 0; r < rows; r += kTokens) {
       const int64_t tokens = std::min(kTokens, rows - r);

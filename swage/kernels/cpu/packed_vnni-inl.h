@@ -10,8 +10,8 @@ inline constexpr int64_t kAhead = 4096;
 
 using Four __attribute__((may_alias, aligned(1))) = int32_t;
 
-// sum + the four products of each lane: codes 0 .. 255 and the same four activations for all. One instruction, which this
-// version of Highway does not know.
+// sum + the four products of each lane: codes 0 .. 255 and the same four activations for all. One instruction, which
+// this version of Highway does not know.
 HWY_INLINE void add_products(__m512i& sum, __m512i codes, const int8_t* x) {
   asm("vpdpbusd %[x]%{1to16%}, %[codes], %[sum]"
       : [sum] "+v"(sum)
@@ -26,8 +26,7 @@ HWY_INLINE __m512i codes_of(__m512i halves, __m512i table) {
 
 HWY_INLINE __m512 scales_of(const PackedProduct& p, int64_t at) {
   if (p.scale_format == NumberFormat::F32) return _mm512_loadu_ps(static_cast<const float*>(p.scale) + at);
-  const __m256i bits =
-      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(static_cast<const uint16_t*>(p.scale) + at));
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(static_cast<const uint16_t*>(p.scale) + at));
   if (p.scale_format == NumberFormat::F16) return _mm512_cvtph_ps(bits);
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
@@ -76,8 +75,7 @@ HWY_INLINE void store_sums(const PackedProduct& p, int64_t panel, int64_t row, _
 
 template <PackedCode kKind, int kRows>
 HWY_NOINLINE void some_rows(const PackedProduct& p, int64_t panel, int64_t row) {
-  const __m512i table =
-      _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kE2m1Table)));
+  const __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kE2m1Table)));
   const int64_t bytes = p.block * kPackedRows * code_bits(kKind) / 8, stride = 2 * p.blocks * p.block,
                 groups = p.blocks / p.blocks_in_group;
   const uint8_t* codes = p.codes + panel * p.blocks * bytes;
