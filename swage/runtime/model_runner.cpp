@@ -4,6 +4,7 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
 
 #include <optional>
 
@@ -30,6 +31,7 @@ ModelRunner::ModelRunner(model::Model& model, const checkpoint::WeightSource& we
 }
 
 at::Tensor ModelRunner::run(const model::CacheLayout& layout, const std::vector<Piece>& pieces) const {
+  const c10::InferenceMode inference;  // half of what small operations cost is bookkeeping for gradients
   const ops::RowsAlone alone;
   model::Batch batch{&layout, {}};
   std::vector<at::Tensor> hidden;
