@@ -131,17 +131,16 @@ Json value_of(const std::string& name, const FieldOption& field) {
   }
 }
 
+bool lists(const std::string& names, const std::string& name) {
+  return cat(", ", names, ",").find(cat(", ", name, ",")) != std::string::npos;
+}
+
 // Where no recipe is given.
-void add_program_defaults(const std::string& method, Json& fields) {
-  const bool quantizes = method == "gptq" || method == "rtn";
+void add_program_defaults(const std::string& method, bool quantizes, Json& fields) {
   const bool has_budget = fields.find("target_bits") != nullptr || fields.find("target_size") != nullptr;
   if (quantizes && !has_budget && fields.find("scheme") == nullptr) fields.set("scheme", program_default("scheme"));
   if (fields.find("ignore") == nullptr && method != "reap")  // it names layers, not modules
     fields.set("ignore", list_of({program_default("ignore")}));
-}
-
-bool lists(const std::string& names, const std::string& name) {
-  return cat(", ", names, ",").find(cat(", ", name, ",")) != std::string::npos;
 }
 
 // A method that is one modifier takes that modifier's fields only; the shipped recipes have several.
@@ -184,7 +183,8 @@ void RecipeOptions::take(RecipeChoice& choice) const {
     if (choice.recipe_file.empty()) check_belongs(field, name, choice.method);
     fields.set(name, value_of(name, field));
   }
-  if (choice.recipe_file.empty()) add_program_defaults(choice.method, fields);  // else they count before what it says
+  if (!choice.recipe_file.empty()) return;  // defaults would count before what it says
+  add_program_defaults(choice.method, lists(by_name.at("scheme").methods, choice.method), fields);
 }
 
 }  // namespace swage::cli

@@ -54,7 +54,7 @@ at::Tensor convolve(const Convolution& convolution, const ConvolutionNode& node,
   for (int64_t j = 0; j < node.kernel; ++j)
     out_TC.addcmul_(seen_SC.narrow(0, j, tokens), convolution.weight_CJ.select(1, j));
   if (node.activation == graph::Activation::Silu)
-    ops::silu_(out_TC);
+    ops::silu_each_(out_TC);
   else
     activate_(out_TC, node.activation);
   past_PC = seen_SC.narrow(0, tokens, before).clone();

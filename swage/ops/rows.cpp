@@ -87,7 +87,7 @@ void rotate_pairs_(at::Tensor& x_THR, const at::Tensor& cos_TF, const at::Tensor
   turn_(pairs.select(-1, 0), pairs.select(-1, 1), cos_TF, sin_TF);
 }
 
-void silu_(at::Tensor& x) {
+void silu_each_(at::Tensor& x) {
   if (!x.is_cpu() || !fits_kernels(x)) {
     at::silu_(x);
     return;

@@ -19,7 +19,7 @@ void rotate_pairs_(at::Tensor& x_THR, const at::Tensor& cos_TF, const at::Tensor
 
 // x * sigmoid(x), in x's memory; on the CPU the same bits wherever a number lies, as ATen's are not in the last lanes
 // of a vector.
-void silu_(at::Tensor& x);
+void silu_each_(at::Tensor& x);
 // gate * sigmoid(gate) * up, in `gate`'s memory.
 void silu_multiply_(at::Tensor& gate, const at::Tensor& up);
 
