@@ -1,6 +1,5 @@
 #include "apps/cli/environment.h"
 
-#include <fcntl.h>
 #include <malloc.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -57,12 +56,6 @@ const std::atomic<bool>& catch_interrupts() {
   std::signal(SIGPIPE, SIG_IGN);  // who reads the progress may stop reading; the run goes on
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit then shows as a failed write, which names the file
   return interrupted;
-}
-
-void open_standard_streams() {
-  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
-    if (::fcntl(stream, F_GETFD) == -1 && ::open("/dev/null", O_RDWR) != stream) std::abort();
-  }
 }
 
 void check_results_are_written() {

@@ -22,9 +22,6 @@ bool terminal_is_dumb();
 int output_columns();
 // Width that help is wrapped to: of the terminal that stdout is, else $COLUMNS, else 80.
 int help_columns();
-// Standard streams that the caller closed lead nowhere from now on: else the next files that are opened would be taken
-// for them, and messages end up in weights.
-void open_standard_streams();
 // Error(Io) if what was printed did not get to where standard output leads. A reader that went away is none.
 void check_results_are_written();
 // Lets the allocator keep what is freed for the next allocation. The forward pass takes and frees the same few

@@ -9,6 +9,7 @@
 #include "apps/cli/failure.h"
 #include "apps/cli/help.h"
 #include "apps/cli/usage.h"
+#include "swage/base/file.h"
 
 namespace swage::cli {
 namespace {
@@ -108,7 +109,7 @@ int run(int argc, char** argv) {
 }  // namespace swage::cli
 
 int main(int argc, char** argv) {
-  swage::cli::open_standard_streams();
+  swage::open_standard_streams();
   swage::cli::keep_freed_memory();
   swage::cli::bound_spinning();
   return swage::cli::run(argc, argv);

@@ -81,6 +81,12 @@ bool is_there(const fs::path& path) {
   return fs::exists(fs::symlink_status(path, ignored));
 }
 
+void open_standard_streams() {
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
+    if (::fcntl(stream, F_GETFD) == -1) static_cast<void>(::open("/dev/null", O_RDWR));  // takes the lowest number
+  }
+}
+
 std::string kind_of_file(const fs::path& path) {
   struct stat status{};
   if (::stat(path.c_str(), &status) == 0) return word_of(status.st_mode);

@@ -28,4 +28,8 @@ bool is_there(const std::filesystem::path& path);
 // What the entry is, in words: "a pipe", "a folder", "a regular file".
 std::string kind_of_file(const std::filesystem::path& path);
 
+// Standard streams that the caller closed lead nowhere from now on: else the next files that are opened would be taken
+// for them, and messages end up in weights. Before anything else of a program.
+void open_standard_streams();
+
 }  // namespace swage
