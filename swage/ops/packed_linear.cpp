@@ -22,7 +22,7 @@ using kernels::kPackedRows, kernels::NumberFormat, kernels::PackedCode;
 
 constexpr int64_t kWantedBlock = 32;  // a longer one has more small activations beside an outlier
 constexpr int64_t kShortestBlock = 8;
-constexpr int64_t kRun = 128;              // tokens whose planes stay in the L2 cache beside a panel of the weight
+constexpr int64_t kTokensAtOnce = 128;     // tokens whose planes stay in the L2 cache beside a panel of the weight
 constexpr int64_t kPiece = 1 << 18;        // products that a thread takes at once: some 5 microseconds at one token
 constexpr int64_t kWorthWaking = 1 << 20;  // products: below, a sleeping thread would come too late
 constexpr int64_t kPanelsAtOnce = 8;
@@ -126,12 +126,26 @@ at::Tensor zeros_of(const at::Tensor& zero_point_OG, int zero, int64_t rows) {
   return lanes_of(zeros.numel() == 1 ? zeros.reshape({1, 1}).expand({rows, 1}) : zeros);
 }
 
+bool is_held(const PackedCodes& weight) {
+  const at::ScalarType type = weight.codes_OI.scalar_type();
+  return weight.codes_OI.is_cpu() && (type == at::kChar || type == at::kByte) && weight.bits >= 2 && weight.bits <= 8;
+}
+
+PackedCode kind_of(const PackedCodes& weight) {
+  if (weight.codes_OI.scalar_type() == at::kByte) return PackedCode::E2M1;
+  return weight.bits <= 4 ? PackedCode::U4 : PackedCode::U8;
+}
+
+// The stored code of 0.
+int zero_of(PackedCode kind) {
+  if (kind == PackedCode::E2M1) return kernels::kE2m1Zero;
+  return kind == PackedCode::U4 ? 8 : 128;
+}
+
 }  // namespace
 
 std::optional<PackedLinear> PackedLinear::of_codes(const PackedCodes& weight) {
-  const at::ScalarType type = weight.codes_OI.scalar_type();
-  if (!weight.codes_OI.is_cpu() || (type != at::kChar && type != at::kByte) || weight.bits < 2 || weight.bits > 8)
-    return {};
+  if (!is_held(weight)) return {};
   const at::Tensor scale_OG = scales_of(weight);
   check_shapes(weight, scale_OG);
   PackedLinear out;
@@ -147,10 +161,10 @@ std::optional<PackedLinear> PackedLinear::of_codes(const PackedCodes& weight) {
     out.order_I_ = *order_I;
     codes = codes.index_select(1, *order_I);
   }
-  const bool e2m1 = type == at::kByte;
-  out.kind_ = e2m1 ? PackedCode::E2M1 : weight.bits <= 4 ? PackedCode::U4 : PackedCode::U8;
-  out.zero_point_ = e2m1 ? kernels::kE2m1Zero : weight.bits <= 4 ? 8 : 128;
-  out.factor_ = float(e2m1 ? weight.factor / 2 : weight.factor);  // the table holds twice the values
+  out.kind_ = kind_of(weight);
+  out.zero_point_ = zero_of(out.kind_);
+  // The table of E2M1 holds twice the values.
+  out.factor_ = float(out.kind_ == PackedCode::E2M1 ? weight.factor / 2 : weight.factor);
   Narrowed scales = narrowed(lanes_of(scale_OG));
   out.scale_ = scales.values;
   out.format_ = scales.format;
@@ -240,8 +254,8 @@ void PackedLinear::run(const PackedInput& x, at::Tensor& out_TO, int64_t first, 
   if (block_ == 0) {
     const char* weight =
         static_cast<const char*>(weight_.const_data_ptr()) + first * columns_ * kernels::bytes_of(format_);
-    for (int64_t token = 0; token < tokens; token += kRun)
-      kernels::fast_kernels().row_product({std::min(kRun, tokens - token), columns_,
+    for (int64_t token = 0; token < tokens; token += kTokensAtOnce)
+      kernels::fast_kernels().row_product({std::min(kTokensAtOnce, tokens - token), columns_,
                                            x.x_TI.const_data_ptr<float>() + token * columns_, weight, format_,
                                            out + token * stride, stride, end - first, add});
     return;
@@ -250,8 +264,8 @@ void PackedLinear::run(const PackedInput& x, at::Tensor& out_TO, int64_t first, 
   part.out_stride = stride;
   part.outputs = end - first;
   part.add = add;
-  for (int64_t token = 0; token < tokens; token += kRun) {
-    part.rows = std::min(kRun, tokens - token);
+  for (int64_t token = 0; token < tokens; token += kTokensAtOnce) {
+    part.rows = std::min(kTokensAtOnce, tokens - token);
     part.out = out + token * stride;
     kernels::fast_kernels().packed_product(part);
     part.planes += part.rows * x.planes_TC.size(1);

@@ -7,9 +7,6 @@ namespace swage::kernels {
 namespace HWY_NAMESPACE {
 namespace {
 
-// What the next lines of a panel are asked for ahead.
-inline constexpr int64_t kAhead = 4096;
-
 HWY_INLINE __m256i four_of(const int8_t* x) {
   int32_t bits;
   std::memcpy(&bits, x, sizeof bits);
@@ -54,7 +51,7 @@ HWY_INLINE void add_block(const int8_t* HWY_RESTRICT x, int64_t count, const uin
     __m256i high = _mm256_setzero_si256(), low = high, upper_high = high, upper_low = high;
     const int64_t end = begin + kRun < count ? begin + kRun : count;
     for (int64_t k = begin; k < end; k += 8, codes += kStep) {
-      __builtin_prefetch(codes + kAhead, 0, 3);
+      __builtin_prefetch(codes + kPackedAhead, 0, 3);
       const EightRows<kKind> w(codes);
       high = _mm256_add_epi16(high, products(w.first, w.second, x + k));
       low = _mm256_add_epi16(low, products(w.first, w.second, x + count + k));

@@ -21,7 +21,7 @@ namespace swage::kernels {
 #if defined(__x86_64__)
 namespace {
 
-constexpr int64_t kTokens = 16;       // of a tile
+constexpr int64_t kTileTokens = 16;   // of a tile
 constexpr int64_t kTileBytes = 64;    // of a row of one
 constexpr int64_t kTogether = 128;    // tokens whose sums are kept while a part of a panel is in the L1 cache
 constexpr int64_t kMostBytes = 8192;  // of that part, a byte a code
@@ -141,17 +141,17 @@ SWAGE_TILES inline void add_sums(const PackedProduct& p, const Part& part, int64
 // Up to 16 tokens. The products of a block run while the sums of the one before are added.
 template <int kRows>
 SWAGE_TILES void one_tile(const PackedProduct& p, const Part& part, int64_t rows, __m512* sums) {
-  alignas(64) int32_t high[2][kTokens * 16], low[2][kTokens * 16];
-  __m512 sum[kTokens];
+  alignas(64) int32_t high[2][kTileTokens * 16], low[2][kTileTokens * 16];
+  __m512 sum[kTileTokens];
 #pragma GCC unroll 16
-  for (int64_t r = 0; r < kTokens; ++r) sum[r] = sums[r];
+  for (int64_t r = 0; r < kTileTokens; ++r) sum[r] = sums[r];
   multiply_block(p, part, 0, high[0], low[0]);
   for (int64_t b = 0; b < part.blocks; ++b) {
     if (b + 1 < part.blocks) multiply_block(p, part, b + 1, high[(b + 1) % 2], low[(b + 1) % 2]);
     add_sums<kRows>(p, part, b, high[b % 2], low[b % 2], rows, sum);
   }
 #pragma GCC unroll 16
-  for (int64_t r = 0; r < kTokens; ++r) sums[r] = sum[r];
+  for (int64_t r = 0; r < kTileTokens; ++r) sums[r] = sum[r];
 }
 
 SWAGE_TILES void shape_for(int64_t rows, int64_t step) {
@@ -184,14 +184,14 @@ SWAGE_TILES void some_tokens(const PackedProduct& p, int64_t panel, int64_t firs
     if (p.kind != PackedCode::U8) spread(p, codes, count * p.block, spread_codes);
     Part part{p.kind == PackedCode::U8 ? codes : spread_codes,     nullptr, nullptr, nullptr, b, count, step,
               panel * (p.blocks / p.blocks_in_group) * kPackedRows};
-    for (int64_t r = 0; r < rows; r += kTokens) {
-      const int64_t tokens = std::min(kTokens, rows - r);
+    for (int64_t r = 0; r < rows; r += kTileTokens) {
+      const int64_t tokens = std::min(kTileTokens, rows - r);
       if (tokens != shaped) shape_for(shaped = tokens, step);
       part.planes = p.planes + (first + r) * 2 * p.blocks * p.block;
       part.x_scale = p.x_scale + (first + r) * p.blocks;
       part.x_sum = p.x_sum + (first + r) * p.blocks;
-      if (tokens == kTokens)
-        one_tile<kTokens>(p, part, tokens, sums + r);
+      if (tokens == kTileTokens)
+        one_tile<kTileTokens>(p, part, tokens, sums + r);
       else
         one_tile<0>(p, part, tokens, sums + r);
     }

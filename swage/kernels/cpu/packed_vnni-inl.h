@@ -5,9 +5,6 @@ namespace swage::kernels {
 namespace HWY_NAMESPACE {
 namespace {
 
-// What the next lines of a panel are asked for ahead: from memory one thread then reads twice as fast.
-inline constexpr int64_t kAhead = 4096;
-
 using Four __attribute__((may_alias, aligned(1))) = int32_t;
 
 // sum + the four products of each lane: codes 0 .. 255 and the same four activations for all. One instruction, which
@@ -44,12 +41,12 @@ HWY_INLINE void add_block(const int8_t* HWY_RESTRICT x, int64_t stride, int64_t 
   for (int64_t k = 0; k < count; k += 8) {
     __m512i first, second;
     if constexpr (kKind == PackedCode::U8) {
-      __builtin_prefetch(codes + kAhead, 0, 3);
-      __builtin_prefetch(codes + kAhead + 64, 0, 3);
+      __builtin_prefetch(codes + kPackedAhead, 0, 3);
+      __builtin_prefetch(codes + kPackedAhead + 64, 0, 3);
       first = _mm512_load_si512(codes), second = _mm512_load_si512(codes + 64);
       codes += 128;
     } else {
-      __builtin_prefetch(codes + kAhead, 0, 3);
+      __builtin_prefetch(codes + kPackedAhead, 0, 3);
       const __m512i both = _mm512_load_si512(codes);
       first = codes_of<kKind>(both, table), second = codes_of<kKind>(_mm512_srli_epi16(both, 4), table);
       codes += 64;
