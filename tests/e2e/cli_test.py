@@ -45,8 +45,10 @@ class Mistakes(EndToEnd):
         self.refused("inspect", self.model(), "-q", "-v", parts=["--quiet and --verbose exclude each other"])
 
     def test_a_log_file_that_cannot_be(self):
-        for command in (("inspect", self.model()), ("schemes",), ("inspect", self.model(), "--json")):
+        for command in (("inspect", self.model()), ("schemes",)):
             self.assert_refused(run(*command, "--log-file", self.folder), 1, "--log-file")
+        result = run("inspect", self.model(), "--json", "--log-file", self.folder)
+        self.assertEqual((result.returncode, json.loads(result.stdout)["error"]["kind"]), (1, "Io"))
 
     def test_missing_ones_are_named(self):
         self.refused("eval", "M", parts=["--data", "required"], without=["did you mean"])
@@ -77,7 +79,7 @@ class Results(EndToEnd):
             with open("/dev/full", "w") as full:
                 result = subprocess.run([PROGRAM, *map(str, command)], stdout=full, stderr=subprocess.PIPE, text=True)
             self.assertEqual(result.returncode, 1, command)
-            self.assertRegex(result.stderr, "standard output: the result could not be written: No space left on device")
+            self.assertRegex(result.stderr, "standard output: the result could not be written")
 
     def test_a_reader_that_goes_away_is_no_error(self):
         result = subprocess.run(["bash", "-c", f"{PROGRAM} help compress | head -1; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True)

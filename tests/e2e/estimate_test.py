@@ -119,7 +119,7 @@ class Estimate(EndToEnd):
         self.assert_refused(run("estimate", llama, "--device-map", "auto", *tight), 2, "with auto_offload cpu=.* would do")
 
     def test_refusals(self):
-        self.assert_refused(run("estimate", self.folder / "absent"), 2, "absent")
+        self.assert_refused(run("estimate", self.folder / "absent"), 1, "absent")
         empty = self.folder / "empty"
         empty.mkdir()
         self.assert_refused(run("estimate", empty), 1, quoted(empty / "config.json"), "an estimate needs a model's config.json")
