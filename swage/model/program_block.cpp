@@ -205,15 +205,18 @@ class ProgramBlock::Pass {
     }
     std::vector<ops::PagedQueries> sequences;
     each_sequence([&](const SequenceRows& rows) {
-      const auto own = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, rows.first, rows.rows) : x; };
+      // blocks lie in the host's memory
+      const auto own = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, rows.first, rows.rows).cpu() : x; };
       ops::PagedQueries& queries =
           sequences.emplace_back(ops::PagedQueries{rows.cache->blocks, rows.first, rows.rows, rows.position});
       ops::store_tokens(pages, queries.blocks, rows.position, own(k_TGE), own(v_TGV), own(key_TE));
       if (node.index_count > 0)
         queries.chosen = ops::chosen_keys(pages, queries, own(query_TIE), own(weights_TI), node.index_count);
     });
-    return ops::attend_paged(pages, sequences, q_THE,
-                             {node.scale, node.window, node.chunk, node.softcap, heads.slopes_H, heads.sinks_H});
+    const at::Tensor sinks_H = heads.sinks_H.defined() ? heads.sinks_H.cpu() : heads.sinks_H;
+    return ops::attend_paged(pages, sequences, q_THE.cpu(),
+                             {node.scale, node.window, node.chunk, node.softcap, heads.slopes_H, sinks_H})
+        .to(q_THE.device());
   }
 
   at::Tensor mixed(const AttentionNode& node, const at::Tensor& q_THE, const at::Tensor& k_GSE, const at::Tensor& v_GSV,
@@ -238,7 +241,7 @@ class ProgramBlock::Pass {
     const CachedState& place = caches().state(node_index());
     std::vector<at::Tensor> out;
     each_sequence([&](const SequenceRows& rows) {
-      at::Tensor state = rows.position == 0 ? at::Tensor() : rows.cache->read(place);
+      at::Tensor state = rows.position == 0 ? at::Tensor() : rows.cache->read(place).to(flow_.hidden_TD.device());
       out.push_back(of(rows.first, rows.rows, state));
       rows.cache->write(place, state);
     });

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "swage/base/error.h"
+#include "swage/ops/device.h"
 #include "swage/ops/rows_alone.h"
 
 namespace swage::runtime {
@@ -20,7 +21,8 @@ void check_continues_text(const graph::ModelProgram& program) {
 }
 
 ModelRunner::ModelRunner(model::Model& model, const checkpoint::WeightSource& weights, const Context& context)
-    : model_(model) {
+    : model_(model),
+      on_host_(ops::to_torch(context.device).is_cpu()) {
   check_continues_text(model.program());
   model_.load_ends(weights);
   for (int64_t b = 0; b < model_.blocks(); ++b) {
@@ -32,7 +34,8 @@ ModelRunner::ModelRunner(model::Model& model, const checkpoint::WeightSource& we
 
 at::Tensor ModelRunner::run(const model::CacheLayout& layout, const std::vector<Piece>& pieces) const {
   const c10::InferenceMode inference;  // half of what small operations cost is bookkeeping for gradients
-  const ops::RowsAlone alone;
+  std::optional<ops::RowsAlone> alone;
+  if (on_host_) alone.emplace();
   model::Batch batch{&layout, {}};
   std::vector<at::Tensor> hidden;
   std::vector<int64_t> wanted;

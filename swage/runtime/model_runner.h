@@ -36,6 +36,7 @@ class ModelRunner {
 
  private:
   model::Model& model_;
+  const bool on_host_;
   std::vector<std::unique_ptr<model::Block>> blocks_;
 };
 
