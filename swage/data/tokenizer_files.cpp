@@ -296,7 +296,17 @@ Json added_tokens(const Sources& sources, const Json& special_tokens, const Json
     if (!token.is_object()) token = named_token(token.as_string());
     tokens.push_back(std::move(token));
   }
-  for (const auto& [name, text] : special_tokens.as_object()) add_named(as_spelled(sources, name, text), tokens);
+  // The named ones of every tokenizer come first, in the order of transformers' SPECIAL_TOKENS_ATTRIBUTES.
+  constexpr std::string_view kNamed[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                         "pad_token", "cls_token", "mask_token"};
+  for (const std::string_view name : kNamed) {
+    const Json* text = special_tokens.find(name);
+    if (text != nullptr) add_named(as_spelled(sources, std::string(name), *text), tokens);
+  }
+  for (const auto& [name, text] : special_tokens.as_object()) {
+    if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed))
+      add_named(as_spelled(sources, name, text), tokens);
+  }
   for (const Json* source : {&sources.config, &sources.special_map}) {
     for (const char* name : {"additional_special_tokens", "extra_special_tokens"}) {
       const Json* extra = source->find(name);

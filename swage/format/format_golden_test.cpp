@@ -161,10 +161,10 @@ TEST(FormatGolden, DenseWeightsAreQuantizedOnReading) {
                                     {"compressed.weight_scale", one.tensors.at("qparam.weight_scale")},
                                     {"compressed.weight_zero_point", one.tensors.at("qparam.weight_zero_point")}};
     const scheme::Scheme scheme = scheme_of(one);
-    const QuantizedWeight got = format_named("dense").unpack(*scheme.weights, lookup_in(stored));
+    const QuantizedWeight got = format_named("dense").unpack(*scheme.weights, lookup_in(stored, "compressed."));
     const at::Tensor fake = one.tensors.at("fake_quant.weight");
     EXPECT_TRUE(at::equal(dequantize(got).to(fake.scalar_type()).to(at::kFloat), fake.to(at::kFloat)));
-    EXPECT_EQ(format_named("dense").shape(*scheme.weights, lookup_in(stored)), fake.sizes().vec());
+    EXPECT_EQ(format_named("dense").shape(*scheme.weights, lookup_in(stored, "compressed.")), fake.sizes().vec());
     ++compared;
   }
   EXPECT_GE(compared, 1);
@@ -181,7 +181,7 @@ TEST(FormatGolden, DenseReadingGivesTheCodesOfTheOtherFormats) {
     const golden::Tensors stored = {{"compressed.weight", one.input_OI},
                                     {"compressed.weight_scale", one.tensors.at("qparam.weight_scale")},
                                     {"compressed.weight_zero_point", one.tensors.at("qparam.weight_zero_point")}};
-    const QuantizedWeight got = format_named("dense").unpack(*scheme.weights, lookup_in(stored));
+    const QuantizedWeight got = format_named("dense").unpack(*scheme.weights, lookup_in(stored, "compressed."));
     EXPECT_TRUE(golden::same_bits(got.codes_OI, expected(one, *scheme.weights).codes_OI));
     ++compared;
   }

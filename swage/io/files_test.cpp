@@ -145,7 +145,7 @@ TEST(AtomicFile, NamesThePlaceItCannotWrite) {
   const TempFolder folder;
   expect_error(ErrorKind::Io, "cannot create", [&] { write_file_atomically(folder / "no/f", "x"); });
   std::filesystem::create_directory(folder / "d");
-  expect_error(ErrorKind::Io, "cannot replace", [&] { write_file_atomically(folder / "d", "x"); });
+  expect_error(ErrorKind::Io, "found a folder", [&] { write_file_atomically(folder / "d", "x"); });
   EXPECT_EQ(folder.entries(), 1u);
 }
 

@@ -1,23 +1,23 @@
 // One prompt continued by the source and by the output: what perplexity does not show.
 #pragma once
+#include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include "swage/base/context.h"
 #include "swage/base/json.h"
-#include "swage/checkpoint/weight_source.h"
 #include "swage/model/model.h"
 
 namespace swage::pipeline {
 
-// Whether the answers take little beside a run that calibrated on so many tokens: each token of an answer reads the
-// whole model once.
-bool answers_are_cheap(uint64_t source_bytes, int64_t calibration_tokens);
+// Whether both models, held one after the other as they are stored, fit beside a process that was to take
+// `planned_bytes` at its peak. Not so where weights are held in another form than they are stored in: quantized
+// sources, and linears that share a tensor.
+bool answers_fit(const model::Model& source, const Json& config, uint64_t source_bytes, uint64_t planned_bytes);
 
 // {"prompt", "source", "output", "tokens"}: the first tokens of both answers, always the most likely one; the prompt
-// goes through the chat template, if there is one. Blocks are loaded one at a time, so that it takes the memory of a
-// block. Null if the tokenizer of `source_folder` does not take the prompt.
-Json compare_answers(model::Model& source, const checkpoint::WeightSource& weights,
-                     const std::filesystem::path& source_folder, const std::filesystem::path& output_folder,
-                     const Context& context);
+// goes through the chat template, if there is one. Null if the tokenizer of the source does not take the prompt.
+Json compare_answers(const std::filesystem::path& source, const std::filesystem::path& output,
+                     const std::string& architecture, const Context& context);
 
 }  // namespace swage::pipeline

@@ -276,10 +276,10 @@ class Compression {
     check_ = check_perplexity(resolved_.source_model(), resolved_.weights(), writer.temporary(), text.windows_NL,
                               text.masking, told, most_nats);
     check_.set("held_out", text.held_out);
-    const int64_t tokens = text.ids_NL.defined() ? text.ids_NL.numel() : 0;
-    if (program.predicts == graph::Predicts::Next && answers_are_cheap(plan_.source_bytes, tokens))
-      answers_ =
-          compare_answers(resolved_.source_model(), resolved_.weights(), job_.source, writer.temporary(), context_);
+    const model::Model& model = resolved_.source_model();
+    if (program.predicts == graph::Predicts::Next &&
+        answers_fit(model, reader_.config(), plan_.source_bytes, plan_.peak_bytes))
+      answers_ = compare_answers(job_.source, writer.temporary(), program.architecture, context_);
   }
 
   Json report(const Text& text) const {
