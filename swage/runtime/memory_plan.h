@@ -29,8 +29,8 @@ struct MemoryPlan {
   Json to_json() const;
 };
 
-// `process_bytes`: what the process holds without the model; `weight_bytes`: what the model takes. Error(InvalidArgument) saying what would do if not
-// even one sequence of the context fits.
+// `process_bytes`: what the process holds without the model; `weight_bytes`: what the model takes.
+// Error(InvalidArgument) saying what would do if not even one sequence of the context fits.
 MemoryPlan plan_memory(const model::Model& model, const model::CacheLayout& layout, const SchedulerOptions& schedule,
                        const MemoryLimits& limits, uint64_t process_bytes, uint64_t weight_bytes);
 
