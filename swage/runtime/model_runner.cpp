@@ -1,10 +1,10 @@
 #include "swage/runtime/model_runner.h"
 
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
-#include <c10/core/InferenceMode.h>
 
 #include <optional>
 
@@ -33,7 +33,9 @@ ModelRunner::ModelRunner(model::Model& model, const checkpoint::WeightSource& we
 }
 
 at::Tensor ModelRunner::run(const model::CacheLayout& layout, const std::vector<Piece>& pieces) const {
-  const c10::InferenceMode inference;  // half of what small operations cost is bookkeeping for gradients
+  // Half of what small operations cost is bookkeeping for gradients. Not c10::InferenceMode, whose tensors other threads
+  // may not change.
+  const at::AutoDispatchBelowADInplaceOrView no_gradients;
   std::optional<ops::RowsAlone> alone;
   if (on_host_) alone.emplace();
   model::Batch batch{&layout, {}};
