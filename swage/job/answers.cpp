@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "swage/base/error.h"
-#include "swage/checkpoint/reader.h"
 #include "swage/data/tokenizer.h"
 #include "swage/format/weight_source.h"
 #include "swage/ops/device.h"
@@ -34,12 +33,11 @@ std::vector<int64_t> prompt_ids(const data::Tokenizer& tokenizer) {
   return tokenizer.encode(tokenizer.apply_chat_template(messages, true), false);
 }
 
-// As a user opens the folder. Nothing if the model takes fewer tokens, or other ones.
-std::optional<std::string> answer(const fs::path& folder, const std::string& architecture,
+// By the model as it is stored. Nothing if the model takes fewer tokens, or other ones.
+std::optional<std::string> answer(const checkpoint::Reader& reader, const std::string& architecture,
                                   const data::Tokenizer& tokenizer, const std::vector<int64_t>& ids,
                                   const Context& context) {
   const at::Device device = ops::to_torch(context.device);
-  const checkpoint::Reader reader(folder);
   const format::CheckpointWeights weights(reader, device, {.kept = format::KeptForm::All});
   const std::unique_ptr<model::Model> model = model::make_model(reader.config(), weights, device, architecture);
   const int64_t positions = model->max_positions(), needed = int64_t(ids.size()) + kTokens;
@@ -61,7 +59,7 @@ std::optional<std::string> answer(const fs::path& folder, const std::string& arc
     error += event.error;
   });
   while (engine.step()) context.check_cancelled();
-  SWAGE_CHECK(error.empty(), Internal, "self-check: an answer of ", folder.string(), ": ", error);
+  SWAGE_CHECK(error.empty(), Internal, "self-check: an answer of ", reader.folder().string(), ": ", error);
   return text;
 }
 
@@ -79,9 +77,9 @@ bool answers_fit(const model::Model& source, const Json& config, uint64_t source
   return true;
 }
 
-Json compare_answers(const fs::path& source, const fs::path& output, const std::string& architecture,
+Json compare_answers(const checkpoint::Reader& source, const fs::path& output, const std::string& architecture,
                      const Context& context) {
-  const data::Tokenizer tokenizer(source);
+  const data::Tokenizer tokenizer(source.folder());
   std::vector<int64_t> ids;
   try {
     ids = prompt_ids(tokenizer);
@@ -91,10 +89,11 @@ Json compare_answers(const fs::path& source, const fs::path& output, const std::
   if (ids.empty() || int64_t(ids.size()) > kMostPromptTokens) return {};
   const std::optional<std::string> before = answer(source, architecture, tokenizer, ids, context);
   if (!before) return {};
+  for (const io::TensorSpec& tensor : source.tensors()) source.drop(tensor.name);
   Json out = Json::object();
   out.set("prompt", tokenizer.has_chat_template() ? kQuestion : kBeginning);
   out.set("source", *before);
-  out.set("output", *answer(output, architecture, tokenizer, ids, context));
+  out.set("output", *answer(checkpoint::Reader(output), architecture, tokenizer, ids, context));
   out.set("tokens", kTokens);
   return out;
 }

@@ -6,6 +6,7 @@
 
 #include "swage/base/context.h"
 #include "swage/base/json.h"
+#include "swage/checkpoint/reader.h"
 #include "swage/model/model.h"
 
 namespace swage::pipeline {
@@ -17,7 +18,7 @@ bool answers_fit(const model::Model& source, const Json& config, uint64_t source
 
 // {"prompt", "source", "output", "tokens"}: the first tokens of both answers, always the most likely one; the prompt
 // goes through the chat template, if there is one. Null if the tokenizer of the source does not take the prompt.
-Json compare_answers(const std::filesystem::path& source, const std::filesystem::path& output,
+Json compare_answers(const checkpoint::Reader& source, const std::filesystem::path& output,
                      const std::string& architecture, const Context& context);
 
 }  // namespace swage::pipeline

@@ -279,7 +279,7 @@ class Compression {
     const model::Model& model = resolved_.source_model();
     if (program.predicts == graph::Predicts::Next &&
         answers_fit(model, reader_.config(), plan_.source_bytes, plan_.peak_bytes))
-      answers_ = compare_answers(job_.source, writer.temporary(), program.architecture, context_);
+      answers_ = compare_answers(reader_, writer.temporary(), program.architecture, context_);
   }
 
   Json report(const Text& text) const {

@@ -190,8 +190,8 @@ class ModelFiles(EndToEnd):
         self.assertRegex(err, r"tokenizer_config\.json: more than 4096 special tokens with names")
         tensors = read_safetensors(weights)
         write_safetensors(weights, {**tensors, **{f"junk.{number}.x": ("F32", [1], bytes(4)) for number in range(50_000)}})
-        for command in ("inspect", "schemes"):
-            code, err = self.polite(command, self.source, seconds=5)
+        for command, seconds in (("inspect", 5), ("schemes", 60)):  # the latter opens the model for each preset
+            code, err = self.polite(command, self.source, seconds=seconds)
             self.assertEqual(code, 0, err)
 
     def test_sources_of_doubles(self):

@@ -173,7 +173,7 @@ class Help(EndToEnd):
         for command in (("--version",), ("version",)):
             self.assertRegex(self.assert_succeeds(run(*command)).stdout, plain + "$")
         for command in (("--version", "--verbose"), ("version", "-v")):
-            self.assertRegex(self.assert_succeeds(run(*command)).stdout, "(?s)" + plain + r".* build +[0-9a-f]{40}\n.* vectors +\w+\n.* libtorch +\d+\.\d+\.\d+, \w+")
+            self.assertRegex(self.assert_succeeds(run(*command)).stdout, "(?s)" + plain + r".* build +[0-9a-f]{40}\n.* vectors +\w+( AMX)?\n.* libtorch +\d+\.\d+\.\d+, \w+")
 
     def test_help_and_inspect_start_at_once(self):
         model = self.model()
