@@ -33,8 +33,8 @@ ModelRunner::ModelRunner(model::Model& model, const checkpoint::WeightSource& we
 }
 
 at::Tensor ModelRunner::run(const model::CacheLayout& layout, const std::vector<Piece>& pieces) const {
-  // Half of what small operations cost is bookkeeping for gradients. Not c10::InferenceMode, whose tensors other threads
-  // may not change.
+  // Half of what small operations cost is bookkeeping for gradients. Not c10::InferenceMode, whose tensors other
+  // threads may not change.
   const at::AutoDispatchBelowADInplaceOrView no_gradients;
   std::optional<ops::RowsAlone> alone;
   if (on_host_) alone.emplace();
