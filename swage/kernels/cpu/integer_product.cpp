@@ -7,6 +7,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "swage/kernels/cpu/largest-inl.h"
 #include "swage/kernels/cpu/matrix_rows-inl.h"
 #include "swage/kernels/cpu/pairs-inl.h"
 #include "swage/kernels/cpu/rounding-inl.h"
@@ -91,21 +92,12 @@ HWY_NOINLINE void some_rows(const IntegerProduct& p, int64_t row) {
 HWY_INLINE float quantize_block(const float* HWY_RESTRICT x, int64_t count, int16_t* HWY_RESTRICT codes) {
   const DF d;
   const hn::Rebind<int16_t, DI> d16;
-  VF most = hn::Zero(d), bads = most;
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const VF v = hn::LoadU(d, x + i);
-    most = hn::Max(most, hn::Abs(v));
-    bads = hn::Add(bads, hn::Sub(v, v));  // 0, or NaN if v is NaN or infinite
-  }
-  float largest = hn::GetLane(hn::MaxOfLanes(d, most)), bad = hn::GetLane(hn::SumOfLanes(d, bads));
-  for (; i < count; ++i) {
-    largest = HWY_MAX(largest, x[i] < 0 ? -x[i] : x[i]);
-    bad += x[i] - x[i];
-  }
+  float bad = 0;
+  const float largest = largest_of(x, count, bad);
   const float scale = block_scale(largest), inverse = scale == 0 ? 0 : 1 / scale;
   const VF factor = hn::Set(d, inverse);
-  for (i = 0; i + kLanes <= count; i += kLanes) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
     hn::StoreU(hn::DemoteTo(d16, hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), factor))), d16, codes + i);
   }
   for (; i < count; ++i) codes[i] = block_code(x[i], inverse);

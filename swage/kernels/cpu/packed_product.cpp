@@ -10,6 +10,7 @@
 
 #include <cstring>
 
+#include "swage/kernels/cpu/largest-inl.h"
 #include "swage/kernels/cpu/rounding-inl.h"
 #include "swage/kernels/cpu/versions.h"
 
@@ -26,7 +27,7 @@ namespace HWY_NAMESPACE {
 void packed_product(const PackedProduct& p) {
 #if HWY_TARGET == HWY_AVX3_DL
   constexpr int64_t kWorthTiles = 8;  // rows: with fewer most of a tile is empty
-  if (p.rows >= kWorthTiles && has_packed_tiles()) return packed_product_tiles(p);
+  if (p.rows >= kWorthTiles && multiplies_tiles()) return packed_product_tiles(p);
 #endif
   for (int64_t panel = 0; panel * kPackedRows < p.outputs; ++panel) {
     if (p.kind == PackedCode::U4) all_rows<PackedCode::U4>(p, panel);
@@ -43,19 +44,8 @@ namespace {
 
 // Scale of one block, NaN if a value is not finite; `inverse` is 0 then.
 HWY_INLINE float scale_of(const float* x, int64_t count, float& inverse) {
-  const DF d;
-  VF most = hn::Zero(d), bads = most;
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const VF v = hn::LoadU(d, x + i);
-    most = hn::Max(most, hn::Abs(v));
-    bads = hn::Add(bads, hn::Sub(v, v));  // 0, or NaN if v is NaN or infinite
-  }
-  float largest = hn::GetLane(hn::MaxOfLanes(d, most)), bad = hn::GetLane(hn::SumOfLanes(d, bads));
-  for (; i < count; ++i) {
-    largest = HWY_MAX(largest, x[i] < 0 ? -x[i] : x[i]);
-    bad += x[i] - x[i];
-  }
+  float bad = 0;
+  const float largest = largest_of(x, count, bad);
   const float scale = plane_scale(largest);
   inverse = scale == 0 || bad != 0 ? 0 : 1 / scale;
   return scale + bad;

@@ -4,17 +4,8 @@
 
 #include <algorithm>
 
+#include "swage/kernels/cpu/tiles.h"
 #include "swage/kernels/cpu/versions.h"
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-// On each function that contains such instructions: a file compiled for them could lend inline functions to others.
-#define SWAGE_TILES __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,amx-tile,amx-int8")))
-#endif
 
 namespace swage::kernels {
 
@@ -25,28 +16,6 @@ constexpr int64_t kTileTokens = 16;   // of a tile
 constexpr int64_t kTileBytes = 64;    // of a row of one
 constexpr int64_t kTogether = 128;    // tokens whose sums are kept while a part of a panel is in the L1 cache
 constexpr int64_t kMostBytes = 8192;  // of that part, a byte a code
-
-// The layout that LDTILECFG reads.
-struct alignas(64) TileShapes {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-
-  void set(int tile, int64_t tile_rows, int64_t bytes) {
-    rows[tile] = static_cast<uint8_t>(tile_rows);
-    row_bytes[tile] = static_cast<uint16_t>(bytes);
-  }
-};
-
-// Linux lends tile registers to a process that asks for them, and refuses where it does not know them or a stack for
-// signals is too small for them.
-bool ask_for_tiles() {
-  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;  // in EDX of leaf 7
-  constexpr long kRequest = 0x1023, kTileData = 18;       // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kTile) != 0 && (d & kInt8) != 0 &&
-         syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
-}
 
 using Integers = int32_t __attribute__((vector_size(64)));
 using Floats = float __attribute__((vector_size(64)));
@@ -160,7 +129,7 @@ SWAGE_TILES void shape_for(int64_t rows, int64_t step) {
   for (const int tile : {2, 3}) shapes.set(tile, rows, step);
   shapes.set(4, step / 4, kTileBytes);
   asm volatile("" ::"r"(&shapes) : "memory");  // the intrinsic names 8 of the 64 bytes that it reads
-  _tile_loadconfig(&shapes);
+  shape_tiles(shapes);
 }
 
 SWAGE_TILES void write_row(const PackedProduct& p, int64_t panel, int64_t row, __m512 sum) {
@@ -201,11 +170,6 @@ SWAGE_TILES void some_tokens(const PackedProduct& p, int64_t panel, int64_t firs
 
 }  // namespace
 
-bool has_packed_tiles() {
-  static const bool lent = ask_for_tiles();
-  return lent;
-}
-
 SWAGE_TILES void packed_product_tiles(const PackedProduct& p) {
   const int64_t step = step_of(p.block);
   int64_t shaped = 0;
@@ -216,7 +180,6 @@ SWAGE_TILES void packed_product_tiles(const PackedProduct& p) {
   _tile_release();  // a thread without tiles is cheaper to switch
 }
 #else
-bool has_packed_tiles() { return false; }
 void packed_product_tiles(const PackedProduct& p) { plain_kernels().packed_product(p); }
 #endif
 

@@ -34,8 +34,7 @@ void round_to_e4m3_fast(const RoundToFloats& rows);
 void round_to_e2m1_fast(const RoundToFloats& rows);
 void split_blocks_fast(const SplitBlocks& blocks);
 void packed_product_fast(const PackedProduct& product);
-bool has_packed_tiles();  // whether the processor multiplies tiles of bytes, and the system lends it
-void packed_product_tiles(const PackedProduct& product);  // then: the same bits
+void packed_product_tiles(const PackedProduct& product);  // where multiplies_tiles(): the same bits
 void row_product_fast(const RowProduct& product);
 
 // Whether the chosen instruction set is the one with products of pairs (VNNI). Asking Highway what the processor has
