@@ -1,4 +1,5 @@
 #include "swage/modifiers/solver_glue.h"
+#include "swage/ops/device.h"
 
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/log2.h>
@@ -97,7 +98,7 @@ format::QuantizedWeight to_stored(const at::Tensor& codes_OI, const solvers::Gri
 }
 
 bool fits_device(const LinearTask& task) {
-  return !task.weight_OI.is_cpu() &&
+  return !ops::on_host(task.weight_OI) &&
          solvers::fits_device(grid_spec(*task.scheme->weights, task.stored_dtype), task.weight_OI.size(1));
 }
 

@@ -1,4 +1,5 @@
 #include "swage/observers/observer.h"
+#include "swage/ops/device.h"
 
 #include <algorithm>
 #include <cctype>
@@ -93,7 +94,7 @@ Observer::Observer(scheme::QuantizationArgs args, Role role) : args_(std::move(a
 BatchRange Observer::range_of(const at::Tensor& x) const {
   if (x.numel() == 0) return {};
   const int64_t dimensions = role_ == Role::Weight ? 2 : role_ == Role::Attention ? 3 : x.dim();
-  SWAGE_CHECK(x.is_cpu() && x.dim() == dimensions && x.dim() > 0, InvalidArgument,
+  SWAGE_CHECK(ops::on_host(x) && x.dim() == dimensions && x.dim() > 0, InvalidArgument,
               "observer: expected a CPU tensor of ", dimensions, " dimensions, got ", x.sizes());
   at::Tensor rows = x.contiguous();
   if (role_ == Role::Activation) rows = rows.view({-1, x.size(-1)});

@@ -28,6 +28,9 @@ at::Device to_torch(Device device) {
   return at::Device(at::kCUDA, c10::DeviceIndex(device.index));
 }
 
+bool is_host_matrix(const at::Tensor& x) { return x.dim() == 2 && on_host(x) && x.numel() > 0; }
+bool is_host_matrix(const at::Tensor& x, at::ScalarType type) { return is_host_matrix(x) && x.scalar_type() == type; }
+
 at::ScalarType product_type(at::Device device) { return device.is_cpu() || f32_products ? at::kFloat : at::kBFloat16; }
 
 std::string describe(at::Device device) {

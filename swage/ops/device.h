@@ -21,6 +21,12 @@ at::Device to_torch(Device device);
 // that to_torch() was given last says so.
 at::ScalarType product_type(at::Device device);
 
+inline bool is_host(at::Device device) { return device.is_cpu(); }
+inline bool on_host(const at::Tensor& x) { return is_host(x.device()); }
+// A matrix with elements that functions of the host may read: in its memory; of the type, where one is given.
+bool is_host_matrix(const at::Tensor& x);
+bool is_host_matrix(const at::Tensor& x, at::ScalarType type);
+
 // "NVIDIA H100 80GB HBM3, compute capability 9.0, driver for CUDA 13.0"; "cpu".
 std::string describe(at::Device device);
 

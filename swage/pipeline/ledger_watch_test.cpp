@@ -77,7 +77,7 @@ class Watch : public PassWatch {
   // What a plan does not count one by one: vectors of a layer, routing and views, some 100 KiB; and what solvers take
   // beside their matrices, such as scales for each group of eight columns and pieces of a fixed size: found to be a
   // seventh of all at most, at these widths. A layer's weights, activations or a solver's own matrices are more.
-  static constexpr double kShare = 1.15, kSmall = 128 << 10;
+  static constexpr double kShare = 1.05, kSmall = 128 << 10;
 
   const std::string run_;
   double declared_ = 0, worst_ = 0;

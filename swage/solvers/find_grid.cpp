@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "swage/base/error.h"
+#include "swage/ops/device.h"
 #include "swage/solvers/grid_internal.h"
 
 namespace swage::solvers {
@@ -80,7 +81,7 @@ at::Tensor importance_of(const ScaleSearch& search, int64_t columns, const at::T
   const at::Tensor& given_I = search.importance_I;
   if (!given_I.defined()) return {};
   SWAGE_CHECK(
-      given_I.dim() == 1 && given_I.size(0) == columns && given_I.is_cpu() && given_I.scalar_type() == at::kFloat,
+      given_I.dim() == 1 && given_I.size(0) == columns && ops::on_host(given_I) && given_I.scalar_type() == at::kFloat,
       InvalidArgument, "find_grid: importance must be f32 [", columns, "] on the CPU, got ", given_I.scalar_type(), " ",
       given_I.sizes());
   return g_idx_I.defined() ? in_group_order(given_I.unsqueeze(0), g_idx_I, spec).squeeze(0) : given_I.contiguous();
@@ -192,7 +193,7 @@ at::Tensor shared_global_scale(const std::vector<at::Tensor>& weights) {
   SWAGE_CHECK(!weights.empty(), InvalidArgument, "shared_global_scale: no weights");
   float absmax = 0;
   for (const at::Tensor& weight : weights) {
-    SWAGE_CHECK(weight.is_cpu() && weight.numel() > 0 && weight.scalar_type() == weights[0].scalar_type(),
+    SWAGE_CHECK(ops::on_host(weight) && weight.numel() > 0 && weight.scalar_type() == weights[0].scalar_type(),
                 InvalidArgument, "shared_global_scale: expected weights of one dtype on the CPU, got ",
                 weight.scalar_type(), " ", weight.sizes());
     absmax = std::max(absmax, absmax_of(weight));
@@ -220,8 +221,8 @@ RangeScales scales_of_ranges(const at::Tensor& low, const at::Tensor& high, cons
 
 Grid find_grid(const at::Tensor& w_OI, const GridSpec& spec, const ScaleSearch& search, const at::Tensor& g_idx_I,
                const at::Tensor& global_scale) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument,
-              "find_grid: expected a matrix on the CPU, got ", w_OI.sizes());
+  SWAGE_CHECK(ops::is_host_matrix(w_OI), InvalidArgument, "find_grid: expected a matrix on the CPU, got ",
+              w_OI.sizes());
   Grid grid;
   grid.spec = spec;
   grid.g_idx_I = g_idx_I;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "swage/base/error.h"
+#include "swage/ops/device.h"
 #include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/gptq.h"
 #include "swage/solvers/grid_internal.h"
@@ -40,8 +41,8 @@ struct Panel {
 };
 
 void check(const at::Tensor& w_OI, const GptqFactor& factor) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument,
-              "gptq_solve: expected a matrix on the CPU, got ", w_OI.sizes());
+  SWAGE_CHECK(ops::is_host_matrix(w_OI), InvalidArgument, "gptq_solve: expected a matrix on the CPU, got ",
+              w_OI.sizes());
   SWAGE_CHECK(factor.m_II.defined() && factor.m_II.size(0) == w_OI.size(1), InvalidArgument, "gptq_solve: a factor of ",
               factor.m_II.defined() ? factor.m_II.size(0) : 0, " columns for a weight of ", w_OI.size(1));
 }

@@ -1,4 +1,5 @@
 #include "swage/solvers/grid.h"
+#include "swage/ops/device.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -169,8 +170,8 @@ Grid rows_of_grid(const Grid& grid, int64_t first, int64_t rows) {
 }
 
 at::Tensor quantize_to_grid(const at::Tensor& w_OI, const Grid& grid) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu(), InvalidArgument, "quantize_to_grid: expected a matrix on the CPU, got ",
-              w_OI.sizes());
+  SWAGE_CHECK(w_OI.dim() == 2 && ops::on_host(w_OI), InvalidArgument,
+              "quantize_to_grid: expected a matrix on the CPU, got ", w_OI.sizes());
   const at::Tensor weight_OI = w_OI.contiguous();
   const int64_t rows = weight_OI.size(0), columns = weight_OI.size(1);
   const kernels::NumberFormat format = number_format_of(weight_OI.scalar_type(), "quantize_to_grid");
@@ -203,8 +204,8 @@ at::Tensor dequantize_from_grid(const at::Tensor& codes_OI, const Grid& grid) {
 SquaredError squared_error(const at::Tensor& w_OI, const at::Tensor& codes_OI, const Grid& grid) {
   check_codes(codes_OI, grid, "squared_error");
   const at::Tensor weight_OI = w_OI.contiguous();
-  SWAGE_CHECK(weight_OI.is_cpu() && weight_OI.sizes() == codes_OI.sizes(), InvalidArgument, "squared_error: codes ",
-              codes_OI.sizes(), " for a weight ", w_OI.sizes());
+  SWAGE_CHECK(ops::on_host(weight_OI) && weight_OI.sizes() == codes_OI.sizes(), InvalidArgument,
+              "squared_error: codes ", codes_OI.sizes(), " for a weight ", w_OI.sizes());
   const int64_t rows = codes_OI.size(0), columns = codes_OI.size(1);
   const std::vector<float> table = decode_table(grid.spec.type);
   const kernels::NumberFormat format = number_format_of(weight_OI.scalar_type(), "squared_error");

@@ -1,4 +1,5 @@
 #include "swage/solvers/prune_masks.h"
+#include "swage/ops/device.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/abs.h>
@@ -41,8 +42,8 @@ at::Tensor mask_of(const at::Tensor& score_OI, int64_t run, int64_t dropped) {
 }
 
 void check_weight(const char* who, const at::Tensor& w_OI) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.scalar_type() == at::kFloat && w_OI.numel() > 0, InvalidArgument,
-              who, ": expected a float32 matrix on the CPU, got ", w_OI.sizes(), " of ", w_OI.scalar_type());
+  SWAGE_CHECK(ops::is_host_matrix(w_OI, at::kFloat), InvalidArgument, who,
+              ": expected a float32 matrix on the CPU, got ", w_OI.sizes(), " of ", w_OI.scalar_type());
 }
 
 }  // namespace

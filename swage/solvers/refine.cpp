@@ -1,4 +1,5 @@
 #include "swage/solvers/refine.h"
+#include "swage/ops/device.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/addmm.h>
@@ -156,9 +157,9 @@ bool scales_by_row(const Grid& grid) {
 double refine(const at::Tensor& w_OI, const at::Tensor& gram_II, const RefineOptions& options, at::Tensor& codes_OI,
               Grid& grid) {
   const int64_t rows = w_OI.size(0), columns = w_OI.size(1);
-  SWAGE_CHECK(w_OI.is_cpu() && w_OI.scalar_type() == at::kFloat && gram_II.is_cpu() &&
-                  gram_II.scalar_type() == at::kFloat && gram_II.is_contiguous() && gram_II.size(0) == columns &&
-                  gram_II.size(1) == columns && codes_OI.is_contiguous() && codes_OI.sizes() == w_OI.sizes(),
+  SWAGE_CHECK(ops::is_host_matrix(w_OI, at::kFloat) && ops::is_host_matrix(gram_II, at::kFloat) &&
+                  gram_II.is_contiguous() && gram_II.size(0) == columns && gram_II.size(1) == columns &&
+                  codes_OI.is_contiguous() && codes_OI.sizes() == w_OI.sizes(),
               InvalidArgument, "refine: a weight ", w_OI.sizes(), " of ", w_OI.scalar_type(), " with codes ",
               codes_OI.sizes(), " and a Gram matrix ", gram_II.sizes(), " of ", gram_II.scalar_type());
   RefineOptions used = options;

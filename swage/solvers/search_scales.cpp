@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "swage/base/error.h"
+#include "swage/ops/device.h"
 #include "swage/ops/parallel_tasks.h"
 #include "swage/solvers/grid_internal.h"
 #include "swage/solvers/range_search.h"
@@ -255,8 +256,8 @@ size_t steps_within(const std::vector<uint8_t>& improved, int64_t patience) {
 }  // namespace
 
 at::Tensor best_range_factors(const at::Tensor& w_OI, const GridSpec& spec, const FactorSearch& search) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument,
-              "range search: expected a matrix on the CPU, got ", w_OI.sizes());
+  SWAGE_CHECK(ops::is_host_matrix(w_OI), InvalidArgument, "range search: expected a matrix on the CPU, got ",
+              w_OI.sizes());
   SWAGE_CHECK(
       !search.factors.empty() && search.norm > 0 && *std::min_element(search.factors.begin(), search.factors.end()) > 0,
       InvalidArgument, "range search: expected positive factors and a positive norm");
@@ -287,8 +288,7 @@ at::Tensor best_range_factors(const at::Tensor& w_OI, const GridSpec& spec, cons
 }
 
 GroupRanges ranges_of_groups(const at::Tensor& w_OI, const GridSpec& spec) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.numel() > 0, InvalidArgument,
-              "ranges: expected a matrix on the CPU, got ", w_OI.sizes());
+  SWAGE_CHECK(ops::is_host_matrix(w_OI), InvalidArgument, "ranges: expected a matrix on the CPU, got ", w_OI.sizes());
   const at::Tensor weight_OI = w_OI.contiguous();
   const TiledWeight weight{static_cast<const char*>(weight_OI.const_data_ptr()),
                            number_format_of(w_OI.scalar_type(), "ranges"), tiling_of(spec, w_OI.size(0), w_OI.size(1))};

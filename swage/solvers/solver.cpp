@@ -27,7 +27,7 @@ class HostSolver : public Solver {
 }  // namespace
 
 std::unique_ptr<const Solver> solver_of(at::Device device) {
-  if (device.is_cpu()) return std::make_unique<HostSolver>();
+  if (ops::is_host(device)) return std::make_unique<HostSolver>();
   return std::make_unique<DeviceSolver>(ops::device_kernels());
 }
 

@@ -1,4 +1,5 @@
 #include "swage/solvers/sparse_refit.h"
+#include "swage/ops/device.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
@@ -177,9 +178,7 @@ class SparseRefit {
 
 double sparse_refit(const at::Tensor& w_OI, const at::Tensor& gram_II, const SparseRefitOptions& options,
                     at::Tensor& q_OI) {
-  const auto is_float_matrix = [](const at::Tensor& x) {
-    return x.is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 2;
-  };
+  const auto is_float_matrix = [](const at::Tensor& x) { return ops::is_host_matrix(x, at::kFloat); };
   SWAGE_CHECK(is_float_matrix(w_OI) && is_float_matrix(gram_II) && is_float_matrix(q_OI) && gram_II.is_contiguous() &&
                   q_OI.is_contiguous() && gram_II.size(0) == w_OI.size(1) && gram_II.size(1) == w_OI.size(1) &&
                   q_OI.sizes() == w_OI.sizes(),

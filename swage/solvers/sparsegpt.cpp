@@ -1,4 +1,5 @@
 #include "swage/solvers/sparsegpt.h"
+#include "swage/ops/device.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -182,7 +183,7 @@ class SparseGpt {
 };
 
 void check(const at::Tensor& w_OI, const GptqFactor& factor, const SparseGptOptions& options) {
-  SWAGE_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.scalar_type() == at::kFloat && w_OI.numel() > 0, InvalidArgument,
+  SWAGE_CHECK(ops::is_host_matrix(w_OI, at::kFloat), InvalidArgument,
               "sparsegpt_solve: expected a float32 matrix on the CPU, got ", w_OI.sizes(), " of ", w_OI.scalar_type());
   check_pattern("sparsegpt_solve", options.pattern, w_OI.size(1));
   SWAGE_CHECK(factor.m_II.defined() && factor.m_II.size(0) == w_OI.size(1) && !factor.permutation_I.defined(),

@@ -9,6 +9,7 @@
 
 #include "swage/base/error.h"
 #include "swage/ops/parallel_tasks.h"
+#include "swage/solvers/panels.h"
 #include "swage/solvers/tiled_algebra.h"
 #include "swage/solvers/upper_cholesky.h"
 
@@ -16,8 +17,11 @@ namespace swage::solvers {
 namespace {
 
 constexpr std::array kRidges = {0.01, 0.03, 0.1, 0.3, 1.0, 3.0};
-constexpr int64_t kJudgedRows =
-    128;  // at least, of each linear: what more of them say about the ridge is not worth the solves
+// At least, of each linear: what more of them say about the ridge is not worth the solves.
+constexpr int64_t kJudgedRows = 128;
+
+// From one row that the ridge is judged by to the next.
+int64_t judged_step(int64_t rows) { return std::max<int64_t>(1, rows / kJudgedRows); }
 
 std::optional<FactoredSolver> solver_of(const at::Tensor& gram_II, double ridge) {
   const int64_t n = gram_II.size(0);
@@ -43,9 +47,9 @@ double dot(const double* a, const double* b, int64_t count) {
   return sum;
 }
 
-// By how much a change of the weights lowers the squared error: 2 tr(dW D^T) - tr(dW H dW^T).
-double gain(const at::Tensor& change_OI, const at::Tensor& gram_II, const at::Tensor& error_OI) {
-  at::Tensor slope_OI = error_OI.mul(2);
+// By how much a change of the weights lowers the squared error: 2 tr(dW D^T) - tr(dW H dW^T). Takes 2 D, which it
+// overwrites: matrices of a whole linear are what a run of this quality needs most memory for.
+double gain(const at::Tensor& change_OI, const at::Tensor& gram_II, at::Tensor slope_OI) {
   add_product(change_OI, gram_II, -1, slope_OI);
   const int64_t columns = change_OI.size(1);
   const double *slope = slope_OI.const_data_ptr<double>(), *change = change_OI.const_data_ptr<double>();
@@ -65,14 +69,14 @@ class Target {
       : w_OI_(w_OI.to(at::kCPU, at::kDouble).contiguous()),
         fit_(fit),
         held_out_(held_out),
-        step_(std::max<int64_t>(1, w_OI.size(0) / kJudgedRows)),
+        step_(judged_step(w_OI.size(0))),
         judged_OI_(w_OI_.slice(0, 0, std::nullopt, step_).contiguous()),
         fit_OI_(errors(judged_OI_, fit, step_)),
         held_OI_(errors(judged_OI_, held_out, step_)) {}
 
   // Tries the correction that `solver` gives on the tokens of the fit.
   void consider(double ridge, const FactoredSolver& solver) {
-    const double gained = gain(solver.solve(fit_OI_), held_out_.gram_II, held_OI_);
+    const double gained = gain(solver.solve(fit_OI_), held_out_.gram_II, held_OI_.mul(2));
     if (gained <= best_gain_) return;
     best_gain_ = gained;
     ridge_ = ridge;
@@ -83,10 +87,12 @@ class Target {
   CorrectedTarget finish(const std::optional<FactoredSolver>& solver) const {
     CorrectedTarget out{w_OI_.to(at::kFloat), ridge_, 0, 0};
     if (!solver) return out;
-    const at::Tensor error_OI = errors(w_OI_, fit_, 1);
-    const at::Tensor change_OI = solver->solve(error_OI.add(errors(w_OI_, held_out_, 1)));
+    at::Tensor error_OI = errors(w_OI_, fit_, 1);
+    at::Tensor change_OI = solver->solve(errors(w_OI_, held_out_, 1).add_(error_OI));
+    const double gained = gain(change_OI, fit_.gram_II, std::move(error_OI.mul_(2)));
     out.weight_OI = w_OI_.add(change_OI).to(at::kFloat);
-    out.fitted = gain(change_OI, fit_.gram_II, error_OI) / energy(w_OI_, fit_.gram_II);
+    change_OI.reset();
+    out.fitted = gained / energy(w_OI_, fit_.gram_II);
     out.held_out = best_gain_ / energy(judged_OI_, held_out_.gram_II);
     return out;
   }
@@ -94,7 +100,7 @@ class Target {
  private:
   const at::Tensor w_OI_;
   const TargetMoments &fit_, &held_out_;
-  const int64_t step_;  // from one row that the ridge is judged by to the next
+  const int64_t step_;
   const at::Tensor judged_OI_, fit_OI_, held_OI_;
   double best_gain_ = 0, ridge_ = 0;
 };
@@ -133,6 +139,21 @@ std::vector<CorrectedTarget> correct_targets(const std::vector<at::Tensor>& weig
   for (const Target& target : targets)
     out.push_back(target.finish(target.ridge() == 0 ? std::nullopt : solver_of(gram_II, target.ridge())));
   return out;
+}
+
+// Of each linear its weight, three matrices of the rows that are judged, and what is returned; of the largest its
+// errors, their sum and the change, or what a product makes of one of these; the sum of both Gram matrices, and a
+// factor twice.
+double target_bytes(std::span<const int64_t> rows, int64_t columns, int threads) {
+  double all = 0, returned = 0, largest = 0;
+  for (const int64_t count : rows) {
+    const int64_t step = judged_step(count), judged = (count + step - 1) / step;
+    all += double(count + 3 * judged);
+    returned += double(count);
+    largest = std::max(largest, double(count));
+  }
+  const double n = double(columns), panels = double(kernels::kPanel) * n * threads;
+  return sizeof(double) * ((all + 3 * largest) * n + 2 * n * n + panels) + sizeof(float) * returned * n;
 }
 
 }  // namespace swage::solvers

@@ -9,6 +9,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <span>
 #include <vector>
 
 namespace swage::solvers {
@@ -23,10 +24,8 @@ struct TargetMoments {
 struct CorrectedTarget {
   at::Tensor weight_OI;  // W*, f32
   double ridge = 0;      // share of the mean of diag(H); 0: no ridge helped the tokens held out, and W* is W
-  double
-      fitted = 0,
-      held_out =
-          0;  // by how much W* lowers the squared error of the outputs, as a share of the outputs' own sum of squares
+  // By how much W* lowers the squared error of the outputs, as a share of the outputs' own sum of squares.
+  double fitted = 0, held_out = 0;
 };
 
 // The targets of linears that read one input. The ridge is the one of a few from 0.01 to 3 that helps most on the
@@ -35,5 +34,7 @@ struct CorrectedTarget {
 // fit, Error(Numerical) for moments that are not finite.
 std::vector<CorrectedTarget> correct_targets(const std::vector<at::Tensor>& weights, const TargetMoments& fit,
                                              const TargetMoments& held_out);
+// What that takes at most beside the moments and the weights, for linears of so many rows and columns.
+double target_bytes(std::span<const int64_t> rows, int64_t columns, int threads);
 
 }  // namespace swage::solvers

@@ -1,4 +1,5 @@
 #include "swage/solvers/tiled_algebra.h"
+#include "swage/ops/device.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -18,7 +19,7 @@ constexpr int64_t kTile = kPanel * kPanel;
 int64_t panels_of(int64_t n) { return (n + kPanel - 1) / kPanel; }
 
 bool is_matrix(const at::Tensor& x) {
-  return x.dim() == 2 && x.scalar_type() == at::kDouble && x.is_contiguous() && x.is_cpu();
+  return x.dim() == 2 && x.scalar_type() == at::kDouble && x.is_contiguous() && ops::on_host(x);
 }
 
 // Rows `first` and following of a_MK, at most a panel of them, side by side: to[k][row], zeros beyond the last row.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "swage/kernels/cpu/tiles.h"
 #include "swage/kernels/cpu/versions.h"
@@ -124,21 +125,25 @@ SWAGE_TILES inline Bits token_codes(const GramPack& pack, int64_t t, const Colum
   return reinterpret_cast<Bits>(code) & c.finite;
 }
 
+// Lanes that have bit S of v[i] and those that have not of v[i + S] change places.
+template <size_t S, size_t... Lane>
+SWAGE_TILES inline void exchange(Bits (&v)[16], std::index_sequence<Lane...>) {
+#pragma GCC unroll 16
+  for (size_t i = 0; i < 16; ++i) {
+    if ((i & S) != 0) continue;
+    const Bits first = v[i], second = v[i + S];
+    v[i] = __builtin_shufflevector(first, second, ((Lane & S) != 0 ? Lane - S + 16 : Lane)...);
+    v[i + S] = __builtin_shufflevector(first, second, ((Lane & S) != 0 ? Lane + 16 : Lane + S)...);
+  }
+}
+
 // Rows become columns: v[i][j] and v[j][i] change places.
 SWAGE_TILES inline void transpose(Bits (&v)[16]) {
-  constexpr Bits kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-#pragma GCC unroll 4
-  for (uint32_t s = 8; s > 0; s /= 2) {
-    const Bits upper = (kLane & s) != 0 ? Bits{} + 1 : Bits{};  // lanes that exchange with the row s below
-    const Bits from_first = upper != 0 ? kLane - s + 16 : kLane, from_second = upper != 0 ? kLane + 16 : kLane + s;
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < 16; ++i) {
-      if ((i & s) != 0) continue;
-      const Bits first = v[i], second = v[i + s];
-      v[i] = __builtin_shuffle(first, second, from_first);
-      v[i + s] = __builtin_shuffle(first, second, from_second);
-    }
-  }
+  constexpr std::make_index_sequence<16> kLanes;
+  exchange<8>(v, kLanes);
+  exchange<4>(v, kLanes);
+  exchange<2>(v, kLanes);
+  exchange<1>(v, kLanes);
 }
 
 // 64 tokens of 16 columns.

@@ -5,6 +5,7 @@
 #include "swage/schedule/parent_output.h"
 #include "swage/schedule/pass_costs.h"
 #include "swage/schedule/pass_state.h"
+#include "swage/solvers/target.h"
 
 namespace swage::pipeline::actions {
 namespace {
@@ -167,7 +168,9 @@ class Quantize : public OnGroup {
     costs.ledger.hold(Buffer::Gram, 0);
     costs.ledger.moment(
         {{"Gram matrices", sums + gram_scratch_bytes(n, at_once, false)}, {"copies of inputs", copied}});
-    const double solving = 3 * kDouble * size.all + 3 * kDouble * size.largest + 3 * kDouble * square(n);
+    std::vector<int64_t> rows;
+    for (const LinearShape& linear : linears) rows.push_back(linear.rows);
+    const double solving = solvers::target_bytes(rows, int64_t(n), int(costs.in.threads));
     costs.ledger.moment({{"Gram matrices", sums, false}, {"solver", solving, false}});
     costs.work().gram_flops += costs.tokens * (square(n) + 2 * n * (n + (residual ? hidden : 0)));
     costs.work().solve_flops +=
