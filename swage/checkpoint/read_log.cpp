@@ -93,8 +93,7 @@ void ReadLog::restore(const Json& news) {
   }
 }
 
-bool ReadLog::differs(const io::CheckpointFiles& files, const std::string& tensor, const Piece& piece,
-                      uint64_t digest) {
+bool ReadLog::differs(const io::TensorStore& files, const std::string& tensor, const Piece& piece, uint64_t digest) {
   const uint64_t size = files.bytes(tensor).size();
   std::string buffer;
   RunningDigest found;
@@ -110,7 +109,7 @@ bool ReadLog::differs(const io::CheckpointFiles& files, const std::string& tenso
   return found.value() != digest;
 }
 
-std::vector<std::string> ReadLog::changed(const io::CheckpointFiles& files, size_t most) const {
+std::vector<std::string> ReadLog::changed(const io::TensorStore& files, size_t most) const {
   const std::lock_guard<std::mutex> guard(mutex_);
   std::vector<std::string> out;
   std::vector<std::pair<std::pair<size_t, uint64_t>, const std::string*>> order;  // from front to back of each file

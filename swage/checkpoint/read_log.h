@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "swage/base/json.h"
-#include "swage/io/checkpoint_files.h"
+#include "swage/io/tensor_store.h"
 
 namespace swage::checkpoint {
 
@@ -31,7 +31,7 @@ class ReadLog {
   void restore(const Json& news);
   // Reads everything that was noted once more. The names of tensors that have other bytes now, or none; at most `most`
   // of them.
-  std::vector<std::string> changed(const io::CheckpointFiles& files, size_t most) const;
+  std::vector<std::string> changed(const io::TensorStore& files, size_t most) const;
 
  private:
   struct Piece {
@@ -40,7 +40,7 @@ class ReadLog {
     auto operator<=>(const Piece&) const = default;
   };
   void add(const std::string& tensor, const Piece& piece, uint64_t digest, bool is_news);
-  static bool differs(const io::CheckpointFiles& files, const std::string& tensor, const Piece& piece, uint64_t digest);
+  static bool differs(const io::TensorStore& files, const std::string& tensor, const Piece& piece, uint64_t digest);
 
   mutable std::mutex mutex_;  // guards all below
   std::map<std::string, std::map<Piece, uint64_t>> pieces_;

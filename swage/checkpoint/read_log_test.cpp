@@ -1,4 +1,5 @@
 #include "swage/checkpoint/read_log.h"
+#include "swage/io/checkpoint_files.h"
 
 #include <gtest/gtest.h>
 

@@ -4,6 +4,7 @@
 #include <ATen/ops/from_blob.h>
 
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -55,44 +56,41 @@ bool aligned(const void* data, at::ScalarType type) {
 }  // namespace
 
 struct Reader::State {
-  State(const std::filesystem::path& folder, ReadLog* read_log)
-      : files(folder),
-        config(read_config(folder)),
-        log(read_log),
-        warnings(files.warnings()) {
-    if (config) settle_head();
-  }
-  State(const std::filesystem::path& folder, Json given, std::vector<io::TensorSpec> tensors)
-      : files(folder, std::move(tensors)),
+  State(std::unique_ptr<io::TensorStore> from, std::optional<Json> given, ReadLog* read_log)
+      : store(std::move(from)),
         config(std::move(given)),
-        log(nullptr) {}
+        log(read_log),
+        warnings(store->warnings()) {}
 
   void settle_head() {
-    const TiedHead head = find_tied_head(*config, files);
-    if (!head.same.empty()) files.hide(head.same);
+    const TiedHead head = find_tied_head(*config, *store);
+    if (!head.same.empty()) store->hide(head.same);
     if (head.differs) untie(*config);
     if (!head.warning.empty()) warnings.push_back(head.warning);
   }
 
   // Spec and bytes of a tensor that must be there.
   std::pair<const io::TensorSpec*, std::string_view> get(const std::string& name) const {
-    const std::string_view bytes = files.bytes(name);
-    return {files.find(name), bytes};
+    const std::string_view bytes = store->bytes(name);
+    return {store->find(name), bytes};
   }
 
-  io::CheckpointFiles files;
+  const std::unique_ptr<io::TensorStore> store;
   std::optional<Json> config;
   ReadLog* log;
   std::vector<std::string> warnings;
 };
 
-Reader::Reader(const std::filesystem::path& folder, ReadLog* log) : state_(std::make_unique<State>(folder, log)) {}
-Reader::Reader(const std::filesystem::path& folder, Json config, std::vector<io::TensorSpec> tensors)
-    : state_(std::make_unique<State>(folder, std::move(config), std::move(tensors))) {}
+Reader::Reader(const std::filesystem::path& folder, ReadLog* log)
+    : state_(std::make_unique<State>(std::make_unique<io::CheckpointFiles>(folder), read_config(folder), log)) {
+  if (state_->config) state_->settle_head();
+}
+Reader::Reader(std::unique_ptr<io::TensorStore> store, Json config)
+    : state_(std::make_unique<State>(std::move(store), std::move(config), nullptr)) {}
 Reader::~Reader() = default;
 Reader::Reader(Reader&&) noexcept = default;
 
-const std::filesystem::path& Reader::folder() const { return state_->files.folder(); }
+const std::filesystem::path& Reader::folder() const { return state_->store->folder(); }
 
 const std::vector<std::string>& Reader::warnings() const { return state_->warnings; }
 
@@ -101,40 +99,41 @@ const Json& Reader::config() const {
   return *state_->config;
 }
 
-const std::vector<io::TensorSpec>& Reader::tensors() const { return state_->files.tensors(); }
-const io::TensorSpec* Reader::find(const std::string& name) const { return state_->files.find(name); }
-std::vector<std::filesystem::path> Reader::files() const { return state_->files.files(); }
+const std::vector<io::TensorSpec>& Reader::tensors() const { return state_->store->tensors(); }
+const io::TensorSpec* Reader::find(const std::string& name) const { return state_->store->find(name); }
+std::vector<std::filesystem::path> Reader::files() const { return state_->store->files(); }
 
 std::string_view Reader::bytes(const std::string& name) const {
   note(name);
-  return state_->files.bytes(name);
+  return state_->store->bytes(name);
 }
 
 void Reader::read_bytes(const std::string& name, uint64_t offset, char* to, uint64_t count) const {
-  state_->files.read_at(name, offset, to, count);
+  state_->store->read_at(name, offset, to, count);
   if (state_->log != nullptr) state_->log->note(name, offset, {to, count});
 }
 
 void Reader::read_runs(const std::string& name, uint64_t offset, uint64_t stride, uint64_t runs, char* to,
                        uint64_t count) const {
-  for (uint64_t run = 0; run < runs; ++run) state_->files.read_at(name, offset + run * stride, to + run * count, count);
+  for (uint64_t run = 0; run < runs; ++run)
+    state_->store->read_at(name, offset + run * stride, to + run * count, count);
   if (state_->log != nullptr) state_->log->note_runs(name, offset, stride, runs, {to, runs * count});
 }
 
 void Reader::note(const std::string& name) const {
   if (state_->log == nullptr) return;
-  const std::string_view bytes = state_->files.bytes(name);
+  const std::string_view bytes = state_->store->bytes(name);
   if (!state_->log->knows(name, 0, bytes.size())) state_->log->note(name, 0, bytes);
 }
 
 std::pair<size_t, uint64_t> Reader::position_of(const std::string& name) const {
-  return state_->files.position_of(name);
+  return state_->store->position_of(name);
 }
-void Reader::prefetch(const std::string& name) const { state_->files.prefetch(name); }
+void Reader::prefetch(const std::string& name) const { prefetch(name, 0, state_->store->bytes(name).size()); }
 void Reader::prefetch(const std::string& name, uint64_t offset, uint64_t count) const {
-  state_->files.prefetch(name, offset, count);
+  state_->store->prefetch(name, offset, count);
 }
-void Reader::drop(const std::string& name) const { state_->files.drop(name); }
+void Reader::drop(const std::string& name) const { state_->store->drop(name); }
 
 at::Tensor Reader::read(const std::string& name) const {
   const auto [spec, bytes] = state_->get(name);

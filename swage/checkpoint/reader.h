@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "swage/base/json.h"
-#include "swage/io/tensor_spec.h"
+#include "swage/io/tensor_store.h"
 
 namespace swage::checkpoint {
 
@@ -22,9 +22,8 @@ class Reader {
   // Error(Unsupported) for pickle checkpoints, Error(CorruptData) for anything inconsistent.
   // What is read is noted in `log`, if there is one, which must outlive this.
   explicit Reader(const std::filesystem::path& folder, ReadLog* log = nullptr);
-  // A checkpoint of which only the config is there: what can be asked of its tensors are names, types and shapes, and
-  // reading one is Error(Internal). Nothing in `folder` is opened.
-  Reader(const std::filesystem::path& folder, Json config, std::vector<io::TensorSpec> tensors);
+  // Tensors that lie elsewhere, and the config.json that goes with them; no file is opened.
+  Reader(std::unique_ptr<io::TensorStore> store, Json config);
   ~Reader();
   Reader(Reader&&) noexcept;
 

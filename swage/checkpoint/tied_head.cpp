@@ -36,7 +36,7 @@ bool says_tied(const Json& config) {
   return flag(config, (text != nullptr && flag(*text, false)) || ties_by_default(config));
 }
 
-bool equal_tables(const io::CheckpointFiles& files, const io::TensorSpec& a, const io::TensorSpec& b) {
+bool equal_tables(const io::TensorStore& files, const io::TensorSpec& a, const io::TensorSpec& b) {
   if (a.dtype != b.dtype || a.shape != b.shape) return false;
   const bool same = files.bytes(a.name) == files.bytes(b.name);
   for (const io::TensorSpec* spec : {&a, &b}) files.drop(spec->name);
@@ -45,7 +45,7 @@ bool equal_tables(const io::CheckpointFiles& files, const io::TensorSpec& a, con
 
 }  // namespace
 
-TiedHead find_tied_head(const Json& config, const io::CheckpointFiles& files) {
+TiedHead find_tied_head(const Json& config, const io::TensorStore& files) {
   TiedHead out;
   if (!says_tied(config)) return out;
   const io::TensorSpec *embedding = nullptr, *head = nullptr, *part = nullptr;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "swage/base/json.h"
-#include "swage/io/checkpoint_files.h"
+#include "swage/io/tensor_store.h"
 
 namespace swage::checkpoint {
 
@@ -18,7 +18,7 @@ struct TiedHead {
 };
 
 // Compares the two tables where the config ties them (or the architecture does by default) and both are there.
-TiedHead find_tied_head(const Json& config, const io::CheckpointFiles& files);
+TiedHead find_tied_head(const Json& config, const io::TensorStore& files);
 
 // tie_word_embeddings: false, wherever the config says true.
 void untie(Json& config);

@@ -50,7 +50,7 @@ std::vector<StoredTensor> tensors_of(const MmapFile& file) {
 
 }  // namespace
 
-CheckpointFiles::CheckpointFiles(const fs::path& folder) : folder_(folder) {
+CheckpointFiles::CheckpointFiles(const fs::path& folder) : TensorStore(folder) {
   std::error_code ignored;
   SWAGE_CHECK(fs::exists(folder, ignored), Io, folder.string(), ": no such folder");
   SWAGE_CHECK(folder.extension() != ".gguf" || !fs::is_regular_file(folder, ignored), Unsupported, folder.string(),
@@ -64,24 +64,16 @@ CheckpointFiles::CheckpointFiles(const fs::path& folder) : folder_(folder) {
   } else {
     throw_no_weights(folder);
   }
-  for (const Place& place : places_) tensor_bytes_ += place.bytes;
-}
-
-CheckpointFiles::CheckpointFiles(fs::path folder, std::vector<TensorSpec> tensors)
-    : folder_(std::move(folder)),
-      specs_(std::move(tensors)) {
-  std::sort(specs_.begin(), specs_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  for (const TensorSpec& spec : specs_) tensor_bytes_ += data_bytes(spec);
 }
 
 void CheckpointFiles::open_single(const fs::path& path) {
   files_.emplace_back(path);
-  std::vector<StoredTensor> tensors = tensors_of(files_[0]);
-  std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.spec.name < b.spec.name; });
-  for (StoredTensor& tensor : tensors) {
-    places_.push_back({0, tensor.offset, tensor.bytes});
-    specs_.push_back(std::move(tensor.spec));
+  std::vector<TensorSpec> specs;
+  for (StoredTensor& tensor : tensors_of(files_[0])) {
+    places_.emplace(tensor.spec.name, Place{0, tensor.offset, tensor.bytes});
+    specs.push_back(std::move(tensor.spec));
   }
+  settle(std::move(specs));
 }
 
 // transformers takes the single file as well; other readers take what the index names.
@@ -92,12 +84,12 @@ void CheckpointFiles::warn_of_index(const fs::path& path) {
       if (shard != kSingleFileName) other = shard;
     }
   } catch (const Error& e) {
-    warnings_.push_back(cat(kSingleFileName, " is read; the index beside it is passed over: ", e.what()));
+    warn(cat(kSingleFileName, " is read; the index beside it is passed over: ", e.what()));
     return;
   }
   if (other.empty()) return;
-  warnings_.push_back(cat(kSingleFileName, " is read, and ", kIndexFileName, " beside it, which names other files (",
-                          other, "), is passed over, as transformers does; remove the one that is not meant"));
+  warn(cat(kSingleFileName, " is read, and ", kIndexFileName, " beside it, which names other files (", other,
+           "), is passed over, as transformers does; remove the one that is not meant"));
 }
 
 void CheckpointFiles::open_indexed(const fs::path& path) {
@@ -107,11 +99,11 @@ void CheckpointFiles::open_indexed(const fs::path& path) {
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : weight_map) shards.insert(shard);
 
-  std::map<std::string, std::pair<TensorSpec, Place>> found;
+  std::vector<TensorSpec> specs;
   for (const std::string& shard : shards) {
-    SWAGE_CHECK(is_there(folder_ / shard), Io, (folder_ / shard).string(), ": the shard is missing, ", source,
+    SWAGE_CHECK(is_there(folder() / shard), Io, (folder() / shard).string(), ": the shard is missing, ", source,
                 " names it");
-    files_.emplace_back(folder_ / shard);
+    files_.emplace_back(folder() / shard);
     for (StoredTensor& tensor : tensors_of(files_.back())) {
       const std::string name = tensor.spec.name;
       const auto entry = weight_map.find(name);
@@ -119,15 +111,13 @@ void CheckpointFiles::open_indexed(const fs::path& path) {
                   " is not in the index");
       SWAGE_CHECK(entry->second == shard, CorruptData, source, ": tensor ", quoted(name), " is in shard ", shard,
                   ", the index places it in ", entry->second);
-      found.emplace(name, std::pair(std::move(tensor.spec), Place{files_.size() - 1, tensor.offset, tensor.bytes}));
+      places_.emplace(name, Place{files_.size() - 1, tensor.offset, tensor.bytes});
+      specs.push_back(std::move(tensor.spec));
     }
   }
-  for (const auto& [name, shard] : weight_map) {
-    const auto entry = found.find(name);
-    SWAGE_CHECK(entry != found.end(), CorruptData, source, ": tensor ", quoted(name), " is not in shard ", shard);
-    specs_.push_back(std::move(entry->second.first));
-    places_.push_back(entry->second.second);
-  }
+  for (const auto& [name, shard] : weight_map)
+    SWAGE_CHECK(places_.contains(name), CorruptData, source, ": tensor ", quoted(name), " is not in shard ", shard);
+  settle(std::move(specs));
 }
 
 std::vector<fs::path> CheckpointFiles::files() const {
@@ -136,31 +126,8 @@ std::vector<fs::path> CheckpointFiles::files() const {
   return out;
 }
 
-void CheckpointFiles::hide(std::string_view name) {
-  const size_t i = index_of(name);
-  if (i == specs_.size()) return;
-  tensor_bytes_ -= places_[i].bytes;
-  specs_.erase(specs_.begin() + ptrdiff_t(i));
-  places_.erase(places_.begin() + ptrdiff_t(i));
-}
-
-size_t CheckpointFiles::index_of(std::string_view name) const {
-  const auto at = std::lower_bound(specs_.begin(), specs_.end(), name,
-                                   [](const auto& spec, std::string_view n) { return spec.name < n; });
-  return at == specs_.end() || at->name != name ? specs_.size() : size_t(at - specs_.begin());
-}
-
-const TensorSpec* CheckpointFiles::find(std::string_view name) const {
-  const size_t i = index_of(name);
-  return i < specs_.size() ? &specs_[i] : nullptr;
-}
-
 const CheckpointFiles::Place& CheckpointFiles::place_of(std::string_view name) const {
-  const size_t i = index_of(name);
-  SWAGE_CHECK(i < specs_.size(), CorruptData, folder_.string(), ": tensor ", quoted(name), " is not in the checkpoint");
-  SWAGE_CHECK(!places_.empty(), Internal, folder_.string(), ": data of ", quoted(name),
-              " was asked for, and there is a config only");
-  return places_[i];
+  return places_.find(spec_of(name).name)->second;
 }
 
 const fs::path& CheckpointFiles::file_of(std::string_view name) const { return files_[place_of(name).file].path(); }
@@ -182,8 +149,6 @@ std::pair<size_t, uint64_t> CheckpointFiles::position_of(std::string_view name) 
   const Place& place = place_of(name);
   return {place.file, place.offset};
 }
-
-void CheckpointFiles::prefetch(std::string_view name) const { prefetch(name, 0, place_of(name).bytes); }
 
 void CheckpointFiles::prefetch(std::string_view name, uint64_t offset, uint64_t count) const {
   const Place& place = place_of(name);

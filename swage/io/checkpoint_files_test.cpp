@@ -1,4 +1,5 @@
 #include "swage/io/checkpoint_files.h"
+#include "swage/io/declared_tensors.h"
 
 #include <gtest/gtest.h>
 
@@ -41,7 +42,7 @@ TEST(CheckpointFiles, ReadsASingleFile) {
   const CheckpointFiles files(folder.path());
   ASSERT_EQ(files.tensors().size(), 3u);
   for (const char* name : {"a", "b", "c"}) {
-    files.prefetch(name);
+    files.prefetch(name, 0, files.bytes(name).size());
     EXPECT_EQ(files.bytes(name), name);
     files.drop(name);
     EXPECT_EQ(files.bytes(name), name);
@@ -51,6 +52,17 @@ TEST(CheckpointFiles, ReadsASingleFile) {
   EXPECT_EQ(files.find("d"), nullptr);
   EXPECT_EQ(files.tensor_bytes(), 3u);
   expect_error(ErrorKind::CorruptData, " is not in the checkpoint", [&] { files.bytes("d"); });
+}
+
+TEST(DeclaredTensors, HaveNamesTypesAndShapesButNoData) {
+  DeclaredTensors declared("somewhere", {{"b", Dtype::F32, {2, 3}}, {"a", Dtype::BF16, {4}}});
+  EXPECT_EQ(declared.tensors()[0].name, "a");
+  EXPECT_EQ(declared.find("b")->shape, (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(declared.tensor_bytes(), 8u + 24u);
+  expect_error(ErrorKind::Internal, "there is a config only", [&] { declared.bytes("a"); });
+  declared.hide("b");
+  EXPECT_EQ(declared.find("b"), nullptr);
+  expect_error(ErrorKind::CorruptData, "\"b\" is not in the checkpoint", [&] { declared.bytes("b"); });
 }
 
 TEST(CheckpointFiles, ReadsShards) {

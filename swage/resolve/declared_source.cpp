@@ -1,8 +1,10 @@
 #include "swage/resolve/declared_source.h"
 
+#include <memory>
 #include <utility>
 
 #include "swage/checkpoint/no_weights.h"
+#include "swage/io/declared_tensors.h"
 #include "swage/model/decoder_model.h"
 #include "swage/resolve/quantized_source.h"
 
@@ -16,7 +18,7 @@ checkpoint::Reader declared_source(const std::filesystem::path& folder, const Js
   for (io::TensorSpec& spec : tensors) spec.dtype = dtype;
   Json dense = without_old_keys(config);
   dense.erase("quantization_config");
-  return {folder, std::move(dense), std::move(tensors)};
+  return {std::make_unique<io::DeclaredTensors>(folder, std::move(tensors)), std::move(dense)};
 }
 
 }  // namespace swage::pipeline
