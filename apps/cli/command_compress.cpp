@@ -141,6 +141,7 @@ int run_compress(CompressRequest& request, const Common& common) {
   options.given = given_options(*request.command);
   request.recipe.take(options);
   if (!request.reader.empty()) choose_scheme(request);
+  if (options.max_memory.bytes > 0) give_freed_memory_back();
   const Context context = make_context(common);
   const Json report = library().compress(options, context);
   common.console->end_line();

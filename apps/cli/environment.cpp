@@ -80,6 +80,11 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
 
+void give_freed_memory_back() {
+  mallopt(M_MMAP_THRESHOLD, 128 << 10);  // what the steps of a short row take, too
+  mallopt(M_TRIM_THRESHOLD, 16 << 20);
+}
+
 void bound_spinning() {
   // libgomp's own 300 000 turns are milliseconds, in which a thread takes the processor from the one it waits for
   // wherever other programs run. A thousand are the microseconds within which the other one comes if it is running;

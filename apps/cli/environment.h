@@ -27,6 +27,8 @@ void check_results_are_written();
 // Lets the allocator keep what is freed for the next allocation. The forward pass takes and frees the same few
 // megabytes thousands of times; giving them back each time costs a tenth of the run in page faults.
 void keep_freed_memory();
+// Lets it keep little: a run with a budget has to give back what its next step does not need.
+void give_freed_memory_back();
 // Bounds how long a thread of the calculation spins where it waits for another one, unless the user says how it shall
 // wait. Before libswage.so is loaded: the OpenMP runtime reads it then.
 void bound_spinning();
