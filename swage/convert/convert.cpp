@@ -9,6 +9,7 @@
 #include "swage/checkpoint/writer.h"
 #include "swage/convert/convert_config.h"
 #include "swage/convert/convert_plan.h"
+#include "swage/convert/convert_progress.h"
 #include "swage/format/gptq.h"
 #include "swage/report/report.h"
 #include "swage/resolve/output.h"
@@ -39,7 +40,8 @@ class Conversion {
         source_(job.source),
         reader_(source_.reader()),
         weights_(reader_),
-        plan_(plan_conversion(job, reader_, weights_)) {}
+        plan_(plan_conversion(job, reader_, weights_)),
+        progress_(context, plan_.modules.size()) {}
 
   Json run() {
     for (const std::string& warning : warnings()) context_.log(Severity::Warning, warning);
@@ -54,7 +56,7 @@ class Conversion {
     for (size_t i = 0; i < plan_.modules.size(); ++i) {
       context_.check_cancelled();
       fingerprints_.push_back(convert(plan_.modules[i], writer));
-      tell("converting", i);
+      progress_.tell("converting", i, plan_.modules[i].name);
     }
     writer.close_shards();
     check(writer.temporary());
@@ -121,7 +123,7 @@ class Conversion {
       SWAGE_CHECK(fingerprint(found) == fingerprints_[i], Internal, "self-check: ", name,
                   " reads back other than the source has it");
       drop_pages(reader, name);
-      tell("checking", i);
+      progress_.tell("checking", i, name);
     }
     for (const std::string& name : plan_.copied) {
       SWAGE_CHECK(reader.bytes(name) == reader_.bytes(name), Internal, "self-check: ", name,
@@ -129,24 +131,6 @@ class Conversion {
       reader.drop(name);
       reader_.drop(name);
     }
-  }
-
-  // A few dozen times a run: in a pipe every event is a line. Writing and checking count as the same work.
-  void tell(const std::string& stage, size_t module) const {
-    constexpr size_t kEvents = 16;
-    const size_t count = plan_.modules.size(), done = module + 1;
-    if (done != count && done * kEvents / count == module * kEvents / count) return;
-    const double total = 2 * double(count), past = double(done) + (stage == "checking" ? double(count) : 0);
-    ProgressEvent event;
-    event.stage = stage;
-    event.modules_done = int64_t(done);
-    event.modules = int64_t(count);
-    event.module = plan_.modules[module].name;
-    event.milestone = true;
-    event.elapsed_seconds = clock_.total_seconds();
-    event.eta_seconds = event.elapsed_seconds / past * (total - past);
-    event.rss_bytes = current_rss_bytes();
-    context_.progress(event);
   }
 
   std::vector<std::string> warnings() const {
@@ -173,18 +157,18 @@ class Conversion {
     Json warnings = Json::array();
     for (const std::string& warning : this->warnings()) warnings.push_back(warning);
     out.set("warnings", std::move(warnings));
-    out.set("seconds", clock_.total_seconds());
+    out.set("seconds", progress_.seconds());
     out.set("peak_rss_bytes", peak_rss_bytes());
     return out;
   }
 
   const ConvertJob& job_;
   const Context& context_;
-  const StageClock clock_;
   const Source source_;
   const checkpoint::Reader& reader_;
   const format::CheckpointWeights weights_;
   const ConversionPlan plan_;
+  const ConvertProgress progress_;
   std::vector<uint64_t> fingerprints_;  // beside plan_.modules
 };
 

@@ -212,13 +212,32 @@ void plain(const uint8_t* block, float* to) {
 
 Decoder decoder_of(std::string_view name) {
   constexpr auto kDecoders = std::to_array<std::pair<std::string_view, Decoder>>({
-      {"F32", plain<float>},     {"F16", plain<c10::Half>}, {"BF16", plain<c10::BFloat16>}, {"F64", plain<double>},
-      {"I8", plain<int8_t>},     {"I16", plain<int16_t>},   {"I32", plain<int32_t>},        {"I64", plain<int64_t>},
-      {"Q4_0", q4_0},            {"Q4_1", q4_1},            {"Q5_0", q5_0},                 {"Q5_1", q5_1},
-      {"Q8_0", q8_0},            {"Q2_K", q2_k},            {"Q3_K", q3_k},                 {"Q4_K", q4_or_q5_k<false>},
-      {"Q5_K", q4_or_q5_k<true>}, {"Q6_K", q6_k},           {"IQ4_NL", iq4_nl},             {"IQ4_XS", iq4_xs},
-      {"TQ1_0", tq1_0},          {"TQ2_0", tq2_0},          {"MXFP4", mxfp4},               {"NVFP4", nvfp4},
-      {"Q1_0", q1_0},            {"Q2_0", q2_0},
+      {"F32", plain<float>},
+      {"F16", plain<c10::Half>},
+      {"BF16", plain<c10::BFloat16>},
+      {"F64", plain<double>},
+      {"I8", plain<int8_t>},
+      {"I16", plain<int16_t>},
+      {"I32", plain<int32_t>},
+      {"I64", plain<int64_t>},
+      {"Q4_0", q4_0},
+      {"Q4_1", q4_1},
+      {"Q5_0", q5_0},
+      {"Q5_1", q5_1},
+      {"Q8_0", q8_0},
+      {"Q2_K", q2_k},
+      {"Q3_K", q3_k},
+      {"Q4_K", q4_or_q5_k<false>},
+      {"Q5_K", q4_or_q5_k<true>},
+      {"Q6_K", q6_k},
+      {"IQ4_NL", iq4_nl},
+      {"IQ4_XS", iq4_xs},
+      {"TQ1_0", tq1_0},
+      {"TQ2_0", tq2_0},
+      {"MXFP4", mxfp4},
+      {"NVFP4", nvfp4},
+      {"Q1_0", q1_0},
+      {"Q2_0", q2_0},
   });
   const auto* found =
       std::find_if(kDecoders.begin(), kDecoders.end(), [&](const auto& one) { return one.first == name; });
@@ -242,12 +261,12 @@ at::Tensor decode_gguf(const io::GgufType& type, std::string_view blocks, const 
   const auto* from = reinterpret_cast<const uint8_t*>(blocks.data());
   float* to = out.mutable_data_ptr<float>();
   constexpr int64_t kBlocks = 1 << 12;  // a task's
-  ops::parallel_tasks(
-      (count + kBlocks - 1) / kBlocks, [] { return 0; },
-      [&](int64_t task, int) {
-        const int64_t end = std::min(count, (task + 1) * kBlocks);
-        for (int64_t b = task * kBlocks; b < end; ++b) decode(from + b * type.bytes, to + b * type.block);
-      });
+  ops::parallel_tasks((count + kBlocks - 1) / kBlocks, [] { return 0; },
+                      [&](int64_t task, int) {
+                        const int64_t end = std::min(count, (task + 1) * kBlocks);
+                        for (int64_t b = task * kBlocks; b < end; ++b)
+                          decode(from + b * type.bytes, to + b * type.block);
+                      });
   return out;
 }
 

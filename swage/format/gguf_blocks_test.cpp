@@ -6,8 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "swage/base/error.h"
-#include "swage/io/safetensors.h"
 #include "swage/io/mmap_file.h"
+#include "swage/io/safetensors.h"
 
 namespace swage::format {
 namespace {
@@ -31,7 +31,9 @@ class GgufGolden {
     std::vector<io::GgufType> out;
     for (uint32_t id = 0; id < 64; ++id) {
       const io::GgufType* type = io::gguf_type(id);
-      const auto is_type = [&](const io::StoredTensor& tensor) { return tensor.spec.name == std::string(type->name) + ".raw"; };
+      const auto is_type = [&](const io::StoredTensor& tensor) {
+        return tensor.spec.name == std::string(type->name) + ".raw";
+      };
       if (type != nullptr && std::any_of(header_.tensors.begin(), header_.tensors.end(), is_type)) out.push_back(*type);
     }
     return out;

@@ -22,7 +22,7 @@ bool is_pickle(const fs::path& path) {
   return torch_bin || extension == ".pt" || extension == ".pth" || extension == ".ckpt" || extension == ".pkl";
 }
 
-constexpr const char* kGguf = " is GGUF, which swage does not read; take the model's safetensors";
+constexpr const char* kGguf = " is GGUF: swage convert FILE.gguf FOLDER --to dense makes a checkpoint of it";
 
 [[noreturn]] void throw_no_weights(const fs::path& folder) {
   std::set<std::string> pickles, others, ggufs;  // sorted: the folder's own order differs from machine to machine

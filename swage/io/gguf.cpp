@@ -18,14 +18,14 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kTypes = std::to_array<GgufType>({
-    {0, "F32", 1, 4},        {1, "F16", 1, 2},        {2, "Q4_0", 32, 18},      {3, "Q4_1", 32, 20},
-    {6, "Q5_0", 32, 22},     {7, "Q5_1", 32, 24},     {8, "Q8_0", 32, 34},      {10, "Q2_K", 256, 84},
-    {11, "Q3_K", 256, 110},  {12, "Q4_K", 256, 144},  {13, "Q5_K", 256, 176},   {14, "Q6_K", 256, 210},
+    {0, "F32", 1, 4},         {1, "F16", 1, 2},        {2, "Q4_0", 32, 18},      {3, "Q4_1", 32, 20},
+    {6, "Q5_0", 32, 22},      {7, "Q5_1", 32, 24},     {8, "Q8_0", 32, 34},      {10, "Q2_K", 256, 84},
+    {11, "Q3_K", 256, 110},   {12, "Q4_K", 256, 144},  {13, "Q5_K", 256, 176},   {14, "Q6_K", 256, 210},
     {16, "IQ2_XXS", 256, 66}, {17, "IQ2_XS", 256, 74}, {18, "IQ3_XXS", 256, 98}, {19, "IQ1_S", 256, 50},
-    {20, "IQ4_NL", 32, 18},  {21, "IQ3_S", 256, 110}, {22, "IQ2_S", 256, 82},   {23, "IQ4_XS", 256, 136},
-    {24, "I8", 1, 1},        {25, "I16", 1, 2},       {26, "I32", 1, 4},        {27, "I64", 1, 8},
-    {28, "F64", 1, 8},       {29, "IQ1_M", 256, 56},  {30, "BF16", 1, 2},       {34, "TQ1_0", 256, 54},
-    {35, "TQ2_0", 256, 66},  {39, "MXFP4", 32, 17},   {40, "NVFP4", 64, 36},    {41, "Q1_0", 128, 18},
+    {20, "IQ4_NL", 32, 18},   {21, "IQ3_S", 256, 110}, {22, "IQ2_S", 256, 82},   {23, "IQ4_XS", 256, 136},
+    {24, "I8", 1, 1},         {25, "I16", 1, 2},       {26, "I32", 1, 4},        {27, "I64", 1, 8},
+    {28, "F64", 1, 8},        {29, "IQ1_M", 256, 56},  {30, "BF16", 1, 2},       {34, "TQ1_0", 256, 54},
+    {35, "TQ2_0", 256, 66},   {39, "MXFP4", 32, 17},   {40, "NVFP4", 64, 36},    {41, "Q1_0", 128, 18},
     {42, "Q2_0", 64, 18},
 });
 
@@ -182,8 +182,8 @@ void place(std::vector<GgufTensor>& tensors, uint64_t data, uint64_t alignment, 
   for (GgufTensor& tensor : tensors) {
     SWAGE_CHECK(names.insert(tensor.name).second, CorruptData, in.source(), ": tensor ", quoted(tensor.name),
                 " comes twice");
-    SWAGE_CHECK(tensor.offset % alignment == 0, CorruptData, in.source(), ": tensor ", quoted(tensor.name),
-                " lies at ", tensor.offset, ", no multiple of ", alignment);
+    SWAGE_CHECK(tensor.offset % alignment == 0, CorruptData, in.source(), ": tensor ", quoted(tensor.name), " lies at ",
+                tensor.offset, ", no multiple of ", alignment);
     SWAGE_CHECK(data <= file && tensor.offset <= file - data && tensor.bytes <= file - data - tensor.offset,
                 CorruptData, in.source(), ": tensor ", quoted(tensor.name), " of ", tensor.bytes, " bytes at ",
                 tensor.offset, " ends behind the file: it is truncated or its header wrong");
@@ -227,9 +227,9 @@ GgufHeader parse_gguf(std::string_view contents, std::string_view source) {
   in.bytes(4, "its beginning");
   const auto version = in.take<uint32_t>("its version");
   SWAGE_CHECK(version == 2 || version == 3, Unsupported, source, ": GGUF of version ", version,
-              version == 1                                 ? ", of the year 2023; llama.cpp of that time can rewrite it"
+              version == 1 ? ", of the year 2023; llama.cpp of that time can rewrite it"
               : version > 0xFFFF && (version & 0xFFFF) == 0 ? ", big endian"
-                                                           : "",
+                                                            : "",
               "; versions 2 and 3 are read");
   GgufHeader out;
   out.version = version;

@@ -47,7 +47,7 @@ class GgufFile {
   explicit GgufFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
-  const Json& keys() const { return keys_; }  // of the first file
+  const Json& keys() const { return keys_; }                           // of the first file
   const std::vector<GgufTensor>& tensors() const { return tensors_; }  // sorted by name
   const GgufTensor* find(std::string_view name) const;
   // The tensor's blocks in the map, valid while this object lives. Error(Io) if the file shrank meanwhile.

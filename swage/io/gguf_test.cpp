@@ -40,8 +40,8 @@ struct Parts {
 
 Parts small() {
   Parts out;
-  out.keys = {u32_key("a.count", 7), text("words") + raw(uint32_t{9}) + raw(uint32_t{8}) + raw(uint64_t{2}) +
-                                         text("one") + text("zwei")};
+  out.keys = {u32_key("a.count", 7),
+              text("words") + raw(uint32_t{9}) + raw(uint32_t{8}) + raw(uint64_t{2}) + text("one") + text("zwei")};
   out.tensors = {tensor("x", {32, 2}, 2, 0), tensor("b", {3}, 0, 64)};
   out.data = std::string(64, 'q') + std::string(12, 'f');
   return out;
@@ -85,9 +85,8 @@ TEST(Gguf, RefusesWhatDoesNotFit) {
                  with([](Parts& p) { p.tensors[0] = tensor("x", {33, 2}, 2, 0); }));
   expect_refused(ErrorKind::CorruptData, "has a dimension of 0",
                  with([](Parts& p) { p.tensors[0] = tensor("x", {0, 2}, 2, 0); }));
-  expect_refused(ErrorKind::CorruptData, "has a dimension of", with([](Parts& p) {
-                   p.tensors[0] = tensor("x", {uint64_t{1} << 40, uint64_t{1} << 40}, 0, 0);
-                 }));
+  expect_refused(ErrorKind::CorruptData, "has a dimension of",
+                 with([](Parts& p) { p.tensors[0] = tensor("x", {uint64_t{1} << 40, uint64_t{1} << 40}, 0, 0); }));
   expect_refused(ErrorKind::CorruptData, "has 5 dimensions",
                  with([](Parts& p) { p.tensors[0] = tensor("x", {1, 1, 1, 1, 1}, 0, 0); }));
   expect_refused(ErrorKind::Unsupported, "has the type 9, which is not known",
