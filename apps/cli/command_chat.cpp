@@ -9,6 +9,7 @@
 #include "apps/cli/engine_options.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
+#include "apps/cli/numbers.h"
 #include "apps/cli/text.h"
 
 namespace swage::cli {
@@ -19,7 +20,7 @@ constexpr const char* kHelp =
     "/system TEXT     the system message; begins a new conversation\n"
     "/new             begins a new conversation\n"
     "/again           another answer to the last question\n"
-    "/set NAME VALUE  temperature, top-k, top-p, min-p, max-new-tokens, seed\n"
+    "/set NAME VALUE  temperature, top-k, top-p, min-p, max-new-tokens, seed and other options of sampling\n"
     "/show            the conversation so far\n"
     "/exit            ends; so does the end of the input (Ctrl-D)\n"
     "A line that ends with a backslash goes on with the next one; between lines of three quotes (\"\"\") all lines\n"
@@ -148,29 +149,22 @@ class Chat {
     return true;
   }
 
+  // Takes what the options of the same names take.
   void set(const std::string& rest) {
     const size_t space = rest.find(' ');
-    const std::string name = rest.substr(0, space);
-    double value = 0;
-    const bool number = space != std::string::npos && CLI::detail::lexical_cast(rest.substr(space + 1), value);
+    const std::string name = rest.substr(0, space), text = space == std::string::npos ? "" : rest.substr(space + 1);
     runtime::Request changed = request_;
-    runtime::SamplingOptions& s = changed.sampling;
-    if (name == "temperature")
-      s.temperature = value;
-    else if (name == "top-k")
-      s.top_k = int64_t(value);
-    else if (name == "top-p")
-      s.top_p = value;
-    else if (name == "min-p")
-      s.min_p = value;
-    else if (name == "seed")
-      s.seed = uint64_t(value);
-    else if (name == "max-new-tokens")
-      changed.max_new_tokens = int64_t(value);
-    else
+    CLI::App settings;
+    add_sampling(settings, changed);
+    settings.add_option("--seed", changed.sampling.seed)->check(whole_number<uint64_t>(0));
+    if (settings.get_option_no_throw("--" + name) == nullptr)
       return void(std::printf("/set %s: no such setting; /help lists them\n", name.c_str()));
-    if (!number) return void(std::printf("/set %s: a number is expected\n", name.c_str()));
-    request_ = changed;
+    try {
+      settings.parse(std::vector<std::string>{text, "--" + name});
+      request_ = changed;
+    } catch (const CLI::ParseError& e) {
+      std::printf("/set %s\n", std::string_view(e.what()).substr(2).data());
+    }
   }
 
   void answer_again() {

@@ -2,6 +2,7 @@
 #include "apps/cli/environment.h"
 #include "apps/cli/field_options.h"
 #include "apps/cli/library.h"
+#include "apps/cli/numbers.h"
 #include "apps/cli/text.h"
 
 namespace swage::cli {
@@ -63,7 +64,7 @@ void add_convert(Program& program) {
   command->add_option("--threads", program.common.threads, "threads to use; 0: all")
       ->capture_default_str()
       ->type_name("")
-      ->check(at_least(0));
+      ->check(whole_number<int>(0));
   add_json(*command, program.common);
   program.on(command, o, run_convert);
 }

@@ -1,6 +1,7 @@
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
+#include "apps/cli/numbers.h"
 #include "apps/cli/text.h"
 
 namespace swage::cli {
@@ -110,7 +111,10 @@ void add_eval(Program& program) {
       ->type_name("DATA");
   command->add_option("--text-column", o->data.text_column, "column with the text or the messages [found]")
       ->type_name("NAME");
-  command->add_option("--window", o->window, "tokens a window")->capture_default_str()->type_name("");
+  command->add_option("--window", o->window, "tokens a window")
+      ->capture_default_str()
+      ->type_name("")
+      ->check(whole_number<int64_t>(2));
   command
       ->add_option("--baseline", o->baseline,
                    "model to compare with, usually the one it was made of: KL divergence, same top-1, error of each "
@@ -119,7 +123,7 @@ void add_eval(Program& program) {
   command->add_option("--max-windows", o->max_windows, "windows to evaluate; 0: all")
       ->capture_default_str()
       ->type_name("")
-      ->check(at_least(0));
+      ->check(whole_number<int64_t>(0));
   add_token_ids(*command, *logits);
   add_compute(*command, program.common);
   add_json(*command, program.common);

@@ -5,6 +5,7 @@
 #include "apps/cli/engine_options.h"
 #include "apps/cli/environment.h"
 #include "apps/cli/library.h"
+#include "apps/cli/numbers.h"
 #include "apps/cli/text.h"
 #include "swage/base/file.h"
 
@@ -118,16 +119,16 @@ void add_generate(Program& program) {
   command->add_option("-n,--n", request.choices, "answers to each prompt")
       ->capture_default_str()
       ->type_name("")
-      ->check(at_least(1));
+      ->check(whole_number<int64_t>(1));
   command->add_option("--best-of", request.best_of, "make so many, give the most likely ones; 0: as many as --n")
       ->capture_default_str()
       ->type_name("")
-      ->check(at_least(0));
+      ->check(whole_number<int64_t>(0));
   command
       ->add_option("--logprobs", request.top_logprobs,
                    "with --json: logarithms of the probabilities of what was made, and of so many most likely tokens")
       ->type_name("N")
-      ->check(at_least(0))
+      ->check(whole_number<int64_t>(0))
       ->each([o](const std::string&) { o->generate.request.logprobs = true; });
   add_sampling(*command, request);
   add_engine(*command, o->generate.engine);

@@ -50,9 +50,6 @@ void add_inspect(Program& program);
 void add_push(Program& program);
 void add_schemes(Program& program);
 
-// Values from `least` on.
-CLI::Validator at_least(double least);
-
 // --json, -q, -v and --log-file for all; --device, --seed and --threads for those that compute.
 void add_json(CLI::App& command, Common& common);
 void add_compute(CLI::App& command, Common& common);

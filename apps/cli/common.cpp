@@ -5,6 +5,7 @@
 #include "apps/cli/environment.h"
 #include "apps/cli/failure.h"
 #include "apps/cli/library.h"
+#include "apps/cli/numbers.h"
 #include "apps/cli/text.h"
 
 namespace swage::cli {
@@ -27,7 +28,7 @@ void add_compute(CLI::App& command, Common& common) {
                   "0: as many as there are processors for this process, by affinity and control groups")
       ->capture_default_str()
       ->type_name("")
-      ->check(at_least(0));
+      ->check(whole_number<int>(0));
   command
       .add_option("--architecture", common.architecture,
                   "take the model for one of this model_type, whatever its config.json says: names and shapes of its "
@@ -35,16 +36,8 @@ void add_compute(CLI::App& command, Common& common) {
       ->type_name("TYPE");
   command.add_option("--seed", common.seed, "of everything that is drawn at random")
       ->capture_default_str()
-      ->type_name("");
-}
-
-CLI::Validator at_least(double least) {
-  return {[least](std::string& text) {
-            double value = 0;
-            const bool number = CLI::detail::lexical_cast(text, value) && value >= least;
-            return number ? std::string() : cat("\"", text, "\": expected a number from ", least, " on");
-          },
-          ""};
+      ->type_name("")
+      ->check(whole_number<uint64_t>(0));
 }
 
 void open_console(const Common& common) {

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "apps/cli/commands.h"
+#include "apps/cli/numbers.h"
 #include "swage/base/error.h"
 
 namespace swage::cli {
@@ -43,13 +44,14 @@ void FieldOptions::operator()(std::string_view name, bool& value, const char* he
               : *command_.add_flag(flag_of(field), value, help));
 }
 
+// Counts of rows and tokens: their product fits into 64 bits.
 void FieldOptions::operator()(std::string_view name, int64_t& value, const char* help) {
   auto* option = command_.add_option(flag_of(std::string(name)), value, help);
-  place(*option->capture_default_str()->type_name("")->check(at_least(1)));
+  place(*option->capture_default_str()->type_name("")->check(whole_number<int32_t>(1)));
 }
 
 void FieldOptions::operator()(std::string_view name, std::optional<double>& value, const char* help) {
-  place(*command_.add_option(flag_of(std::string(name)), value, help)->type_name(""));
+  place(*command_.add_option(flag_of(std::string(name)), value, help)->type_name("")->check(real_number({})));
 }
 
 void FieldOptions::operator()(std::string_view name, std::string& value, const char* help) {

@@ -62,17 +62,22 @@ void add_commands(Program& program) {
   let_the_last_win(program.app);
 }
 
-int fail(const Program& program, ErrorKind kind, const std::string& message, bool json) {
+int fail(const Program& program, ErrorKind kind, const std::string& message, const std::string& command, bool json) {
   program.common.console->fail(message);
-  const CLI::App& command = chosen_command(program.app);
-  if (json)
-    std::puts(error_json(command.get_parent() == nullptr ? "" : command.get_name(), kind, message).dump(2).c_str());
+  if (json) std::puts(error_json(command, kind, message).dump(2).c_str());
   return exit_code(kind);
+}
+
+int fail(const Program& program, ErrorKind kind, const std::string& message, bool json) {
+  const CLI::App& command = chosen_command(program.app);
+  return fail(program, kind, message, command.get_parent() == nullptr ? "" : command.get_name(), json);
 }
 
 int run(int argc, char** argv) {
   Program program;
   add_commands(program);
+  if (const std::string message = missing_value(program.app, argc, argv); !message.empty())
+    return fail(program, ErrorKind::InvalidArgument, message, argv[1], is_given(argc, argv, "--json"));
   try {
     program.app.parse(argc, argv);
   } catch (const CLI::CallForVersion&) {

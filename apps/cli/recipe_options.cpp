@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <limits>
 
 #include "apps/cli/field_options.h"
 #include "swage/base/error.h"
@@ -16,8 +18,11 @@ template <class T>
 Json parse_number(const std::string& text) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  SWAGE_CHECK(error == std::errc() && end == text.data() + text.size(), InvalidArgument, "\"", text, "\": expected a ",
-              std::is_integral_v<T> ? "whole number" : "number");
+  const bool all = end == text.data() + text.size();
+  SWAGE_CHECK(!all || error != std::errc::result_out_of_range, InvalidArgument, "\"", text,
+              "\": larger or smaller than any number that fits, ", std::numeric_limits<T>::max());
+  SWAGE_CHECK(error == std::errc() && all && std::isfinite(double(value)), InvalidArgument, "\"", text,
+              "\": expected a ", std::is_integral_v<T> ? "whole number" : "number");
   return Json(value);
 }
 

@@ -51,6 +51,24 @@ std::string list_option_before(const CLI::App& command, size_t at, const char* c
 
 }  // namespace
 
+std::string missing_value(const CLI::App& app, int argc, const char* const* argv) {
+  const auto named = [&](const CLI::App* sub) { return argc > 1 && sub->get_name() == argv[1]; };
+  const std::vector<const CLI::App*> commands = app.get_subcommands(named);
+  const CLI::App* command = commands.empty() ? nullptr : commands.front();
+  for (int i = 2; command != nullptr && i < argc && argv[i] != std::string_view("--"); ++i) {
+    const std::string word = argv[i], name = without_value(word);
+    const CLI::Option* option = word.starts_with("-") ? command->get_option_no_throw(name) : nullptr;
+    if (option == nullptr || option->get_items_expected_min() == 0) continue;
+    const bool is_last = i + 1 == argc, has_equals = name.size() < word.size();
+    const bool is_there = has_equals ? name.size() + 1 < word.size()
+                                     : !is_last && command->get_option_no_throw(without_value(argv[i + 1])) == nullptr;
+    if (!is_there)
+      return cat(name, ": a value is missing (swage ", command->get_name(), " --help explains the options)");
+    if (!has_equals) ++i;
+  }
+  return {};
+}
+
 const CLI::App& chosen_command(const CLI::App& app) {
   const std::vector<const CLI::App*> chosen = app.get_subcommands([](const CLI::App* sub) { return sub->parsed(); });
   return chosen.empty() ? app : *chosen.front();

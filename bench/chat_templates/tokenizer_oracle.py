@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Token ids as transformers makes them of a folder without tokenizer.json, or with tokens beside it; for swage/data/tokenizer_files_test.cpp.
 
-    tokenizer_oracle.py tests/data/data        # needs transformers, sentencepiece, protobuf
+    tokenizer_oracle.py tests/data/data        # needs transformers (5.24 or newer), sentencepiece, protobuf
 """
 import json
 import pathlib
@@ -25,6 +25,7 @@ def main():
         tokenizer = AutoTokenizer.from_pretrained(path)
         out["tokenizers"][path.name] = {
             "ids": [tokenizer(text)["input_ids"] for text in out["texts"]],
+            "decoded": [tokenizer.decode(tokenizer(text)["input_ids"]) for text in EXTRA],
             "special": {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}}
     (folder / "tokenizers_oracle.json").write_text(json.dumps(out, ensure_ascii=False, separators=(",", ":")) + "\n")
 

@@ -30,6 +30,8 @@ mod ffi {
         json: String,
         tokens: String,
         special: String,
+        /// Added tokens are looked for before the text is normalized, whatever their flag says.
+        tokens_match_raw_text: bool,
     }
 
     struct HttpHeader {
@@ -51,7 +53,12 @@ mod ffi {
     extern "Rust" {
         type Tokenizer;
         fn tokenizer_from_json(json: &[u8], changes: &str) -> Result<Box<Tokenizer>>;
-        fn convert_sentencepiece(model: &[u8], prepend_scheme: &str, renamed: &str) -> Result<SentencePiece>;
+        fn convert_sentencepiece(
+            model: &[u8],
+            class_name: &str,
+            prepend_scheme: &str,
+            renamed: &str,
+        ) -> Result<SentencePiece>;
         fn encode(self: &Tokenizer, text: &str, add_special_tokens: bool) -> Result<Vec<u32>>;
         fn encode_batch(
             self: &Tokenizer,

@@ -5,6 +5,7 @@ use serde_json::{json, Value as Json};
 use std::collections::{HashMap, HashSet};
 
 /// What a piece is for, as SentencePiece numbers it.
+const NORMAL: u64 = 1;
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 
@@ -25,24 +26,35 @@ struct Model<'a> {
     unknown: (u64, String),
     begin: (u64, String),
     end: (u64, String),
-    charsmap: &'a [u8],
+    normalizer: Normalizer<'a>,
 }
 
-/// `prepend_scheme`: where LlamaTokenizer puts a space before the text; empty for the class that has no rules of its
-/// own (TokenizersBackend, PreTrainedTokenizerFast), which takes a model of either kind with its own normalizer.
-/// `renamed`: {"5": "<|x|>"}, what the config calls ids of pieces; only that class takes it for the piece's name.
-pub fn convert(bytes: &[u8], prepend_scheme: &str, renamed: &str) -> Result<SentencePiece, String> {
+/// What happens to a text before it is taken apart.
+struct Normalizer<'a> {
+    charsmap: &'a [u8],
+    dummy_prefix: bool,
+    remove_extra_spaces: bool,
+    escape_spaces: bool,
+}
+
+/// `class`: "LlamaTokenizer", or another name for the class that has no rules of its own (TokenizersBackend,
+/// PreTrainedTokenizerFast), which takes a model of either kind with what the model says of itself.
+/// `prepend_scheme`: where a space is put before the text: "never", "always" (each piece between added tokens), "first".
+/// `renamed`: {"5": "<|x|>"}, what the config calls ids of pieces; only the latter class takes it for the piece's name.
+pub fn convert(bytes: &[u8], class: &str, prepend_scheme: &str, renamed: &str) -> Result<SentencePiece, String> {
     let model = read_model(bytes)?;
     let renamed: Json = serde_json::from_str(renamed).map_err(|e| e.to_string())?;
-    let json = if !prepend_scheme.is_empty() { llama(&model, prepend_scheme)? } else { as_stored(&model, &renamed)? };
-    let added = model.pieces.iter().filter(|p| p.kind == CONTROL || p.kind == USER_DEFINED);
+    let of_llama = class == "LlamaTokenizer";
+    let json = if of_llama { llama(&model, prepend_scheme)? } else { as_stored(&model, prepend_scheme, &renamed)? };
+    // Without rules of a class the pre-tokenizer keeps the model's own symbols whole.
+    let added = model.pieces.iter().filter(|p| p.kind == CONTROL || (p.kind == USER_DEFINED && of_llama));
     let tokens: Vec<Json> = added
         .map(|p| json!({"content": p.text, "special": p.kind == CONTROL, "normalized": false, "named": true}))
         .collect();
     let mut special = serde_json::Map::new();
     for (name, (id, text)) in [("bos_token", &model.begin), ("eos_token", &model.end), ("unk_token", &model.unknown)] {
         // An id of -1 says that the model has no such token.
-        if prepend_scheme.is_empty() && *id < 1 << 31 {
+        if !of_llama && *id < 1 << 31 {
             special.insert(name.to_owned(), json!(text));
         }
     }
@@ -50,6 +62,7 @@ pub fn convert(bytes: &[u8], prepend_scheme: &str, renamed: &str) -> Result<Sent
         json: json.to_string(),
         tokens: Json::Array(tokens).to_string(),
         special: Json::Object(special).to_string(),
+        tokens_match_raw_text: !of_llama && model.normalizer.dummy_prefix,
     })
 }
 
@@ -61,19 +74,13 @@ fn read_model(bytes: &[u8]) -> Result<Model<'_>, String> {
         unknown: (0, "<unk>".to_owned()),
         begin: (1, "<s>".to_owned()),
         end: (2, "</s>".to_owned()),
-        charsmap: &[],
+        normalizer: Normalizer { charsmap: &[], dummy_prefix: true, remove_extra_spaces: true, escape_spaces: true },
     };
     for field in fields(bytes)? {
         match field {
             (1, Field::Bytes(piece)) => model.pieces.push(read_piece(piece)?),
             (2, Field::Bytes(trainer)) => read_trainer(trainer, &mut model)?,
-            (3, Field::Bytes(normalizer)) => {
-                for field in fields(normalizer)? {
-                    if let (2, Field::Bytes(map)) = field {
-                        model.charsmap = map;
-                    }
-                }
-            }
+            (3, Field::Bytes(normalizer)) => read_normalizer(normalizer, &mut model.normalizer)?,
             _ => {}
         }
     }
@@ -100,6 +107,19 @@ fn read_trainer(trainer: &[u8], model: &mut Model) -> Result<(), String> {
     Ok(())
 }
 
+fn read_normalizer<'a>(bytes: &'a [u8], normalizer: &mut Normalizer<'a>) -> Result<(), String> {
+    for field in fields(bytes)? {
+        match field {
+            (2, Field::Bytes(map)) => normalizer.charsmap = map,
+            (3, Field::Number(flag)) => normalizer.dummy_prefix = flag != 0,
+            (4, Field::Number(flag)) => normalizer.remove_extra_spaces = flag != 0,
+            (5, Field::Number(flag)) => normalizer.escape_spaces = flag != 0,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn vocabulary(model: &Model) -> serde_json::Map<String, Json> {
     model.pieces.iter().enumerate().map(|(id, piece)| (piece.text.clone(), json!(id))).collect()
 }
@@ -108,58 +128,152 @@ fn merges_json(model: &Model) -> Vec<Json> {
     merges(&model.pieces).into_iter().map(|(l, r)| json!([l, r])).collect()
 }
 
-/// As LlamaTokenizer builds it.
-fn llama(model: &Model, prepend_scheme: &str) -> Result<Json, String> {
-    if model.kind != BPE {
-        return Err("a SentencePiece model that is not BPE, under class LlamaTokenizer, is not supported: transformers \
-                    makes BPE of it, whose ids are not those that the model was trained with"
-            .to_owned());
-    }
+pub fn llama_pre_tokenizer(prepend_scheme: &str) -> Json {
+    json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": prepend_scheme, "split": false})
+}
+
+pub fn llama_decoder(prepend_scheme: &str) -> Json {
     let mut decoders = decoders(true);
     if prepend_scheme != "never" {
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
+    json!({"type": "Sequence", "decoders": decoders})
+}
+
+/// As LlamaTokenizer builds it.
+fn llama(model: &Model, prepend_scheme: &str) -> Result<Json, String> {
+    if model.kind != BPE {
+        return Err(
+            "a SentencePiece model that is not BPE, under class LlamaTokenizer, is not supported: transformers \
+                    makes BPE of it, whose ids are not those that the model was trained with"
+                .to_owned(),
+        );
+    }
     Ok(json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "post_processor": null,
-        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": prepend_scheme, "split": false},
-        "decoder": {"type": "Sequence", "decoders": decoders},
+        "pre_tokenizer": llama_pre_tokenizer(prepend_scheme), "decoder": llama_decoder(prepend_scheme),
         "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
             "vocab": vocabulary(model), "merges": merges_json(model)},
     }))
 }
 
-/// As transformers builds it where no class says more: SpmConverter.build_tokenizer_from_spm_proto.
-fn as_stored(model: &Model, renamed: &Json) -> Result<Json, String> {
-    let mut normalizers = vec![json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"})];
-    if !model.charsmap.is_empty() {
-        normalizers.insert(0, json!({"type": "Precompiled", "precompiled_charsmap": base64(model.charsmap)}));
-    }
-    let names = names_of(model, renamed);
-    let inner = if model.kind == UNIGRAM {
-        let pieces: Vec<Json> =
-            model.pieces.iter().zip(&names).map(|(p, name)| json!([name, f64::from(p.score)])).collect();
+/// As transformers (5.24 and newer) builds it where no class says more: SpmConverter.build_tokenizer_from_spm_proto,
+/// which encodes as SentencePiece itself does.
+fn as_stored(model: &Model, prepend_scheme: &str, renamed: &Json) -> Result<Json, String> {
+    let bpe = model.kind == BPE;
+    let names = names_of(model, if bpe { renamed } else { &Json::Null });
+    let kept_whole = names_whole(model, &names);
+    let inner = if bpe {
+        let vocab: serde_json::Map<_, _> =
+            names.iter().enumerate().map(|(id, n)| ((*n).to_owned(), json!(id))).collect();
+        json!({"type": "BPE", "dropout": null, "unk_token": model.unknown.1, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": model.byte_fallback,
+            "ignore_merges": !kept_whole.is_empty(), "vocab": vocab, "merges": merges_of_normal(model, &names)})
+    } else {
+        let pieces: Vec<Json> = model.pieces.iter().map(|p| json!([p.text, f64::from(p.score)])).collect();
         let unknown = (model.unknown.0 < model.pieces.len() as u64).then_some(model.unknown.0);
         json!({"type": "Unigram", "unk_id": unknown, "vocab": pieces, "byte_fallback": model.byte_fallback})
+    };
+    let mut pre_tokenizers = Vec::new();
+    if model.normalizer.dummy_prefix {
+        pre_tokenizers.push(llama_pre_tokenizer(prepend_scheme));
+    }
+    if !kept_whole.is_empty() {
+        pre_tokenizers.push(json!({"type": "Split", "pattern": {"Regex": one_of(kept_whole)}, "behavior": "Isolated",
+            "invert": false}));
+    }
+    let pre_tokenizer = if pre_tokenizers.is_empty() {
+        Json::Null
     } else {
-        let vocab: serde_json::Map<_, _> = names.iter().enumerate().map(|(id, n)| ((*n).to_owned(), json!(id))).collect();
-        json!({"type": "BPE", "dropout": null, "unk_token": model.unknown.1, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": model.byte_fallback, "ignore_merges": false,
-            "vocab": vocab, "merges": merges_json(model)})
+        json!({"type": "Sequence", "pretokenizers": pre_tokenizers})
     };
     Ok(json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "post_processor": null, "pre_tokenizer": null,
-        "normalizer": {"type": "Sequence", "normalizers": normalizers},
-        "decoder": {"type": "Sequence", "decoders": decoders(model.byte_fallback)},
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "post_processor": null,
+        "pre_tokenizer": pre_tokenizer,
+        "normalizer": {"type": "Sequence", "normalizers": normalizers(&model.normalizer, prepend_scheme)},
+        "decoder": {"type": "Sequence", "decoders": stored_decoders(model)},
         "model": inner,
     }))
 }
 
-/// The pieces' names, but for those that the config gives another one which is not taken.
+/// In the order of SentencePiece. Of white space only spaces are extra.
+fn normalizers(of: &Normalizer, prepend_scheme: &str) -> Vec<Json> {
+    let replace = |pattern: Json, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+    let mut steps = Vec::new();
+    if !of.charsmap.is_empty() {
+        steps.push(json!({"type": "Precompiled", "precompiled_charsmap": base64(of.charsmap)}));
+    }
+    if of.remove_extra_spaces {
+        steps.push(replace(json!({"Regex": r"\A +| +\z"}), ""));
+        steps.push(replace(json!({"Regex": " {2,}"}), " "));
+    }
+    if of.escape_spaces {
+        steps.push(replace(json!({"String": " "}), "\u{2581}"));
+    }
+    if of.dummy_prefix && prepend_scheme == "always" {
+        // Metaspace adds no prefix to a text that begins with the mark; SentencePiece does.
+        steps.push(replace(json!({"Regex": "\\A\u{2581}"}), "\u{2581}\u{2581}"));
+    }
+    steps
+}
+
+fn stored_decoders(model: &Model) -> Vec<Json> {
+    let mut steps = decoders(model.byte_fallback);
+    if model.normalizer.dummy_prefix {
+        if !model.byte_fallback {
+            steps.push(json!({"type": "Fuse"}));
+        }
+        steps.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+    }
+    steps
+}
+
+/// Names of the model's own symbols; of pieces with one name only the last has it.
+fn names_whole<'a>(model: &Model, names: &[&'a str]) -> Vec<&'a str> {
+    let last: HashMap<&str, usize> = names.iter().enumerate().map(|(id, name)| (*name, id)).collect();
+    let own = |id: &usize| model.pieces[*id].kind == USER_DEFINED && (model.kind != BPE || last[names[*id]] == *id);
+    (0..names.len()).filter(own).map(|id| names[id]).collect()
+}
+
+/// A regex of the longest of `texts` that stands at a place.
+fn one_of(mut texts: Vec<&str>) -> String {
+    texts.sort_by_key(|text| std::cmp::Reverse(text.chars().count()));
+    texts.into_iter().map(escaped).collect::<Vec<_>>().join("|")
+}
+
+/// Python's re.escape.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if "()[]{}?*+-|^$\\.&~# \t\n\r\u{b}\u{c}".contains(letter) {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out
+}
+
+/// Every way to make a normal piece of two others, in the order of the pieces' scores.
+fn merges_of_normal(model: &Model, names: &[&str]) -> Vec<Json> {
+    let last: HashMap<&str, usize> = names.iter().enumerate().map(|(id, name)| (*name, id)).collect();
+    let normal = |name: &str| last.get(name).is_some_and(|id| model.pieces[*id].kind == NORMAL);
+    let mut ranked = Vec::new();
+    for (id, name) in names.iter().enumerate().filter(|(id, name)| last[*name] == *id && normal(name)) {
+        let splits = name.char_indices().skip(1).map(|(at, _)| name.split_at(at));
+        ranked.extend(splits.filter(|(l, r)| normal(l) && normal(r)).map(|(l, r)| (model.pieces[id].score, id, l, r)));
+    }
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2, a.3).cmp(&(b.1, b.2, b.3))));
+    ranked.into_iter().map(|(_, _, left, right)| json!([left, right])).collect()
+}
+
+/// The pieces' names, but for those that the config gives another one, which no piece keeps.
 fn names_of<'a>(model: &'a Model, renamed: &'a Json) -> Vec<&'a str> {
-    let taken: HashSet<&str> = model.pieces.iter().map(|p| p.text.as_str()).collect();
-    let name_of = |(id, piece): (usize, &'a Piece)| match renamed[id.to_string()].as_str() {
-        Some(name) if !taken.contains(name) => name,
+    let new_name = |id: usize| renamed[id.to_string()].as_str();
+    let kept = model.pieces.iter().enumerate().filter(|(id, _)| new_name(*id).is_none());
+    let kept: HashSet<&str> = kept.map(|(_, p)| p.text.as_str()).collect();
+    let name_of = |(id, piece): (usize, &'a Piece)| match new_name(id) {
+        Some(name) if !kept.contains(name) => name,
         _ => piece.text.as_str(),
     };
     model.pieces.iter().enumerate().map(name_of).collect()
@@ -274,7 +388,7 @@ mod tests {
     use super::*;
 
     fn error_of(bytes: &[u8]) -> String {
-        convert(bytes, "first", "{}").map(|_| ()).unwrap_err()
+        convert(bytes, "LlamaTokenizer", "first", "{}").map(|_| ()).unwrap_err()
     }
 
     #[test]

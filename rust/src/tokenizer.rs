@@ -65,9 +65,15 @@ pub fn tokenizer_from_json(json: &[u8], changes: &str) -> Result<Box<Tokenizer>,
     loaded.map(|inner| Box::new(Tokenizer { inner })).map_err(|e| format!("reading it {}", explain(e))).map_err(shorter)
 }
 
-pub fn convert_sentencepiece(model: &[u8], prepend_scheme: &str, renamed: &str) -> Result<SentencePiece, String> {
-    let (model, prepend_scheme, renamed) = (model.to_vec(), prepend_scheme.to_owned(), renamed.to_owned());
-    bounded(LOADING, move || sentencepiece::convert(&model, &prepend_scheme, &renamed))
+pub fn convert_sentencepiece(
+    model: &[u8],
+    class: &str,
+    prepend_scheme: &str,
+    renamed: &str,
+) -> Result<SentencePiece, String> {
+    let (model, class) = (model.to_vec(), class.to_owned());
+    let (prepend_scheme, renamed) = (prepend_scheme.to_owned(), renamed.to_owned());
+    bounded(LOADING, move || sentencepiece::convert(&model, &class, &prepend_scheme, &renamed))
 }
 
 /// "reading it needs more than ...", but an error of the JSON reader stands for itself.

@@ -185,10 +185,10 @@ std::vector<int64_t> joined_tokens(const Documents& documents, const Tokenizer& 
 CalibrationSet make_calibration_set(const Documents& documents, const Tokenizer& tokenizer,
                                     const BatchOptions& options) {
   constexpr int64_t kMost = int64_t{1} << 31;  // keeps rows x tokens within 64 bits
-  SWAGE_CHECK(options.num_samples > 0 && options.num_samples < kMost, InvalidArgument,
-              "the number of calibration samples is ", options.num_samples, ", expected at least 1");
-  SWAGE_CHECK(options.max_seq_length > 0 && options.max_seq_length < kMost, InvalidArgument, "the sequence length is ",
-              options.max_seq_length, ", expected at least 1");
+  SWAGE_CHECK(options.num_samples > 0 && options.num_samples < kMost, InvalidArgument, "num_calibration_samples ",
+              options.num_samples, ": expected a number from 1 to ", kMost - 1);
+  SWAGE_CHECK(options.max_seq_length > 0 && options.max_seq_length < kMost, InvalidArgument, "max_seq_length ",
+              options.max_seq_length, ": expected a number from 1 to ", kMost - 1);
   if (documents.draw != Draw::None && options.pack && !options.shuffle)
     return drawn_windows(documents, tokenizer, options);
   TokenizedDocuments tokenized(documents, tokenizer, document_order(documents.texts.size(), options));

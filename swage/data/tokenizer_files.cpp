@@ -10,6 +10,7 @@
 #include "swage/base/file.h"
 #include "swage/base/utf8.h"
 #include "swage/data/bridge.h"
+#include "swage/data/tokenizer_class.h"
 
 namespace swage::data {
 
@@ -36,22 +37,12 @@ const std::string* token_text(const Json& value) {
 
 struct Sources {
   Json config, special_map, added_tokens;
-  std::string tokenizer_class;  // without "Fast"
+  std::string tokenizer_class;  // that of transformers
 };
 
 std::string class_of(const fs::path& folder, const Json& config) {
-  std::string name = config.get_string("tokenizer_class", "");
-  if (name.ends_with("Fast")) name.resize(name.size() - 4);
-  if (!name.empty()) return name;
-  const std::string model = read_optional_json(folder / "config.json").get_string("model_type", "");
-  if (model == "llama" || model == "mistral" || model == "mixtral") return "LlamaTokenizer";
-  if (model == "gpt2") return "GPT2Tokenizer";
-  return model.starts_with("qwen2") || model.starts_with("qwen3") ? "Qwen2Tokenizer" : "";
-}
-
-// Classes of transformers that have no rules of their own: what a file holds is taken as it is. "Fast" is cut off.
-bool takes_files_as_they_are(const std::string& tokenizer_class) {
-  return tokenizer_class == "PreTrainedTokenizer" || tokenizer_class == "TokenizersBackend";
+  return tokenizer_class(config.get_string("tokenizer_class", ""),
+                         read_optional_json(folder / "config.json").get_string("model_type", ""));
 }
 
 // Sets what `to` does not have.
@@ -153,12 +144,20 @@ Json names_by_id(const Json& config) {
   return names;
 }
 
-bridge::SentencePiece converted(const fs::path& file, const std::string& prepend_scheme, const std::string& names) {
-  const std::string model = read_regular_file(file, kMaxTokenizerBytes);
+// Where a space is put before the text, by a class without rules of its own whose model asks for one.
+std::string plain_prepend_scheme(const Json& config) {
+  const Json* legacy = config.find("legacy");
+  return legacy == nullptr || (legacy->is_bool() && legacy->as_bool()) ? "always" : "first";
+}
+
+bridge::SentencePiece converted(const fs::path& file, const Sources& sources) {
+  const std::string model = read_regular_file(file, kMaxTokenizerBytes), names = names_by_id(sources.config).dump();
+  const std::string scheme = takes_files_as_they_are(sources.tokenizer_class) ? plain_prepend_scheme(sources.config)
+                                                                              : llama_prepend_scheme(sources.config);
   try {
     return call_bridge(ErrorKind::CorruptData, file.string(), [&] {
       return bridge::convert_sentencepiece({reinterpret_cast<const uint8_t*>(model.data()), model.size()},
-                                           as_str(prepend_scheme), as_str(names));
+                                           as_str(sources.tokenizer_class), as_str(scheme), as_str(names));
     });
   } catch (const Error& error) {  // a model of another kind is no broken one; the bridge knows one kind of failure
     if (std::string_view(error.what()).find("is not supported") == std::string_view::npos) throw;
@@ -166,11 +165,23 @@ bridge::SentencePiece converted(const fs::path& file, const std::string& prepend
   }
 }
 
+// "normalized" of every token of added_tokens_decoder becomes false.
+void match_raw_text(Json& config) {
+  const Json* decoder = config.find("added_tokens_decoder");
+  if (decoder == nullptr || !decoder->is_object()) return;
+  Json changed = Json::object();
+  for (const auto& [id, token] : decoder->as_object()) {
+    Json raw = token;
+    if (raw.is_object()) raw.set("normalized", false);
+    changed.set(id, std::move(raw));
+  }
+  config.set("added_tokens_decoder", std::move(changed));
+}
+
 // Fills in vocabulary, the tokens that the model itself adds to it, and, for a class without rules, special tokens.
-void convert_sentencepiece(const fs::path& file, const Sources& sources, TokenizerFiles& files, Json& added) {
-  const bool plain = takes_files_as_they_are(sources.tokenizer_class);
-  const bridge::SentencePiece made =
-      converted(file, plain ? "" : llama_prepend_scheme(sources.config), names_by_id(sources.config).dump());
+void convert_sentencepiece(const fs::path& file, Sources& sources, TokenizerFiles& files, Json& added) {
+  const bridge::SentencePiece made = converted(file, sources);
+  if (made.tokens_match_raw_text) match_raw_text(sources.config);
   files.json = std::string(made.json);
   added = parse_json(std::string(made.tokens), file.string());
   set_missing(parse_json(std::string(made.special), file.string()), files.special_tokens);
@@ -178,13 +189,14 @@ void convert_sentencepiece(const fs::path& file, const Sources& sources, Tokeniz
 
 // Fills in the vocabulary; special tokens of the class where the files that it is made of have none; in `added` the
 // tokens that a SentencePiece model says are looked for before a text is taken apart.
-void read_vocabulary(const fs::path& folder, const Sources& sources, TokenizerFiles& files, Json& added) {
+void read_vocabulary(const fs::path& folder, Sources& sources, TokenizerFiles& files, Json& added) {
   const fs::path json = folder / "tokenizer.json", model = folder / "tokenizer.model",
                  vocabulary = folder / "vocab.json";
   const std::string& name = sources.tokenizer_class;
   files.source = json.string();
   if (is_there(json)) {
     files.json = read_regular_file(json, kMaxTokenizerBytes);
+    if (name == "GPT2Tokenizer" || name == "Qwen2Tokenizer") set_missing(class_tokens(name), files.special_tokens);
     return;
   }
   const bool has_model = is_there(model), has_merges = is_there(vocabulary) && is_there(folder / "merges.txt");
@@ -332,6 +344,23 @@ Json frame_of(const Json& config, const Json& special_tokens) {
   return frame;
 }
 
+// What a class does to a tokenizer.json that says other; null where it has no say.
+Json class_rules(const Sources& sources) {
+  const std::string& name = sources.tokenizer_class;
+  Json rules = Json::object();
+  if (name == "LlamaTokenizer") {
+    rules.set("prepend_scheme", llama_prepend_scheme(sources.config));
+  } else if (name == "GPT2Tokenizer" || name == "Qwen2Tokenizer") {
+    const Json* flag = sources.config.find("add_prefix_space");
+    const bool said = flag != nullptr && flag->is_bool();
+    rules.set("add_prefix_space", said && flag->as_bool());
+    rules.set("said", said);
+  } else {
+    return {};
+  }
+  return rules;
+}
+
 // `chat_template` of a config: one template, or a list of named ones.
 void add_templates(const Json& config, const fs::path& file, std::map<std::string, TemplateSource>& templates) {
   const Json* value = config.find("chat_template");
@@ -387,7 +416,11 @@ TokenizerFiles read_tokenizer_files(const fs::path& folder) {
     error.add_context(folder.string());
     throw;
   }
-  if (!is_there(folder / "tokenizer.json")) changes.set("frame", frame_of(sources.config, files.special_tokens));
+  if (is_there(folder / "tokenizer.json"))
+    changes.set("class_rules", class_rules(sources));
+  else
+    changes.set("frame", frame_of(sources.config, files.special_tokens));
+  changes.set("split_special_tokens", sources.config.get_bool("split_special_tokens", false));
   files.changes = changes.dump();
   return files;
 }

@@ -27,6 +27,17 @@ TEST(TokenizerFiles, IdsEqualThoseOfTransformers) {
   EXPECT_GT(compared, 1000u);
 }
 
+TEST(TokenizerFiles, DecodedTextsEqualThoseOfTransformers) {
+  const Json oracle = read_json(test_data() / "tokenizers_oracle.json");
+  for (const auto& [name, expected] : oracle.at("tokenizers").as_object()) {
+    const Tokenizer tokenizer(test_data() / "tokenizers" / name);
+    const auto& decoded = expected.at("decoded").as_array();
+    ASSERT_GT(decoded.size(), 10u);
+    for (size_t i = 0; i < decoded.size(); ++i)
+      EXPECT_EQ(tokenizer.decode(as_ids(expected.at("ids").as_array()[i]), false), decoded[i].as_string()) << name;
+  }
+}
+
 TEST(TokenizerFiles, SpecialTokensEqualThoseOfTransformers) {
   const Json oracle = read_json(test_data() / "tokenizers_oracle.json");
   for (const auto& [name, expected] : oracle.at("tokenizers").as_object()) {
@@ -88,6 +99,16 @@ TEST(TokenizerFiles, BrokenFilesAreNamed) {
   copy_tokenizer("gpt2_merges", added);
   added.write("added_tokens.json", R"({"<|a|>":"1"})");
   expect_corrupt(added, "added_tokens.json: the id of \"<|a|>\" is not an integer");
+}
+
+// Digits stand before the bytes in this file: transformers' class would leave them out.
+TEST(TokenizerFiles, APrefixSpaceThatTheFileContradictsIsRefused) {
+  const TemporaryFolder folder;
+  fs::copy(test_data() / "tiny_bpe" / "tokenizer.json", folder.path() / "tokenizer.json");
+  folder.write("tokenizer_config.json", R"({"tokenizer_class":"GPT2Tokenizer","add_prefix_space":true})");
+  expect_corrupt(folder, "tokenizer.json: add_prefix_space is false here and true in tokenizer_config.json");
+  folder.write("tokenizer_config.json", R"({"tokenizer_class":"GPT2Tokenizer","add_prefix_space":false})");
+  Tokenizer{folder.path()};
 }
 
 TEST(TokenizerFiles, ToolsChooseTheTemplateForTools) {

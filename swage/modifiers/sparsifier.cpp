@@ -23,7 +23,8 @@ bool parse_two(const std::string& text, int64_t& n, int64_t& m) {
 
 double share(const Json& value, const std::string& source) {
   SWAGE_CHECK(value.is_number() && value.as_double() >= 0 && value.as_double() < 1, InvalidArgument, source,
-              ": sparsity ", value.dump(), ": expected a share from 0 to 1, or a list of such");
+              ": sparsity ", value.is_number() ? cat(value.as_double()) : value.dump(),
+              ": expected a share from 0 to 1, or a list of such");
   return value.as_double();
 }
 

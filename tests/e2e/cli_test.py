@@ -1,5 +1,6 @@
 """The command line itself: mistakes in it, JSON of errors and results, exit codes, completion, the man page, presets and their readers."""
 import json
+import re
 import shutil
 import subprocess
 import unittest
@@ -50,6 +51,15 @@ class Mistakes(EndToEnd):
         result = run("inspect", self.model(), "--json", "--log-file", self.folder)
         self.assertEqual((result.returncode, json.loads(result.stdout)["error"]["kind"]), (1, "Io"))
 
+    def test_an_option_without_its_value_does_not_take_the_next_option(self):
+        for words in (["--seed", "--json"], ["--seed=", "--threads", "1"], ["-d", "--json"], ["--recipe", "--dry-run"], ["--seed"]):
+            result = subprocess.run([PROGRAM, "compress", "M", "-o", "x", *words], capture_output=True, text=True)
+            self.assertEqual((result.returncode, result.stderr.count("\n")), (2, 1))
+            self.assertIn(f"{words[0].strip('=')}: a value is missing", result.stderr)
+        for command, words in (("compress", ("--json", "--seed=")), ("eval", ("-d", "--json"))):
+            document = json.loads(run(command, "M", *words).stdout)
+            self.assertEqual((document["command"], document["error"]["kind"]), (command, "InvalidArgument"))
+
     def test_missing_ones_are_named(self):
         self.refused("eval", "M", parts=["--data", "required"], without=["did you mean"])
         self.refused("compress", "M", parts=["--output", "required"])
@@ -69,6 +79,48 @@ class Mistakes(EndToEnd):
             self.assert_succeeds(run("compress", model, "-o", out, "--method", "rtn", "--group-size", 16, "--max-shard-size", size))
             self.assertTrue((out / "model.safetensors.index.json").exists(), size)
         self.refused("compress", model, "-o", self.out, "--max-shard-size", "5XB", parts=["--max-shard-size", "5XB", "2GiB"])
+
+
+class Numbers(EndToEnd):
+    """A number that is none, or none that fits, is one line with the option's name, whatever the option."""
+
+    TEXT = {"--help", "--output", "--recipe", "--method", "--rotate", "--for", "--model-free", "--device", "--architecture", "--json", "--quiet", "--verbose", "--log-file", "--targets",
+            "--ignore", "--scheme", "--symmetric", "--weight-observer", "--input-observer", "--output-observer", "--candidates", "--scale-search", "--actorder", "--quality",
+            "--refit-scales", "--target", "--sparsity-profile", "--swap-supports", "--mask-structure", "--preserve-sparsity-mask", "--report-path", "--objective", "--algorithm", "--data",
+            "--text-column", "--no-pack", "--shuffle", "--moe-routed", "--device-map", "--offload-folder", "--overwrite", "--restart", "--no-resume", "--dry-run", "--trace", "--no-check",
+            "--baseline", "--token-ids", "--save-logits", "--save-hidden", "--prompt", "--prompt-file", "--prompts", "--system", "--raw", "--stop", "--kv-cache-type", "--to", "--dtype",
+            "--allow-rounding", "--layers", "--sort", "--filter", "--program", "--private", "--public", "--revision", "--message"}
+
+    def given(self, command):
+        """What a command needs beside the option that is looked at."""
+        model, data = self.model(), self.calibrated()
+        return {"compress": [model, "-o", self.out, "--dry-run", *data], "eval": [model, "-d", data[1]], "generate": [model, "-p", "x"], "chat": [model], "estimate": [model],
+                "convert": [model, self.out, "--to", "dense"], "inspect": [model], "schemes": [model], "push": [model, "a/b"]}[command]
+
+    def test_every_option_of_every_command(self):
+        seen = set()
+        for command in ("compress", "eval", "generate", "chat", "estimate", "convert", "inspect", "schemes", "push"):
+            options = set(re.findall(r"^ +(?:-\w,)?(--[\w-]+)", run(command, "--help").stdout, re.M))
+            for option in sorted(options - self.TEXT):
+                seen.add(option)
+                methods = {"--sparsity": "sparsegpt", "--owl-m": "sparsegpt --sparsity 0.5", "--owl-lmbda": "sparsegpt --sparsity 0.5", "--init-sparsity": "magnitude", "--smoothing-strength": "smoothquant", "--n-grid": "awq"}
+                given = [*self.given(command), *(f"--method {methods[option]}".split() if option in methods else ())]
+                if methods.get(option, "").split(" ")[0] in ("magnitude", "sparsegpt") and "--group-size" in given:
+                    at = given.index("--group-size")
+                    del given[at:at + 2]
+                for value in ("nan", "1e400", "1.5x", ""):
+                    result = run(command, *given, f"{option}={value}")
+                    self.assert_refused(result, 2)
+                    self.assertIn(option.strip("-").replace("-", "_").removeprefix("init_"), result.stderr.replace("-", "_"), (command, option, value))
+                    self.assertNotRegex(result.stderr, "Could not convert|required|json.exception", (command, option, value))
+        self.assertGreater(len(seen), 30)
+
+    def test_whole_numbers_are_not_rounded(self):
+        for command, value, words in (("generate", "1.5", "0 to 18446744073709551615"), ("generate", "18446744073709551616", "0 to 18446744073709551615"), ("eval", "-1", "from 0"), ("eval", "0x10", "whole number")):
+            self.assert_refused(run(command, *self.given(command), "--seed", value), 2, f"--seed: \"{value}\": expected a whole number", words)
+        for option in ("--window", "--max-windows", "--threads"):
+            self.assert_refused(run("eval", *self.given("eval"), option, "16.5"), 2, f"{option}: \"16.5\": expected a whole number from")
+        self.assert_succeeds(run("compress", *self.given("compress"), "--seed", "18446744073709551615"))
 
 
 class Results(EndToEnd):
