@@ -50,11 +50,12 @@ void add_convert(Program& program) {
       "  gptq            AutoGPTQ's: 2, 3, 4, 8 bits, desc_act; no zero point may be 0 (symmetric weights have none)\n"
       "  gptq_v2         the same for any zero point; fewer programs read it\n"
       "  awq             AutoAWQ's gemm: 4 bits, one group size for all, no desc_act\n"
-      "  dense           plain weights, dequantized: anything that swage reads\n\n"
+      "  dense           plain weights, dequantized: anything that swage reads, GGUF files too\n\n"
       "Examples:\n  swage convert ./SmolLM2-W4 ./SmolLM2-GPTQ --to gptq\n"
       "  swage convert TheBloke/some-model-AWQ out --to pack-quantized\n"
-      "  swage convert ./SmolLM2-W4 ./SmolLM2-plain --to dense --dtype bf16");
-  command->add_option("model", o->model, "folder of a quantized checkpoint, or a hub id")
+      "  swage convert ./SmolLM2-W4 ./SmolLM2-plain --to dense --dtype bf16\n"
+      "  swage convert model-Q4_K_M.gguf ./model --to dense --dtype bf16");
+  command->add_option("model", o->model, "folder of a quantized checkpoint, a .gguf file, or a hub id")
       ->required()
       ->type_name("MODEL");
   command->add_option("output", o->output, "folder to make")->required()->type_name("OUT");

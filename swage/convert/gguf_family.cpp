@@ -38,8 +38,8 @@ int64_t key_value_heads(const GgufKeys& keys) {
   return keys.whole_if("attention.head_count_kv").value_or(keys.whole("attention.head_count"));
 }
 
-// Llama 3's scaling of its frequencies, of which the file has what each is divided by: 1 for short waves, the factor for
-// long ones, and between them, by wavelengths counted in the original context, from 1 to 4 of them in it, a mean.
+// Llama 3's scaling of its frequencies, of which the file has what each is divided by: 1 for short waves, the factor
+// for long ones, and between them, by wavelengths counted in the original context, from 1 to 4 of them in it, a mean.
 Json llama3_scaling(const std::vector<double>& divisors, double theta, int64_t width) {
   constexpr double kLow = 1, kHigh = 4;
   const double factor = *std::max_element(divisors.begin(), divisors.end());
@@ -58,7 +58,8 @@ Json llama3_scaling(const std::vector<double>& divisors, double theta, int64_t w
     }
   }
   // Where no wave lies between, every context within these bounds divides them alike: a power of two.
-  const double context = count > 0 ? std::round(sum / count) : std::exp2(std::round(std::log2(std::sqrt(least * most))));
+  const double context =
+      count > 0 ? std::round(sum / count) : std::exp2(std::round(std::log2(std::sqrt(least * most))));
   Json out = Json::object();
   out.set("rope_type", "llama3");
   out.set("factor", factor);
@@ -124,7 +125,8 @@ Json decoder(const GgufKeys& keys, const GgufFile& file, const char* model_type,
 
 Json llama(const GgufKeys& keys, const GgufFile& file) {
   const int64_t experts = keys.whole_if("expert_count").value_or(0);
-  Json out = decoder(keys, file, experts > 0 ? "mixtral" : "llama", experts > 0 ? "MixtralForCausalLM" : "LlamaForCausalLM");
+  Json out =
+      decoder(keys, file, experts > 0 ? "mixtral" : "llama", experts > 0 ? "MixtralForCausalLM" : "LlamaForCausalLM");
   out.set("hidden_act", "silu");
   if (experts > 0) {
     out.set("num_local_experts", experts);
@@ -167,7 +169,8 @@ Json qwen3_moe(const GgufKeys& keys, const GgufFile& file) {
 }
 
 // Scores are divided by the root of the head's width, but in the 27B models of the heads' share of the embedding.
-Json gemma(const GgufKeys& keys, const GgufFile& file, const char* type, const char* architecture, int64_t layers_of_27b) {
+Json gemma(const GgufKeys& keys, const GgufFile& file, const char* type, const char* architecture,
+           int64_t layers_of_27b) {
   Json out = decoder(keys, file, type, architecture);
   out.set("hidden_activation", "gelu_pytorch_tanh");
   const bool is_27b = keys.whole("block_count") == layers_of_27b;
@@ -255,39 +258,45 @@ const std::vector<GgufName> kGated = {{"ffn_norm", "post_attention_layernorm"},
                                       {"ffn_up", "mlp.up_proj"},
                                       {"ffn_down", "mlp.down_proj"}};
 
-std::vector<GgufFamily> make_families() {
-  const std::vector<GgufName> mixtral = {{"ffn_norm", "post_attention_layernorm"},
-                                         {"ffn_gate_inp", "block_sparse_moe.gate"},
-                                         {"ffn_gate_exps", "block_sparse_moe.experts.{}.w1"},
-                                         {"ffn_up_exps", "block_sparse_moe.experts.{}.w3"},
-                                         {"ffn_down_exps", "block_sparse_moe.experts.{}.w2"},
-                                         {"ffn_gate", "mlp.gate_proj"},
-                                         {"ffn_up", "mlp.up_proj"},
-                                         {"ffn_down", "mlp.down_proj"}};
-  const std::vector<GgufName> experts = {{"ffn_norm", "post_attention_layernorm"},
-                                         {"ffn_gate_inp", "mlp.gate"},
-                                         {"ffn_gate_exps", "mlp.experts.{}.gate_proj"},
-                                         {"ffn_up_exps", "mlp.experts.{}.up_proj"},
-                                         {"ffn_down_exps", "mlp.experts.{}.down_proj"}};
-  std::vector<GgufName> of_gemma = {{"ffn_norm", "pre_feedforward_layernorm"},
-                                    {"post_attention_norm", "post_attention_layernorm"},
-                                    {"post_ffw_norm", "post_feedforward_layernorm"},
-                                    {"ffn_gate", "mlp.gate_proj"},
-                                    {"ffn_up", "mlp.up_proj"},
-                                    {"ffn_down", "mlp.down_proj"}};
-  of_gemma = joined(attention(false), of_gemma);
-  std::vector<GgufName> gemma_ends = kEnds;
-  for (std::vector<GgufName>* names : {&of_gemma, &gemma_ends}) {
-    for (GgufName& name : *names) {
-      if (std::string_view(name.gguf).ends_with("norm")) name.change = Change::MinusOne;
-    }
+const std::vector<GgufName> kMixtral = {{"ffn_norm", "post_attention_layernorm"},
+                                        {"ffn_gate_inp", "block_sparse_moe.gate"},
+                                        {"ffn_gate_exps", "block_sparse_moe.experts.{}.w1"},
+                                        {"ffn_up_exps", "block_sparse_moe.experts.{}.w3"},
+                                        {"ffn_down_exps", "block_sparse_moe.experts.{}.w2"},
+                                        {"ffn_gate", "mlp.gate_proj"},
+                                        {"ffn_up", "mlp.up_proj"},
+                                        {"ffn_down", "mlp.down_proj"}};
+
+const std::vector<GgufName> kExperts = {{"ffn_norm", "post_attention_layernorm"},
+                                        {"ffn_gate_inp", "mlp.gate"},
+                                        {"ffn_gate_exps", "mlp.experts.{}.gate_proj"},
+                                        {"ffn_up_exps", "mlp.experts.{}.up_proj"},
+                                        {"ffn_down_exps", "mlp.experts.{}.down_proj"}};
+
+const std::vector<GgufName> kGemma = {{"ffn_norm", "pre_feedforward_layernorm"},
+                                      {"post_attention_norm", "post_attention_layernorm"},
+                                      {"post_ffw_norm", "post_feedforward_layernorm"},
+                                      {"ffn_gate", "mlp.gate_proj"},
+                                      {"ffn_up", "mlp.up_proj"},
+                                      {"ffn_down", "mlp.down_proj"}};
+
+// Norms that multiply by 1 + weight.
+std::vector<GgufName> with_shifted_norms(std::vector<GgufName> names) {
+  for (GgufName& name : names) {
+    if (std::string_view(name.gguf).ends_with("norm")) name.change = Change::MinusOne;
   }
+  return names;
+}
+
+std::vector<GgufFamily> make_families() {
+  const std::vector<GgufName> of_gemma = with_shifted_norms(joined(attention(false), kGemma)),
+                              gemma_ends = with_shifted_norms(kEnds);
   const char* layers = "model.layers.";
   return {
-      {"llama", layers, kEnds, joined(attention(true), mixtral), llama},
+      {"llama", layers, kEnds, joined(attention(true), kMixtral), llama},
       {"qwen2", layers, kEnds, joined(attention(false), kGated), qwen2},
       {"qwen3", layers, kEnds, joined(attention(false), kGated), qwen3},
-      {"qwen3moe", layers, kEnds, joined(attention(false), experts), qwen3_moe},
+      {"qwen3moe", layers, kEnds, joined(attention(false), kExperts), qwen3_moe},
       {"gemma2", layers, gemma_ends, of_gemma, gemma2},
       {"gemma3", layers, gemma_ends, of_gemma, gemma3},
       {"phi2",
@@ -375,8 +384,8 @@ void add_imports(const io::GgufTensor& tensor, const std::string& prefix, const 
     out.push_back(std::move(one));
     return;
   }
-  SWAGE_CHECK(tensor.shape.size() == 3, CorruptData, "tensor ", io::quoted(tensor.name), ": a stack of experts of shape ",
-              io::shape_text(tensor.shape));
+  SWAGE_CHECK(tensor.shape.size() == 3, CorruptData, "tensor ", io::quoted(tensor.name),
+              ": a stack of experts of shape ", io::shape_text(tensor.shape));
   one.shape.erase(one.shape.begin());
   for (int64_t expert = 0; expert < tensor.shape[0]; ++expert) {
     one.expert = expert;
@@ -420,10 +429,9 @@ std::vector<GgufImport> gguf_imports(const GgufFamily& family, const GgufKeys& k
   for (const io::GgufTensor& tensor : file.tensors()) {
     if (is_rope(tensor.name)) continue;
     const std::optional<Split> split = split_of(tensor.name);
-    const GgufName* name =
-        split && (split->kind == ".weight" || split->kind == ".bias") && split->layer < layers
-            ? name_in(split->layer < 0 ? family.outside : family.inside, split->base)
-            : nullptr;
+    const GgufName* name = split && (split->kind == ".weight" || split->kind == ".bias") && split->layer < layers
+                               ? name_in(split->layer < 0 ? family.outside : family.inside, split->base)
+                               : nullptr;
     SWAGE_CHECK(name != nullptr, Unsupported, file.path().string(), ": tensor ", io::quoted(tensor.name),
                 " is not known in the architecture ", family.architecture);
     add_imports(tensor, split->layer < 0 ? "" : cat(family.layers, split->layer, "."), *name, split->kind, out);

@@ -18,7 +18,7 @@ enum class GgufChange {
 };
 
 struct GgufName {
-  const char* gguf;  // without ".weight"; of a layer behind "blk.N."
+  const char* gguf;    // without ".weight"; of a layer behind "blk.N."
   const char* stored;  // of a layer behind the layers' prefix; "{}" is an expert's number
   GgufChange change = GgufChange::None;
 };

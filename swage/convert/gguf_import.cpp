@@ -122,8 +122,11 @@ class Import {
       case GgufChange::QueryRows:
         return in_halves(values, values.size(0) / std::max<int64_t>(1, keys_.whole("attention.head_count")));
       case GgufChange::KeyRows:
-        return in_halves(values, values.size(0) / std::max<int64_t>(1, keys_.whole_if("attention.head_count_kv")
-                                                                          .value_or(keys_.whole("attention.head_count"))));
+        return in_halves(
+            values,
+            values.size(0) /
+                std::max<int64_t>(
+                    1, keys_.whole_if("attention.head_count_kv").value_or(keys_.whole("attention.head_count"))));
       case GgufChange::MinusOne:
         return values.sub_(1);
       case GgufChange::Transposed:
@@ -144,8 +147,9 @@ class Import {
   std::vector<std::string> warnings() const {
     std::vector<std::string> out;
     if (is_quantized() && job_.dtype.empty())
-      out.push_back("the file is quantized: its values are written as f32, which holds them; --dtype bf16 takes half "
-                    "as much and rounds them");
+      out.push_back(
+          "the file is quantized: its values are written as f32, which holds them; --dtype bf16 takes half "
+          "as much and rounds them");
     return out;
   }
 
@@ -153,8 +157,8 @@ class Import {
     const checkpoint::Reader reader(folder);
     for (size_t i = 0; i < imports_.size(); ++i) {
       context_.check_cancelled();
-      SWAGE_CHECK(fingerprint(reader.read(imports_[i].name)) == fingerprints_[i], Internal, "self-check: ",
-                  imports_[i].name, " reads back other than it was written");
+      SWAGE_CHECK(fingerprint(reader.read(imports_[i].name)) == fingerprints_[i], Internal,
+                  "self-check: ", imports_[i].name, " reads back other than it was written");
       reader.drop(imports_[i].name);
       progress.tell("checking", i, imports_[i].name);
     }

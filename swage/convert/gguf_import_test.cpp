@@ -8,6 +8,7 @@
 #include "swage/base/file.h"
 #include "swage/checkpoint/reader.h"
 #include "swage/data/tokenizer.h"
+#include "swage/io/gguf_test_support.h"
 #include "swage/io/test_files.h"
 
 namespace swage::pipeline {
@@ -83,9 +84,82 @@ TEST(GgufImport, RefusesWhatItCannotName) {
   refused(ErrorKind::Unsupported, "tokenizer.ggml.pre \"smollX\" is not known", changed("smollm", "smollX"));
   refused(ErrorKind::CorruptData, "general.architecture is missing",
           changed("general.architecture", "general.archiXecture"));
+  refused(ErrorKind::CorruptData, "\"blk.0.ffn_up_exps.weight\": a stack of experts of shape [32, 32]",
+          changed("blk.0.attn_output.weight", "blk.0.ffn_up_exps.weight"));
   ConvertJob job = job_of(source, folder / "out");
   job.to = "gptq";
   expect_error(ErrorKind::InvalidArgument, "GGUF is read as --to dense", [&] { import_gguf(job, Context()); });
+}
+
+// A llama of one table, to be broken.
+struct Broken : io::test::GgufParts {
+  Broken() {
+    keys = {word("general.architecture", "llama"),
+            u32("llama.embedding_length", 8),
+            u32("llama.feed_forward_length", 8),
+            u32("llama.block_count", 0),
+            u32("llama.context_length", 8),
+            u32("llama.attention.head_count", 2),
+            f32("llama.attention.layer_norm_rms_epsilon", 1e-5F)};
+    tensors = {tensor("token_embd.weight", {8, 4}, 0, 0)};
+    data.resize(128);
+  }
+  void replace(std::string_view key, const std::string& with) {
+    for (std::string& one : keys) {
+      if (one.starts_with(text(key))) one = with;
+    }
+  }
+};
+
+TEST(GgufImport, RefusesKeysThatDoNotFit) {
+  const auto refused = [](std::string_view words, const auto& change) {
+    const TempFolder folder;
+    Broken broken;
+    change(broken);
+    const fs::path file = folder.write("broken.gguf", broken.file());
+    expect_error(ErrorKind::CorruptData, words, [&] { import_gguf(job_of(file, folder / "out"), Context()); });
+  };
+  refused("no heads",
+          [](Broken& b) { b.replace("llama.attention.head_count", b.u32("llama.attention.head_count", 0)); });
+  refused(": tensor \"token_embd.weight\" is missing or no table", [](Broken& b) { b.tensors.clear(); });
+  refused(" rows are no heads of ", [](Broken& b) {
+    b.replace("llama.block_count", b.u32("llama.block_count", 1));
+    b.tensors.push_back(b.tensor("blk.0.attn_q.weight", {8, 7}, 0, 128));
+    b.data.resize(128 + 224);
+  });
+  refused("llama.context_length: -3 is out of range", [](Broken& b) {
+    b.replace("llama.context_length",
+              b.text("llama.context_length") + io::test::raw(uint32_t{5}) + io::test::raw(int32_t{-3}));
+  });
+  refused("llama.attention.layer_norm_rms_epsilon: expected a number, found \"x\"", [](Broken& b) {
+    b.replace("llama.attention.layer_norm_rms_epsilon", b.word("llama.attention.layer_norm_rms_epsilon", "x"));
+  });
+  const auto model = [](Broken& b, std::string_view kind) { b.keys.push_back(b.word("tokenizer.ggml.model", kind)); };
+  const auto tokens = [](Broken& b) { b.keys.push_back(b.words("tokenizer.ggml.tokens", {"a", "b"})); };
+  refused("tokenizer.ggml.tokens is missing", [&](Broken& b) { model(b, "gpt2"); });
+  refused("tokenizer.ggml.token_type has 1 entries for 2 tokens", [&](Broken& b) {
+    model(b, "gpt2");
+    tokens(b);
+    b.keys.push_back(b.numbers("tokenizer.ggml.token_type", {1}));
+  });
+  refused("tokenizer.ggml.scores has 1 entries for 2 tokens", [&](Broken& b) {
+    model(b, "llama");
+    tokens(b);
+    b.keys.push_back(b.numbers("tokenizer.ggml.scores", {1}));
+  });
+  refused("tokenizer.ggml.merges is missing", [&](Broken& b) {
+    model(b, "gpt2");
+    tokens(b);
+  });
+  refused("tokenizer.ggml.merges: \"ab\" is no pair", [&](Broken& b) {
+    model(b, "gpt2");
+    tokens(b);
+    b.keys.push_back(b.words("tokenizer.ggml.merges", {"ab"}));
+  });
+  refused("tokenizer.ggml.scores is missing", [&](Broken& b) {
+    model(b, "llama");
+    tokens(b);
+  });
 }
 
 }  // namespace

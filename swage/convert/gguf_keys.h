@@ -9,8 +9,8 @@ namespace swage::pipeline {
 
 class GgufKeys {
  public:
-  // Error(CorruptData) without general.architecture; Error(Unsupported) for files that hold no model (adapters, imatrix,
-  // projectors).
+  // Error(CorruptData) without general.architecture; Error(Unsupported) for files that hold no model (adapters,
+  // imatrix, projectors).
   explicit GgufKeys(const io::GgufFile& file);
 
   const std::string& architecture() const { return architecture_; }

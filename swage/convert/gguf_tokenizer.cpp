@@ -1,6 +1,7 @@
 #include "swage/convert/gguf_tokenizer.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <vector>
@@ -40,8 +41,7 @@ struct Vocabulary {
 
   const std::string* token(const GgufKeys& keys, const char* key) const {
     const Json* id = keys.find(kPrefix + key);
-    const bool is_there =
-        id != nullptr && id->is_int() && id->as_int() >= 0 && id->as_int() < int64_t(tokens.size());
+    const bool is_there = id != nullptr && id->is_int() && id->as_int() >= 0 && id->as_int() < int64_t(tokens.size());
     return is_there ? &tokens[size_t(id->as_int())] : nullptr;
   }
 };
@@ -65,8 +65,7 @@ Vocabulary vocabulary_of(const GgufKeys& keys) {
 Json object(std::initializer_list<std::pair<std::string, Json>> members) { return Json::Object(members); }
 
 Json byte_level(bool use_regex) {
-  return object(
-      {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}});
+  return object({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}});
 }
 
 // The words of GPT-4's splits, digits in runs of so many.
@@ -81,20 +80,50 @@ Json split_like_gpt4(const char* digits) {
                                                byte_level(false)}}});
 }
 
+enum class Splits { Gpt2, SingleDigits, Llama3, Qwen2 };
+
 // How texts are split before the merges, by tokenizer.ggml.pre.
-Json splitting(const std::string& pre) {
-  if (pre == "gpt-2" || pre == "mpt" || pre == "olmo" || pre == "jais") return byte_level(true);
-  if (pre == "smollm" || pre == "starcoder" || pre == "refact" || pre == "command-r" || pre == "exaone")
-    return object({{"type", "Sequence"},
-                   {"pretokenizers", Json::Array{object({{"type", "Digits"}, {"individual_digits", true}}),
-                                                 byte_level(true)}}});
-  if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3" || pre == "dbrx" || pre == "smaug-bpe" ||
-      pre == "falcon3")
-    return split_like_gpt4("{1,3}");
-  if (pre == "qwen2" || pre == "stablelm2" || pre == "hunyuan") return split_like_gpt4("");
-  throw Error(ErrorKind::Unsupported,
-              cat("tokenizer.ggml.pre ", io::quoted(pre),
-                  " is not known; gpt-2, smollm, llama-bpe and qwen2 and those that split alike are"));
+Splits splits_of(const std::string& pre) {
+  constexpr auto kNames = std::to_array<std::pair<std::string_view, Splits>>({
+      {"gpt-2", Splits::Gpt2},
+      {"mpt", Splits::Gpt2},
+      {"olmo", Splits::Gpt2},
+      {"jais", Splits::Gpt2},
+      {"smollm", Splits::SingleDigits},
+      {"starcoder", Splits::SingleDigits},
+      {"refact", Splits::SingleDigits},
+      {"command-r", Splits::SingleDigits},
+      {"exaone", Splits::SingleDigits},
+      {"llama-bpe", Splits::Llama3},
+      {"llama3", Splits::Llama3},
+      {"llama-v3", Splits::Llama3},
+      {"dbrx", Splits::Llama3},
+      {"smaug-bpe", Splits::Llama3},
+      {"falcon3", Splits::Llama3},
+      {"qwen2", Splits::Qwen2},
+      {"stablelm2", Splits::Qwen2},
+      {"hunyuan", Splits::Qwen2},
+  });
+  const auto* found = std::find_if(kNames.begin(), kNames.end(), [&](const auto& one) { return one.first == pre; });
+  SWAGE_CHECK(found != kNames.end(), Unsupported, "tokenizer.ggml.pre ", io::quoted(pre),
+              " is not known; gpt-2, smollm, llama-bpe and qwen2 and those that split alike are");
+  return found->second;
+}
+
+Json splitting(Splits splits) {
+  switch (splits) {
+    case Splits::Gpt2:
+      break;
+    case Splits::SingleDigits:
+      return object({{"type", "Sequence"},
+                     {"pretokenizers",
+                      Json::Array{object({{"type", "Digits"}, {"individual_digits", true}}), byte_level(true)}}});
+    case Splits::Llama3:
+      return split_like_gpt4("{1,3}");
+    case Splits::Qwen2:
+      return split_like_gpt4("");
+  }
+  return byte_level(true);
 }
 
 // Puts the tokens around a text that the file asks for.
@@ -105,7 +134,8 @@ Json framing(const GgufKeys& keys, const Vocabulary& vocabulary, bool begins) {
   Json one = Json::array(), two = Json::array(), special = Json::object();
   const auto token = [&](const std::string& text, const char* key) {
     const Json piece = object({{"SpecialToken", object({{"id", text}, {"type_id", int64_t{0}}})}});
-    special.set(text, object({{"id", text}, {"ids", Json::Array{*keys.find(kPrefix + key)}}, {"tokens", Json::Array{text}}}));
+    special.set(text,
+                object({{"id", text}, {"ids", Json::Array{*keys.find(kPrefix + key)}}, {"tokens", Json::Array{text}}}));
     return piece;
   };
   const auto sequence = [](const char* id, int64_t type) {
@@ -155,7 +185,7 @@ std::string tokenizer_json(const GgufKeys& keys, const Vocabulary& vocabulary, c
                  {"padding", nullptr},
                  {"added_tokens", added_tokens(vocabulary)},
                  {"normalizer", pre == "qwen2" ? object({{"type", "NFC"}}) : Json(nullptr)},
-                 {"pre_tokenizer", splitting(pre)},
+                 {"pre_tokenizer", splitting(splits_of(pre))},
                  {"post_processor", framing(keys, vocabulary, begins)},
                  {"decoder", byte_level(true)},
                  {"model", object({{"type", "BPE"},
@@ -227,13 +257,13 @@ std::string tokenizer_model(const GgufKeys& keys, const Vocabulary& vocabulary) 
   return out.text(2, trainer.bytes()).text(3, normalizer.bytes()).bytes();
 }
 
-Json tokenizer_config(const GgufKeys& keys, const Vocabulary& vocabulary, const char* tokenizer_class, bool begins) {
-  Json out = object({{"tokenizer_class", tokenizer_class}, {"add_bos_token", begins}});
+Json tokenizer_config(const GgufKeys& keys, const Vocabulary& vocabulary, bool begins) {
+  Json out = object({{"tokenizer_class", "PreTrainedTokenizerFast"}, {"add_bos_token", begins}});
   out.set("add_eos_token", flag_of(keys, "add_eos_token", false));
   out.set("clean_up_tokenization_spaces", false);
-  for (const auto& [name, key] : {std::pair("bos_token", "bos_token_id"), std::pair("eos_token", "eos_token_id"),
-                                  std::pair("unk_token", "unknown_token_id"),
-                                  std::pair("pad_token", "padding_token_id")}) {
+  for (const auto& [name, key] :
+       {std::pair("bos_token", "bos_token_id"), std::pair("eos_token", "eos_token_id"),
+        std::pair("unk_token", "unknown_token_id"), std::pair("pad_token", "padding_token_id")}) {
     if (const std::string* token = vocabulary.token(keys, key)) out.set(name, *token);
   }
   const auto unknown = std::find(vocabulary.kinds.begin(), vocabulary.kinds.end(), kUnknown);
@@ -254,15 +284,13 @@ Files gguf_tokenizer(const GgufKeys& keys) {
   const Vocabulary vocabulary = vocabulary_of(keys);
   if (model == "llama") {
     const bool begins = flag_of(keys, "add_bos_token", true);
-    // LlamaTokenizer puts a space before every text; the other class does what the file says.
-    const char* by = flag_of(keys, "add_space_prefix", true) ? "LlamaTokenizer" : "PreTrainedTokenizerFast";
+    // The class that does what the file says; LlamaTokenizer has rules of its own for spaces before a text.
     return {{"tokenizer.model", tokenizer_model(keys, vocabulary)},
-            {"tokenizer_config.json", tokenizer_config(keys, vocabulary, by, begins).dump(2) + "\n"}};
+            {"tokenizer_config.json", tokenizer_config(keys, vocabulary, begins).dump(2) + "\n"}};
   }
   const bool begins = flag_of(keys, "add_bos_token", pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3");
   return {{"tokenizer.json", tokenizer_json(keys, vocabulary, pre.empty() ? "gpt-2" : pre, begins)},
-          {"tokenizer_config.json",
-           tokenizer_config(keys, vocabulary, "PreTrainedTokenizerFast", begins).dump(2) + "\n"}};
+          {"tokenizer_config.json", tokenizer_config(keys, vocabulary, begins).dump(2) + "\n"}};
 }
 
 }  // namespace swage::pipeline

@@ -119,7 +119,7 @@ Json read_value(Cursor& in, const std::string& key, uint64_t& elements) {
   const Kind element = kind_of(in, key);
   const auto count = in.take<uint64_t>("an array's length");
   SWAGE_CHECK(count <= in.left() && count <= kMostElements - elements, CorruptData, in.source(), ": key ", quoted(key),
-              " claims ", count, " elements");
+              " claims ", count, " elements of an array");
   elements += count;
   Json::Array out;
   for (uint64_t i = 0; i < count; ++i) out.push_back(value_of(in, element));

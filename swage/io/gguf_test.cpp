@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "swage/io/gguf_test_support.h"
 #include "swage/io/test_files.h"
 
 namespace swage::io {
@@ -12,36 +13,18 @@ namespace {
 using test::expect_error;
 using test::TempFolder;
 
-template <class T>
-std::string raw(T value) {
-  return {reinterpret_cast<const char*>(&value), sizeof value};
-}
+using test::raw;
+using Parts = test::GgufParts;
 
-std::string text(std::string_view value) { return raw(uint64_t(value.size())) + std::string(value); }
-std::string u32_key(std::string_view name, uint32_t value) { return text(name) + raw(uint32_t{4}) + raw(value); }
+std::string text(std::string_view value) { return Parts::text(value); }
+std::string u32_key(std::string_view name, uint32_t value) { return Parts::u32(name, value); }
 std::string tensor(std::string_view name, std::vector<uint64_t> inner_first, uint32_t type, uint64_t offset) {
-  std::string out = text(name) + raw(uint32_t(inner_first.size()));
-  for (const uint64_t size : inner_first) out += raw(size);
-  return out + raw(type) + raw(offset);
+  return Parts::tensor(name, inner_first, type, offset);
 }
-
-struct Parts {
-  uint32_t version = 3;
-  std::vector<std::string> keys, tensors;
-  std::string data;
-  std::string file() const {
-    std::string out = "GGUF" + raw(version) + raw(uint64_t(tensors.size())) + raw(uint64_t(keys.size()));
-    for (const std::string& key : keys) out += key;
-    for (const std::string& one : tensors) out += one;
-    out.resize((out.size() + 31) / 32 * 32);
-    return out + data;
-  }
-};
 
 Parts small() {
   Parts out;
-  out.keys = {u32_key("a.count", 7),
-              text("words") + raw(uint32_t{9}) + raw(uint32_t{8}) + raw(uint64_t{2}) + text("one") + text("zwei")};
+  out.keys = {u32_key("a.count", 7), Parts::words("words", {"one", "zwei"})};
   out.tensors = {tensor("x", {32, 2}, 2, 0), tensor("b", {3}, 0, 64)};
   out.data = std::string(64, 'q') + std::string(12, 'f');
   return out;
@@ -72,33 +55,41 @@ TEST(Gguf, RefusesWhatDoesNotFit) {
   expect_refused(ErrorKind::Unsupported, "big endian", with([](Parts& p) { p.version = 3 << 24; }));
   expect_refused(ErrorKind::CorruptData, "\"a.count\" comes twice",
                  with([](Parts& p) { p.keys.push_back(u32_key("a.count", 1)); }));
-  expect_refused(ErrorKind::CorruptData, "has the unknown type 13",
+  expect_refused(ErrorKind::CorruptData, "\"k\" has the unknown type 13",
                  with([](Parts& p) { p.keys.push_back(text("k") + raw(uint32_t{13})); }));
-  expect_refused(ErrorKind::CorruptData, "claims 1000000 elements", with([](Parts& p) {
+  expect_refused(ErrorKind::CorruptData, "claims 1000000 elements of an array", with([](Parts& p) {
                    p.keys.push_back(text("k") + raw(uint32_t{9}) + raw(uint32_t{4}) + raw(uint64_t{1'000'000}));
                  }));
   expect_refused(ErrorKind::CorruptData, "an array of arrays", with([](Parts& p) {
                    p.keys.push_back(text("k") + raw(uint32_t{9}) + raw(uint32_t{9}) + raw(uint64_t{1}));
                  }));
   expect_refused(ErrorKind::CorruptData, "is not UTF-8", with([](Parts& p) { p.keys.push_back(u32_key("\xff", 1)); }));
-  expect_refused(ErrorKind::CorruptData, "no multiple of the 32",
+  expect_refused(ErrorKind::CorruptData, "rows of 33 elements, no multiple of the 32",
                  with([](Parts& p) { p.tensors[0] = tensor("x", {33, 2}, 2, 0); }));
   expect_refused(ErrorKind::CorruptData, "has a dimension of 0",
                  with([](Parts& p) { p.tensors[0] = tensor("x", {0, 2}, 2, 0); }));
   expect_refused(ErrorKind::CorruptData, "has a dimension of",
                  with([](Parts& p) { p.tensors[0] = tensor("x", {uint64_t{1} << 40, uint64_t{1} << 40}, 0, 0); }));
-  expect_refused(ErrorKind::CorruptData, "has 5 dimensions",
+  expect_refused(ErrorKind::CorruptData, "has 5 dimensions, expected 1 to 4",
                  with([](Parts& p) { p.tensors[0] = tensor("x", {1, 1, 1, 1, 1}, 0, 0); }));
   expect_refused(ErrorKind::Unsupported, "has the type 9, which is not known",
                  with([](Parts& p) { p.tensors[0] = tensor("x", {32}, 9, 0); }));
   expect_refused(ErrorKind::CorruptData, "ends behind the file", with([](Parts& p) { p.data.pop_back(); }));
-  expect_refused(ErrorKind::CorruptData, "no multiple of 32",
+  expect_refused(ErrorKind::CorruptData, "lies at 36, no multiple of 32",
                  with([](Parts& p) { p.tensors[1] = tensor("b", {1}, 0, 36); }));
   expect_refused(ErrorKind::CorruptData, "overlap", with([](Parts& p) { p.tensors[1] = tensor("b", {3}, 0, 32); }));
   expect_refused(ErrorKind::CorruptData, "\"x\" comes twice",
                  with([](Parts& p) { p.tensors[1] = tensor("x", {3}, 0, 64); }));
   expect_refused(ErrorKind::CorruptData, "expected a power of two",
                  with([](Parts& p) { p.keys.push_back(u32_key("general.alignment", 24)); }));
+  expect_refused(ErrorKind::CorruptData, "a key of 16777217 bytes, expected at most 16777216",
+                 with([](Parts& p) { p.keys.push_back(raw(uint64_t{16'777'217})); }));
+  const std::string many_tensors = "GGUF" + raw(uint32_t{3}) + raw(uint64_t{1} << 40) + raw(uint64_t{0});
+  expect_error(ErrorKind::CorruptData, "1099511627776 tensors, expected at most 1048576",
+               [&] { parse_gguf(many_tensors, "some.gguf"); });
+  const std::string many_keys = "GGUF" + raw(uint32_t{3}) + raw(uint64_t{0}) + raw(uint64_t{1} << 40);
+  expect_error(ErrorKind::CorruptData, "1099511627776 keys, expected at most 65536",
+               [&] { parse_gguf(many_keys, "some.gguf"); });
   expect_error(ErrorKind::CorruptData, "does not begin with", [] { parse_gguf("GGML", "some.gguf"); });
 }
 

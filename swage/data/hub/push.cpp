@@ -57,7 +57,7 @@ std::vector<LocalFile> files_of(const fs::path& folder) {
     }
     if (!entry->is_regular_file(error)) continue;
     SWAGE_CHECK(is_safe_path(name), InvalidArgument, entry->path().string(), ": the hub takes no file of that name");
-    files.push_back({name, entry->path(), uint64_t(entry->file_size(error))});
+    files.push_back({name, entry->path(), uint64_t(entry->file_size(error)), {}});
   }
   if (error) throw Error(ErrorKind::Io, cat(folder.string(), ": cannot be listed: ", error.message()));
   std::sort(files.begin(), files.end(), [](const LocalFile& a, const LocalFile& b) { return a.name < b.name; });

@@ -41,7 +41,7 @@ class TransferProgress {
 
  private:
   std::string stage_, what_;
-  uint64_t total_, done_ = 0, skipped_ = 0;
+  uint64_t total_, done_ = 0;
   const Context& context_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now(), shown_{};
 };
