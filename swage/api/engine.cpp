@@ -63,6 +63,7 @@ class ModelEngine : public Engine {
     out.set("plan", plan_.to_json());
     out.set("model_type", session_.model->program().architecture);
     out.set("vocabulary", session_.model->vocabulary_size());
+    if (const uint64_t bytes = token_weight_bytes(); bytes > 0) out.set("token_weight_bytes", bytes);
     return out;
   }
   Json stats() const override {
@@ -83,6 +84,21 @@ class ModelEngine : public Engine {
   }
 
  private:
+  // All but the embedding's rows of other tokens; 0 for a mixture, of which each token reads its own experts.
+  uint64_t token_weight_bytes() const {
+    const graph::ModelProgram& program = session_.model->program();
+    for (const graph::BlockProgram& block : program.blocks) {
+      for (const graph::Node& node : block.nodes) {
+        if (std::holds_alternative<graph::ExpertsNode>(node)) return 0;
+      }
+    }
+    uint64_t embedding = 0;
+    for (const io::TensorSpec& tensor : session_.reader.tensors()) {
+      if (!program.tied_embeddings && tensor.name.starts_with(program.embedding.name))
+        embedding = io::data_bytes(tensor);
+    }
+    return plan_.weight_bytes > embedding ? plan_.weight_bytes - embedding : 0;
+  }
   runtime::MemoryPlan plan(uint64_t weight_bytes) const {
     runtime::check_continues_text(session_.model->program());
     const model::CacheLayout layout = model::cache_layout(session_.model->program(), options_.cache_format);
