@@ -104,7 +104,7 @@ Json save_logits(const LogitsOptions& options, const Context& context);
 struct EngineOptions {
   std::string model;  // folder, or hub id
   HubSettings hub;
-  std::string kv_cache_type = "f32";  // "f32", "f16", "bf16": numbers of the KV cache
+  std::string kv_cache_type = "f32";  // "f32", "f16", "bf16", "int8", "fp8": numbers of the KV cache
   std::string max_memory;             // "2GiB": of the whole process; empty: no bound
   int64_t max_context = 0;            // tokens of prompt and answer at most; 0: as the model takes and memory holds
   int64_t cache_tokens = 0;           // that the cache holds of all requests together; 0: by max_memory, or four

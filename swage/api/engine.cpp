@@ -8,11 +8,14 @@
 namespace swage {
 namespace {
 
-kernels::NumberFormat cache_format(const std::string& name) {
-  if (name == "f32") return kernels::NumberFormat::F32;
-  if (name == "bf16") return kernels::NumberFormat::BF16;
-  SWAGE_CHECK(name == "f16", InvalidArgument, "a KV cache of type \"", name, "\": expected f32, f16 or bf16");
-  return kernels::NumberFormat::F16;
+kernels::CacheFormat cache_format(const std::string& name) {
+  if (name == "f32") return kernels::CacheFormat::F32;
+  if (name == "bf16") return kernels::CacheFormat::BF16;
+  if (name == "int8") return kernels::CacheFormat::Int8;
+  if (name == "fp8") return kernels::CacheFormat::E4M3;
+  SWAGE_CHECK(name == "f16", InvalidArgument, "a KV cache of type \"", name,
+              "\": expected f32, f16, bf16, int8 or fp8");
+  return kernels::CacheFormat::F16;
 }
 
 runtime::EngineOptions runtime_options(const EngineOptions& options) {
@@ -80,6 +83,8 @@ class ModelEngine : public Engine {
     out.set("cached_tokens", now.cached_tokens);
     out.set("new_tokens", now.new_tokens);
     out.set("preemptions", now.preemptions);
+    out.set("drafted_tokens", now.drafted);
+    out.set("accepted_tokens", now.accepted);
     return out;
   }
 
