@@ -2,6 +2,7 @@
 
 #include "apps/cli/numbers.h"
 #include "swage/base/error.h"
+#include "swage/base/file.h"
 #include "swage/base/memory_budget.h"
 
 namespace swage::cli {
@@ -9,10 +10,45 @@ namespace {
 
 constexpr const char* kSampling = "Sampling";
 constexpr const char* kMemory = "Memory";
+constexpr const char* kForm = "Form of the answer";
 
 template <class Value>
 CLI::Option* add(CLI::App& command, const char* name, Value& value, const char* help, const char* group) {
   return command.add_option(name, value, help)->capture_default_str()->type_name("")->group(group);
+}
+
+// What an option says itself, or the file that it names.
+std::string text_or_file(const std::string& given) {
+  const size_t first = given.find_first_not_of(" \t\r\n");
+  const bool is_text = first != std::string::npos && (given[first] == '{' || given.find('\n') != std::string::npos);
+  return is_text ? given : read_regular_file(given, kMaxConfigBytes);
+}
+
+void add_form(CLI::App& command, runtime::Grammar& grammar) {
+  using Kind = runtime::Grammar::Kind;
+  CLI::Option* json = command.add_flag_callback(
+      "--json-object", [&grammar] { grammar = {Kind::JsonObject}; }, "the answer is a JSON object");
+  CLI::Option* schema = command.add_option_function<std::string>(
+      "--json-schema", [&grammar](const std::string& given) { grammar = {Kind::JsonSchema, text_or_file(given)}; },
+      "a file with a JSON schema that the answer fits, or the schema itself");
+  CLI::Option* regex = command.add_option_function<std::string>(
+      "--regex", [&grammar](const std::string& given) { grammar = {Kind::Regex, given}; },
+      "a regular expression that the whole answer matches");
+  CLI::Option* rules = command.add_option_function<std::string>(
+      "--grammar",
+      [&grammar](const std::string& given) {
+        grammar.text = text_or_file(given);
+        grammar.kind = grammar.text.find("::=") != std::string::npos ? Kind::Gbnf : Kind::Lark;
+      },
+      "a file with a grammar, in llama.cpp's form (GBNF) or in llguidance's (Lark)");
+  const std::vector<CLI::Option*> all = {json, schema, regex, rules};
+  schema->type_name("FILE|TEXT"), regex->type_name("REGEX"), rules->type_name("FILE");
+  for (CLI::Option* option : all) {
+    option->group(kForm);
+    for (CLI::Option* other : all) {
+      if (other != option) option->excludes(other);
+    }
+  }
 }
 
 }  // namespace
@@ -42,7 +78,16 @@ void add_sampling(CLI::App& command, runtime::Request& request) {
       kSampling)
       ->check(real_number({.least = -2, .most = 2}));
   add(command, "--presence-penalty", s.presence_penalty, "taken from the logit of tokens that came", kSampling)
+<<<<<<< HEAD
       ->check(real_number({.least = -2, .most = 2}));
+=======
+      ->check(between(-2, 2, true));
+  add(command, "--draft-tokens", request.draft_tokens,
+      "guess so many next tokens from what stands in the text already: the same text, sooner where it repeats itself",
+      "Options")
+      ->check(at_least(0));
+  add_form(command, request.grammar);
+>>>>>>> 0f575c4fc4e4aacb6a3a54bbc364656f64e34226
 }
 
 void add_engine(CLI::App& command, EngineOptions& engine) {
@@ -66,9 +111,16 @@ void add_engine(CLI::App& command, EngineOptions& engine) {
       ->check(whole_number<int64_t>(0));
   add(command, "--cache-tokens", engine.cache_tokens,
       "that the cache holds of all answers; 0: by --max-memory, or as usual", kMemory)
+<<<<<<< HEAD
       ->check(whole_number<int64_t>(0));
   add(command, "--kv-cache-type", engine.kv_cache_type, "numbers of the cache: f32, f16 or bf16", kMemory)
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+=======
+      ->check(at_least(0));
+  add(command, "--kv-cache-type,--kv-cache-dtype", engine.kv_cache_type,
+      "numbers of the cache: f32, f16, bf16, or int8 or fp8 with scales", kMemory)
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "fp8"}));
+>>>>>>> 0f575c4fc4e4aacb6a3a54bbc364656f64e34226
 }
 
 }  // namespace swage::cli

@@ -54,6 +54,7 @@ void add_commands(Program& program) {
   add_eval(program);
   add_generate(program);
   add_chat(program);
+  add_bench(program);
   add_inspect(program);
   add_push(program);
   add_schemes(program);

@@ -17,6 +17,7 @@ struct Functions {
   ModelHeaders (*model_headers)(const std::string&, const HubSettings&, const Context&);
   Json (*about)();
   std::unique_ptr<Engine> (*open_engine)(const EngineOptions&, const Context&);
+  Json (*bench)(const BenchOptions&, const Context&);
 };
 
 }  // namespace swage::api
