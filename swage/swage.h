@@ -14,6 +14,7 @@
 #include "swage/base/json.h"
 #include "swage/base/version.h"
 #include "swage/modifiers/config.h"
+#include "swage/net/http_server.h"
 #include "swage/recipe/run_options.h"
 #include "swage/runtime/request.h"
 

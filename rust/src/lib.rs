@@ -7,6 +7,7 @@ mod guard;
 mod http;
 mod jinja;
 mod sentencepiece;
+mod server;
 mod strftime;
 mod template;
 mod tokenizer;
