@@ -136,6 +136,12 @@ class Engine {
   virtual bool has_chat_template() const = 0;
   // messages: [{"role", "content"}], through the model's chat template, up to where the answer begins.
   virtual std::vector<int64_t> encode_chat(const Json& messages) const = 0;
+  // The text that is made of them. `variables`: more names that the template sees, {"tools": [...]}; null: none.
+  virtual std::string render_chat(const Json& messages, const Json& variables, bool add_generation_prompt) const = 0;
+  // Whether the template has this word.
+  virtual bool chat_template_mentions(const std::string& word) const = 0;
+  // What each token adds to the text of those before it; nothing where a character is not complete.
+  virtual std::vector<std::string> pieces(const std::vector<int64_t>& ids) const = 0;
 
   // {"plan": {"weight_bytes", "cache_bytes", "peak_bytes", "cache_tokens", "context", ...}, "model_type", "vocabulary"}
   virtual Json describe() const = 0;

@@ -49,6 +49,7 @@ void add_generate(Program& program);
 void add_inspect(Program& program);
 void add_push(Program& program);
 void add_schemes(Program& program);
+void add_serve(Program& program);
 
 // Values from `least` on.
 CLI::Validator at_least(double least);

@@ -57,6 +57,22 @@ class ModelEngine : public Engine {
   std::vector<int64_t> encode_chat(const Json& messages) const override {
     return session_.tokenizer.encode(session_.tokenizer.apply_chat_template(messages, true), false);
   }
+  std::string render_chat(const Json& messages, const Json& variables, bool add_generation_prompt) const override {
+    data::ChatOptions options;
+    options.add_generation_prompt = add_generation_prompt;
+    options.variables = variables;
+    return session_.tokenizer.apply_chat_template(messages, options);
+  }
+  bool chat_template_mentions(const std::string& word) const override {
+    return session_.tokenizer.chat_template_mentions(word);
+  }
+  std::vector<std::string> pieces(const std::vector<int64_t>& ids) const override {
+    data::TextStream text(session_.tokenizer, false);
+    std::vector<std::string> out;
+    for (const int64_t id : ids) out.push_back(text.push(id));
+    if (!out.empty()) out.back() += text.finish();
+    return out;
+  }
 
   Json describe() const override {
     Json out = Json::object();

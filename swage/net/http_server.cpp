@@ -52,10 +52,7 @@ class BridgedServer : public HttpServer {
   std::string address() const override { return std::string(inner_->address()); }
   std::pair<Event, uint64_t> next(std::chrono::milliseconds most) override {
     const bridge::ServerEvent event = inner_->next(uint64_t(most.count()));
-    return {event.kind == 1   ? Event::Request
-            : event.kind == 2 ? Event::Gone
-                              : Event::None,
-            event.id};
+    return {event.kind == 1 ? Event::Request : event.kind == 2 ? Event::Gone : Event::None, event.id};
   }
   HttpRequest request(uint64_t id) override {
     try {

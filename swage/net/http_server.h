@@ -13,7 +13,7 @@
 
 namespace swage::net {
 
-// A path pattern is a path, or its beginning with a '*' behind.
+// A path pattern is a path, or its beginning with a '*' behind. "GET " may stand before it.
 struct HttpServerOptions {
   std::string address = "127.0.0.1:8000";    // port 0: one that is free
   std::string unix_socket;                   // a path; not empty: listened at in place of the address

@@ -33,6 +33,7 @@ struct TokenInfo {
   int64_t id = 0;
   double logprob = 0;  // if asked for; 0 for a prompt's first token
   std::vector<std::pair<int64_t, double>> top;
+  std::string text = {};  // that a token which was made has made certain; stop strings are not looked at
 };
 
 enum class Finish {

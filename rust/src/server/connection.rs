@@ -47,8 +47,8 @@ fn key_of(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The refusal as TGI's clients or as OpenAI's read it.
-fn refused(shared: &Shared, path: &str, refusal: &Refusal) -> Head {
-    let body = if matches(&shared.options.plain_error_paths, path) {
+fn refused(shared: &Shared, parts: &Parts, refusal: &Refusal) -> Head {
+    let body = if matches(&shared.options.plain_error_paths, parts.method.as_str(), parts.uri.path()) {
         let kind = match refusal.status {
             429 | 503 => "overloaded",
             _ => "validation",
@@ -72,17 +72,17 @@ fn field(name: &str, value: &str) -> Field {
 
 /// What needs no look at the body.
 fn check_head(shared: &Shared, parts: &Parts, length: Option<u64>) -> Result<u64, Refusal> {
-    let (options, path) = (&shared.options, parts.uri.path());
-    let is_open = matches(&options.open_paths, path);
+    let (options, method, path) = (&shared.options, parts.method.as_str(), parts.uri.path());
+    let is_open = matches(&options.open_paths, method, path);
     if shared.is_draining() && !is_open {
         return Err(refusal(503, "unavailable_error", "shutting_down", "the server is shutting down"));
     }
-    let for_admin = matches(&options.admin_paths, path);
+    let for_admin = matches(&options.admin_paths, method, path);
     if !is_open && !shared.allows(key_of(&parts.headers), for_admin) {
         let message = if for_admin { "this path needs an administrator's key" } else { "a key is missing or wrong" };
         return Err(refusal(401, "authentication_error", "invalid_api_key", message));
     }
-    let most = if matches(&options.upload_paths, path) { options.max_upload } else { options.max_body };
+    let most = if matches(&options.upload_paths, method, path) { options.max_upload } else { options.max_body };
     match length {
         Some(length) if length > most => Err(too_large(most)),
         _ => Ok(most),
@@ -211,14 +211,14 @@ pub async fn serve(shared: Arc<Shared>, request: Request<Incoming>, peer: Arc<st
             watch.id = id;
             head.await.unwrap_or_else(|_| {
                 let lost = refusal(500, "server_error", "internal", "the request was lost");
-                refused(&shared, parts.uri.path(), &lost)
+                refused(&shared, &parts, &lost)
             })
         }
         Err(refusal) => {
             if refusal.status != 408 {
                 discard(body);
             }
-            refused(&shared, parts.uri.path(), &refusal)
+            refused(&shared, &parts, &refusal)
         }
     };
     Ok(answer(&shared, head, &parts, watch))

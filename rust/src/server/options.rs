@@ -44,11 +44,18 @@ impl Keys {
     }
 }
 
-/// A pattern of a path: as it stands, or everything that begins with it if it ends with '*'.
-pub fn matches(patterns: &[String], path: &str) -> bool {
-    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(start) => path.starts_with(start),
-        None => path == pattern,
+/// A pattern of a path: as it stands, or everything that begins with it if it ends with '*'; with "GET " before it of that method alone.
+pub fn matches(patterns: &[String], method: &str, path: &str) -> bool {
+    patterns.iter().any(|pattern| {
+        let pattern = match pattern.split_once(' ') {
+            Some((wanted, _)) if wanted != method && (wanted, method) != ("GET", "HEAD") => return false,
+            Some((_, rest)) => rest,
+            None => pattern,
+        };
+        match pattern.strip_suffix('*') {
+            Some(start) => path.starts_with(start),
+            None => path == pattern,
+        }
     })
 }
 

@@ -14,7 +14,7 @@ fn options() -> ServerOptions {
         tls_key: String::new(),
         keys: vec![],
         admin_keys: vec![],
-        open_paths: vec!["/health".into()],
+        open_paths: vec!["GET /health".into()],
         admin_paths: vec!["/admin/*".into()],
         plain_error_paths: vec!["/generate".into()],
         upload_paths: vec![],
@@ -139,6 +139,7 @@ fn keys_are_asked_for() {
     assert!(wrong.starts_with("HTTP/1.1 401 ") && wrong.contains("authentication_error"), "{wrong}");
     assert!(ask(&server, &get("/v1/models", "")).starts_with("HTTP/1.1 401 "));
     assert!(ask(&server, &get("/generate", "")).contains(r#""error":"a key is missing or wrong""#));
+    assert!(ask(&server, &post("/health", "")).starts_with("HTTP/1.1 401 "));
     for (path, more) in [("/health", ""), ("/x", "authorization: Bearer two\r\n"), ("/x", "X-Api-Key: one\r\n")] {
         let mut stream = connect(&server);
         stream.write_all(get(path, more).as_bytes()).unwrap();
