@@ -1,5 +1,3 @@
-#include <cstdio>
-
 #include "apps/cli/commands.h"
 #include "apps/cli/engine_options.h"
 #include "apps/cli/environment.h"
@@ -14,6 +12,8 @@ using server::ServeOptions;
 constexpr const char* kNetwork = "Network";
 constexpr const char* kAccess = "Access";
 constexpr const char* kLimits = "Limits";
+
+constexpr int64_t kBesideTokens = 64;
 
 struct ServeAsked {
   ServeOptions serve;
@@ -40,12 +40,7 @@ int run_serve(const ServeAsked& asked, const Common& common) {
     options.admin_keys.push_back(*key);
   const Context context = make_context(common);
   const api::Functions& functions = library();
-  const bool is_quiet = common.quiet;
-  const server::Doors doors{functions.open_engine, functions.open_http_server, [is_quiet](const std::string& line) {
-                              if (is_quiet) return;
-                              std::printf("%s\n", line.c_str());
-                              std::fflush(stdout);
-                            }};
+  const server::Doors doors{functions.open_engine, functions.open_http_server};
   return server::serve(options, doors, context);
 }
 
@@ -100,6 +95,10 @@ void add_limits(CLI::App& command, ServeAsked& asked) {
   add_plain(command, "--step-tokens", serve.engine.step_tokens,
             "computed in one step: long prompts are read in pieces of so many", kLimits)
       ->check(at_least(1));
+  add_plain(command, "--step-tokens-beside", serve.engine.beside_tokens,
+            "of prompts, in a step that goes on with answers too: fewer are steadier streams and later first tokens",
+            kLimits)
+      ->check(at_least(1));
   add_plain(command, "--max-input-tokens", limits.max_prompt_tokens, "of a prompt; 0: as the context allows", kLimits)
       ->check(at_least(0));
   add_plain(command, "--default-max-tokens", limits.default_max_tokens,
@@ -121,6 +120,7 @@ void add_limits(CLI::App& command, ServeAsked& asked) {
 
 void add_serve(Program& program) {
   const auto o = std::make_shared<ServeAsked>();
+  o->serve.engine.beside_tokens = kBesideTokens;
   CLI::App* command = program.app.add_subcommand("serve", "answer over HTTP, as OpenAI's and TGI's servers do");
   command->footer(
       "Examples:\n"

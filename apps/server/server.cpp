@@ -78,13 +78,13 @@ void answer_not_yet(HttpServer& http) {
 // The loop of the main thread.
 class Loop {
  public:
-  Loop(const ServeOptions& options, const Doors& doors, Service& service, Signals& signals)
+  Loop(const ServeOptions& options, const Context& context, Service& service, Signals& signals)
       : options_(options),
-        doors_(doors),
+        context_(context),
         service_(service),
         signals_(signals),
         workers_(kWorkers, [this](Call call) { route(service_, std::move(call)); }),
-        engine_(service, doors.say) {}
+        engine_(service, [&context](const std::string& text) { context.log(Severity::Warning, text); }) {}
 
   int run() {
     while (signals_.ends() == 0 && !service_.engine_failed) {
@@ -95,6 +95,8 @@ class Loop {
   }
 
  private:
+  void say(const std::string& text) const { context_.log(Severity::Info, text); }
+
   void dispatch() {
     const auto [event, id] = service_.http.next(kTick);
     if (event == HttpServer::Event::Gone) service_.live.gone(id);
@@ -116,9 +118,9 @@ class Loop {
     try {
       const auto [keys, admin] = all_keys(options_);
       service_.http.set_keys(keys, admin);
-      doors_.say(cat("keys were read again: ", keys.size()));
+      say(cat("keys were read again: ", keys.size()));
     } catch (const std::exception& e) {
-      doors_.say(cat("keys stay as they were: ", e.what()));
+      say(cat("keys stay as they were: ", e.what()));
     }
   }
 
@@ -126,7 +128,7 @@ class Loop {
   int drain() {
     service_.is_draining = true;
     service_.http.drain();
-    doors_.say(cat("shutting down, ", service_.live.count(), " requests are open"));
+    say(cat("shutting down, ", service_.live.count(), " requests are open"));
     const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                         std::chrono::duration<double>(options_.shutdown_timeout));
     const auto is_busy = [&] { return service_.live.count() > 0 || service_.http.active() > 0; };
@@ -139,7 +141,7 @@ class Loop {
   }
 
   const ServeOptions& options_;
-  const Doors& doors_;
+  const Context& context_;
   Service& service_;
   Signals& signals_;
   Workers workers_;
@@ -153,7 +155,7 @@ int serve(const ServeOptions& options, const Doors& doors, const Context& contex
   const std::unique_ptr<HttpServer> http = listen(options, doors);
   const bool is_path = !options.http.unix_socket.empty();
   const char* scheme = is_path ? "" : options.http.tls_certificate.empty() ? "http://" : "https://";
-  doors.say(cat("listening at ", scheme, http->address()));
+  context.log(Severity::Info, cat("listening at ", scheme, http->address()));
   EngineOptions engine_options = options.engine;
   engine_options.max_waiting = options.limits.max_requests * options.limits.max_choices;
   std::future<std::unique_ptr<Engine>> loading =
@@ -162,8 +164,8 @@ int serve(const ServeOptions& options, const Doors& doors, const Context& contex
   const std::unique_ptr<Engine> engine = loading.get();
   if (signals.ends() > 0) return 0;
   Service service{*engine, *http, card_of(options, *engine), options.limits};
-  doors.say(cat("ready: ", service.model.id, ", ", service.model.context, " tokens of context"));
-  return Loop(options, doors, service, signals).run();
+  context.log(Severity::Info, cat("ready: ", service.model.id, ", ", service.model.context, " tokens of context"));
+  return Loop(options, context, service, signals).run();
 }
 
 }  // namespace swage::server

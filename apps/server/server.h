@@ -25,7 +25,6 @@ struct ServeOptions {
 struct Doors {
   std::function<std::unique_ptr<Engine>(const EngineOptions&, const Context&)> open_engine;
   std::function<std::unique_ptr<net::HttpServer>(const net::HttpServerOptions&)> open_http_server;
-  std::function<void(const std::string&)> say;  // a line for the user
 };
 
 // Until SIGTERM or SIGINT. What the program returns: 0, or 1 if answers had to be broken off or the engine failed.

@@ -18,7 +18,7 @@ kernels::NumberFormat cache_format(const std::string& name) {
 runtime::EngineOptions runtime_options(const EngineOptions& options) {
   runtime::EngineOptions out;
   out.cache_format = cache_format(options.kv_cache_type);
-  out.schedule = {options.step_tokens, options.max_sequences};
+  out.schedule = {options.step_tokens, options.max_sequences, options.beside_tokens};
   if (!options.max_memory.empty()) out.memory.most_bytes = parse_memory_budget(options.max_memory);
   out.memory.context = options.max_context;
   out.memory.cache_tokens = options.cache_tokens;

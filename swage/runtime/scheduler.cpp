@@ -113,6 +113,7 @@ std::vector<Turn> Scheduler::next() {
       const bool still = std::find(running_.begin(), running_.end(), sequence) != running_.end();
       if (still && sequence->is_decoding() == decoding) give_turn(*sequence, sequence->pending());
     }
+    if (decoding && !turns_.empty()) left_ = std::min(left_, options_.beside_tokens);
   }
   const int64_t preempted = preemptions_;
   while (preemptions_ == preempted && admit()) {
