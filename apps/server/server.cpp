@@ -21,6 +21,7 @@ constexpr size_t kWorkers = 3;
 // Keys of a file, a line each; lines that begin with '#' are none.
 void add_keys_of(const std::string& file, std::vector<std::string>& keys) {
   if (file.empty()) return;
+  const size_t before = keys.size();
   const std::string text = read_regular_file(file, kMaxConfigBytes);
   size_t at = 0;
   while (at < text.size()) {
@@ -31,13 +32,13 @@ void add_keys_of(const std::string& file, std::vector<std::string>& keys) {
     if (!line.empty() && line[0] != '#') keys.push_back(line);
     at = end + 1;
   }
+  SWAGE_CHECK(keys.size() > before, InvalidArgument, file, ": holds no key");
 }
 
 std::pair<std::vector<std::string>, std::vector<std::string>> all_keys(const ServeOptions& options) {
   std::vector<std::string> keys = options.keys, admin = options.admin_keys;
   add_keys_of(options.keys_file, keys);
   add_keys_of(options.admin_keys_file, admin);
-  SWAGE_CHECK(options.keys_file.empty() || !keys.empty(), InvalidArgument, options.keys_file, ": holds no key");
   return {std::move(keys), std::move(admin)};
 }
 

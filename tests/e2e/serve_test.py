@@ -486,7 +486,7 @@ class Serve(EndToEnd):
         self.assert_refused(run("serve", self.model(), "--port", "99999"), 2, "--port")
         self.assert_refused(run("serve", self.model(), "--port", "0", "--tls-cert", "a.pem"), 2, "--tls-key")
         self.assert_refused(run("serve", self.model(), "--port", "0", "--host", "256.1.1.1"), 2, "256.1.1.1")
-        self.assert_refused(run("serve", self.folder / "absent", "--port", "0"), 2, "absent")
+        self.assert_refused(run("serve", self.folder / "absent", "--port", "0"), 1, "absent")
         self.assert_refused(run("serve", self.model(), "--port", "0", "--api-key-file", self.folder / "absent"), 1, "absent")
 
 
