@@ -1,10 +1,13 @@
 #include "apps/cli/engine_options.h"
 
+#include "swage/base/file.h"
+
 namespace swage::cli {
 namespace {
 
 constexpr const char* kSampling = "Sampling";
 constexpr const char* kMemory = "Memory";
+constexpr const char* kForm = "Form of the answer";
 
 // Numbers above `least`, or from it on with `closed`, up to `most`.
 CLI::Validator between(double least, double most, bool closed) {
@@ -22,6 +25,40 @@ CLI::Validator between(double least, double most, bool closed) {
 template <class Value>
 CLI::Option* add(CLI::App& command, const char* name, Value& value, const char* help, const char* group) {
   return command.add_option(name, value, help)->capture_default_str()->type_name("")->group(group);
+}
+
+// What an option says itself, or the file that it names.
+std::string text_or_file(const std::string& given) {
+  const size_t first = given.find_first_not_of(" \t\r\n");
+  const bool is_text = first != std::string::npos && (given[first] == '{' || given.find('\n') != std::string::npos);
+  return is_text ? given : read_regular_file(given, kMaxConfigBytes);
+}
+
+void add_form(CLI::App& command, runtime::Grammar& grammar) {
+  using Kind = runtime::Grammar::Kind;
+  CLI::Option* json = command.add_flag_callback(
+      "--json-object", [&grammar] { grammar = {Kind::JsonObject}; }, "the answer is a JSON object");
+  CLI::Option* schema = command.add_option_function<std::string>(
+      "--json-schema", [&grammar](const std::string& given) { grammar = {Kind::JsonSchema, text_or_file(given)}; },
+      "a file with a JSON schema that the answer fits, or the schema itself");
+  CLI::Option* regex = command.add_option_function<std::string>(
+      "--regex", [&grammar](const std::string& given) { grammar = {Kind::Regex, given}; },
+      "a regular expression that the whole answer matches");
+  CLI::Option* rules = command.add_option_function<std::string>(
+      "--grammar",
+      [&grammar](const std::string& given) {
+        grammar.text = text_or_file(given);
+        grammar.kind = grammar.text.find("::=") != std::string::npos ? Kind::Gbnf : Kind::Lark;
+      },
+      "a file with a grammar, in llama.cpp's form (GBNF) or in llguidance's (Lark)");
+  const std::vector<CLI::Option*> all = {json, schema, regex, rules};
+  schema->type_name("FILE|TEXT"), regex->type_name("REGEX"), rules->type_name("FILE");
+  for (CLI::Option* option : all) {
+    option->group(kForm);
+    for (CLI::Option* other : all) {
+      if (other != option) option->excludes(other);
+    }
+  }
 }
 
 }  // namespace
@@ -50,6 +87,7 @@ void add_sampling(CLI::App& command, runtime::Request& request) {
       ->check(between(-2, 2, true));
   add(command, "--presence-penalty", s.presence_penalty, "taken from the logit of tokens that came", kSampling)
       ->check(between(-2, 2, true));
+  add_form(command, request.grammar);
 }
 
 void add_engine(CLI::App& command, EngineOptions& engine) {

@@ -3,11 +3,11 @@
 namespace swage::server {
 namespace {
 
-enum class Kind { JsonObject, JsonSchema, Regex, Gbnf };
+using Kind = runtime::Grammar::Kind;
 
-void constrain(runtime::Request&, Kind, const std::string&, const std::string& field) {
-  throw ApiError(400, "invalid_request_error", field + ": answers of a given form are not supported", field,
-                 "unsupported");
+void constrain(runtime::Request& request, Kind kind, const std::string& text, const std::string& field) {
+  if (request.grammar.kind != Kind::None) throw bad_field(field, "the answer's form is given twice");
+  request.grammar = {kind, text};
 }
 
 const Json& schema_in(const Json& format, const std::string& field) {

@@ -3,6 +3,8 @@
 
 mod bounded;
 mod builtin;
+mod gbnf;
+mod grammar;
 mod guard;
 mod http;
 mod jinja;
@@ -10,10 +12,12 @@ mod sentencepiece;
 mod server;
 mod strftime;
 mod template;
+mod token_bytes;
 mod tokenizer;
 mod tokenizer_parts;
 
 use builtin::builtin_text;
+use grammar::{grammar_vocabulary, GrammarMatcher, GrammarVocabulary};
 use http::{http_client, join_url, sha1, sha256, url_origin, Digest, HttpClient, HttpReply, PendingReply};
 use template::{chat_template, ChatTemplate};
 use tokenizer::{convert_sentencepiece, tokenizer_from_json, Tokenizer};
@@ -62,6 +66,14 @@ mod ffi {
         fn decode(self: &Tokenizer, ids: &[u32], skip_special_tokens: bool) -> Result<String>;
         fn vocabulary_size(self: &Tokenizer) -> Result<usize>;
         fn token_id(self: &Tokenizer, token: &str) -> Result<i64>;
+
+        type GrammarVocabulary;
+        fn grammar_vocabulary(tokenizer: &Tokenizer, size: usize) -> Result<Box<GrammarVocabulary>>;
+        fn compile(self: &GrammarVocabulary, kind: &str, text: &str) -> Result<Box<GrammarMatcher>>;
+        type GrammarMatcher;
+        fn copy(self: &GrammarMatcher) -> Result<Box<GrammarMatcher>>;
+        fn mask(self: &mut GrammarMatcher, words: &mut [u32]) -> Result<bool>;
+        fn consume(self: &mut GrammarMatcher, id: u32) -> Result<bool>;
 
         type ChatTemplate;
         fn chat_template(source: &str) -> Result<Box<ChatTemplate>>;

@@ -87,6 +87,10 @@ fn of_text(error: String, bytes: usize) -> String {
 }
 
 impl Tokenizer {
+    pub fn shared(&self) -> Arc<HfTokenizer> {
+        self.inner.clone()
+    }
+
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, String> {
         let (inner, owned) = (self.inner.clone(), text.to_owned());
         let ids = bounded(encoding(text.len()), move || {

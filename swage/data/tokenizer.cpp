@@ -129,6 +129,8 @@ std::string Tokenizer::decode(const std::vector<int64_t>& ids, bool skip_special
   return std::string(text);
 }
 
+const bridge::Tokenizer& Tokenizer::inner() const { return *state_->inner; }
+
 int64_t Tokenizer::vocabulary_size() const { return int64_t(state_->inner->vocabulary_size()); }
 
 bool Tokenizer::has_chat_template() const { return !state_->templates.empty(); }

@@ -11,6 +11,10 @@
 #include "swage/base/json.h"
 #include "swage/data/chat_template.h"
 
+namespace swage::bridge {
+struct Tokenizer;
+}
+
 namespace swage::data {
 
 // Thread-safe. Errors name the file. Texts must be UTF-8 (Error(InvalidArgument)). encode_batch runs on the tokenizers
@@ -40,6 +44,8 @@ class Tokenizer {
   bool chat_template_mentions(std::string_view name) const;
   // {"bos_token": "<s>", ...}
   const Json& special_tokens() const;
+
+  const bridge::Tokenizer& inner() const;  // for this folder
 
   // Ids that a tokenizer prepends by itself (a BOS), empty for most.
   std::vector<int64_t> prefix_ids() const;

@@ -30,10 +30,9 @@ SchedulerOptions schedule_of(SchedulerOptions options) {
 Engine::Engine(const ModelRunner& runner, const data::Tokenizer* tokenizer, const MemoryPlan& plan,
                const EngineOptions& options)
     : runner_(runner),
-      tokenizer_(tokenizer),
+      vocabulary_(tokenizer, runner.predicted()),
       plan_(plan),
       options_(options),
-      end_ids_(tokenizer == nullptr ? std::vector<int64_t>() : tokenizer->end_ids()),
       pool_(model::cache_layout(runner.model().program(), options.cache_format), cache_options(runner, plan, options)),
       scheduler_(pool_, schedule_of(options.schedule)) {
   update_stats();
@@ -58,7 +57,7 @@ void Engine::check(const Request& request) const {
   SWAGE_CHECK(request.top_logprobs >= 0 && request.top_logprobs <= runner_.predicted(), InvalidArgument,
               "top_logprobs ", request.top_logprobs, ": expected 0 to ", runner_.predicted());
   for (const std::string& stop : request.stops)
-    SWAGE_CHECK(!stop.empty() && tokenizer_ != nullptr, InvalidArgument, "an empty stop string");
+    SWAGE_CHECK(!stop.empty() && vocabulary_.tokenizer() != nullptr, InvalidArgument, "an empty stop string");
   check_sampling(request.sampling, runner_.predicted());
 }
 
@@ -69,8 +68,11 @@ std::optional<RequestId> Engine::submit(Request request, EventSink sink) {
   group->request = std::move(request);
   group->sink = std::move(sink);
   const int64_t answers = std::max(group->request.choices, group->request.best_of);
-  for (int64_t choice = 0; choice < answers; ++choice)
-    group->sequences.push_back(std::make_unique<Sequence>(*group, choice, tokenizer_));
+  const std::optional<data::GrammarMatcher> grammar = vocabulary_.compile(group->request.grammar);
+  for (int64_t choice = 0; choice < answers; ++choice) {
+    group->sequences.push_back(std::make_unique<Sequence>(*group, choice, vocabulary_.tokenizer()));
+    if (grammar) group->sequences.back()->grammar = grammar->copy();
+  }
   return inbox_.put(std::move(group));
 }
 
@@ -160,7 +162,7 @@ void Engine::take_logits(Sequence& sequence, const float* logits, int64_t rows) 
   if (group.request.max_new_tokens == 0)
     sequence.end(Finish::Length);
   else
-    sequence.take(logits + (rows - 1) * vocabulary, vocabulary, end_ids_, plan_.context);
+    sequence.take(logits + (rows - 1) * vocabulary, vocabulary, vocabulary_.end_ids(), plan_.context);
   counts_.new_tokens += group.request.max_new_tokens > 0;
   if (sequence.made() <= 1) counts_.cached_tokens += uint64_t(sequence.cached);
   if (sequence.finish) scheduler_.remove(sequence);

@@ -15,6 +15,7 @@
 #include "swage/runtime/model_runner.h"
 #include "swage/runtime/request.h"
 #include "swage/runtime/scheduler.h"
+#include "swage/runtime/vocabulary.h"
 
 namespace swage::runtime {
 
@@ -68,10 +69,9 @@ class Engine {
   void update_stats();
 
   const ModelRunner& runner_;
-  const data::Tokenizer* const tokenizer_;
+  const Vocabulary vocabulary_;
   const MemoryPlan plan_;
   const EngineOptions options_;
-  const std::vector<int64_t> end_ids_;
   CachePool pool_;
   Scheduler scheduler_;
   Groups groups_;

@@ -13,6 +13,21 @@ namespace swage::runtime {
 
 using RequestId = uint64_t;
 
+// What an answer has to be. It is cut short all the same where max_new_tokens or the context ends.
+struct Grammar {
+  enum class Kind {
+    None,
+    JsonObject,  // any JSON object; no text
+    JsonSchema,
+    Regex,  // of the whole answer
+    Gbnf,   // a grammar as llama.cpp writes them, whose first rule is called "root"
+    Lark,   // a grammar as llguidance writes them, whose first rule is called "start"
+  };
+  Kind kind = Kind::None;
+  std::string text = {};
+};
+const char* name_of(Grammar::Kind kind);  // "json_schema"
+
 struct Request {
   std::vector<int64_t> prompt;     // token ids
   int64_t max_new_tokens = 128;    // at most; the context's end comes first
@@ -20,6 +35,7 @@ struct Request {
   bool ignore_end = false;         // end tokens are text like others
   std::vector<std::string> stops;  // text ends before the first of them
   SamplingOptions sampling;
+  Grammar grammar;
   int64_t choices = 1;           // answers wanted
   int64_t best_of = 0;           // answers made, the most likely ones of which are given at the end; 0: as many
                                  // as choices

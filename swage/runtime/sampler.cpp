@@ -130,8 +130,14 @@ Sampler::Sampler(const SamplingOptions& options, const std::vector<int64_t>& pro
   if (options.repetition_penalty != 1) seen_.insert(prompt.begin(), prompt.end());
 }
 
-std::vector<float> Sampler::processed(const float* logits, int64_t vocabulary,
-                                      const std::vector<int64_t>& banned) const {
+void Permitted::allow(int64_t id, int64_t vocabulary, bool is_allowed) {
+  if (id < 0 || id >= vocabulary) return;
+  const uint32_t bit = 1u << (id % 32);
+  uint32_t& word = allowed[size_t(id / 32)];
+  word = is_allowed ? word | bit : word & ~bit;
+}
+
+std::vector<float> Sampler::processed(const float* logits, int64_t vocabulary, const Permitted& permitted) const {
   std::vector<float> out(logits, logits + vocabulary);
   for (const auto& [id, bias] : options_.logit_bias) out[size_t(id)] += float(bias);
   const auto penalty = float(options_.repetition_penalty);
@@ -144,15 +150,18 @@ std::vector<float> Sampler::processed(const float* logits, int64_t vocabulary,
   }
   for (const auto& [id, times] : made_)
     out[size_t(id)] -= float(options_.frequency_penalty * double(times) + options_.presence_penalty);
-  for (const int64_t id : banned) {
-    if (id >= 0 && id < vocabulary) out[size_t(id)] = -std::numeric_limits<float>::infinity();
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  for (const int64_t id : permitted.banned) {
+    if (id >= 0 && id < vocabulary) out[size_t(id)] = kNever;
+  }
+  for (int64_t id = 0; !permitted.allowed.empty() && id < vocabulary; ++id) {
+    if (!permitted.has(id)) out[size_t(id)] = kNever;
   }
   return out;
 }
 
-std::vector<Candidate> Sampler::candidates(const float* logits, int64_t vocabulary,
-                                           const std::vector<int64_t>& banned) const {
-  const std::vector<float> ready = processed(logits, vocabulary, banned);
+std::vector<Candidate> Sampler::candidates(const float* logits, int64_t vocabulary, const Permitted& permitted) const {
+  const std::vector<float> ready = processed(logits, vocabulary, permitted);
   std::vector<Candidate> left;
   left.reserve(ready.size());
   for (int64_t id = 0; id < vocabulary; ++id) {
@@ -166,10 +175,10 @@ std::vector<Candidate> Sampler::candidates(const float* logits, int64_t vocabula
   return left;
 }
 
-int64_t Sampler::next(const float* logits, int64_t vocabulary, const std::vector<int64_t>& banned) {
+int64_t Sampler::next(const float* logits, int64_t vocabulary, const Permitted& permitted) {
   int64_t chosen = 0;
   if (options_.temperature > 0) {
-    const std::vector<Candidate> left = candidates(logits, vocabulary, banned);
+    const std::vector<Candidate> left = candidates(logits, vocabulary, permitted);
     double point = uniform_.next();
     chosen = left.back().id;
     for (size_t i = 0; i + 1 < left.size(); ++i) {
@@ -179,7 +188,7 @@ int64_t Sampler::next(const float* logits, int64_t vocabulary, const std::vector
       break;
     }
   } else {
-    const std::vector<float> ready = processed(logits, vocabulary, banned);
+    const std::vector<float> ready = processed(logits, vocabulary, permitted);
     chosen = std::max_element(ready.begin(), ready.end()) - ready.begin();
   }
   if (options_.repetition_penalty != 1) seen_.insert(chosen);

@@ -34,6 +34,17 @@ class UniformStream {
   uint64_t state_;
 };
 
+// Which tokens may be chosen.
+struct Permitted {
+  std::vector<int64_t> banned = {};
+  std::vector<uint32_t> allowed = {};  // bits by token, some of which is set; empty: all
+  bool may_end = true;                 // end tokens end the answer
+  bool is_over = false;                // nothing may come but the end
+
+  void allow(int64_t id, int64_t vocabulary, bool is_allowed);
+  bool has(int64_t id) const { return allowed.empty() || (allowed[size_t(id / 32)] >> (id % 32) & 1) != 0; }
+};
+
 struct Candidate {
   int64_t id;
   double weight;  // its logit; of what a sampler draws from, its probability
@@ -51,13 +62,13 @@ class Sampler {
  public:
   // `choice`: of several of one request, each of which draws from a stream of its own.
   Sampler(const SamplingOptions& options, const std::vector<int64_t>& prompt, int64_t choice);
-  // logits [V], finite. `banned`: never chosen. Ties go to the lower id.
-  int64_t next(const float* logits, int64_t vocabulary, const std::vector<int64_t>& banned);
+  // logits [V], finite. Ties go to the lower id.
+  int64_t next(const float* logits, int64_t vocabulary, const Permitted& permitted);
   // What next() draws from, at a temperature above 0.
-  std::vector<Candidate> candidates(const float* logits, int64_t vocabulary, const std::vector<int64_t>& banned) const;
+  std::vector<Candidate> candidates(const float* logits, int64_t vocabulary, const Permitted& permitted) const;
 
  private:
-  std::vector<float> processed(const float* logits, int64_t vocabulary, const std::vector<int64_t>& banned) const;
+  std::vector<float> processed(const float* logits, int64_t vocabulary, const Permitted& permitted) const;
 
   SamplingOptions options_;
   UniformStream uniform_;

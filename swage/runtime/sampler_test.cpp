@@ -63,13 +63,14 @@ TEST(Sampler, LeavesWhatTransformersLeaves) {
 }
 
 int64_t next(const SamplingOptions& options, std::vector<float> logits, const std::vector<int64_t>& prompt = {},
-             const std::vector<int64_t>& banned = {}) {
-  return Sampler(options, prompt, 0).next(logits.data(), int64_t(logits.size()), banned);
+             const Permitted& permitted = {}) {
+  return Sampler(options, prompt, 0).next(logits.data(), int64_t(logits.size()), permitted);
 }
 
 TEST(Sampler, GreedyTakesTheMostLikelyAndTheLowerIdOnTies) {
   EXPECT_EQ(next({}, {0.5f, 2.0f, 2.0f, -1.0f}), 1);
-  EXPECT_EQ(next({}, {0.5f, 2.0f, 2.0f, -1.0f}, {}, {1}), 2);
+  EXPECT_EQ(next({}, {0.5f, 2.0f, 2.0f, -1.0f}, {}, {.banned = {1}}), 2);
+  EXPECT_EQ(next({}, {0.5f, 2.0f, 2.0f, -1.0f}, {}, {.allowed = {0b1001}}), 0);
 }
 
 TEST(Sampler, BiasesAndPenaltiesMoveTheChoice) {

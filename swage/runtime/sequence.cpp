@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "swage/base/error.h"
+
 namespace swage::runtime {
 
 const char* name_of(Finish finish) {
@@ -54,23 +56,57 @@ void Sequence::end(Finish how) {
 
 void Sequence::take(const float* logits, int64_t vocabulary, const std::vector<int64_t>& end_ids, int64_t context) {
   const Request& request = group->request;
-  const bool may_end = !request.ignore_end && made() >= request.min_new_tokens;
-  const std::vector<int64_t> none;
+  const auto is_end = [&](int64_t id) { return std::find(end_ids.begin(), end_ids.end(), id) != end_ids.end(); };
+  try {
+    const Permitted may = permitted(vocabulary, end_ids);
+    if (may.is_over) return end(Finish::End);
+    const int64_t id = sampler.next(logits, vocabulary, may);
+    note(logits, vocabulary, id);
+    if (may.may_end && is_end(id)) return end(Finish::End);
+    const bool is_over = grammar && grammar->consume(id);
+    ids.push_back(id);
+    add_text(id);
+    if (finish) return;
+    if (is_over) return end(Finish::End);
+  } catch (const Error& e) {
+    news.error = e.what();
+    return end(Finish::Failed);
+  }
+  if (made() >= request.max_new_tokens || int64_t(ids.size()) >= context) end(Finish::Length);
+}
+
+void Sequence::note(const float* logits, int64_t vocabulary, int64_t id) {
+  const Request& request = group->request;
   TokenInfo token;
-  token.id = sampler.next(logits, vocabulary, may_end || request.ignore_end ? none : end_ids);
+  token.id = id;
   if (request.logprobs || group->is_held_back()) {
-    LogProbabilities found = log_probabilities(logits, vocabulary, token.id, request.top_logprobs);
+    LogProbabilities found = log_probabilities(logits, vocabulary, id, request.top_logprobs);
     token.logprob = found.chosen;
     token.top = std::move(found.top);
     logprob_sum += token.logprob;
   }
   news.tokens.push_back(std::move(token));
-  const int64_t id = news.tokens.back().id;
-  if (may_end && std::find(end_ids.begin(), end_ids.end(), id) != end_ids.end()) return end(Finish::End);
-  ids.push_back(id);
-  add_text(id);
-  if (finish) return;
-  if (made() >= request.max_new_tokens || int64_t(ids.size()) >= context) end(Finish::Length);
+}
+
+Permitted Sequence::permitted(int64_t vocabulary, const std::vector<int64_t>& end_ids) {
+  const Request& request = group->request;
+  const bool is_early = made() < request.min_new_tokens;
+  Permitted out;
+  out.may_end = !request.ignore_end && !is_early;
+  if (!grammar) {
+    if (is_early && !request.ignore_end) out.banned = end_ids;
+    return out;
+  }
+  out.allowed.assign(size_t((vocabulary + 31) / 32), 0u);
+  const bool is_whole = grammar->mask(out.allowed);
+  for (const int64_t id : end_ids) out.allow(id, vocabulary, false);
+  const bool goes_on = std::any_of(out.allowed.begin(), out.allowed.end(), [](uint32_t word) { return word != 0; });
+  SWAGE_CHECK(goes_on || is_whole, InvalidArgument, "grammar: the model has no token that may come next");
+  out.is_over = !goes_on;
+  out.may_end = out.may_end && is_whole;
+  if (!out.may_end) return out;
+  for (const int64_t id : end_ids) out.allow(id, vocabulary, true);
+  return out;
 }
 
 bool Group::is_held_back() const { return request.best_of > request.choices; }

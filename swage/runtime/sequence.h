@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "swage/data/grammar.h"
 #include "swage/data/tokenizer.h"
 #include "swage/runtime/request.h"
 #include "swage/runtime/sequence_cache.h"
@@ -20,7 +21,8 @@ struct Sequence {
   int64_t prompt() const;                                             // tokens
   int64_t made() const { return int64_t(ids.size()) - prompt(); }     // tokens
   int64_t pending() const { return int64_t(ids.size()) - computed; }  // tokens that are not in the cache
-  // Chooses the next token from logits [V] and ends the sequence where that ends it. `context`: tokens at most.
+  // Chooses the next token from logits [V] and ends the sequence where that ends it. `context`: tokens at most. A
+  // grammar that takes too long fails the sequence.
   void take(const float* logits, int64_t vocabulary, const std::vector<int64_t>& end_ids, int64_t context);
   // Ends it, with the text that still waits.
   void end(Finish how);
@@ -33,6 +35,7 @@ struct Sequence {
   int64_t cached = 0;        // of the prompt, that others had computed
   SequenceMemory memory;
   Sampler sampler;
+  std::optional<data::GrammarMatcher> grammar;
   std::optional<data::TextStream> text;
   StopStrings stops;
   std::optional<Finish> finish;
@@ -41,6 +44,9 @@ struct Sequence {
   bool is_told = false;  // that it ended
 
  private:
+  // Who may be chosen next, by what is asked and by the grammar.
+  Permitted permitted(int64_t vocabulary, const std::vector<int64_t>& end_ids);
+  void note(const float* logits, int64_t vocabulary, int64_t id);
   void add_text(int64_t id);
 };
 

@@ -77,6 +77,30 @@ class Generate(EndToEnd):
             half = self.answers("-p", "the river", "--max-new-tokens", 2, "--kv-cache-type", kind)["plan"]
             self.assertEqual(2 * half["cache_bytes"], plan["cache_bytes"])
 
+    def test_an_answer_has_the_form_that_is_asked_for(self):
+        schema = {"type": "object", "properties": {"colour": {"enum": ["red", "green"]}, "count": {"type": "integer", "minimum": 0, "maximum": 99}},
+                  "required": ["colour", "count"], "additionalProperties": False}
+        file = self.folder / "schema.json"
+        file.write_text(json.dumps(schema))
+        for given in (file, json.dumps(schema)):
+            document = self.answers("-p", "the river", "--raw", "--max-new-tokens", 100, "--json-schema", given, "-n", 3, "--temperature", 1)
+            for choice in document["results"][0]["choices"]:
+                self.assertEqual(choice["stopped"], "end token")
+                value = json.loads(choice["text"])
+                self.assertIn(value["colour"], ("red", "green"))
+                self.assertIn(value["count"], range(100))
+        self.assertRegex(self.answers("-p", "the river", "--regex", "(on|off){2}")["text"], "^(on|off){2}$")
+        grammar = self.folder / "grammar.txt"
+        for text in ('root ::= "a" [0-9]{2} end\nend ::= "!" | "?"\n', 'start: "a" /[0-9]{2}/ ("!" | "?")\n'):
+            grammar.write_text(text)
+            self.assertRegex(self.answers("-p", "the river", "--grammar", grammar)["text"], r"^a[0-9]{2}[!?]$")
+        self.assertEqual(self.answers("-p", "the river", "--json-object", "--max-new-tokens", 5)["text"][0], "{")
+        how = ("-p", "a")
+        self.assert_refused(run("generate", self.model(), *how, "--regex", "("), 2, "regex: ")
+        self.assert_refused(run("generate", self.model(), *how, "--json-schema", '{"type": "nothing"}'), 2, "json_schema: ")
+        self.assert_refused(run("generate", self.model(), *how, "--json-schema", "absent.json"), 1, "absent.json")
+        self.assert_refused(run("generate", self.model(), *how, "--regex", "a", "--json-object"), 2, "excludes")
+
     def test_options_are_checked_by_name(self):
         for option, value in (("--top-k", -1), ("--min-p", 2), ("--typical-p", 0), ("--repetition-penalty", 0), ("--frequency-penalty", 3), ("--n", 0), ("--kv-cache-type", "f8")):
             self.assert_refused(run("generate", self.model(), "-p", "a", option, value), 2, option[2:])
