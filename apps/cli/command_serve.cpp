@@ -1,3 +1,5 @@
+#include <filesystem>
+
 #include "apps/cli/commands.h"
 #include "apps/cli/engine_options.h"
 #include "apps/cli/environment.h"
@@ -12,6 +14,7 @@ using server::ServeOptions;
 constexpr const char* kNetwork = "Network";
 constexpr const char* kAccess = "Access";
 constexpr const char* kLimits = "Limits";
+constexpr const char* kJobs = "Compressions";
 
 constexpr int64_t kBesideTokens = 64;
 
@@ -38,6 +41,9 @@ int run_serve(const ServeAsked& asked, const Common& common) {
   if (const auto key = options.engine.hub.variable("SWAGE_API_KEY"); key && !key->empty()) options.keys.push_back(*key);
   if (const auto key = options.engine.hub.variable("SWAGE_ADMIN_KEY"); key && !key->empty())
     options.admin_keys.push_back(*key);
+  options.jobs.program = std::filesystem::read_symlink("/proc/self/exe").string();
+  SWAGE_CHECK(options.jobs.folder.empty() || !options.jobs.model_roots.empty(), InvalidArgument,
+              "--jobs: give --job-models, the folder below which models lie");
   const Context context = make_context(common);
   const api::Functions& functions = library();
   const server::Doors doors{functions.open_engine, functions.open_http_server};
@@ -116,6 +122,23 @@ void add_limits(CLI::App& command, ServeAsked& asked) {
       ->check(at_least(0));
 }
 
+void add_jobs(CLI::App& command, ServeAsked& asked) {
+  server::JobOptions& jobs = asked.serve.jobs;
+  command
+      .add_option("--jobs", jobs.folder,
+                  "take compressions over HTTP, from administrators, and keep them in this folder")
+      ->type_name("DIR")
+      ->group(kJobs);
+  command
+      .add_option("--job-models", jobs.model_roots, "their models lie below this folder; may be given several times")
+      ->type_name("DIR")
+      ->group(kJobs);
+  command.add_option("--job-data", jobs.data_roots, "their texts lie below this folder; may be given several times")
+      ->type_name("DIR")
+      ->group(kJobs);
+  command.add_option("--job-memory", jobs.max_memory, "of each, planned beforehand")->type_name("SIZE")->group(kJobs);
+}
+
 }  // namespace
 
 void add_serve(Program& program) {
@@ -135,6 +158,7 @@ void add_serve(Program& program) {
   add_network(*command, *o);
   add_access(*command, *o);
   add_limits(*command, *o);
+  add_jobs(*command, *o);
   add_engine(*command, o->serve.engine);
   add_compute(*command, program.common);
   add_json(*command, program.common);

@@ -26,6 +26,13 @@ void tokenize(Service& service, const Call& call);
 void detokenize(Service& service, const Call& call);
 void props(Service& service, const Call& call);
 
+// Compressions.
+void create_job(Service& service, const Call& call);
+void list_jobs(Service& service, const Call& call);
+void get_job(Service& service, const Call& call);
+void cancel_job(Service& service, const Call& call);
+void upload(Service& service, const Call& call);
+
 // Of operation.
 void health(Service& service, const Call& call);
 void ready(Service& service, const Call& call);

@@ -35,6 +35,12 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"GET", "/ready", ready, Dialect::OpenAi, true},
     {"GET", "/metrics", metrics},
     {"GET", "/version", version},
+    {"POST", "/v1/compressions", create_job},
+    {"GET", "/v1/compressions", list_jobs},
+    {"GET", "/v1/compressions/*", get_job},
+    {"POST", "/v1/compressions/*", cancel_job},
+    {"DELETE", "/v1/compressions/*", cancel_job},
+    {"POST", "/v1/uploads", upload},
     {"GET", "/", page, Dialect::OpenAi, true},
 });
 

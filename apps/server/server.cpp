@@ -47,6 +47,8 @@ std::unique_ptr<HttpServer> listen(const ServeOptions& options, const Doors& doo
   std::tie(http.keys, http.admin_keys) = all_keys(options);
   http.open_paths = open_paths();
   http.tgi_error_paths = tgi_paths();
+  http.admin_paths = {"/v1/compressions", "/v1/compressions/*", "/v1/uploads"};
+  http.upload_paths = {"/v1/uploads"};
   return doors.open_http_server(http);
 }
 
@@ -84,10 +86,12 @@ class Loop {
         context_(context),
         service_(service),
         signals_(signals),
+        jobs_(jobs_for(options, context)),
         workers_(kWorkers, [this](Call call) { route(service_, std::move(call)); }),
         engine_(service, [&context](const std::string& text) { context.log(Severity::Warning, text); }) {}
 
   int run() {
+    service_.jobs = jobs_.get();
     while (signals_.ends() == 0 && !service_.engine_failed) {
       dispatch();
       if (signals_.take_hangup()) reload();
@@ -96,6 +100,12 @@ class Loop {
   }
 
  private:
+  static std::unique_ptr<Jobs> jobs_for(const ServeOptions& options, const Context& context) {
+    if (options.jobs.folder.empty()) return nullptr;
+    return std::make_unique<Jobs>(options.jobs,
+                                  [&context](const std::string& text) { context.log(Severity::Warning, text); });
+  }
+
   void say(const std::string& text) const { context_.log(Severity::Info, text); }
 
   void dispatch() {
@@ -129,6 +139,7 @@ class Loop {
   int drain() {
     service_.is_draining = true;
     service_.http.drain();
+    if (jobs_) jobs_->stop();
     say(cat("shutting down, ", service_.live.count(), " requests are open"));
     const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                         std::chrono::duration<double>(options_.shutdown_timeout));
@@ -145,6 +156,7 @@ class Loop {
   const Context& context_;
   Service& service_;
   Signals& signals_;
+  const std::unique_ptr<Jobs> jobs_;
   Workers workers_;
   EngineThread engine_;
 };

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/server/jobs.h"
 #include "apps/server/service.h"
 
 namespace swage::server {
@@ -14,6 +15,7 @@ struct ServeOptions {
   EngineOptions engine;
   net::HttpServerOptions http;
   Limits limits;
+  JobOptions jobs;
   std::string model_name;                     // that clients ask for; empty: the model's folder or id
   double request_timeout = 600;               // seconds that an answer may take; 0: any
   double shutdown_timeout = 30;               // seconds that answers have after SIGTERM

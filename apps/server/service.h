@@ -51,6 +51,8 @@ class TokenTexts {
   std::map<int64_t, Known> known_;
 };
 
+class Jobs;
+
 struct Service {
   Engine& engine;
   net::HttpServer& http;
@@ -59,6 +61,7 @@ struct Service {
   Metrics metrics{};
   LiveRequests live{};
   TokenTexts texts{engine};
+  Jobs* jobs = nullptr;  // none are taken
   std::atomic<bool> is_draining{false}, engine_failed{false};
 };
 
