@@ -1,5 +1,6 @@
 // POST /v1/completions: prompts as text or token ids, continued.
 #include "apps/server/answer.h"
+#include "apps/server/constraint.h"
 #include "apps/server/handlers.h"
 #include "apps/server/logprobs.h"
 #include "apps/server/sampling.h"
@@ -166,10 +167,12 @@ void complete(Service& service, const Call& call) {
   request.max_new_tokens = fields.integer("max_tokens", 16, 0, 1 << 30);
   request.best_of = fields.integer("best_of", 0, 0, service.limits.max_best_of);
   read_logprobs(fields, request, form);
+  read_response_format(fields, request);
   form.echo = fields.flag("echo", false);
   form.stream = read_stream(fields);
   if (!fields.text("suffix", "").empty()) throw fields.wrong("suffix", "is not supported");
   if (form.stream.is_on && request.best_of > request.choices) throw fields.wrong("best_of", "not with stream");
+  if (form.stream.is_on && form.echo && form.logprobs) throw fields.wrong("echo", "not with logprobs and stream");
   request.prompt_logprobs = request.max_new_tokens == 0 || (form.echo && form.logprobs);
   std::vector<runtime::Request> requests;
   for (Prompt& prompt : read_prompts(fields, service, form.echo)) {

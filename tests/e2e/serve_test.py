@@ -2,19 +2,22 @@
 import concurrent.futures
 import contextlib
 import http.client
+import importlib.util
 import json
 import pathlib
 import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import unittest
 
-from support import PROGRAM, EndToEnd, edit_json, environment, make_llama, run
+from support import PROGRAM, ROOT, EndToEnd, edit_json, environment, make_llama, run
 
 TEMPLATE = ("{% for message in messages %}<s>{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
             "{% if add_generation_prompt %}assistant: {% endif %}")
@@ -275,6 +278,36 @@ class Serve(EndToEnd):
         self.assertEqual("".join(e["delta"] for e in events if e["type"] == "response.output_text.delta"),
                          events[-1]["response"]["output"][0]["content"][0]["text"])
 
+    def test_answers_have_the_form_that_is_asked_for(self):
+        schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 5}, "age": {"type": "integer", "minimum": 0, "maximum": 99}},
+                  "required": ["name", "age"], "additionalProperties": False}
+        chat = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 200, "temperature": 1, "seed": 3}
+        formed = chat | {"response_format": {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}}
+        value = json.loads(self.good("/v1/chat/completions", formed).json["choices"][0]["message"]["content"])
+        self.assertEqual(set(value), {"name", "age"})
+        self.assertEqual(set(json.loads(self.good("/generate", {"inputs": "a", "parameters": {"max_new_tokens": 200, "grammar": {"type": "json", "value": schema}}}).json["generated_text"])), {"name", "age"})
+        chosen = self.good("/v1/completions", GREEDY | {"guided_choice": ["yes", "no."]}).json["choices"][0]
+        self.assertIn(chosen["text"], ("yes", "no."))
+        self.assertEqual(chosen["finish_reason"], "stop")
+        tools = [{"type": "function", "function": {"name": name, "parameters": schema}} for name in ("one", "two")]
+        named = chat | {"tools": tools, "tool_choice": {"type": "function", "function": {"name": "two"}}}
+        choice = self.good("/v1/chat/completions", named).json["choices"][0]
+        call = choice["message"]["tool_calls"][0]
+        self.assertEqual((call["function"]["name"], choice["finish_reason"], choice["message"]["content"]), ("two", "tool_calls", None))
+        self.assertEqual(set(json.loads(call["function"]["arguments"])), {"name", "age"})
+        deltas = [c["choices"][0]["delta"] for c in self.good("/v1/chat/completions", named | {"stream": True}).events[:-1]]
+        parts = [d["tool_calls"][0] for d in deltas if "tool_calls" in d]
+        self.assertEqual((parts[0]["function"]["name"], {p["index"] for p in parts}), ("two", {0}))
+        self.assertEqual("".join(p["function"]["arguments"] for p in parts), call["function"]["arguments"])
+        required = chat | {"tools": tools, "tool_choice": "required", "parallel_tool_calls": False}
+        call, = self.good("/v1/chat/completions", required).json["choices"][0]["message"]["tool_calls"]
+        self.assertIn(call["function"]["name"], ("one", "two"))
+        self.assertEqual(set(json.loads(call["function"]["arguments"])), {"name", "age"})
+        self.refused("/v1/chat/completions", chat | {"response_format": {"type": "xml"}}, 400, "response_format.type")
+        self.refused("/v1/chat/completions", chat | {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "nonsense"}}}}, 400, "nonsense")
+        self.refused("/v1/chat/completions", chat | {"tools": tools, "tool_choice": {"type": "function", "function": {"name": "three"}}}, 400, "three")
+        self.refused("/v1/chat/completions", chat | {"tools": [{"type": "function"}]}, 400, "tools")
+
     def test_as_text_generation_inference(self):
         asked = {"inputs": PROMPT, "parameters": {"max_new_tokens": 8, "details": True, "decoder_input_details": True, "top_n_tokens": 2}}
         whole = self.good("/generate", asked).json
@@ -481,6 +514,104 @@ class Serve(EndToEnd):
         allowed = server.ask("OPTIONS", "/v1/completions", Origin="http://a.b", Access_Control_Request_Method="POST")
         self.assertEqual((allowed.status, allowed.headers["access-control-allow-origin"]), (204, "http://a.b"))
         self.assertNotIn("access-control-allow-origin", server.get("/v1/models", Origin="http://c.d").headers)
+
+    def test_tls(self):
+        certificate, key = self.folder / "cert.pem", self.folder / "key.pem"
+        made = subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                               "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate], capture_output=True)
+        if made.returncode != 0:
+            self.skipTest("no openssl that makes certificates")
+        server = self.server("--tls-cert", certificate, "--tls-key", key)
+        host, port = server.address.removeprefix("https://").rsplit(":", 1)
+        context = ssl.create_default_context(cafile=certificate)
+        connection = http.client.HTTPSConnection(host, int(port), timeout=60, context=context)
+        connection.request("POST", "/v1/completions", json.dumps(GREEDY))
+        self.assertEqual(Reply(connection.getresponse()).json["usage"]["completion_tokens"], 12)
+        connection.close()
+        self.assert_refused(run("serve", self.model(), "--port", "0", "--tls-cert", key, "--tls-key", key), 2, "key.pem")
+
+    def test_examples_of_the_docs(self):
+        text = (ROOT / "docs" / "serve.md").read_text()
+        blocks = re.findall(r"```(sh|python)\n(.*?)```", text, re.S)
+        self.assertGreaterEqual(len(blocks), 4)
+        for language, block in blocks:
+            block = block.replace("http://127.0.0.1:8000", "http://" + self.plain.address)
+            if language == "python":
+                package = re.match(r"(?:import|from) (\w+)", block).group(1)
+                if importlib.util.find_spec(package) is None:
+                    continue
+                done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=120)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertTrue(done.stdout.strip())
+                continue
+            for line in block.splitlines():
+                done = subprocess.run(line.replace("curl ", "curl -sSf ", 1), shell=True, capture_output=True, text=True, timeout=120)
+                self.assertEqual(done.returncode, 0, line + done.stderr)
+                self.assertTrue(done.stdout)
+
+    # --- compressions ----------------------------------------------------------------------------------------------------
+
+    def with_jobs(self, *arguments):
+        server = self.server("--jobs", self.folder / "jobs", "--job-models", self.models, "--job-data", self.folder, *arguments, SWAGE_ADMIN_KEY="boss")
+        return server, {"Authorization": "Bearer boss"}
+
+    def state_of(self, server, job, key):
+        return server.get(f"/v1/compressions/{job}", **key).json["status"]
+
+    def test_compressions_run_beside_answers(self):
+        server, key = self.with_jobs()
+        body = {"model": "tiny", "options": {"scheme": "W4A16", "method": "rtn", "group_size": 32, "threads": 1} | {"seed": 1}}
+        self.refused("/v1/compressions", body, 401, "administrator", server=server)
+        self.refused("/v1/compressions", body, 400, "threads", server=server, **key)
+        del body["options"]["threads"]
+        reply = server.post("/v1/compressions", body, **key)
+        self.assertEqual(reply.status, 202, reply.body)
+        job = reply.json["id"]
+        self.assertEqual(server.post("/v1/completions", GREEDY).status, 200)
+        events = server.get(f"/v1/compressions/{job}/events", **key).events
+        self.assertEqual(events[-1]["status"], "succeeded", events)
+        self.assertEqual(self.state_of(server, job, key), "succeeded")
+        self.assertIn("modules", server.get(f"/v1/compressions/{job}/report", **key).json)
+        self.assertTrue((self.folder / "jobs" / job / "output" / "model.safetensors").exists())
+        self.assertEqual([one["id"] for one in server.get("/v1/compressions", **key).json["data"]], [job])
+        uploaded = server.post("/v1/uploads", self.text.read_bytes(), **key).json["id"]
+        for data in (uploaded, self.text.name):
+            calibrated = {"model": "tiny", "data": data, "options": {"scheme": "W4A16", "group_size": 32, "num_calibration_samples": 4, "max_seq_length": 16}}
+            job = server.post("/v1/compressions", calibrated, **key).json["id"]
+            self.assertEqual(server.get(f"/v1/compressions/{job}/events", **key).events[-1]["status"], "succeeded")
+
+    def test_compressions_leave_their_folders_alone(self):
+        (self.folder / "out").symlink_to("/etc")
+        (self.models / "link").symlink_to("/etc")
+        self.addCleanup((self.models / "link").unlink)
+        server, key = self.with_jobs()
+        good = {"model": "tiny", "options": {"method": "rtn"}}
+        for change in ({"model": "../tiny"}, {"model": "/etc"}, {"model": "link"}, {"model": ""}, {"model": "absent"}, {"data": "out/passwd"}, {"data": "/etc/passwd"},
+                       {"data": "upload-x"}, {"data": "upload-../job.json"}, {"recipe": "../../etc/passwd"}, {"output": "/tmp/x"}, {"options": {"output": "/tmp/x"}},
+                       {"options": {"log-file": "/tmp/x"}}, {"options": {"offload_folder": "/tmp"}}, {"options": {"scheme": {}}}, {"options": []}, {"model": 5}):
+            self.assertEqual(server.post("/v1/compressions", good | change, **key).status, 400, change)
+        for job in ("x", "..", "%2e%2e", "cmp_" + "0" * 24, "..%2f..%2fetc"):
+            for path in ("", "/events", "/report", "/other"):
+                self.assertEqual(server.get(f"/v1/compressions/{job}{path}", **key).status, 404)
+        self.assertEqual(server.get("/v1/compressions", **key).json["data"], [])
+        self.assertEqual(self.plain.post("/v1/compressions", good).status, 401)
+
+    def test_a_compression_goes_on_after_a_restart_and_can_be_cancelled(self):
+        slow = {"model": "tiny", "data": "builtin", "options": {"scheme": "W4A16", "group_size": 32, "num_calibration_samples": 256, "max_seq_length": 512, "quality": "best"}}
+        server, key = self.with_jobs()
+        job = server.post("/v1/compressions", slow, **key).json["id"]
+        other = server.post("/v1/compressions", slow, **key).json["id"]
+        self.wait_until(lambda: server.get(f"/v1/compressions/{job}", **key).json["log"], "the first line")
+        self.assertEqual([self.state_of(server, one, key) for one in (job, other)], ["running", "queued"])
+        self.assertEqual(server.ask("DELETE", f"/v1/compressions/{other}", **key).json["status"], "cancelled")
+        self.assertEqual(server.get(f"/v1/compressions/{job}/report", **key).status, 400)
+        self.assertEqual(server.end(), 0)
+        self.assertEqual(json.loads((self.folder / "jobs" / job / "job.json").read_text())["status"], "running")
+        server, key = self.with_jobs()
+        self.wait_until(lambda: self.state_of(server, job, key) == "running" and server.get(f"/v1/compressions/{job}", **key).json["log"], "goes on")
+        self.assertEqual(self.state_of(server, other, key), "cancelled")
+        server.post(f"/v1/compressions/{job}/cancel", "", **key)
+        self.wait_until(lambda: self.state_of(server, job, key) in ("cancelled", "succeeded"), "cancelled", 30)
 
     def test_options_are_checked(self):
         self.assert_refused(run("serve", self.model(), "--port", "99999"), 2, "--port")
