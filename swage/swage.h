@@ -111,7 +111,7 @@ struct EngineOptions {
   int64_t cache_tokens = 0;           // that the cache holds of all requests together; 0: by max_memory, or four
                                       // contexts of at most 4096
   int64_t step_tokens = 256;          // computed in one step: prompts are read in pieces of at most so many
-  int64_t beside_tokens = 256;            // of prompts in a step that goes on with answers too, which wait for its end
+  int64_t beside_tokens = 256;        // of prompts in a step that goes on with answers too, which wait for its end
   int64_t max_sequences = 64;         // answers that are made side by side
   int64_t max_waiting = 1024;         // answers that wait; more are not taken
   bool share_prefixes = true;         // prompts that begin alike are computed once

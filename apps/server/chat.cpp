@@ -30,33 +30,31 @@ struct ChatForm {
   ToolChoice tools;
 };
 
+ToolChoice::Kind kind_of(const std::string& word, const Fields& fields) {
+  if (word == "none") return ToolChoice::Kind::None;
+  if (word == "auto") return ToolChoice::Kind::Auto;
+  if (word == "required") return ToolChoice::Kind::Required;
+  throw fields.wrong("tool_choice", cat("\"", word.substr(0, 40), "\": expected none, auto, required or a function"));
+}
+
 ToolChoice read_tool_choice(Fields& fields) {
+  using Kind = ToolChoice::Kind;
   ToolChoice out;
   const Json* tools = fields.find("tools");
   out.names = tools == nullptr ? std::vector<std::string>() : tool_names(*tools);
   out.parallel = fields.flag("parallel_tool_calls", true);
   const Json* choice = fields.find("tool_choice");
-  using Kind = ToolChoice::Kind;
-  if (choice == nullptr) {
-    out.kind = out.names.empty() ? Kind::None : Kind::Auto;
-    return out;
-  }
-  if (choice->is_string()) {
-    const std::string& word = choice->as_string();
-    if (word != "none" && word != "auto" && word != "required")
-      throw fields.wrong("tool_choice",
-                         cat("\"", word.substr(0, 40), "\": expected none, auto, required or a function"));
-    out.kind = word == "none" || (word == "auto" && out.names.empty()) ? Kind::None
-               : word == "auto"                                        ? Kind::Auto
-                                                                       : Kind::Required;
-  } else {
+  if (choice != nullptr && !choice->is_string()) {
     const Json* function = choice->find("function");
     out.name = function == nullptr ? "" : function->get_string("name", "");
     out.kind = Kind::Named;
     if (std::find(out.names.begin(), out.names.end(), out.name) == out.names.end())
       throw fields.wrong("tool_choice", cat("\"", out.name.substr(0, 100), "\" is none of the tools"));
+    return out;
   }
+  out.kind = kind_of(choice == nullptr ? "auto" : choice->as_string(), fields);
   if (out.kind == Kind::Required && out.names.empty()) throw fields.wrong("tool_choice", "there are no tools");
+  if (out.names.empty()) out.kind = Kind::None;
   return out;
 }
 

@@ -49,26 +49,35 @@ Json calls_of(const Json& calls, const std::string& where) {
   return out;
 }
 
-Json message_of(const Json& message, const std::string& where, bool has_developer) {
-  if (!message.is_object()) throw bad_field(where, "expected an object");
+std::string role_of(const Json& message, const std::string& where, bool has_developer) {
   const Json* role = message.find("role");
   if (role == nullptr || !role->is_string()) throw bad_field(where + ".role", "expected a string");
-  std::string name = role->as_string();
-  const bool known = name == "system" || name == "developer" || name == "user" || name == "assistant" || name == "tool";
-  if (!known)
-    throw bad_field(where + ".role",
-                    cat("\"", name.substr(0, 40), "\": expected system, developer, user, assistant or tool"));
-  if (name == "developer" && !has_developer) name = "system";
+  const std::string& name = role->as_string();
+  for (const char* known : {"system", "user", "assistant", "tool"}) {
+    if (name == known) return name;
+  }
+  if (name == "developer") return has_developer ? name : "system";
+  throw bad_field(where + ".role",
+                  cat("\"", name.substr(0, 40), "\": expected system, developer, user, assistant or tool"));
+}
+
+// The member, or null where it is absent or null.
+const Json* member(const Json& object, const char* name) {
+  const Json* value = object.find(name);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
+Json message_of(const Json& message, const std::string& where, bool has_developer) {
+  if (!message.is_object()) throw bad_field(where, "expected an object");
   Json out = Json::object();
-  out.set("role", name);
-  const Json* content = message.find("content");
-  const Json* calls = message.find("tool_calls");
-  if ((content == nullptr || content->is_null()) && (calls == nullptr || calls->is_null()))
-    throw bad_field(where + ".content", "is missing");
+  out.set("role", role_of(message, where, has_developer));
+  const Json* content = member(message, "content");
+  const Json* calls = member(message, "tool_calls");
+  if (content == nullptr && calls == nullptr) throw bad_field(where + ".content", "is missing");
   out.set("content", content == nullptr ? std::string() : content_of(*content, where + ".content"));
-  if (calls != nullptr && !calls->is_null()) out.set("tool_calls", calls_of(*calls, where + ".tool_calls"));
+  if (calls != nullptr) out.set("tool_calls", calls_of(*calls, where + ".tool_calls"));
   for (const char* more : {"name", "tool_call_id"}) {
-    if (const Json* value = message.find(more)) out.set(more, *value);
+    if (const Json* value = member(message, more)) out.set(more, *value);
   }
   return out;
 }
