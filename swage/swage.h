@@ -105,7 +105,7 @@ Json save_logits(const LogitsOptions& options, const Context& context);
 struct EngineOptions {
   std::string model;  // folder, or hub id
   HubSettings hub;
-  std::string kv_cache_type = "f32";  // "f32", "f16", "bf16": numbers of the KV cache
+  std::string kv_cache_type = "f32";  // "f32", "f16", "bf16", "int8", "fp8": numbers of the KV cache
   std::string max_memory;             // "2GiB": of the whole process; empty: no bound
   int64_t max_context = 0;            // tokens of prompt and answer at most; 0: as the model takes and memory holds
   int64_t cache_tokens = 0;           // that the cache holds of all requests together; 0: by max_memory, or four
@@ -144,7 +144,8 @@ class Engine {
   // What each token adds to the text of those before it; nothing where a character is not complete.
   virtual std::vector<std::string> pieces(const std::vector<int64_t>& ids) const = 0;
 
-  // {"plan": {"weight_bytes", "cache_bytes", "peak_bytes", "cache_tokens", "context", ...}, "model_type", "vocabulary"}
+  // {"plan": {"weight_bytes", "cache_bytes", "peak_bytes", "cache_tokens", "context", ...}, "model_type", "vocabulary",
+  // "token_weight_bytes": weights that every token reads, left out of mixtures}
   virtual Json describe() const = 0;
   // {"running", "waiting", "cache_blocks", "cache_blocks_free", "prompt_tokens", "cached_tokens", "new_tokens", ...}
   virtual Json stats() const = 0;
@@ -167,6 +168,20 @@ using GenerateSink = std::function<void(size_t prompt, const runtime::Event& eve
 // Answers all prompts, side by side. {"tokens", "tokens_per_second", "results": [{"prompt_tokens", "choices": [{"text",
 // "tokens", "stopped", ...}]}], "plan", "engine", ...}; of a single prompt also "text" and "stopped".
 Json generate(const GenerateOptions& options, const Context& context, const GenerateSink& emit = {});
+
+struct BenchOptions {
+  EngineOptions engine;  // room in its cache and answers side by side are made to fit
+  std::vector<int64_t> batches = {1, 2, 4, 8, 16};
+  std::vector<int64_t> prompt_tokens = {512};
+  int64_t new_tokens = 512;
+  int64_t repeats = 3;
+};
+
+// How fast the engine reads prompts of random tokens and makes text. {"model", "load_seconds", "runs": [{"batch",
+// "prompt_tokens", "prompt_tokens_per_second", "decode_tokens_per_second", "first_token_seconds", "token_seconds",
+// ...}], "machine", "peak_rss_bytes", ...}: rates are medians of the repeats, with the least and the largest;
+// times have percentiles of all that were measured.
+Json bench(const BenchOptions& options, const Context& context);
 
 struct PushOptions {
   std::string folder;                    // of a model

@@ -129,6 +129,8 @@ void add_generate(Program& program) {
       ->type_name("N")
       ->check(at_least(0))
       ->each([o](const std::string&) { o->generate.request.logprobs = true; });
+  command->add_flag("--prompt-logprobs", request.prompt_logprobs,
+                    "with --json: the same of the prompts' tokens, and as many most likely ones as of the answer's");
   add_sampling(*command, request);
   add_engine(*command, o->generate.engine);
   add_compute(*command, program.common);

@@ -40,6 +40,7 @@ struct Program {
 };
 
 void add_about(Program& program);  // help, version, completion, and man for make install
+void add_bench(Program& program);
 void add_chat(Program& program);
 void add_compress(Program& program);
 void add_convert(Program& program);

@@ -87,6 +87,10 @@ void add_sampling(CLI::App& command, runtime::Request& request) {
       ->check(between(-2, 2, true));
   add(command, "--presence-penalty", s.presence_penalty, "taken from the logit of tokens that came", kSampling)
       ->check(between(-2, 2, true));
+  add(command, "--draft-tokens", request.draft_tokens,
+      "guess so many next tokens from what stands in the text already: the same text, sooner where it repeats itself",
+      "Options")
+      ->check(at_least(0));
   add_form(command, request.grammar);
 }
 
@@ -100,8 +104,9 @@ void add_engine(CLI::App& command, EngineOptions& engine) {
   add(command, "--cache-tokens", engine.cache_tokens,
       "that the cache holds of all answers; 0: by --max-memory, or as usual", kMemory)
       ->check(at_least(0));
-  add(command, "--kv-cache-type", engine.kv_cache_type, "numbers of the cache: f32, f16 or bf16", kMemory)
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+  add(command, "--kv-cache-type,--kv-cache-dtype", engine.kv_cache_type,
+      "numbers of the cache: f32, f16, bf16, or int8 or fp8 with scales", kMemory)
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "fp8"}));
 }
 
 }  // namespace swage::cli

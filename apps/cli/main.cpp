@@ -56,6 +56,7 @@ void add_commands(Program& program) {
   add_generate(program);
   add_chat(program);
   add_serve(program);
+  add_bench(program);
   add_inspect(program);
   add_push(program);
   add_schemes(program);

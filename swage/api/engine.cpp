@@ -8,11 +8,14 @@
 namespace swage {
 namespace {
 
-kernels::NumberFormat cache_format(const std::string& name) {
-  if (name == "f32") return kernels::NumberFormat::F32;
-  if (name == "bf16") return kernels::NumberFormat::BF16;
-  SWAGE_CHECK(name == "f16", InvalidArgument, "a KV cache of type \"", name, "\": expected f32, f16 or bf16");
-  return kernels::NumberFormat::F16;
+kernels::CacheFormat cache_format(const std::string& name) {
+  if (name == "f32") return kernels::CacheFormat::F32;
+  if (name == "bf16") return kernels::CacheFormat::BF16;
+  if (name == "int8") return kernels::CacheFormat::Int8;
+  if (name == "fp8") return kernels::CacheFormat::E4M3;
+  SWAGE_CHECK(name == "f16", InvalidArgument, "a KV cache of type \"", name,
+              "\": expected f32, f16, bf16, int8 or fp8");
+  return kernels::CacheFormat::F16;
 }
 
 runtime::EngineOptions runtime_options(const EngineOptions& options) {
@@ -79,6 +82,7 @@ class ModelEngine : public Engine {
     out.set("plan", plan_.to_json());
     out.set("model_type", session_.model->program().architecture);
     out.set("vocabulary", session_.model->vocabulary_size());
+    if (const uint64_t bytes = token_weight_bytes(); bytes > 0) out.set("token_weight_bytes", bytes);
     return out;
   }
   Json stats() const override {
@@ -95,10 +99,27 @@ class ModelEngine : public Engine {
     out.set("cached_tokens", now.cached_tokens);
     out.set("new_tokens", now.new_tokens);
     out.set("preemptions", now.preemptions);
+    out.set("drafted_tokens", now.drafted);
+    out.set("accepted_tokens", now.accepted);
     return out;
   }
 
  private:
+  // All but the embedding's rows of other tokens; 0 for a mixture, of which each token reads its own experts.
+  uint64_t token_weight_bytes() const {
+    const graph::ModelProgram& program = session_.model->program();
+    for (const graph::BlockProgram& block : program.blocks) {
+      for (const graph::Node& node : block.nodes) {
+        if (std::holds_alternative<graph::ExpertsNode>(node)) return 0;
+      }
+    }
+    uint64_t embedding = 0;
+    for (const io::TensorSpec& tensor : session_.reader.tensors()) {
+      if (!program.tied_embeddings && tensor.name.starts_with(program.embedding.name))
+        embedding = io::data_bytes(tensor);
+    }
+    return plan_.weight_bytes > embedding ? plan_.weight_bytes - embedding : 0;
+  }
   runtime::MemoryPlan plan(uint64_t weight_bytes) const {
     runtime::check_continues_text(session_.model->program());
     const model::CacheLayout layout = model::cache_layout(session_.model->program(), options_.cache_format);

@@ -13,6 +13,7 @@ extern "C" const swage::api::Functions* swage_functions_0_1_0() {
                                                   swage::model_headers,
                                                   swage::about,
                                                   swage::open_engine,
-                                                  swage::net::open_http_server};
+                                                  swage::net::open_http_server,
+                                                  swage::bench};
   return &functions;
 }

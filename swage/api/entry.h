@@ -18,6 +18,7 @@ struct Functions {
   Json (*about)();
   std::unique_ptr<Engine> (*open_engine)(const EngineOptions&, const Context&);
   std::unique_ptr<net::HttpServer> (*open_http_server)(const net::HttpServerOptions&);
+  Json (*bench)(const BenchOptions&, const Context&);
 };
 
 }  // namespace swage::api

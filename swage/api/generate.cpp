@@ -42,12 +42,14 @@ class Answers {
     if (event.finish) one.last = std::move(event);
   }
 
-  Json to_json(const Engine& engine, bool logprobs) const {
+  Json to_json(const Engine& engine, const runtime::Request& asked) const {
     Json out = Json::array();
     for (const auto& choices : prompts_) {
       Json answers = Json::array();
-      for (const auto& [choice, one] : choices) answers.push_back(json_of(engine, one, logprobs));
+      for (const auto& [choice, one] : choices) answers.push_back(json_of(engine, one, asked.logprobs));
       Json entry = Json::object();
+      if (asked.prompt_logprobs && !choices.empty())
+        entry.set("prompt_logprobs", json_of(engine, choices.begin()->second.last.prompt));
       if (!choices.empty()) {
         entry.set("prompt_tokens", choices.begin()->second.last.prompt_tokens);
         entry.set("cached_tokens", choices.begin()->second.last.cached_tokens);
@@ -80,9 +82,13 @@ class Answers {
     out.set("tokens", one.last.new_tokens);
     if (one.last.finish) out.set("stopped", runtime::name_of(*one.last.finish));
     if (!one.last.stop.empty()) out.set("stop", one.last.stop);
-    if (!logprobs) return out;
+    if (logprobs) out.set("logprobs", json_of(engine, one.tokens));
+    return out;
+  }
+
+  static Json json_of(const Engine& engine, const std::vector<runtime::TokenInfo>& tokens) {
     Json list = Json::array();
-    for (const runtime::TokenInfo& token : one.tokens) {
+    for (const runtime::TokenInfo& token : tokens) {
       Json entry = Json::object();
       entry.set("id", token.id);
       entry.set("token", engine.decode({token.id}, false));
@@ -98,8 +104,7 @@ class Answers {
       if (!token.top.empty()) entry.set("top", std::move(top));
       list.push_back(std::move(entry));
     }
-    out.set("logprobs", std::move(list));
-    return out;
+    return list;
   }
 
   std::vector<std::map<int64_t, One>> prompts_;
@@ -130,7 +135,7 @@ Json generate(const GenerateOptions& options, const Context& context, const Gene
   SWAGE_CHECK(answers.error().empty(), Internal, "generate: ", answers.error());
   const Clock::time_point first = answers.first_token() == Clock::time_point() ? end : answers.first_token();
   Json out = Json::object();
-  Json results = answers.to_json(*engine, options.request.logprobs);
+  Json results = answers.to_json(*engine, options.request);
   if (options.prompts.size() == 1) {
     const Json& choice = results.as_array()[0].find("choices")->as_array()[0];
     for (const char* key : {"text", "stopped"}) {

@@ -7,6 +7,8 @@ namespace swage {
 // Highest resident set so far, and the one now; bytes.
 int64_t peak_rss_bytes();
 int64_t current_rss_bytes();
+// From now on the highest is that since now, where the system can do that.
+void reset_peak_rss();
 
 // What this process could take in addition without swapping: of the machine, or of its control group where that has
 // less. 0: unknown.

@@ -10,6 +10,11 @@ namespace swage::kernels {
 
 inline constexpr int64_t kBlockTokens = 16;  // tokens of a block of the KV cache
 
+// Numbers of a block of the KV cache. Int8 and E4M3 (FP8) are codes, to be multiplied with a scale of each token.
+enum class CacheFormat { F32, BF16, F16, Int8, E4M3 };
+constexpr bool has_scales(CacheFormat format) { return format == CacheFormat::Int8 || format == CacheFormat::E4M3; }
+constexpr int64_t bytes_of(CacheFormat format) { return has_scales(format) ? 1 : format == CacheFormat::F32 ? 4 : 2; }
+
 // out[t, o] = x[t] . w[o] + bias[o]; each by itself.
 struct DotRows {
   const float* x;  // [rows, columns], rows x_stride apart
@@ -22,24 +27,27 @@ struct DotRows {
   bool add;  // on top of what is in `out`
 };
 
-// Scores of rows of queries against the keys of one block: scores[r, j] = sum_e query[r, e] keys[e, j], e ascending.
+// Scores of rows of queries against the keys of one block: scores[r, j] = scales[j] * sum_e query[r, e] keys[e, j], e
+// ascending.
 struct BlockScores {
   const float* query;  // [rows, size]
   int64_t rows, size;
   const void* keys;  // [size, kBlockTokens]
-  NumberFormat format;
+  CacheFormat format;
   float* scores;  // [rows, kBlockTokens], rows scores_stride apart
   int64_t scores_stride;
+  const float* scales = nullptr;  // [kBlockTokens], of codes alone
 };
 
-// out[r] += sum_j weights[r, j] values[j], j ascending over [first, end) of one block's tokens.
+// out[r] += sum_j (weights[r, j] * scales[j]) values[j], j ascending over [first, end) of one block's tokens.
 struct BlockValues {
   const float* weights;  // [rows, kBlockTokens], rows weights_stride apart
   int64_t rows, weights_stride, first, end;
   const void* values;  // [kBlockTokens, size]
-  NumberFormat format;
+  CacheFormat format;
   int64_t size;
-  float* out;  // [rows, size]
+  float* out;                     // [rows, size]
+  const float* scales = nullptr;  // [kBlockTokens], of codes alone
 };
 
 // Scores of one query become weights in place: s = scale * score, softened to softcap * tanh(s / softcap), less slope

@@ -19,8 +19,18 @@ std::vector<float> noise(int64_t count, unsigned seed) {
   return out;
 }
 
-// The same numbers in `format`, as they lie in a cache.
-std::vector<uint8_t> stored(const std::vector<float>& x, NumberFormat format) {
+// The same numbers in `format`, as they lie in a cache; codes are up to 100 times as large.
+std::vector<uint8_t> stored(const std::vector<float>& x, CacheFormat cached) {
+  if (has_scales(cached)) {
+    const CodeKind kind = cached == CacheFormat::Int8 ? CodeKind::Int : CodeKind::E4M3;
+    std::vector<uint8_t> codes;
+    for (const float one : x) codes.push_back(encode_code(kind, round_to_code_value(kind, 100 * one)));
+    for (int code = 0; kind == CodeKind::E4M3 && code < 8; ++code) codes[size_t(code)] = uint8_t(code | code << 7);
+    return codes;
+  }
+  const NumberFormat format = cached == CacheFormat::F32    ? NumberFormat::F32
+                              : cached == CacheFormat::BF16 ? NumberFormat::BF16
+                                                            : NumberFormat::F16;
   std::vector<uint8_t> out(x.size() * size_t(bytes_of(format)));
   for (size_t i = 0; i < x.size(); ++i) {
     const float rounded = round_to(format, x[i]);
@@ -38,7 +48,18 @@ std::vector<uint8_t> stored(const std::vector<float>& x, NumberFormat format) {
   return out;
 }
 
-constexpr std::array kFormats = {NumberFormat::F32, NumberFormat::BF16, NumberFormat::F16};
+constexpr std::array kFormats = {CacheFormat::F32, CacheFormat::BF16, CacheFormat::F16, CacheFormat::Int8,
+                                 CacheFormat::E4M3};
+
+// Of one block's tokens; null for numbers that need none.
+const float* scales_for(CacheFormat format) {
+  static const std::vector<float> scales = [] {
+    std::vector<float> out = noise(kBlockTokens, 9);
+    for (float& one : out) one = 0.01f * (1 + std::fabs(one));
+    return out;
+  }();
+  return has_scales(format) ? scales.data() : nullptr;
+}
 
 void expect_near(const std::vector<float>& fast, const std::vector<float>& plain, double tolerance) {
   for (size_t i = 0; i < fast.size(); ++i) ASSERT_NEAR(fast[i], plain[i], tolerance) << i;
@@ -74,25 +95,27 @@ void dot_rows_parity() {
 }
 
 void block_scores_parity() {
-  for (const NumberFormat format : kFormats) {
+  for (const CacheFormat format : kFormats) {
     for (const int64_t rows : {1, 2, 3, 5, 8, 15}) {
       const int64_t size = 24, stride = kBlockTokens + 5;
       const std::vector<float> query = noise(rows * size, 1);
       const std::vector<uint8_t> keys = stored(noise(size * kBlockTokens, 2), format);
       std::vector<float> fast(static_cast<size_t>(rows * stride)), plain = fast, alone = fast;
-      fast_kernels().block_scores({query.data(), rows, size, keys.data(), format, fast.data(), stride});
-      plain_kernels().block_scores({query.data(), rows, size, keys.data(), format, plain.data(), stride});
+      fast_kernels().block_scores(
+          {query.data(), rows, size, keys.data(), format, fast.data(), stride, scales_for(format)});
+      plain_kernels().block_scores(
+          {query.data(), rows, size, keys.data(), format, plain.data(), stride, scales_for(format)});
       expect_near(fast, plain, 1e-5);  // the same, but for the baseline, which does not fuse
       for (int64_t row = 0; row < rows; ++row)
-        fast_kernels().block_scores(
-            {query.data() + row * size, 1, size, keys.data(), format, alone.data() + row * stride, stride});
+        fast_kernels().block_scores({query.data() + row * size, 1, size, keys.data(), format,
+                                     alone.data() + row * stride, stride, scales_for(format)});
       EXPECT_EQ(fast, alone);
     }
   }
 }
 
 void block_values_parity() {
-  for (const NumberFormat format : kFormats) {
+  for (const CacheFormat format : kFormats) {
     for (const int64_t rows : {1, 3, 4, 9}) {
       for (const int64_t size : {4, 16, 37}) {
         const std::vector<float> weights = noise(rows * (kBlockTokens + 1), 1), start = noise(rows * size, 3);
@@ -100,7 +123,7 @@ void block_values_parity() {
         std::vector<float> fast = start, plain = start, alone = start;
         const auto run = [&](const KernelTable& table, int64_t row, int64_t count, float* out) {
           table.block_values({weights.data() + row * (kBlockTokens + 1), count, kBlockTokens + 1, 2, 13, values.data(),
-                              format, size, out + row * size});
+                              format, size, out + row * size, scales_for(format)});
         };
         run(fast_kernels(), 0, rows, fast.data());
         run(plain_kernels(), 0, rows, plain.data());

@@ -7,6 +7,27 @@
 #include "swage/kernels/plain_rows.h"
 
 namespace swage::kernels {
+namespace {
+
+float load_cached(const void* data, CacheFormat format, int64_t i) {
+  switch (format) {
+    case CacheFormat::BF16:
+      return load_as_float(data, NumberFormat::BF16, i);
+    case CacheFormat::F16:
+      return load_as_float(data, NumberFormat::F16, i);
+    case CacheFormat::Int8:
+      return decode_code(CodeKind::Int, static_cast<const uint8_t*>(data)[i]);
+    case CacheFormat::E4M3:
+      return decode_code(CodeKind::E4M3, static_cast<const uint8_t*>(data)[i]);
+    case CacheFormat::F32:
+      break;
+  }
+  return load_as_float(data, NumberFormat::F32, i);
+}
+
+float scaled(float x, const float* scales, int64_t j) { return scales == nullptr ? x : x * scales[j]; }
+
+}  // namespace
 
 void dot_rows(const DotRows& p) {
   for (int64_t t = 0; t < p.rows; ++t) {
@@ -25,8 +46,8 @@ void block_scores(const BlockScores& p) {
     for (int64_t j = 0; j < kBlockTokens; ++j) {
       float sum = 0;
       for (int64_t e = 0; e < p.size; ++e)
-        sum = std::fma(p.query[r * p.size + e], load_as_float(p.keys, p.format, e * kBlockTokens + j), sum);
-      p.scores[r * p.scores_stride + j] = sum;
+        sum = std::fma(p.query[r * p.size + e], load_cached(p.keys, p.format, e * kBlockTokens + j), sum);
+      p.scores[r * p.scores_stride + j] = scaled(sum, p.scales, j);
     }
   }
 }
@@ -36,7 +57,8 @@ void block_values(const BlockValues& p) {
     for (int64_t v = 0; v < p.size; ++v) {
       float sum = p.out[r * p.size + v];
       for (int64_t j = p.first; j < p.end; ++j)
-        sum = std::fma(p.weights[r * p.weights_stride + j], load_as_float(p.values, p.format, j * p.size + v), sum);
+        sum = std::fma(scaled(p.weights[r * p.weights_stride + j], p.scales, j),
+                       load_cached(p.values, p.format, j * p.size + v), sum);
       p.out[r * p.size + v] = sum;
     }
   }

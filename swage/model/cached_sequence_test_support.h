@@ -14,7 +14,7 @@ namespace swage::model {
 struct CachedSequence {
   // `known`: tokens of the prompt; 0: those of the first run.
   explicit CachedSequence(const Model& model, int64_t known = 0,
-                          kernels::NumberFormat format = kernels::NumberFormat::F32)
+                          kernels::CacheFormat format = kernels::CacheFormat::F32)
       : known(known),
         layout(cache_layout(model.program(), format)) {
     cache.piece_bytes = 64;

@@ -40,6 +40,16 @@ Heads load_heads(const AttentionNode& node, int64_t hidden, const checkpoint::We
   return out;
 }
 
+at::Tensor kept_scales(const std::optional<ActivationQuantization>& quantization, kernels::CacheFormat format,
+                       int64_t groups) {
+  if (!quantization || !quantization->scale.defined() || !kernels::has_scales(format)) return {};
+  const scheme::QuantizationArgs& args = quantization->args;
+  const scheme::NumberType type =
+      format == kernels::CacheFormat::Int8 ? scheme::NumberType::Int : scheme::NumberType::Float;
+  if (args.type != type || args.num_bits != 8) return {};
+  return quantization->scale.to(at::kFloat).expand({groups}).contiguous();
+}
+
 at::Tensor transformed_heads(const at::Tensor& x_TGE, const std::shared_ptr<const ops::Transform>& transform) {
   return transform ? transform->columns(x_TGE) : x_TGE;
 }

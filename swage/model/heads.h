@@ -10,6 +10,7 @@
 #include "swage/graph/program.h"
 #include "swage/model/activation_quantization.h"
 #include "swage/model/block.h"
+#include "swage/ops/paged_attention.h"
 
 namespace swage::model {
 
@@ -24,6 +25,11 @@ struct Heads {
 
 // `hidden`: numbers a token of the stream. Error(CorruptData) for absent tensors or other shapes.
 Heads load_heads(const graph::AttentionNode& node, int64_t hidden, const checkpoint::WeightSource& weights);
+
+// Static scales of the keys or values of `groups` heads, if their quantization has codes as the cache's; else
+// undefined.
+at::Tensor kept_scales(const std::optional<ActivationQuantization>& quantization, kernels::CacheFormat format,
+                       int64_t groups);
 
 // x [T, G, E], each head multiplied with the transform, if there is one.
 at::Tensor transformed_heads(const at::Tensor& x_TGE, const std::shared_ptr<const ops::Transform>& transform);

@@ -40,8 +40,20 @@ void each_piece(const SequenceCache& cache, const CachedState& state, const Func
 const ops::PagedLayer& LayerCache::pages(size_t node) const { return part_of(attentions, node).pages; }
 const CachedState& LayerCache::state(size_t node) const { return part_of(states, node); }
 
-CacheLayout cache_layout(const graph::ModelProgram& model, kernels::NumberFormat format) {
+namespace {
+
+// How many tokens back an attention sees; 0: all.
+int64_t reach_of(const graph::AttentionNode& attention) {
+  const int64_t by_window = attention.window > 0 ? std::max<int64_t>(1, attention.window - 1) : 0;
+  const int64_t by_chunk = attention.chunk > 0 ? std::max<int64_t>(1, attention.chunk - 1) : 0;
+  return by_window > 0 && by_chunk > 0 ? std::min(by_window, by_chunk) : std::max(by_window, by_chunk);
+}
+
+}  // namespace
+
+CacheLayout cache_layout(const graph::ModelProgram& model, kernels::CacheFormat format) {
   CacheLayout out;
+  bool sees_all = false;
   const auto add_state = [&out](LayerCache& layer, size_t node, std::vector<int64_t> shape) {
     layer.states.push_back({node, out.state_bytes, std::move(shape)});
     out.state_bytes += bytes_of(layer.states.back());
@@ -55,6 +67,9 @@ CacheLayout cache_layout(const graph::ModelProgram& model, kernels::NumberFormat
         layer.attentions.push_back(
             {n, {attention->kv_heads, attention->head_size, attention->value_size, index, format, out.block_bytes}});
         out.block_bytes += layer.attentions.back().pages.bytes();
+        const int64_t reach = index > 0 ? 0 : reach_of(*attention);
+        sees_all = sees_all || reach == 0;
+        out.reach = std::max(out.reach, reach);
       }
       if (const auto* convolution = std::get_if<graph::ConvolutionNode>(&node))
         add_state(layer, n, {convolution->kernel - 1, block.values[size_t(convolution->in)].width});
@@ -62,6 +77,7 @@ CacheLayout cache_layout(const graph::ModelProgram& model, kernels::NumberFormat
         add_state(layer, n, {recurrence->heads, recurrence->key_size, recurrence->value_size});
     }
   }
+  if (sees_all) out.reach = 0;
   return out;
 }
 

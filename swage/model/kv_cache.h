@@ -39,8 +39,9 @@ struct CacheLayout {
   std::vector<LayerCache> layers;
   int64_t block_bytes = 0;
   int64_t state_bytes = 0;
+  int64_t reach = 0;  // a token sees none that lie farther back than this; 0: some attention sees all
 };
-CacheLayout cache_layout(const graph::ModelProgram& model, kernels::NumberFormat format);
+CacheLayout cache_layout(const graph::ModelProgram& model, kernels::CacheFormat format);
 
 // The memory of one sequence; whoever makes it owns what it points to. The state lies in pieces of `piece_bytes`.
 struct SequenceCache {

@@ -23,7 +23,7 @@ graph::ModelProgram hybrid() {
 }
 
 TEST(CacheLayout, HasAPlaceForEachLayersKeysValuesAndStates) {
-  const CacheLayout layout = cache_layout(hybrid(), kernels::NumberFormat::BF16);
+  const CacheLayout layout = cache_layout(hybrid(), kernels::CacheFormat::BF16);
   const int64_t attention = 2 * 16 * 2 * (4 + 3), states = 4 * (3 * 6 + 2 * 5 * 3);
   EXPECT_EQ(layout.block_bytes, 2 * attention);
   EXPECT_EQ(layout.state_bytes, 2 * states);
@@ -33,8 +33,14 @@ TEST(CacheLayout, HasAPlaceForEachLayersKeysValuesAndStates) {
   EXPECT_THROW(layout.layers[0].state(1), Error);
 }
 
+TEST(CacheLayout, CodesTakeAByteAndAScaleForEachTokenAndHead) {
+  const CacheLayout layout = cache_layout(hybrid(), kernels::CacheFormat::Int8);
+  EXPECT_EQ(layout.block_bytes, 2 * (2 * 16 * (4 + 3) + 2 * 2 * 16 * 4));
+  EXPECT_EQ(layout.layers[1].pages(1).offset, layout.block_bytes / 2);
+}
+
 TEST(SequenceCache, StatesComeBackOutOfPieces) {
-  const CacheLayout layout = cache_layout(hybrid(), kernels::NumberFormat::F32);
+  const CacheLayout layout = cache_layout(hybrid(), kernels::CacheFormat::F32);
   SequenceCache cache;
   cache.piece_bytes = 40;
   std::vector<std::vector<std::byte>> pieces(size_t(layout.state_bytes / 40 + 1), std::vector<std::byte>(40));

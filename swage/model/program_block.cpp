@@ -203,13 +203,15 @@ class ProgramBlock::Pass {
       key_TE = read(node.index_key), weights_TI = read(node.index_weights);
       query_TIE = heads_of(read(node.index_query), pages.index_size);
     }
+    const ops::KeptScales scales{kept_scales(heads.key, pages.format, pages.groups),
+                                 kept_scales(heads.value, pages.format, pages.groups)};
     std::vector<ops::PagedQueries> sequences;
     each_sequence([&](const SequenceRows& rows) {
       // blocks lie in the host's memory
       const auto own = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, rows.first, rows.rows).cpu() : x; };
       ops::PagedQueries& queries =
           sequences.emplace_back(ops::PagedQueries{rows.cache->blocks, rows.first, rows.rows, rows.position});
-      ops::store_tokens(pages, queries.blocks, rows.position, own(k_TGE), own(v_TGV), own(key_TE));
+      ops::store_tokens(pages, queries.blocks, rows.position, own(k_TGE), own(v_TGV), own(key_TE), scales);
       if (node.index_count > 0)
         queries.chosen = ops::chosen_keys(pages, queries, own(query_TIE), own(weights_TI), node.index_count);
     });

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -16,36 +17,73 @@ namespace {
 constexpr int64_t kTile = 16;                        // queries of a sequence that meet a block of keys together
 constexpr int64_t kWorthAThread = int64_t{1} << 18;  // products
 
-at::ScalarType type_of(kernels::NumberFormat format) {
-  if (format == kernels::NumberFormat::F32) return at::kFloat;
-  return format == kernels::NumberFormat::BF16 ? at::kBFloat16 : at::kHalf;
-}
+using kernels::CacheFormat, kernels::CodeKind;
 
-// x [t, G, E] to [G, E, 16] (transposed) or [G, 16, E] of each block.
+// Where the numbers of token `at` of group g go: every `stride`th one from `first` on, of `size`.
+struct Place {
+  int64_t size;
+  bool transposed;  // [G, size, 16], not [G, 16, size]
+
+  int64_t first(int64_t at, int64_t g) const {
+    return g * size * kBlockTokens + (transposed ? at % kBlockTokens : at % kBlockTokens * size);
+  }
+  int64_t stride() const { return transposed ? kBlockTokens : 1; }
+};
+
 template <class Number>
 void scatter(const at::Tensor& x_tGE, Blocks blocks, int64_t offset, int64_t position, bool transposed) {
-  const int64_t tokens = x_tGE.size(0), groups = x_tGE.size(1), size = x_tGE.size(2);
+  const int64_t tokens = x_tGE.size(0), groups = x_tGE.size(1);
+  const Place place{x_tGE.size(2), transposed};
   const auto* from = static_cast<const Number*>(x_tGE.const_data_ptr());
-  for (int64_t t = 0; t < tokens; ++t) {
-    const int64_t at = position + t, lane = at % kBlockTokens;
+  for (int64_t at = position; at < position + tokens; ++at) {
     auto* block = reinterpret_cast<Number*>(blocks[size_t(at / kBlockTokens)] + offset);
-    for (int64_t g = 0; g < groups; ++g, from += size, block += size * kBlockTokens) {
-      if (!transposed) {
-        std::copy_n(from, size, block + lane * size);
-        continue;
-      }
-      for (int64_t e = 0; e < size; ++e) block[e * kBlockTokens + lane] = from[e];
+    for (int64_t g = 0; g < groups; ++g, from += place.size) {
+      Number* to = block + place.first(at, g);
+      for (int64_t e = 0; e < place.size; ++e) to[e * place.stride()] = from[e];
     }
   }
 }
 
-void store(const at::Tensor& x_tGE, kernels::NumberFormat format, Blocks blocks, int64_t offset, int64_t position,
-           bool transposed) {
-  const at::Tensor x = x_tGE.to(type_of(format)).contiguous();
-  if (format == kernels::NumberFormat::F32)
-    scatter<float>(x, blocks, offset, position, transposed);
-  else
-    scatter<uint16_t>(x, blocks, offset, position, transposed);
+uint8_t code_of(CodeKind kind, float x) {
+  const float most = kernels::largest_of(kind), least = kind == CodeKind::Int ? -128.0f : -most;
+  return kernels::encode_code(kind, kernels::round_to_code_value(kind, std::clamp(x, least, most)));
+}
+
+// Codes, and the scale of each token and group `scale_offset` from the block's beginning.
+void scatter_codes(const at::Tensor& x_tGE, CodeKind kind, Blocks blocks, int64_t offset, int64_t scale_offset,
+                   int64_t position, bool transposed, const at::Tensor& scale_G) {
+  const int64_t tokens = x_tGE.size(0), groups = x_tGE.size(1);
+  const Place place{x_tGE.size(2), transposed};
+  const float* given = scale_G.defined() ? scale_G.const_data_ptr<float>() : nullptr;
+  const auto* from = x_tGE.const_data_ptr<float>();
+  for (int64_t at = position; at < position + tokens; ++at) {
+    std::byte* block = blocks[size_t(at / kBlockTokens)];
+    auto* scales = reinterpret_cast<float*>(block + scale_offset);
+    for (int64_t g = 0; g < groups; ++g, from += place.size) {
+      float most = 0;
+      for (int64_t e = 0; e < place.size; ++e) most = std::max(most, std::fabs(from[e]));
+      const float scale = given != nullptr ? given[g] : most / kernels::largest_of(kind);
+      const float inverse = scale > 0x1p-126f ? 1 / scale : 0;
+      scales[g * kBlockTokens + at % kBlockTokens] = scale;
+      auto* to = reinterpret_cast<uint8_t*>(block + offset) + place.first(at, g);
+      for (int64_t e = 0; e < place.size; ++e) to[e * place.stride()] = code_of(kind, from[e] * inverse);
+    }
+  }
+}
+
+// `scale_offset`: of codes.
+void store(const at::Tensor& x_tGE, CacheFormat format, Blocks blocks, int64_t offset, int64_t scale_offset,
+           int64_t position, bool transposed, const at::Tensor& scale_G = {}) {
+  const at::ScalarType type = format == CacheFormat::BF16  ? at::kBFloat16
+                              : format == CacheFormat::F16 ? at::kHalf
+                                                           : at::kFloat;
+  const at::Tensor x = x_tGE.to(type).contiguous();
+  if (kernels::has_scales(format)) {
+    const CodeKind kind = format == CacheFormat::Int8 ? CodeKind::Int : CodeKind::E4M3;
+    return scatter_codes(x, kind, blocks, offset, scale_offset, position, transposed, scale_G);
+  }
+  if (format == CacheFormat::F32) return scatter<float>(x, blocks, offset, position, transposed);
+  scatter<uint16_t>(x, blocks, offset, position, transposed);
 }
 
 void check_blocks(Blocks blocks, int64_t tokens) {
@@ -102,14 +140,21 @@ class Tile {
     return form_.chunk > 0 ? std::max(by_window, at / form_.chunk * form_.chunk) : by_window;
   }
 
-  const std::byte* block(int64_t index) const { return task_.sequence->blocks[size_t(index)] + layer_.offset; }
+  const std::byte* block(int64_t index) const { return task_.sequence->blocks[size_t(index)]; }
+
+  // Of the group's codes, whose scales begin at `offset`.
+  const float* scales(int64_t index, int64_t offset) const {
+    if (!kernels::has_scales(layer_.format)) return nullptr;
+    return reinterpret_cast<const float*>(block(index) + offset) + task_.group * kBlockTokens;
+  }
 
   void score(int64_t rows) {
     const int64_t bytes = layer_.key_bytes() / layer_.groups;
     for (int64_t at = 0; at < width_; at += kBlockTokens) {
-      kernels::fast_kernels().block_scores({rows_.data(), rows, layer_.key_size,
-                                            block((base_ + at) / kBlockTokens) + task_.group * bytes, layer_.format,
-                                            scores_.data() + at, width_});
+      const int64_t index = (base_ + at) / kBlockTokens;
+      kernels::fast_kernels().block_scores(
+          {rows_.data(), rows, layer_.key_size, block(index) + layer_.offset + task_.group * bytes, layer_.format,
+           scores_.data() + at, width_, scales(index, layer_.offset + layer_.key_bytes())});
     }
   }
 
@@ -151,8 +196,9 @@ class Tile {
     const int64_t bytes = layer_.value_bytes() / layer_.groups;
     kernels::fast_kernels().block_values({scores_.data() + t * repeats_ * width_ + index * kBlockTokens - base_,
                                           (next - t) * repeats_, width_, range.first, range.second,
-                                          block(index) + layer_.key_bytes() + task_.group * bytes, layer_.format,
-                                          layer_.value_size, mixed_.data() + t * repeats_ * layer_.value_size});
+                                          block(index) + layer_.value_offset() + task_.group * bytes, layer_.format,
+                                          layer_.value_size, mixed_.data() + t * repeats_ * layer_.value_size,
+                                          scales(index, layer_.value_offset() + layer_.value_bytes())});
   }
 
   const PagedLayer& layer_;
@@ -168,13 +214,13 @@ class Tile {
 }  // namespace
 
 void store_tokens(const PagedLayer& layer, Blocks blocks, int64_t position, const at::Tensor& key_tGE,
-                  const at::Tensor& value_tGV, const at::Tensor& index_tE) {
+                  const at::Tensor& value_tGV, const at::Tensor& index_tE, const KeptScales& scales) {
   check_blocks(blocks, position + key_tGE.size(0));
-  store(key_tGE, layer.format, blocks, layer.offset, position, true);
-  store(value_tGV, layer.format, blocks, layer.offset + layer.key_bytes(), position, false);
+  store(key_tGE, layer.format, blocks, layer.offset, layer.offset + layer.key_bytes(), position, true, scales.key_G);
+  store(value_tGV, layer.format, blocks, layer.value_offset(), layer.value_offset() + layer.value_bytes(), position,
+        false, scales.value_G);
   if (index_tE.defined())
-    store(index_tE.unsqueeze(1), kernels::NumberFormat::F32, blocks,
-          layer.offset + layer.key_bytes() + layer.value_bytes(), position, true);
+    store(index_tE.unsqueeze(1), CacheFormat::F32, blocks, layer.index_offset(), 0, position, true);
 }
 
 at::Tensor attend_paged(const PagedLayer& layer, std::span<const PagedQueries> sequences, const at::Tensor& q_THE,
@@ -203,7 +249,7 @@ std::vector<uint8_t> chosen_keys(const PagedLayer& layer, const PagedQueries& qu
   if (keys <= count) return {};
   const at::Tensor q = q_tIE.to(at::kFloat).contiguous(), w = weights_tI.to(at::kFloat).contiguous();
   const int64_t blocks = (keys + kBlockTokens - 1) / kBlockTokens, width = blocks * kBlockTokens,
-                offset = layer.offset + layer.key_bytes() + layer.value_bytes();
+                offset = layer.index_offset();
   std::vector<uint8_t> out(size_t(queries.rows * keys), uint8_t{0});
   std::vector<float> by_head(size_t(heads * width)), total;
   std::vector<int64_t> order;
@@ -211,7 +257,7 @@ std::vector<uint8_t> chosen_keys(const PagedLayer& layer, const PagedQueries& qu
     for (int64_t b = 0; b < blocks; ++b)
       kernels::fast_kernels().block_scores({q.const_data_ptr<float>() + t * heads * layer.index_size, heads,
                                             layer.index_size, queries.blocks[size_t(b)] + offset,
-                                            kernels::NumberFormat::F32, by_head.data() + b * kBlockTokens, width});
+                                            kernels::CacheFormat::F32, by_head.data() + b * kBlockTokens, width});
     const int64_t seen = queries.position + t + 1;
     total.assign(size_t(seen), 0.0f);
     for (int64_t h = 0; h < heads; ++h) {

@@ -17,24 +17,33 @@ namespace swage::ops {
 using kernels::kBlockTokens;
 
 // What one attention keeps in every block: keys [G, E, 16], values [G, 16, V] and, of sparse attention, the index's
-// keys [index_size, 16] in f32.
+// keys [index_size, 16] in f32. Codes have f32 scales [G, 16] behind the keys and behind the values.
 struct PagedLayer {
   int64_t groups = 0, key_size = 0, value_size = 0, index_size = 0;
-  kernels::NumberFormat format = kernels::NumberFormat::F32;
+  kernels::CacheFormat format = kernels::CacheFormat::F32;
   int64_t offset = 0;  // bytes, from the block's beginning
 
   int64_t key_bytes() const { return groups * key_size * kBlockTokens * kernels::bytes_of(format); }
   int64_t value_bytes() const { return groups * value_size * kBlockTokens * kernels::bytes_of(format); }
+  int64_t scale_bytes() const { return kernels::has_scales(format) ? groups * kBlockTokens * 4 : 0; }
   int64_t index_bytes() const { return index_size * kBlockTokens * 4; }
-  int64_t bytes() const { return key_bytes() + value_bytes() + index_bytes(); }
+  int64_t value_offset() const { return offset + key_bytes() + scale_bytes(); }
+  int64_t index_offset() const { return value_offset() + value_bytes() + scale_bytes(); }
+  int64_t bytes() const { return key_bytes() + value_bytes() + 2 * scale_bytes() + index_bytes(); }
 };
 
 using Blocks = std::span<std::byte* const>;  // of a sequence, in its order
 
+// Scales of codes that are the same for all tokens: f32 [G], or undefined, where each token's largest number becomes
+// the largest code.
+struct KeptScales {
+  at::Tensor key_G = {}, value_G = {};
+};
+
 // Puts keys [t, G, E] and values [t, G, V] of the tokens from `position` on into their blocks; `index_tE` undefined:
 // none.
 void store_tokens(const PagedLayer& layer, Blocks blocks, int64_t position, const at::Tensor& key_tGE,
-                  const at::Tensor& value_tGV, const at::Tensor& index_tE = {});
+                  const at::Tensor& value_tGV, const at::Tensor& index_tE = {}, const KeptScales& scales = {});
 
 // Queries of one sequence: rows [first, first + rows) stand at the positions from `position` on, and their keys are in
 // the blocks.

@@ -89,8 +89,8 @@ INSTANTIATE_TEST_SUITE_P(Forms, PagedAttention,
 TEST(PagedAttentionFormats, RoundKeysAndValues) {
   at::manual_seed(4);
   const at::Tensor q = at::randn({20, 4, 8}), k = at::randn({20, 2, 8}), v = at::randn({20, 2, 20});
-  for (const auto& [format, type, tolerance] : {std::tuple(kernels::NumberFormat::BF16, at::kBFloat16, 0.02),
-                                                std::tuple(kernels::NumberFormat::F16, at::kHalf, 0.003)}) {
+  for (const auto& [format, type, tolerance] : {std::tuple(kernels::CacheFormat::BF16, at::kBFloat16, 0.02),
+                                                std::tuple(kernels::CacheFormat::F16, at::kHalf, 0.003)}) {
     PagedLayer layer = kLayer;
     layer.format = format;
     Memory memory(layer, 20);
@@ -100,6 +100,54 @@ TEST(PagedAttentionFormats, RoundKeysAndValues) {
     EXPECT_LE(relative_error(out, defined(q, k, v, {0.35})), tolerance);
     EXPECT_LE(relative_error(out, defined(q, k.to(type).to(at::kFloat), v.to(type).to(at::kFloat), {0.35})), 1e-5);
   }
+}
+
+// Codes of each token's and head's own scale. An int8 code is off by up to 1/254 of the largest number of its head
+// (some 2 to 3 times as large as the others' mean square), an FP8 number by up to 1/16 of itself.
+TEST(PagedAttentionFormats, CodesHaveAScaleForEachTokenAndHead) {
+  at::manual_seed(4);
+  const at::Tensor q = at::randn({37, 4, 8}), k = at::randn({37, 2, 8}) * at::rand({37, 2, 1}) * 100,
+                   v = at::randn({37, 2, 20});
+  for (const auto& [format, most, tolerance] :
+       {std::tuple(kernels::CacheFormat::Int8, 127.0, 0.03), std::tuple(kernels::CacheFormat::E4M3, 448.0, 0.15)}) {
+    const auto rounded = [&, format = format, most = most](const at::Tensor& x) {
+      const at::Tensor scale = x.abs().amax(-1, true) / most, codes = x * scale.reciprocal();
+      return format == kernels::CacheFormat::Int8 ? at::round(codes) * scale
+                                                  : codes.to(at::kFloat8_e4m3fn).to(at::kFloat) * scale;
+    };
+    PagedLayer layer = kLayer;
+    layer.format = format;
+    Memory memory(layer, 37);
+    store_tokens(layer, memory.blocks, 0, k, v);
+    const std::vector<PagedQueries> all = {{memory.blocks, 0, 37, 0}};
+    const PagedForm form{0.005};
+    const at::Tensor out = attend_paged(layer, all, q, form);
+    EXPECT_LE(relative_error(out, defined(q, rounded(k), rounded(v), form)), 1e-5);
+    EXPECT_LE(relative_error(out, defined(q, k, v, form)), tolerance);
+  }
+}
+
+// Numbers that a checkpoint's scales have rounded already stay as they are.
+TEST(PagedAttentionFormats, ScalesOfACheckpointKeepItsNumbers) {
+  at::manual_seed(6);
+  const at::Tensor q = at::randn({20, 4, 8}), scale_G = at::tensor({0.03f, 0.4f});
+  const at::Tensor k = at::randint(-128, 128, {20, 2, 8}).to(at::kFloat) * scale_G.view({1, 2, 1}),
+                   v = at::randint(-128, 128, {20, 2, 20}).to(at::kFloat) * scale_G.view({1, 2, 1});
+  PagedLayer layer = kLayer;
+  layer.format = kernels::CacheFormat::Int8;
+  Memory memory(layer, 20);
+  store_tokens(layer, memory.blocks, 0, k, v, {}, {scale_G, scale_G});
+  const std::vector<PagedQueries> all = {{memory.blocks, 0, 20, 0}};
+  EXPECT_LE(relative_error(attend_paged(layer, all, q, {0.01}), defined(q, k, v, {0.01})), 1e-5);
+}
+
+TEST(PagedAttentionFormats, TokensOfZerosAreZeros) {
+  PagedLayer layer = kLayer;
+  layer.format = kernels::CacheFormat::E4M3;
+  Memory memory(layer, 3);
+  store_tokens(layer, memory.blocks, 0, at::zeros({3, 2, 8}), at::zeros({3, 2, 20}));
+  const std::vector<PagedQueries> all = {{memory.blocks, 0, 3, 0}};
+  EXPECT_TRUE(at::equal(attend_paged(layer, all, at::ones({3, 4, 8}), {1}), at::zeros({3, 80})));
 }
 
 TEST(PagedAttentionChosen, AreTheKeysOfTheLargestScores) {

@@ -10,6 +10,7 @@ namespace swage::runtime {
 namespace {
 
 constexpr int64_t kMostChoices = 128;
+constexpr int64_t kMostDraft = 32;
 
 CacheOptions cache_options(const ModelRunner& runner, const MemoryPlan& plan, const EngineOptions& options) {
   CacheOptions out{plan.blocks, options.shares_prefixes, 0};
@@ -34,7 +35,7 @@ Engine::Engine(const ModelRunner& runner, const data::Tokenizer* tokenizer, cons
       plan_(plan),
       options_(options),
       pool_(model::cache_layout(runner.model().program(), options.cache_format), cache_options(runner, plan, options)),
-      scheduler_(pool_, schedule_of(options.schedule)) {
+      scheduler_(pool_, schedule_of(options.schedule), plan.context) {
   update_stats();
 }
 
@@ -54,6 +55,8 @@ void Engine::check(const Request& request) const {
               ": expected 1 to ", kMostChoices);
   SWAGE_CHECK(request.best_of == 0 || (request.best_of >= request.choices && request.best_of <= kMostChoices),
               InvalidArgument, "best_of ", request.best_of, ": expected ", request.choices, " to ", kMostChoices);
+  SWAGE_CHECK(request.draft_tokens >= 0 && request.draft_tokens <= kMostDraft, InvalidArgument, "draft_tokens ",
+              request.draft_tokens, ": expected 0 to ", kMostDraft);
   SWAGE_CHECK(request.top_logprobs >= 0 && request.top_logprobs <= runner_.predicted(), InvalidArgument,
               "top_logprobs ", request.top_logprobs, ": expected 0 to ", runner_.predicted());
   for (const std::string& stop : request.stops)
@@ -123,13 +126,16 @@ bool Engine::step() {
 }
 
 void Engine::compute(const std::vector<Turn>& turns) {
+  std::vector<std::vector<int64_t>> ids;
   std::vector<Piece> pieces;
-  for (const auto& [sequence, tokens] : turns) {
+  for (const auto& [sequence, tokens, draft] : turns) {
     const bool scores =
         sequence->group->request.prompt_logprobs && sequence->choice == 0 && sequence->computed < sequence->prompt();
-    const std::span<const int64_t> next(sequence->ids.data() + sequence->computed, size_t(tokens));
-    pieces.push_back({next, sequence->computed, sequence->prompt(), &sequence->memory.cache,
-                      scores ? tokens : int64_t(tokens == sequence->pending())});
+    const auto first = sequence->ids.begin() + sequence->computed;
+    std::vector<int64_t>& next = ids.emplace_back(first, first + tokens);
+    next.insert(next.end(), draft.begin(), draft.end());
+    const int64_t wanted = scores ? tokens : tokens == sequence->pending() ? 1 + int64_t(draft.size()) : 0;
+    pieces.push_back({next, sequence->computed, sequence->prompt(), &sequence->memory.cache, wanted});
   }
   const at::Tensor logits_RV = runner_.run(pool_.layout(), pieces);
   const float* logits = logits_RV.defined() ? logits_RV.const_data_ptr<float>() : nullptr;
@@ -139,32 +145,46 @@ void Engine::compute(const std::vector<Turn>& turns) {
     counts_.prompt_tokens += sequence.made() == 0 ? uint64_t(of_prompt) : 0;
     sequence.computed += turns[i].tokens;
     pool_.offer(sequence.memory, sequence.ids, sequence.computed, sequence.prompt());
-    take_logits(sequence, logits, pieces[i].logits);
+    take_logits(turns[i], logits, pieces[i].logits);
+    if (!sequence.finish) pool_.leave(sequence.memory, sequence.computed);
     if (logits != nullptr) logits += pieces[i].logits * runner_.predicted();
   }
 }
 
-void Engine::take_logits(Sequence& sequence, const float* logits, int64_t rows) {
+void Engine::score_prompt(Sequence& sequence, const float* logits, int64_t rows) {
   Group& group = *sequence.group;
   const int64_t vocabulary = runner_.predicted();
-  if (group.request.prompt_logprobs && sequence.choice == 0 && group.prompt.empty()) {
-    group.prompt.push_back({group.request.prompt[0], 0, {}});
-  }
-  for (int64_t row = 0; group.request.prompt_logprobs && row < rows; ++row) {
+  if (group.prompt.empty()) group.prompt.push_back({group.request.prompt[0], 0, {}});
+  for (int64_t row = 0; row < rows; ++row) {
     const int64_t position = sequence.computed - rows + row + 1;  // that the row predicts
     if (position != int64_t(group.prompt.size()) || position >= sequence.prompt()) continue;
     const int64_t id = group.request.prompt[size_t(position)];
     LogProbabilities found = log_probabilities(logits + row * vocabulary, vocabulary, id, group.request.top_logprobs);
     group.prompt.push_back({id, found.chosen, std::move(found.top)});
   }
+}
+
+// Of rows behind guesses, those whose guesses are what was chosen: each row is what it would be without them.
+void Engine::take_logits(const Turn& turn, const float* logits, int64_t rows) {
+  Sequence& sequence = *turn.sequence;
+  Group& group = *sequence.group;
+  const int64_t vocabulary = runner_.predicted(), guesses = int64_t(turn.draft.size());
+  if (group.request.prompt_logprobs && sequence.choice == 0) score_prompt(sequence, logits, rows - guesses);
   if (sequence.pending() > 0) return;
   if (group.waits_for_first) begin_others(group);
-  if (group.request.max_new_tokens == 0)
-    sequence.end(Finish::Length);
-  else
-    sequence.take(logits + (rows - 1) * vocabulary, vocabulary, vocabulary_.end_ids(), plan_.context);
-  counts_.new_tokens += group.request.max_new_tokens > 0;
-  if (sequence.made() <= 1) counts_.cached_tokens += uint64_t(sequence.cached);
+  counts_.drafted += uint64_t(guesses);
+  for (int64_t guess = 0; guess <= guesses; ++guess) {
+    if (group.request.max_new_tokens == 0)
+      sequence.end(Finish::Length);
+    else
+      sequence.take(logits + (rows - guesses - 1 + guess) * vocabulary, vocabulary, vocabulary_.end_ids(),
+                    plan_.context);
+    counts_.new_tokens += group.request.max_new_tokens > 0;
+    if (sequence.made() <= 1) counts_.cached_tokens += uint64_t(sequence.cached);
+    if (sequence.finish || guess == guesses || sequence.ids.back() != turn.draft[size_t(guess)]) break;
+    ++sequence.computed;
+    ++counts_.accepted;
+  }
   if (sequence.finish) scheduler_.remove(sequence);
 }
 

@@ -20,7 +20,7 @@
 namespace swage::runtime {
 
 struct EngineOptions {
-  kernels::NumberFormat cache_format = kernels::NumberFormat::F32;
+  kernels::CacheFormat cache_format = kernels::CacheFormat::F32;
   SchedulerOptions schedule;
   MemoryLimits memory;
   bool shares_prefixes = true;
@@ -32,6 +32,7 @@ struct EngineStats {
   int64_t running = 0, waiting = 0;        // answers
   int64_t blocks = 0, free = 0, kept = 0;  // kept: that nobody uses, for requests that begin alike
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, new_tokens = 0, preemptions = 0, requests = 0;
+  uint64_t drafted = 0, accepted = 0;  // tokens that were guessed, and of these what was right
 };
 
 class Engine {
@@ -59,7 +60,8 @@ class Engine {
   void check(const Request& request) const;
   void take_inbox();
   void compute(const std::vector<Turn>& turns);
-  void take_logits(Sequence& sequence, const float* logits, int64_t rows);
+  void take_logits(const Turn& turn, const float* logits, int64_t rows);
+  void score_prompt(Sequence& sequence, const float* logits, int64_t rows);
   void begin_others(Group& group);
   void tell(Group& group, Event&& event);
   void tell_news(Group& group);

@@ -42,6 +42,7 @@ Request random_request(std::mt19937& random, int64_t vocabulary, int64_t longest
   out.choices = below(4) == 0 ? 2 : 1;
   out.logprobs = true;
   out.client = below(2) == 0 ? "a" : "b";
+  out.draft_tokens = below(2) == 0 ? 4 : 0;
   return out;
 }
 
@@ -60,18 +61,20 @@ void expect_same(const Answers& found, const Answers& expected, const std::strin
 struct Load {
   int64_t requests, longest, most_new, blocks, step_tokens, most_sequences;
   int cancelled_in;  // one of so many is cancelled; 0: none
+  kernels::CacheFormat format = kernels::CacheFormat::F32;
 };
 
 struct Outcome {
-  uint64_t preemptions = 0, cached_tokens = 0;
+  uint64_t preemptions = 0, cached_tokens = 0, accepted = 0;
 };
 
 // Random requests come while others run; some are cancelled. Each one that is not equals its answer alone.
 Outcome run_load(const ModelRunner& runner, const Load& load, unsigned seed) {
   std::mt19937 random(seed);
-  const MemoryPlan plan = plan_of(runner, load.blocks);
+  const MemoryPlan plan = plan_of(runner, load.blocks, 1024, load.format);
   EngineOptions options;
   options.schedule = {load.step_tokens, load.most_sequences};
+  options.cache_format = load.format;
   Engine engine(runner, nullptr, plan, options);
   std::vector<Request> requests;
   std::vector<Answers> answers(static_cast<size_t>(load.requests));
@@ -102,9 +105,11 @@ Outcome run_load(const ModelRunner& runner, const Load& load, unsigned seed) {
       EXPECT_TRUE(cancelled[i]);
       continue;
     }
-    expect_same(answers[i], alone(runner, requests[i], nullptr, plan.context), cat("request ", i));
+    Request request = requests[i];
+    request.draft_tokens = 0;
+    expect_same(answers[i], alone(runner, request, nullptr, plan.context, load.format), cat("request ", i));
   }
-  return {stats.preemptions, stats.cached_tokens};
+  return {stats.preemptions, stats.cached_tokens, stats.accepted};
 }
 
 TEST(Engine, HundredsOfRequestsEqualTheirAnswersAlone) {
@@ -115,6 +120,7 @@ TEST(Engine, HundredsOfRequestsEqualTheirAnswersAlone) {
   EXPECT_GT(crowded.cached_tokens, 100u);
   const Outcome roomy = run_load(*tiny.runner, {100, 60, 24, 200, 64, 16, 30}, 2);
   EXPECT_EQ(roomy.preemptions, 0u);
+  EXPECT_GT(roomy.accepted, 20u);
 }
 
 // The same with as many threads as there are.
@@ -123,6 +129,14 @@ TEST(Engine, ThreadsChangeNothing) {
   const TinyModel tiny(llama());
   run_load(*tiny.runner, {20, 40, 12, 20, 32, 6, 0}, 3);
   at::set_num_threads(1);
+}
+
+// Codes of each token are its own.
+TEST(Engine, CachesOfCodesChangeNothingBetweenBatches) {
+  at::set_num_threads(1);
+  const TinyModel tiny(llama());
+  for (const kernels::CacheFormat format : {kernels::CacheFormat::Int8, kernels::CacheFormat::E4M3})
+    run_load(*tiny.runner, {40, 40, 16, 9, 11, 6, 20, format}, 5);
 }
 
 class EveryArchitecture : public testing::TestWithParam<std::string> {};
@@ -293,7 +307,7 @@ TEST(Engine, PromptsAreScored) {
   const std::vector<TokenInfo>& prompt = scored[0].last.prompt;
   ASSERT_EQ(prompt.size(), 50u);
   EXPECT_EQ(scored[0].last.new_tokens, 0);
-  const model::CacheLayout layout = model::cache_layout(tiny.model->program(), kernels::NumberFormat::F32);
+  const model::CacheLayout layout = model::cache_layout(tiny.model->program(), kernels::CacheFormat::F32);
   at::Tensor hidden_TD = tiny.model->embed(at::tensor(request.prompt, at::kLong), 0);
   for (int64_t b = 0; b < tiny.model->blocks(); ++b) {
     model::Flow flow{.hidden_TD = hidden_TD};
@@ -333,6 +347,74 @@ TEST(Engine, PromptsAreReadInSmallPiecesBesideAnswers) {
   }
 }
 
+// What is guessed right comes in one step with the token before; what is guessed wrong leaves nothing behind.
+TEST(Engine, GuessesMakeTheSameTextInFewerSteps) {
+  at::set_num_threads(1);
+  const TinyModel tiny(llama());
+  for (const double temperature : {0.0, 0.7}) {
+    Request request = simple({1, 2, 3, 4, 5, 6, 1, 2, 3}, 100);
+    request.sampling.temperature = temperature;
+    request.sampling.frequency_penalty = 0.01;
+    request.logprobs = true;
+    const Answers expected = alone(*tiny.runner, request);
+    request.draft_tokens = 6;
+    EngineOptions options;
+    Engine engine(*tiny.runner, nullptr, plan_of(*tiny.runner, 64), options);
+    Answers found;
+    engine.submit(request, into(found));
+    while (engine.step()) {
+    }
+    expect_same(found, expected, cat("temperature ", temperature));
+    const EngineStats stats = engine.stats();
+    EXPECT_EQ(stats.steps + stats.accepted, 100u);
+    EXPECT_LE(stats.accepted, stats.drafted);
+    if (temperature == 0) EXPECT_GT(stats.accepted, 10u);  // a greedy random model repeats itself
+  }
+}
+
+// What a window has left is given back: a text far longer than the cache, as it would be with all of its keys.
+TEST(Engine, WindowsBoundTheMemoryOfASequence) {
+  at::set_num_threads(1);
+  for (const char* name : {"mistral", "phi3_short", "starcoder2"}) {
+    Json config = configs().at(name);
+    config.set("max_position_embeddings", 1024);
+    const TinyModel tiny(config);
+    const model::CacheLayout layout = model::cache_layout(tiny.model->program(), kernels::CacheFormat::F32);
+    ASSERT_EQ(layout.reach, 7) << name;  // a window of 8
+    EngineOptions options;
+    options.schedule = {16, 2};
+    MemoryPlan plan = plan_of(*tiny.runner, 8);
+    plan.context = 600;
+    Engine engine(*tiny.runner, nullptr, plan, options);
+    Request request = simple(counted(150), 300);
+    request.logprobs = true;
+    std::vector<Answers> answers(2);
+    for (Answers& one : answers) engine.submit(request, into(one));
+    const int64_t most = CachePool::most_blocks(layout, 450, 16);
+    EXPECT_LE(most, 4);
+    while (engine.step()) {
+      const EngineStats stats = engine.stats();
+      EXPECT_LE(stats.blocks - stats.free - stats.kept, 2 * most) << name;
+    }
+    EXPECT_EQ(engine.stats().free + engine.stats().kept, 8);
+    std::vector<int64_t> ids = request.prompt;
+    ids.insert(ids.end(), answers[0][0].ids.begin(), answers[0][0].ids.end());
+    EXPECT_EQ(answers[0][0].finish, Finish::Length) << answers[0][0].error;
+    EXPECT_EQ(answers[0][0].ids, answers[1][0].ids);
+    at::Tensor hidden_TD = tiny.model->embed(at::tensor(ids, at::kLong), 0);
+    for (int64_t b = 0; b < tiny.model->blocks(); ++b) {
+      model::Flow flow{.hidden_TD = hidden_TD};
+      tiny.model->load_block(b, tiny.weights)->forward(flow);
+      hidden_TD = flow.hidden_TD;
+    }
+    const at::Tensor expected_TV = at::log_softmax(tiny.model->logits(hidden_TD).to(at::kDouble), -1);
+    for (int64_t i = 0; i < 300; ++i)
+      EXPECT_NEAR(answers[0][0].tokens[size_t(i)].logprob,
+                  expected_TV[149 + i][answers[0][0].ids[size_t(i)]].item<double>(), 1e-4)
+          << name << ", token " << i;
+  }
+}
+
 TEST(Engine, RequestsThatMakeNoSenseAreRefusedByField) {
   const TinyModel tiny(llama());
   Engine engine(*tiny.runner, nullptr, plan_of(*tiny.runner, 2), {});
@@ -353,6 +435,7 @@ TEST(Engine, RequestsThatMakeNoSenseAreRefusedByField) {
   refused([](Request& r) { r.max_new_tokens = 0; }, "max_new_tokens 0");
   refused([](Request& r) { r.choices = 0; }, "n 0");
   refused([](Request& r) { r.choices = 3, r.best_of = 2; }, "best_of 2");
+  refused([](Request& r) { r.draft_tokens = 33; }, "draft_tokens 33");
   refused([](Request& r) { r.stops = {"x"}; }, "stop string");
   refused([](Request& r) { r.top_logprobs = -1; }, "top_logprobs -1");
   refused([](Request& r) { r.sampling.top_p = 0; }, "top_p 0");
@@ -395,9 +478,24 @@ TEST(Engine, RequestsComeFromAnyThread) {
   EXPECT_EQ(engine.stats().free + engine.stats().kept, 20);
 }
 
+// A window's cache holds sequences of any length, where a whole one's would have to be as long.
+TEST(MemoryPlan, OfAWindowIsThatOfTheWindow) {
+  Json config = configs().at("mistral");
+  config.set("max_position_embeddings", 100000);
+  const TinyModel tiny(config);
+  const model::CacheLayout layout = model::cache_layout(tiny.model->program(), kernels::CacheFormat::F32);
+  const MemoryPlan plan = plan_memory(*tiny.model, layout, {16, 4}, {}, 0, 2000);
+  EXPECT_EQ(plan.context, 100000);
+  EXPECT_EQ(plan.blocks, 4 * 4);
+  const MemoryPlan asked = plan_memory(*tiny.model, layout, {16, 4}, {.context = 5000}, 0, 2000);
+  EXPECT_EQ(asked.context, 5000);
+  const MemoryPlan less = plan_memory(*tiny.model, layout, {16, 4}, {.cache_tokens = 20}, 0, 2000);
+  EXPECT_EQ(less.context, 32);
+}
+
 TEST(MemoryPlan, FitsTheBoundOrSaysWhatItTakes) {
   const TinyModel tiny(llama());
-  const model::CacheLayout layout = model::cache_layout(tiny.model->program(), kernels::NumberFormat::F32);
+  const model::CacheLayout layout = model::cache_layout(tiny.model->program(), kernels::CacheFormat::F32);
   const SchedulerOptions schedule{16, 4};
   const MemoryPlan free_plan = plan_memory(*tiny.model, layout, schedule, {}, 1000, 2000);
   EXPECT_EQ(free_plan.context, tiny.model->max_positions());

@@ -60,8 +60,12 @@ MemoryPlan plan_memory(const model::Model& model, const model::CacheLayout& layo
   const auto blocks_of = [&](int64_t tokens, int64_t sequences) {
     return (has_keys ? (tokens + kBlockTokens - 1) / kBlockTokens : 0) + sequences * plan.state_blocks;
   };
+  const auto held = [&](int64_t tokens) {  // at once, by a sequence of so many
+    return CachePool::most_blocks(layout, tokens, schedule.step_tokens) - plan.state_blocks;
+  };
   const int64_t least = blocks_of(std::min<int64_t>(plan.context, kBlockTokens), 1);
-  const int64_t usual = kSequences * std::min(plan.context, limits.context > 0 ? limits.context : kLeastContext);
+  const int64_t each = std::min(plan.context, limits.context > 0 ? limits.context : kLeastContext);
+  const int64_t usual = kSequences * (has_keys ? std::min(each, held(each) * kBlockTokens) : each);
   plan.blocks = blocks_of(limits.cache_tokens > 0 ? limits.cache_tokens : usual, schedule.most_sequences);
   if (limits.most_bytes > 0) {
     const uint64_t taken = plan.peak_bytes() - plan.cache_bytes();
@@ -74,9 +78,10 @@ MemoryPlan plan_memory(const model::Model& model, const model::CacheLayout& layo
   plan.blocks = std::max(plan.blocks, least);
   if (has_keys) {
     const int64_t most = (plan.blocks - plan.state_blocks) * kBlockTokens;
-    SWAGE_CHECK(limits.context == 0 || limits.context <= most, InvalidArgument, "a context of ", limits.context,
-                " tokens: the memory that is allowed holds one of ", most);
-    plan.context = std::min(plan.context, most);
+    const bool holds_all = held(plan.context) * kBlockTokens <= most;  // windows leave the rest behind
+    SWAGE_CHECK(limits.context == 0 || limits.context <= most || holds_all, InvalidArgument, "a context of ",
+                limits.context, " tokens: the memory that is allowed holds one of ", most);
+    if (!holds_all) plan.context = std::min(plan.context, most);
     plan.cache_tokens = most;
   }
   return plan;

@@ -36,11 +36,13 @@ struct Request {
   std::vector<std::string> stops;  // text ends before the first of them
   SamplingOptions sampling;
   Grammar grammar;
-  int64_t choices = 1;           // answers wanted
-  int64_t best_of = 0;           // answers made, the most likely ones of which are given at the end; 0: as many
-                                 // as choices
-  bool logprobs = false;         // logarithms of the probabilities that the model gave what was chosen,
-  int64_t top_logprobs = 0;      // and so many most likely tokens
+  int64_t draft_tokens = 0;  // so many are guessed from what stands in the text so far, and computed in one step with
+                             // the next one: the answer is the same, often sooner
+  int64_t choices = 1;       // answers wanted
+  int64_t best_of = 0;       // answers made, the most likely ones of which are given at the end; 0: as many
+                             // as choices
+  bool logprobs = false;     // logarithms of the probabilities that the model gave what was chosen,
+  int64_t top_logprobs = 0;  // and so many most likely tokens
   bool prompt_logprobs = false;  // the same of the prompt
   std::string client;            // requests of one client wait for each other, those of others do not
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "swage/base/error.h"
+#include "swage/runtime/guess.h"
 
 namespace swage::runtime {
 
@@ -67,9 +68,22 @@ void Scheduler::give_turn(Sequence& sequence, int64_t tokens) {
   // Logits are made of each of a prompt's tokens where they are asked for: not of more at once than of others.
   const int64_t count = std::min({tokens, left_, of_prompt ? options_.most_sequences : tokens});
   if (count <= 0 || !make_room(sequence, count)) return;
-  turns_.push_back({&sequence, count});
-  left_ -= count;
+  turns_.push_back({&sequence, count, sequence.is_decoding() ? draft_for(sequence) : std::vector<int64_t>()});
+  left_ -= count + int64_t(turns_.back().draft.size());
   clients_[sequence.group->request.client].served += uint64_t(count);
+}
+
+std::vector<int64_t> Scheduler::draft_for(Sequence& sequence) {
+  const Request& request = sequence.group->request;
+  const auto length = int64_t(sequence.ids.size());
+  // A state that has seen a wrong guess cannot be taken back.
+  if (request.draft_tokens == 0 || pool_.layout().state_bytes > 0) return {};
+  const int64_t most = std::min({request.draft_tokens, request.max_new_tokens - sequence.made() - 1,
+                                 context_ - length - 1, left_ - 1, rows_left_});
+  std::vector<int64_t> draft = guess_next(sequence.ids, most);
+  if (draft.empty() || !pool_.grow(sequence.memory, length + int64_t(draft.size()))) return {};
+  rows_left_ -= int64_t(draft.size());
+  return draft;
 }
 
 Scheduler::Client* Scheduler::next_client() {
@@ -82,7 +96,8 @@ Scheduler::Client* Scheduler::next_client() {
 
 // Its tokens so far and one more block, so that it is not preempted at once; all blocks are its own if nobody runs.
 bool Scheduler::fits_beside(const Sequence& sequence) const {
-  return running_.empty() || pool_.blocks_of(int64_t(sequence.ids.size())) + 1 <= pool_.available();
+  const int64_t held = CachePool::most_blocks(pool_.layout(), int64_t(sequence.ids.size()), options_.step_tokens);
+  return running_.empty() || held + 1 <= pool_.available();
 }
 
 bool Scheduler::admit() {
@@ -107,6 +122,7 @@ bool Scheduler::admit() {
 std::vector<Turn> Scheduler::next() {
   turns_.clear();
   left_ = options_.step_tokens;
+  rows_left_ = std::max<int64_t>(0, options_.most_sequences - running() - waiting());
   for (const bool decoding : {true, false}) {
     const std::vector<Sequence*> there = running_;
     for (Sequence* sequence : there) {

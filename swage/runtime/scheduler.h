@@ -19,13 +19,18 @@ struct SchedulerOptions {
 
 struct Turn {
   Sequence* sequence;
-  int64_t tokens;  // the next ones that are not in the cache
+  int64_t tokens;                   // the next ones that are not in the cache,
+  std::vector<int64_t> draft = {};  // and guesses of those behind them
 };
 
 // Not thread-safe.
 class Scheduler {
  public:
-  Scheduler(CachePool& pool, const SchedulerOptions& options) : pool_(pool), options_(options) {}
+  // `context`: tokens of a sequence at most.
+  Scheduler(CachePool& pool, const SchedulerOptions& options, int64_t context)
+      : pool_(pool),
+        options_(options),
+        context_(context) {}
 
   // Behind the client's others, or before them.
   void add(Sequence& sequence, bool first = false);
@@ -48,6 +53,8 @@ class Scheduler {
   // Room for the turn; sequences younger than this one give way, and it itself if there are none.
   bool make_room(Sequence& sequence, int64_t tokens);
   void preempt(size_t index);
+  // What may follow a sequence's text, as far as this step and the cache have room for it.
+  std::vector<int64_t> draft_for(Sequence& sequence);
   void give_turn(Sequence& sequence, int64_t tokens);
   bool admit();
   bool fits_beside(const Sequence& sequence) const;
@@ -57,10 +64,11 @@ class Scheduler {
 
   CachePool& pool_;
   const SchedulerOptions options_;
+  const int64_t context_;
   std::vector<Sequence*> running_;  // the oldest first
   std::map<std::string, Client> clients_;
   std::vector<Turn> turns_;
-  int64_t left_ = 0;  // tokens of the step
+  int64_t left_ = 0, rows_left_ = 0;  // tokens of the step, and logits beside one for each sequence
   int64_t waiting_count_ = 0, preemptions_ = 0;
 };
 

@@ -13,6 +13,9 @@ CachePool::CachePool(model::CacheLayout layout, const CacheOptions& options)
       pool_(block_bytes(layout_), options.blocks) {
   // A state is that of all tokens: it cannot be had for the first ones alone.
   if (layout_.state_bytes > 0) options_.shares_prefixes = false;
+  // What is shared stays until the sequence's end: no more than one window of it.
+  if (layout_.reach > 0 && (options_.shared_up_to == 0 || options_.shared_up_to > layout_.reach))
+    options_.shared_up_to = layout_.reach;
 }
 
 int64_t CachePool::block_bytes(const model::CacheLayout& layout) {
@@ -27,6 +30,15 @@ int64_t CachePool::state_blocks(const model::CacheLayout& layout) {
 int64_t CachePool::blocks_of(int64_t tokens) const {
   const int64_t of_tokens = layout_.block_bytes > 0 ? (tokens + kBlockTokens - 1) / kBlockTokens : 0;
   return of_tokens + state_blocks(layout_);
+}
+
+int64_t CachePool::most_blocks(const model::CacheLayout& layout, int64_t tokens, int64_t step_tokens) {
+  if (layout.block_bytes == 0) return state_blocks(layout);
+  const auto blocks = [](int64_t count) { return (count + kBlockTokens - 1) / kBlockTokens; };
+  // What is shared, a window and a step, of which the first and the last block may be for one token.
+  const int64_t held = layout.reach == 0 ? std::numeric_limits<int64_t>::max()
+                                         : blocks(layout.reach) + blocks(layout.reach + step_tokens) + 1;
+  return std::min(blocks(tokens), held) + state_blocks(layout);
 }
 
 int64_t CachePool::most_tokens() const {
@@ -87,8 +99,22 @@ void CachePool::offer(SequenceMemory& memory, std::span<const int64_t> ids, int6
   }
 }
 
+void CachePool::leave(SequenceMemory& memory, int64_t computed) {
+  if (layout_.reach == 0) return;
+  for (size_t b = memory.first_held; b < memory.blocks.size(); ++b) {
+    if ((int64_t(b) + 1) * kBlockTokens > computed - layout_.reach) return;
+    memory.first_held = b + 1;
+    if (b < memory.nodes.size()) continue;
+    pool_.give_back(memory.blocks[b]);
+    memory.blocks[b] = -1;
+    memory.cache.blocks[b] = nullptr;
+  }
+}
+
 void CachePool::release(SequenceMemory& memory) {
-  for (size_t b = memory.nodes.size(); b < memory.blocks.size(); ++b) pool_.give_back(memory.blocks[b]);
+  for (size_t b = memory.nodes.size(); b < memory.blocks.size(); ++b) {
+    if (memory.blocks[b] >= 0) pool_.give_back(memory.blocks[b]);
+  }
   for (const BlockId block : memory.state) pool_.give_back(block);
   for (size_t n = memory.nodes.size(); n-- > 0;) tree_.release(memory.nodes[n]);
   memory = {};

@@ -12,7 +12,8 @@ namespace swage::runtime {
 
 // What one sequence holds of it. Its owner gives it back by CachePool::release().
 struct SequenceMemory {
-  std::vector<BlockId> blocks;           // in the sequence's order
+  std::vector<BlockId> blocks;           // in the sequence's order; -1: given back, as no token sees it any more
+  size_t first_held = 0;                 // of the blocks, before which leave() has nothing to do
   std::vector<PrefixTree::Node*> nodes;  // of the first of them, those that are in the tree
   std::vector<BlockId> state;            // blocks in which the states of recurrences lie
   model::SequenceCache cache;            // where all of these are
@@ -37,8 +38,10 @@ class CachePool {
   static int64_t state_blocks(const model::CacheLayout& layout);
   // Tokens of one sequence that had the pool for itself.
   int64_t most_tokens() const;
-  // Blocks that a sequence of so many tokens holds.
+  // Blocks that a sequence of so many tokens has, those that were given back included.
   int64_t blocks_of(int64_t tokens) const;
+  // The most that it holds at once where its tokens come in steps of so many.
+  static int64_t most_blocks(const model::CacheLayout& layout, int64_t tokens, int64_t step_tokens);
 
   // The first blocks of a sequence that holds nothing, out of those of other sequences. Returns the tokens in them,
   // fewer than there are ids. `prompt`: of the ids, those that were there at once.
@@ -47,6 +50,9 @@ class CachePool {
   bool grow(SequenceMemory& memory, int64_t tokens);
   // The first `computed` tokens of `ids` are in the cache now: others may use their full blocks.
   void offer(SequenceMemory& memory, std::span<const int64_t> ids, int64_t computed, int64_t prompt);
+  // Gives back the blocks that the tokens behind the first `computed` ones do not see, but for those that others may
+  // use.
+  void leave(SequenceMemory& memory, int64_t computed);
   void release(SequenceMemory& memory);
 
   int64_t blocks() const { return pool_.count(); }

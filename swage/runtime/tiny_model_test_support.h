@@ -63,8 +63,9 @@ struct TinyModel {
 };
 
 // A plan of so many blocks, whatever the machine has.
-inline MemoryPlan plan_of(const ModelRunner& runner, int64_t blocks, int64_t context = 1024) {
-  const model::CacheLayout layout = model::cache_layout(runner.model().program(), kernels::NumberFormat::F32);
+inline MemoryPlan plan_of(const ModelRunner& runner, int64_t blocks, int64_t context = 1024,
+                          kernels::CacheFormat format = kernels::CacheFormat::F32) {
+  const model::CacheLayout layout = model::cache_layout(runner.model().program(), format);
   MemoryPlan plan;
   plan.state_blocks = CachePool::state_blocks(layout);
   plan.blocks = blocks + plan.state_blocks;
@@ -102,11 +103,12 @@ inline EventSink into(Answers& answers) {
 
 // By an engine that has nothing else to do.
 inline Answers alone(const ModelRunner& runner, const Request& request, const data::Tokenizer* tokenizer = nullptr,
-                     int64_t context = 1024) {
+                     int64_t context = 1024, kernels::CacheFormat format = kernels::CacheFormat::F32) {
   EngineOptions options;
+  options.cache_format = format;
   options.schedule.step_tokens = 4096;
   options.shares_prefixes = false;
-  Engine engine(runner, tokenizer, plan_of(runner, 256, context), options);
+  Engine engine(runner, tokenizer, plan_of(runner, 256, context, format), options);
   Answers answers;
   EXPECT_TRUE(engine.submit(request, into(answers)).has_value());
   while (engine.step()) {

@@ -84,7 +84,40 @@ HWY_NOINLINE void some_dots(const DotRows& p, int64_t row, int64_t first, int64_
   }
 }
 
-template <NumberFormat kFormat, int kRows>
+// kLanes numbers of a cache's block, codes as they are.
+template <CacheFormat kFormat>
+HWY_INLINE VF load_cached_v(const void* data, int64_t i) {
+  const DF d;
+  if constexpr (kFormat == CacheFormat::Int8) {
+    const hn::Rebind<int8_t, DF> d8;
+    const hn::RebindToSigned<DF> di;
+    return hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(d8, static_cast<const int8_t*>(data) + i)));
+  } else if constexpr (kFormat == CacheFormat::E4M3) {
+    // Exponent and mantissa where those of a float lie are 2^-120 of the value, also of subnormal ones.
+    const hn::Rebind<uint8_t, DF> d8;
+    const hn::RebindToUnsigned<DF> du;
+    const auto code = hn::PromoteTo(du, hn::LoadU(d8, static_cast<const uint8_t*>(data) + i));
+    const auto sign = hn::ShiftLeft<24>(hn::And(code, hn::Set(du, 0x80u)));
+    const auto rest = hn::ShiftLeft<20>(hn::And(code, hn::Set(du, 0x7Fu)));
+    return hn::Mul(hn::BitCast(d, hn::Or(sign, rest)), hn::Set(d, 0x1p120f));
+  } else {
+    constexpr NumberFormat kNumbers = kFormat == CacheFormat::BF16  ? NumberFormat::BF16
+                                      : kFormat == CacheFormat::F16 ? NumberFormat::F16
+                                                                    : NumberFormat::F32;
+    return load_as_float_v<kNumbers>(data, i);
+  }
+}
+
+template <CacheFormat kFormat>
+float load_cached(const void* data, int64_t i) {
+  if constexpr (kFormat == CacheFormat::Int8) return decode_code(CodeKind::Int, static_cast<const uint8_t*>(data)[i]);
+  if constexpr (kFormat == CacheFormat::E4M3) return decode_code(CodeKind::E4M3, static_cast<const uint8_t*>(data)[i]);
+  if constexpr (kFormat == CacheFormat::BF16) return load_as_float(data, NumberFormat::BF16, i);
+  if constexpr (kFormat == CacheFormat::F16) return load_as_float(data, NumberFormat::F16, i);
+  return load_as_float(data, NumberFormat::F32, i);
+}
+
+template <CacheFormat kFormat, int kRows>
 HWY_INLINE void some_scores(const BlockScores& p, int64_t row) {
   const DF d;
   const float* query = p.query + row * p.size;
@@ -93,11 +126,18 @@ HWY_INLINE void some_scores(const BlockScores& p, int64_t row) {
     SWAGE_EACH_ROW(SWAGE_DECLARE)
 #undef SWAGE_DECLARE
     for (int64_t e = 0; e < p.size; ++e) {
-      const VF key = load_as_float_v<kFormat>(p.keys, e * kBlockTokens + lane);
+      const VF key = load_cached_v<kFormat>(p.keys, e * kBlockTokens + lane);
 #define SWAGE_STEP(r) \
   if constexpr (r < kRows) s##r = hn::MulAdd(hn::Set(d, query[r * p.size + e]), key, s##r);
       SWAGE_EACH_ROW(SWAGE_STEP)
 #undef SWAGE_STEP
+    }
+    if constexpr (has_scales(kFormat)) {
+      const VF scales = hn::LoadU(d, p.scales + lane);
+#define SWAGE_SCALE(r) \
+  if constexpr (r < kRows) s##r = hn::Mul(s##r, scales);
+      SWAGE_EACH_ROW(SWAGE_SCALE)
+#undef SWAGE_SCALE
     }
 #define SWAGE_PUT(r) \
   if constexpr (r < kRows) hn::StoreU(s##r, d, p.scores + (row + r) * p.scores_stride + lane);
@@ -106,7 +146,7 @@ HWY_INLINE void some_scores(const BlockScores& p, int64_t row) {
   }
 }
 
-template <NumberFormat kFormat>
+template <CacheFormat kFormat>
 void scores_of(const BlockScores& p) {
   int64_t row = 0;
   for (; row + kBlockRows <= p.rows; row += kBlockRows) some_scores<kFormat, kBlockRows>(p, row);
@@ -116,11 +156,15 @@ void scores_of(const BlockScores& p) {
   if (row + 1 == p.rows) return some_scores<kFormat, 1>(p, row);
 }
 
-template <NumberFormat kFormat, int kRows>
+template <CacheFormat kFormat, int kRows>
 HWY_INLINE void some_values(const BlockValues& p, int64_t row) {
   const DF d;
   const float* weights = p.weights + row * p.weights_stride;
   float* out = p.out + row * p.size;
+  const auto weight_of = [&](int64_t r, int64_t j) HWY_ATTR {
+    const float weight = weights[r * p.weights_stride + j];
+    return has_scales(kFormat) ? weight * p.scales[j] : weight;
+  };
   const int64_t whole = p.size / kLanes * kLanes;
   for (int64_t v = 0; v < whole; v += kLanes) {
 #define SWAGE_DECLARE(r) \
@@ -129,9 +173,9 @@ HWY_INLINE void some_values(const BlockValues& p, int64_t row) {
     SWAGE_EACH_ROW(SWAGE_DECLARE)
 #undef SWAGE_DECLARE
     for (int64_t j = p.first; j < p.end; ++j) {
-      const VF value = load_as_float_v<kFormat>(p.values, j * p.size + v);
+      const VF value = load_cached_v<kFormat>(p.values, j * p.size + v);
 #define SWAGE_STEP(r) \
-  if constexpr (r < kRows) s##r = hn::MulAdd(hn::Set(d, weights[r * p.weights_stride + j]), value, s##r);
+  if constexpr (r < kRows) s##r = hn::MulAdd(hn::Set(d, weight_of(r, j)), value, s##r);
       SWAGE_EACH_ROW(SWAGE_STEP)
 #undef SWAGE_STEP
     }
@@ -143,14 +187,13 @@ HWY_INLINE void some_values(const BlockValues& p, int64_t row) {
   for (int64_t r = 0; r < kRows; ++r) {
     for (int64_t v = whole; v < p.size; ++v) {
       float sum = out[r * p.size + v];
-      for (int64_t j = p.first; j < p.end; ++j)
-        sum += weights[r * p.weights_stride + j] * load_as_float(p.values, kFormat, j * p.size + v);
+      for (int64_t j = p.first; j < p.end; ++j) sum += weight_of(r, j) * load_cached<kFormat>(p.values, j * p.size + v);
       out[r * p.size + v] = sum;
     }
   }
 }
 
-template <NumberFormat kFormat>
+template <CacheFormat kFormat>
 void values_of(const BlockValues& p) {
   int64_t row = 0;
   for (; row + kBlockRows <= p.rows; row += kBlockRows) some_values<kFormat, kBlockRows>(p, row);
@@ -172,16 +215,29 @@ void dot_rows(const DotRows& p) {
   }
 }
 
+// `of` has a version for each format.
+template <class Of>
+void by_format(CacheFormat format, const Of& of) {
+  switch (format) {
+    case CacheFormat::F32:
+      return of.template operator()<CacheFormat::F32>();
+    case CacheFormat::BF16:
+      return of.template operator()<CacheFormat::BF16>();
+    case CacheFormat::F16:
+      return of.template operator()<CacheFormat::F16>();
+    case CacheFormat::Int8:
+      return of.template operator()<CacheFormat::Int8>();
+    case CacheFormat::E4M3:
+      return of.template operator()<CacheFormat::E4M3>();
+  }
+}
+
 void block_scores(const BlockScores& p) {
-  if (p.format == NumberFormat::F32) return scores_of<NumberFormat::F32>(p);
-  if (p.format == NumberFormat::BF16) return scores_of<NumberFormat::BF16>(p);
-  scores_of<NumberFormat::F16>(p);
+  by_format(p.format, [&]<CacheFormat kFormat>() { scores_of<kFormat>(p); });
 }
 
 void block_values(const BlockValues& p) {
-  if (p.format == NumberFormat::F32) return values_of<NumberFormat::F32>(p);
-  if (p.format == NumberFormat::BF16) return values_of<NumberFormat::BF16>(p);
-  values_of<NumberFormat::F16>(p);
+  by_format(p.format, [&]<CacheFormat kFormat>() { values_of<kFormat>(p); });
 }
 
 }  // namespace HWY_NAMESPACE
