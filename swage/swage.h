@@ -145,7 +145,7 @@ class Engine {
   virtual std::vector<std::string> pieces(const std::vector<int64_t>& ids) const = 0;
 
   // {"plan": {"weight_bytes", "cache_bytes", "peak_bytes", "cache_tokens", "context", ...}, "model_type", "vocabulary",
-  // "token_weight_bytes": weights that every token reads, left out of mixtures}
+  // "hidden_size", "token_weight_bytes": weights that every token reads, left out of mixtures}
   virtual Json describe() const = 0;
   // {"running", "waiting", "cache_blocks", "cache_blocks_free", "prompt_tokens", "cached_tokens", "new_tokens", ...}
   virtual Json stats() const = 0;

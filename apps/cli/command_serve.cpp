@@ -155,6 +155,12 @@ void add_serve(Program& program) {
   command
       ->add_option("--model-name", o->serve.model_name, "that clients ask for; the folder's name or the id otherwise")
       ->type_name("NAME");
+  command
+      ->add_option("--pooling", o->serve.pooling,
+                   "what an embedding is made of: last (token), mean, or auto: as the model's folder says, else last")
+      ->capture_default_str()
+      ->type_name("")
+      ->check(CLI::IsMember({"auto", "last", "mean"}));
   add_network(*command, *o);
   add_access(*command, *o);
   add_limits(*command, *o);

@@ -3,17 +3,13 @@
 #include "apps/server/constraint.h"
 #include "apps/server/handlers.h"
 #include "apps/server/logprobs.h"
+#include "apps/server/prompts.h"
 #include "apps/server/sampling.h"
 
 namespace swage::server {
 namespace {
 
-constexpr int64_t kMostTop = 20, kMostPrompts = 128;
-
-struct Prompt {
-  std::vector<int64_t> ids;
-  std::string text;
-};
+constexpr int64_t kMostTop = 20;
 
 struct CompletionForm {
   std::string id = new_id("cmpl-");
@@ -22,43 +18,6 @@ struct CompletionForm {
   bool echo = false, logprobs = false;
   std::vector<std::string> texts;  // of the prompts, with echo
 };
-
-std::vector<int64_t> ids_of(const Json& list, const Fields& fields) {
-  std::vector<int64_t> ids;
-  for (const Json& id : list.as_array()) {
-    if (!id.is_int()) throw fields.wrong("prompt", "a list of token ids holds something else");
-    ids.push_back(id.as_int());
-  }
-  return ids;
-}
-
-Prompt prompt_of(const Json& value, const Fields& fields, const Service& service, bool needs_text) {
-  if (value.is_string()) return {service.engine.encode(value.as_string(), true), value.as_string()};
-  if (!value.is_array()) throw fields.wrong("prompt", "expected text or token ids");
-  Prompt out{ids_of(value, fields), {}};
-  for (const int64_t id : out.ids) {
-    if (id < 0 || id >= service.model.vocabulary)
-      throw fields.wrong("prompt", cat("token id ", id, " is outside the vocabulary of ", service.model.vocabulary));
-  }
-  if (needs_text) out.text = service.engine.decode(out.ids, false);
-  return out;
-}
-
-std::vector<Prompt> read_prompts(Fields& fields, const Service& service, bool needs_text) {
-  const Json* value = fields.find("prompt");
-  if (value == nullptr) throw fields.wrong("prompt", "is missing");
-  const bool is_list = value->is_array() && !value->as_array().empty() && !value->as_array()[0].is_int();
-  std::vector<Prompt> out;
-  if (!is_list) {
-    out.push_back(prompt_of(*value, fields, service, needs_text));
-  } else {
-    if (int64_t(value->as_array().size()) > kMostPrompts)
-      throw fields.wrong("prompt", cat("at most ", kMostPrompts, " prompts are taken"));
-    for (const Json& one : value->as_array()) out.push_back(prompt_of(one, fields, service, needs_text));
-  }
-  for (const Prompt& prompt : out) check_prompt(prompt.ids, service);
-  return out;
-}
 
 void read_logprobs(Fields& fields, runtime::Request& request, CompletionForm& form) {
   if (fields.find("logprobs") == nullptr) return;
@@ -175,7 +134,7 @@ void complete(Service& service, const Call& call) {
   if (form.stream.is_on && form.echo && form.logprobs) throw fields.wrong("echo", "not with logprobs and stream");
   request.prompt_logprobs = request.max_new_tokens == 0 || (form.echo && form.logprobs);
   std::vector<runtime::Request> requests;
-  for (Prompt& prompt : read_prompts(fields, service, form.echo)) {
+  for (Prompt& prompt : read_prompts(fields, "prompt", service, form.echo)) {
     requests.push_back(request);
     requests.back().prompt = std::move(prompt.ids);
     form.texts.push_back(std::move(prompt.text));

@@ -12,6 +12,7 @@ void get_model(Service& service, const Call& call);
 void complete(Service& service, const Call& call);
 void chat(Service& service, const Call& call);
 void respond(Service& service, const Call& call);
+void embed(Service& service, const Call& call);
 
 // TGI's.
 void tgi_generate(Service& service, const Call& call);

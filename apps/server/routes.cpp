@@ -20,6 +20,7 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"POST", "/v1/completions", complete},
     {"POST", "/v1/chat/completions", chat},
     {"POST", "/v1/responses", respond},
+    {"POST", "/v1/embeddings", embed},
     {"POST", "/generate", tgi_generate, Dialect::Tgi},
     {"POST", "/generate_stream", tgi_generate_stream, Dialect::Tgi},
     {"POST", "/", tgi_compatible, Dialect::Tgi},

@@ -66,6 +66,18 @@ ModelCard card_of(const ServeOptions& options, const Engine& engine) {
   out.created = now_seconds();
   out.context = description.at("plan").get_int("context", 0);
   out.vocabulary = description.get_int("vocabulary", 0);
+  out.hidden = description.get_int("hidden_size", 0);
+  return out;
+}
+
+// As --pooling says, or as a model of sentence-transformers does beside its config.json; the last token otherwise.
+Limits limits_of(const ServeOptions& options) {
+  Limits out = options.limits;
+  const std::filesystem::path file = std::filesystem::path(options.engine.model) / "1_Pooling" / "config.json";
+  const bool asks = options.pooling == "auto" && is_there(file);
+  const bool mean =
+      options.pooling == "mean" || (asks && read_json_file(file).get_bool("pooling_mode_mean_tokens", false));
+  out.pooling = mean ? runtime::Pooling::Mean : runtime::Pooling::Last;
   return out;
 }
 
@@ -176,7 +188,7 @@ int serve(const ServeOptions& options, const Doors& doors, const Context& contex
   while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) answer_not_yet(*http);
   const std::unique_ptr<Engine> engine = loading.get();
   if (signals.ends() > 0) return 0;
-  Service service{*engine, *http, card_of(options, *engine), options.limits};
+  Service service{*engine, *http, card_of(options, *engine), limits_of(options)};
   context.log(Severity::Info, cat("ready: ", service.model.id, ", ", service.model.context, " tokens of context"));
   return Loop(options, context, service, signals).run();
 }

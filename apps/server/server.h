@@ -16,6 +16,7 @@ struct ServeOptions {
   net::HttpServerOptions http;
   Limits limits;
   JobOptions jobs;
+  std::string pooling = "auto";               // of embeddings: "last", "mean"
   std::string model_name;                     // that clients ask for; empty: the model's folder or id
   double request_timeout = 600;               // seconds that an answer may take; 0: any
   double shutdown_timeout = 30;               // seconds that answers have after SIGTERM

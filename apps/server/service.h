@@ -18,6 +18,7 @@ struct ModelCard {
   int64_t created = 0;  // seconds since 1970
   int64_t context = 0;  // tokens of prompt and answer
   int64_t vocabulary = 0;
+  int64_t hidden = 0;  // numbers of an embedding
 };
 
 struct Limits {
@@ -29,6 +30,7 @@ struct Limits {
   int64_t max_stop_strings = 16;
   int64_t max_sequences = 64;
   bool log_prompts = false;
+  runtime::Pooling pooling = runtime::Pooling::Last;  // of embeddings
 };
 
 // Texts of single tokens, which alternatives are shown with. Thread-safe.

@@ -82,6 +82,7 @@ class ModelEngine : public Engine {
     out.set("plan", plan_.to_json());
     out.set("model_type", session_.model->program().architecture);
     out.set("vocabulary", session_.model->vocabulary_size());
+    out.set("hidden_size", session_.model->hidden_size());
     if (const uint64_t bytes = token_weight_bytes(); bytes > 0) out.set("token_weight_bytes", bytes);
     return out;
   }

@@ -109,8 +109,9 @@ bool Scheduler::admit() {
   --waiting_count_;
   ++client->running;
   const Group& group = *sequence.group;
-  const bool whole =
-      group.request.prompt_logprobs && sequence.choice == 0 && int64_t(group.prompt.size()) < sequence.prompt();
+  const bool scored = group.request.prompt_logprobs && int64_t(group.prompt.size()) < sequence.prompt();
+  const bool pooled = group.request.pooling == Pooling::Mean && sequence.made() == 0;
+  const bool whole = sequence.choice == 0 && (scored || pooled);
   sequence.computed = whole ? 0 : pool_.share(sequence.memory, sequence.ids, sequence.prompt());
   sequence.cached =
       std::max(sequence.cached, std::min(sequence.computed, sequence.made() == 0 ? sequence.prompt() : 0));

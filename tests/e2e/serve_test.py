@@ -1,4 +1,5 @@
 """serve: what clients of OpenAI's, TGI's and llama.cpp's servers see, and what happens to a server: keys, limits, clients that go, signals."""
+import base64
 import concurrent.futures
 import http.client
 import importlib.util
@@ -7,12 +8,13 @@ import re
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import unittest
 
 from serve_support import GREEDY, PROMPT, Reply, Serving
-from support import ROOT, run
+from support import ROOT, read_safetensors, run, write_safetensors
 
 
 class Serve(Serving):
@@ -182,6 +184,37 @@ class Serve(Serving):
             self.assertEqual(self.refused("/generate", {"inputs": "a", "parameters": {name: value}}, 422, name).json["error_type"], "validation")
         self.refused("/generate", {"inputs": ""}, 422, "inputs")
         self.assertEqual(self.plain.get("/info").json["max_total_tokens"], 8192)
+
+    def test_embeddings_are_the_models_outputs(self):
+        """By what eval writes of the same tokens: the output of the last one, or the mean, made 1 long."""
+        ids = self.good("/tokenize", {"content": PROMPT}).json["tokens"]
+        tokens, hidden = self.folder / "ids.safetensors", self.folder / "hidden.safetensors"
+        write_safetensors(tokens, {"input_ids": ("I64", [1, len(ids)], struct.pack(f"<{len(ids)}q", *ids))})
+        self.assert_succeeds(run("eval", self.model(), "--token-ids", tokens, "--save-hidden", hidden))
+        _, shape, data = read_safetensors(hidden)["last_hidden_state"]
+        width = shape[2]
+        rows = [struct.unpack_from(f"<{width}f", data, 4 * width * i) for i in range(shape[1])]
+
+        def unit(vector):
+            length = sum(v * v for v in vector) ** 0.5
+            return [v / length for v in vector]
+        mean = self.server("--pooling", "mean")
+        for server, expected in ((self.plain, unit(rows[-1])), (mean, unit([sum(column) / len(rows) for column in zip(*rows)]))):
+            server.post("/v1/completions", {"prompt": PROMPT, "max_tokens": 1})  # its beginning is in the cache
+            reply = server.post("/v1/embeddings", {"input": [PROMPT, PROMPT]})
+            self.assertEqual(reply.status, 200, reply.body)
+            first, second = (entry["embedding"] for entry in reply.json["data"])
+            self.assertEqual(first, second)
+            # Float32 products in another order: a few of its last places, of numbers below 1.
+            self.assertLess(max(abs(a - b) for a, b in zip(first, expected)), 1e-5)
+            self.assertEqual(reply.json["usage"], {"prompt_tokens": 2 * len(ids), "total_tokens": 2 * len(ids)})
+            packed = server.post("/v1/embeddings", {"input": ids, "encoding_format": "base64"}).json["data"][0]["embedding"]
+            self.assertEqual(struct.unpack(f"<{width}f", base64.b64decode(packed)), struct.unpack(f"<{width}f", struct.pack(f"<{width}f", *first)))
+            short = server.post("/v1/embeddings", {"input": PROMPT, "dimensions": 4}).json["data"][0]["embedding"]
+            self.assertLess(max(abs(a - b) for a, b in zip(short, unit(first[:4]))), 1e-6)
+        self.refused("/v1/embeddings", {"input": []}, 400, "tokens")
+        self.refused("/v1/embeddings", {"input": "a", "dimensions": 10**6}, 400, "dimensions")
+        self.refused("/v1/embeddings", {"input": "a", "encoding_format": "x"}, 400, "encoding_format")
 
     def test_as_llama_cpp(self):
         asked = {"prompt": PROMPT, "n_predict": 6, "temperature": 0}
