@@ -16,7 +16,7 @@ foreach(library ${SWAGE_TORCH_ROOT}/lib/libtorch_cpu.so ${SWAGE_TORCH_ROOT}/lib/
 endforeach()
 
 # swage.h and what it includes.
-foreach(header swage.h base/context.h base/device_map.h base/error.h base/json.h base/memory_budget.h base/version.h modifiers/config.h recipe/run_options.h runtime/request.h runtime/sampler.h)
+foreach(header swage.h base/context.h base/device_map.h base/error.h base/json.h base/memory_budget.h base/version.h modifiers/config.h net/http_server.h recipe/run_options.h runtime/request.h runtime/sampler.h)
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES swage/${header} DESTINATION include/swage/${folder})
 endforeach()

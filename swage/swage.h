@@ -14,6 +14,7 @@
 #include "swage/base/json.h"
 #include "swage/base/version.h"
 #include "swage/modifiers/config.h"
+#include "swage/net/http_server.h"
 #include "swage/recipe/run_options.h"
 #include "swage/runtime/request.h"
 
@@ -110,6 +111,7 @@ struct EngineOptions {
   int64_t cache_tokens = 0;           // that the cache holds of all requests together; 0: by max_memory, or four
                                       // contexts of at most 4096
   int64_t step_tokens = 256;          // computed in one step: prompts are read in pieces of at most so many
+  int64_t beside_tokens = 256;        // of prompts in a step that goes on with answers too, which wait for its end
   int64_t max_sequences = 64;         // answers that are made side by side
   int64_t max_waiting = 1024;         // answers that wait; more are not taken
   bool share_prefixes = true;         // prompts that begin alike are computed once
@@ -135,9 +137,15 @@ class Engine {
   virtual bool has_chat_template() const = 0;
   // messages: [{"role", "content"}], through the model's chat template, up to where the answer begins.
   virtual std::vector<int64_t> encode_chat(const Json& messages) const = 0;
+  // The text that is made of them. `variables`: more names that the template sees, {"tools": [...]}; null: none.
+  virtual std::string render_chat(const Json& messages, const Json& variables, bool add_generation_prompt) const = 0;
+  // Whether the template has this word.
+  virtual bool chat_template_mentions(const std::string& word) const = 0;
+  // What each token adds to the text of those before it; nothing where a character is not complete.
+  virtual std::vector<std::string> pieces(const std::vector<int64_t>& ids) const = 0;
 
   // {"plan": {"weight_bytes", "cache_bytes", "peak_bytes", "cache_tokens", "context", ...}, "model_type", "vocabulary",
-  // "token_weight_bytes": weights that every token reads, left out of mixtures}
+  // "hidden_size", "token_weight_bytes": weights that every token reads, left out of mixtures}
   virtual Json describe() const = 0;
   // {"running", "waiting", "cache_blocks", "cache_blocks_free", "prompt_tokens", "cached_tokens", "new_tokens", ...}
   virtual Json stats() const = 0;

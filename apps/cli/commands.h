@@ -50,6 +50,7 @@ void add_generate(Program& program);
 void add_inspect(Program& program);
 void add_push(Program& program);
 void add_schemes(Program& program);
+void add_serve(Program& program);
 
 // --json, -q, -v and --log-file for all; --device, --seed and --threads for those that compute.
 void add_json(CLI::App& command, Common& common);

@@ -78,16 +78,12 @@ void add_sampling(CLI::App& command, runtime::Request& request) {
       kSampling)
       ->check(real_number({.least = -2, .most = 2}));
   add(command, "--presence-penalty", s.presence_penalty, "taken from the logit of tokens that came", kSampling)
-<<<<<<< HEAD
       ->check(real_number({.least = -2, .most = 2}));
-=======
-      ->check(between(-2, 2, true));
   add(command, "--draft-tokens", request.draft_tokens,
       "guess so many next tokens from what stands in the text already: the same text, sooner where it repeats itself",
       "Options")
-      ->check(at_least(0));
+      ->check(whole_number<int64_t>(0));
   add_form(command, request.grammar);
->>>>>>> 0f575c4fc4e4aacb6a3a54bbc364656f64e34226
 }
 
 void add_engine(CLI::App& command, EngineOptions& engine) {
@@ -111,16 +107,10 @@ void add_engine(CLI::App& command, EngineOptions& engine) {
       ->check(whole_number<int64_t>(0));
   add(command, "--cache-tokens", engine.cache_tokens,
       "that the cache holds of all answers; 0: by --max-memory, or as usual", kMemory)
-<<<<<<< HEAD
       ->check(whole_number<int64_t>(0));
-  add(command, "--kv-cache-type", engine.kv_cache_type, "numbers of the cache: f32, f16 or bf16", kMemory)
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
-=======
-      ->check(at_least(0));
   add(command, "--kv-cache-type,--kv-cache-dtype", engine.kv_cache_type,
       "numbers of the cache: f32, f16, bf16, or int8 or fp8 with scales", kMemory)
       ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "fp8"}));
->>>>>>> 0f575c4fc4e4aacb6a3a54bbc364656f64e34226
 }
 
 }  // namespace swage::cli

@@ -22,6 +22,7 @@ constexpr const char* kFooter =
     "  swage eval OUT -d other.jsonl                         perplexity; compare with that of MODEL\n"
     "  swage generate OUT -p \"Hello\"                          see it talk\n"
     "  swage chat OUT                                        talk with it\n"
+    "  swage serve OUT                                       let programs talk with it\n"
     "\nMODEL is a folder or a hub id. swage help COMMAND explains a command's options and shows examples.\n\n"
     "Exit codes: 0 done, 1 a file or the machine is at fault, 2 the request is, 130 interrupted.";
 
@@ -54,6 +55,7 @@ void add_commands(Program& program) {
   add_eval(program);
   add_generate(program);
   add_chat(program);
+  add_serve(program);
   add_bench(program);
   add_inspect(program);
   add_push(program);

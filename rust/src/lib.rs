@@ -9,6 +9,7 @@ mod guard;
 mod http;
 mod jinja;
 mod sentencepiece;
+mod server;
 mod strftime;
 mod template;
 mod token_bytes;

@@ -21,7 +21,7 @@ kernels::CacheFormat cache_format(const std::string& name) {
 runtime::EngineOptions runtime_options(const EngineOptions& options) {
   runtime::EngineOptions out;
   out.cache_format = cache_format(options.kv_cache_type);
-  out.schedule = {options.step_tokens, options.max_sequences};
+  out.schedule = {options.step_tokens, options.max_sequences, options.beside_tokens};
   if (!options.max_memory.empty()) out.memory.most_bytes = parse_memory_budget(options.max_memory);
   out.memory.context = options.max_context;
   out.memory.cache_tokens = options.cache_tokens;
@@ -60,12 +60,29 @@ class ModelEngine : public Engine {
   std::vector<int64_t> encode_chat(const Json& messages) const override {
     return session_.tokenizer.encode(session_.tokenizer.apply_chat_template(messages, true), false);
   }
+  std::string render_chat(const Json& messages, const Json& variables, bool add_generation_prompt) const override {
+    data::ChatOptions options;
+    options.add_generation_prompt = add_generation_prompt;
+    options.variables = variables;
+    return session_.tokenizer.apply_chat_template(messages, options);
+  }
+  bool chat_template_mentions(const std::string& word) const override {
+    return session_.tokenizer.chat_template_mentions(word);
+  }
+  std::vector<std::string> pieces(const std::vector<int64_t>& ids) const override {
+    data::TextStream text(session_.tokenizer, false);
+    std::vector<std::string> out;
+    for (const int64_t id : ids) out.push_back(text.push(id));
+    if (!out.empty()) out.back() += text.finish();
+    return out;
+  }
 
   Json describe() const override {
     Json out = Json::object();
     out.set("plan", plan_.to_json());
     out.set("model_type", session_.model->program().architecture);
     out.set("vocabulary", session_.model->vocabulary_size());
+    out.set("hidden_size", session_.model->hidden_size());
     if (const uint64_t bytes = token_weight_bytes(); bytes > 0) out.set("token_weight_bytes", bytes);
     return out;
   }

@@ -17,6 +17,7 @@ struct Functions {
   ModelHeaders (*model_headers)(const std::string&, const HubSettings&, const Context&);
   Json (*about)();
   std::unique_ptr<Engine> (*open_engine)(const EngineOptions&, const Context&);
+  std::unique_ptr<net::HttpServer> (*open_http_server)(const net::HttpServerOptions&);
   Json (*bench)(const BenchOptions&, const Context&);
 };
 

@@ -26,6 +26,23 @@ SchedulerOptions schedule_of(SchedulerOptions options) {
   return options;
 }
 
+std::vector<double> pooled_of(const Group& group) {
+  std::vector<double> out = group.pooled;
+  if (group.request.pooling != Pooling::Mean) return out;
+  for (double& value : out) value /= double(group.request.prompt.size());
+  return out;
+}
+
+// Of the prompt's tokens, taken once: not again after a preemption in the answer.
+int64_t pooled_rows(const Sequence& sequence, int64_t tokens) {
+  const bool is_asked =
+      sequence.group->request.pooling != Pooling::None && sequence.choice == 0 && sequence.made() == 0;
+  if (!is_asked) return 0;
+  if (sequence.computed == 0) sequence.group->pooled.clear();  // again after a preemption in the prompt
+  if (sequence.group->request.pooling == Pooling::Mean) return tokens;
+  return tokens == sequence.pending() ? 1 : 0;
+}
+
 }  // namespace
 
 Engine::Engine(const ModelRunner& runner, const data::Tokenizer* tokenizer, const MemoryPlan& plan,
@@ -49,8 +66,9 @@ void Engine::check(const Request& request) const {
   for (const int64_t id : request.prompt)
     SWAGE_CHECK(id >= 0 && id < vocabulary, InvalidArgument, "token id ", id, " is outside the model's vocabulary of ",
                 vocabulary, ": does tokenizer.json belong to another model?");
-  SWAGE_CHECK(request.max_new_tokens > 0 || (request.max_new_tokens == 0 && request.prompt_logprobs), InvalidArgument,
-              "max_new_tokens ", request.max_new_tokens, ": expected 1 or more");
+  SWAGE_CHECK(request.max_new_tokens > 0 ||
+                  (request.max_new_tokens == 0 && (request.prompt_logprobs || request.pooling != Pooling::None)),
+              InvalidArgument, "max_new_tokens ", request.max_new_tokens, ": expected 1 or more");
   SWAGE_CHECK(request.choices > 0 && request.choices <= kMostChoices, InvalidArgument, "n ", request.choices,
               ": expected 1 to ", kMostChoices);
   SWAGE_CHECK(request.best_of == 0 || (request.best_of >= request.choices && request.best_of <= kMostChoices),
@@ -136,6 +154,8 @@ void Engine::compute(const std::vector<Turn>& turns) {
     next.insert(next.end(), draft.begin(), draft.end());
     const int64_t wanted = scores ? tokens : tokens == sequence->pending() ? 1 + int64_t(draft.size()) : 0;
     pieces.push_back({next, sequence->computed, sequence->prompt(), &sequence->memory.cache, wanted});
+    pieces.back().pooled = pooled_rows(*sequence, tokens);
+    pieces.back().pool = &sequence->group->pooled;
   }
   const at::Tensor logits_RV = runner_.run(pool_.layout(), pieces);
   const float* logits = logits_RV.defined() ? logits_RV.const_data_ptr<float>() : nullptr;
@@ -217,6 +237,7 @@ void Engine::tell_news(Group& group) {
       event.cached_tokens = sequence->cached;
       event.new_tokens = sequence->made();
       if (sequence->choice == 0) event.prompt = group.prompt;
+      if (sequence->choice == 0) event.pooled = pooled_of(group);
       sequence->is_told = true;
     }
     tell(group, std::move(event));

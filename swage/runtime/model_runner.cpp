@@ -13,6 +13,18 @@
 #include "swage/ops/rows_alone.h"
 
 namespace swage::runtime {
+namespace {
+
+void add_rows(const at::Tensor& rows_TD, std::vector<double>& to) {
+  const at::Tensor rows = rows_TD.to(at::kCPU, at::kFloat).contiguous();
+  const float* value = rows.const_data_ptr<float>();
+  to.resize(size_t(rows.size(1)));
+  for (int64_t row = 0; row < rows.size(0); ++row) {
+    for (double& sum : to) sum += *value++;
+  }
+}
+
+}  // namespace
 
 void check_continues_text(const graph::ModelProgram& program) {
   SWAGE_CHECK(program.predicts == graph::Predicts::Next && !program.target, Unsupported, "generate: the model is ",
@@ -56,6 +68,11 @@ at::Tensor ModelRunner::run(const model::CacheLayout& layout, const std::vector<
   for (const auto& block : blocks_) {
     block->forward(flow);
     ++flow.layer;
+  }
+  row = 0;
+  for (const Piece& piece : pieces) {
+    row += int64_t(piece.ids.size());
+    if (piece.pooled > 0) add_rows(model_.last_hidden(flow.hidden_TD.slice(0, row - piece.pooled, row)), *piece.pool);
   }
   if (wanted.empty()) return {};
   const at::Tensor rows = at::tensor(wanted, at::kLong).to(flow.hidden_TD.device());

@@ -19,7 +19,9 @@ struct Piece {
   std::span<const int64_t> ids;
   int64_t position, known;  // as in model::SequenceRows
   const model::SequenceCache* cache;
-  int64_t logits;  // of so many of the last tokens, what is predicted is wanted
+  int64_t logits;                       // of so many of the last tokens, what is predicted is wanted
+  int64_t pooled = 0;                   // the outputs of so many of the last tokens, behind the final norm, are added
+  std::vector<double>* pool = nullptr;  // to this [D]
 };
 
 class ModelRunner {

@@ -28,6 +28,13 @@ struct Grammar {
 };
 const char* name_of(Grammar::Kind kind);  // "json_schema"
 
+// What is given of the model's outputs behind a prompt, beside or in place of an answer.
+enum class Pooling {
+  None,
+  Last,  // the last token's
+  Mean,  // of all tokens
+};
+
 struct Request {
   std::vector<int64_t> prompt;     // token ids
   int64_t max_new_tokens = 128;    // at most; the context's end comes first
@@ -44,13 +51,15 @@ struct Request {
   bool logprobs = false;     // logarithms of the probabilities that the model gave what was chosen,
   int64_t top_logprobs = 0;  // and so many most likely tokens
   bool prompt_logprobs = false;  // the same of the prompt
-  std::string client;            // requests of one client wait for each other, those of others do not
+  Pooling pooling = Pooling::None;
+  std::string client;  // requests of one client wait for each other, those of others do not
 };
 
 struct TokenInfo {
   int64_t id = 0;
   double logprob = 0;  // if asked for; 0 for a prompt's first token
   std::vector<std::pair<int64_t, double>> top;
+  std::string text = {};  // that a token which was made has made certain; stop strings are not looked at
 };
 
 enum class Finish {
@@ -75,6 +84,7 @@ struct Event {
   int64_t prompt_tokens = 0, cached_tokens = 0;  // cached: that another sequence had computed
   int64_t new_tokens = 0;                        // without the end token
   std::vector<TokenInfo> prompt;                 // with prompt_logprobs, of choice 0
+  std::vector<double> pooled;                    // with pooling, of choice 0
 };
 
 // Called by the thread that calls Engine::step(), in the order of events. If it throws, the request is cancelled.

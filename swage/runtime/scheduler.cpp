@@ -109,8 +109,9 @@ bool Scheduler::admit() {
   --waiting_count_;
   ++client->running;
   const Group& group = *sequence.group;
-  const bool whole =
-      group.request.prompt_logprobs && sequence.choice == 0 && int64_t(group.prompt.size()) < sequence.prompt();
+  const bool scored = group.request.prompt_logprobs && int64_t(group.prompt.size()) < sequence.prompt();
+  const bool pooled = group.request.pooling == Pooling::Mean && sequence.made() == 0;
+  const bool whole = sequence.choice == 0 && (scored || pooled);
   sequence.computed = whole ? 0 : pool_.share(sequence.memory, sequence.ids, sequence.prompt());
   sequence.cached =
       std::max(sequence.cached, std::min(sequence.computed, sequence.made() == 0 ? sequence.prompt() : 0));
@@ -129,6 +130,7 @@ std::vector<Turn> Scheduler::next() {
       const bool still = std::find(running_.begin(), running_.end(), sequence) != running_.end();
       if (still && sequence->is_decoding() == decoding) give_turn(*sequence, sequence->pending());
     }
+    if (decoding && !turns_.empty()) left_ = std::min(left_, options_.beside_tokens);
   }
   const int64_t preempted = preemptions_;
   while (preemptions_ == preempted && admit()) {

@@ -14,6 +14,7 @@ namespace swage::runtime {
 struct SchedulerOptions {
   int64_t step_tokens = 256;    // computed in one step
   int64_t most_sequences = 64;  // that are computed side by side
+  int64_t beside_tokens = 256;  // of prompts, in a step that goes on with an answer too, which waits for it
 };
 
 struct Turn {

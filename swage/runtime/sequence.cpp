@@ -35,7 +35,8 @@ int64_t Sequence::prompt() const { return int64_t(group->request.prompt.size());
 
 void Sequence::add_text(int64_t id) {
   if (!text) return;
-  news.text += stops.push(text->push(id));
+  std::string& piece = news.tokens.back().text = text->push(id);
+  news.text += stops.push(piece);
   if (!stops.is_stopped()) return;
   news.stop = stops.found();
   finish = Finish::Stop;
@@ -44,7 +45,9 @@ void Sequence::add_text(int64_t id) {
 void Sequence::end(Finish how) {
   finish = how;
   if (!text) return;
-  news.text += stops.push(text->finish());
+  const std::string rest = text->finish();
+  if (!news.tokens.empty()) news.tokens.back().text += rest;
+  news.text += stops.push(rest);
   news.text += stops.finish();
   if (!stops.is_stopped() || how == Finish::Cancelled || how == Finish::Failed) return;
   news.stop = stops.found();

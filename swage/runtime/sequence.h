@@ -57,6 +57,7 @@ struct Group {
   EventSink sink;
   std::vector<std::unique_ptr<Sequence>> sequences;
   std::vector<TokenInfo> prompt;  // with prompt_logprobs
+  std::vector<double> pooled;     // with pooling, its sum so far
   bool waits_for_first = false;   // the other answers begin when the first one's prompt is in the cache
 
   bool is_held_back() const;  // all is told at the end

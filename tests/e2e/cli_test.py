@@ -27,7 +27,7 @@ class Mistakes(EndToEnd):
         for option in ("--bits", "--config", "--quantize", "--tokens"):
             self.refused("compress", "M", "-o", "x", option, "4", parts=[f"unknown option {option}", "--help explains"], without=["did you mean"])
         self.refused("inspect", "-V", parts=["unknown option -V", "--help explains"], without=["did you mean"])
-        for command in ("quantise-it", "quantize", "serve"):
+        for command in ("quantise-it", "quantize", "finetune"):
             self.refused(command, parts=[f"\"{command}\" is no command"], without=["did you mean"])
         self.refused("compres", parts=["did you mean compress"])
         self.refused("frobnicate", "--sort", "error", parts=["\"frobnicate\" is no command"], without=["unknown option"])
