@@ -101,7 +101,7 @@ TEST_F(Dataset, CorruptLinesAreNamed) {
       {"{\"text\":\"\xFF\"}", "not valid JSON"},
       {"{\"text\":\"\\ud800\"}", "half a surrogate pair"},
       {"{\"other\":\"x\"}", "\"; found: \"other\""},
-      {"{\"text\":null}", "must be a string, or an array of messages"},
+      {"{\"text\":null}", "\"text\" must be a string, or an array of messages, found null; leave such rows out"},
       {"{\"text\":5}", "must be a string, or an array of messages"},
       {"{\"text\":[{\"role\":\"user\",\"content\":\"x\"}]}", ", but not so in the rows before"},
   };
