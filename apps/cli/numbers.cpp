@@ -29,10 +29,10 @@ CLI::Validator whole_number(int64_t least, uint64_t most) {
   return {[least, most](std::string& text) {
             uint64_t large = 0;
             int64_t small = 0;
-            const bool fits = is_whole(text) && (text.starts_with('-')
-                                                     ? read(text, small) == std::errc() && small >= least
-                                                     : read(text, large) == std::errc() && large <= most &&
-                                                           (least <= 0 || large >= uint64_t(least)));
+            const bool fits =
+                is_whole(text) && (text.starts_with('-') ? read(text, small) == std::errc() && small >= least
+                                                         : read(text, large) == std::errc() && large <= most &&
+                                                               (least <= 0 || large >= uint64_t(least)));
             return fits ? std::string() : no_value(text, cat("a whole number from ", least, " to ", most));
           },
           ""};

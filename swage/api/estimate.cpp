@@ -23,7 +23,7 @@ recipe::Recipe recipe_of_preset(const std::string& scheme, int64_t group) {
   options.method = "rtn";
   options.method_fields = Json::object();
   options.method_fields.set("scheme", scheme);
-  options.method_fields.set("ignore", Json(Json::Array{Json("lm_head")}));
+  options.method_fields.set("ignore", Json(Json::Array{Json("lm_head")}));  // check_roles: allow: the default of a run
   if (group > 0) options.method_fields.set("group_size", group);
   return api::recipe_of(options);
 }

@@ -37,18 +37,10 @@ class Scanner {
     const size_t begin = at_;
     if (at() == '"') {
       skip_string();
-    } else if (at() == '{' || at() == '[') {
-      int depth = 0;
-      do {
-        if (at() == '"') {
-          skip_string();
-          continue;
-        }
-        depth += at() == '{' || at() == '[' ? 1 : at() == '}' || at() == ']' ? -1 : 0;
-        ++at_;
-      } while (depth > 0 && at_ < text_.size());
+    } else if (opens(at())) {
+      skip_nested();
     } else {
-      while (at_ < text_.size() && at() != ',' && at() != '}' && at() != ']' && !is_space(at())) ++at_;
+      while (at_ < text_.size() && at() != ',' && !closes(at()) && !is_space(at())) ++at_;
     }
     return text_.substr(begin, at_ - begin);
   }
@@ -59,6 +51,19 @@ class Scanner {
 
  private:
   char at() const { return at_ < text_.size() ? text_[at_] : '\0'; }
+  static bool opens(char c) { return c == '{' || c == '['; }
+  static bool closes(char c) { return c == '}' || c == ']'; }
+  void skip_nested() {
+    int depth = 0;
+    do {
+      if (at() == '"') {
+        skip_string();
+        continue;
+      }
+      depth += opens(at()) ? 1 : closes(at()) ? -1 : 0;
+      ++at_;
+    } while (depth > 0 && at_ < text_.size());
+  }
   void skip_string() {
     for (++at_; at_ < text_.size() && at() != '"'; ++at_) {
       if (at() == '\\') ++at_;

@@ -103,6 +103,7 @@ TEST_F(Dataset, CorruptLinesAreNamed) {
       {"{\"other\":\"x\"}", "\"; found: \"other\""},
       {"{\"text\":null}", "\"text\" must be a string, or an array of messages, found null; leave such rows out"},
       {"{\"text\":5}", "must be a string, or an array of messages"},
+      {R"({"prompt":"a","completion":null})", "\"completion\" must be a string, found null; leave such rows out"},
       {"{\"text\":[{\"role\":\"user\",\"content\":\"x\"}]}", ", but not so in the rows before"},
   };
   for (const auto& [bad, message] : cases) {
