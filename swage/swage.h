@@ -218,6 +218,11 @@ Json about();
 // and of losses from the dated matrix of docs/consumers.md. Without libtorch.
 Json schemes();
 
+// What a model's files take in each preset, of which none but the head is left out: {"W4A16": {"output_bytes",
+// "output_group_size" where it is not the preset's own}}; a preset that fits in no groups is left out. The model is
+// opened once.
+Json scheme_sizes(const std::string& model, const HubSettings& hub, const Context& context);
+
 // The scheme for who will read the output ("vllm", "vllm:hopper", "transformers"): `preset` if it is given and that
 // reader takes it, else the one that suits it. Error(Unsupported) saying what would do instead; Error(InvalidArgument)
 // listing the known readers. Without libtorch.

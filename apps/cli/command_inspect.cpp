@@ -171,6 +171,8 @@ int run_inspect(const InspectRequest& request, const Common& common) {
   }
   Json result = inspect(headers.folder);
   result.set("model", request.model);
+  for (const Json& warning : result.at("warnings").as_array())
+    common.console->say(Severity::Warning, warning.as_string());
   std::vector<Json> modules = chosen_modules(result, request);
   SWAGE_CHECK(request.filter.empty() || !modules.empty(), InvalidArgument, "--filter ", request.filter,
               ": no module of ", request.model, " has such a name");

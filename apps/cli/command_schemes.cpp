@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <optional>
 
 #include "apps/cli/commands.h"
 #include "apps/cli/environment.h"
@@ -12,38 +11,6 @@ namespace {
 struct SchemesRequest {
   std::string model;
 };
-
-// Bytes of the model in a preset, with its own groups or the largest smaller ones that divide its columns; none if
-// there are none.
-struct Size {
-  int64_t bytes = 0, group_size = 0;  // 0: the preset's own
-};
-
-std::optional<Size> size_of(const std::string& model, const std::string& scheme, const Common& common) {
-  EstimateOptions options;
-  options.model = model;
-  options.hub = hub_settings();
-  options.method = "rtn";
-  options.check = false;
-  options.rates = "gemm=1T,copy=1T,disk=1T";  // the time is not asked for: nothing is measured
-  options.max_seq_length = 1;                 // nor what rows take, which may be longer than the model's
-  Context context = make_context(common);
-  context.log = [](Severity, const std::string&) {};
-  for (const int64_t group : {int64_t{0}, int64_t{64}, int64_t{32}}) {
-    options.method_fields = Json::object();
-    options.method_fields.set("scheme", scheme);
-    Json ignore = Json::array();
-    ignore.push_back("lm_head");
-    options.method_fields.set("ignore", std::move(ignore));
-    if (group > 0) options.method_fields.set("group_size", group);
-    try {
-      return Size{library().estimate(options, context).at("plan").get_int("output_bytes", 0), group};
-    } catch (const Error& e) {
-      if (e.kind() != ErrorKind::InvalidArgument) throw;  // its groups do not divide the columns
-    }
-  }
-  return {};
-}
 
 std::string loss_text(const Json& preset) {
   const Json* loss = preset.find("loss");
@@ -106,11 +73,13 @@ void print(const Json& schemes, bool sized) {
 int run_schemes(const SchemesRequest& request, const Common& common) {
   Json result = schemes();
   if (!request.model.empty()) {
+    Context context = make_context(common);
+    context.log = [](Severity, const std::string&) {};
+    const Json sizes = library().scheme_sizes(request.model, hub_settings(), context);
     Json presets = Json::array();
     for (Json preset : result.at("presets").as_array()) {
-      if (const std::optional<Size> size = size_of(request.model, preset.get_string("scheme", ""), common)) {
-        preset.set("output_bytes", size->bytes);
-        if (size->group_size > 0) preset.set("output_group_size", size->group_size);
+      if (const Json* size = sizes.find(preset.get_string("scheme", ""))) {
+        for (const auto& [name, value] : size->as_object()) preset.set(name, value);
       }
       presets.push_back(std::move(preset));
     }

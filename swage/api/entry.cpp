@@ -11,6 +11,7 @@ extern "C" const swage::api::Functions* swage_functions_0_1_0() {
                                                   swage::program_of,
                                                   swage::push,
                                                   swage::model_headers,
+                                                  swage::scheme_sizes,
                                                   swage::about,
                                                   swage::open_engine,
                                                   swage::net::open_http_server,

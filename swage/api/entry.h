@@ -15,6 +15,7 @@ struct Functions {
   Json (*program_of)(const std::string&);
   Json (*push)(const PushOptions&, const Context&);
   ModelHeaders (*model_headers)(const std::string&, const HubSettings&, const Context&);
+  Json (*scheme_sizes)(const std::string&, const HubSettings&, const Context&);
   Json (*about)();
   std::unique_ptr<Engine> (*open_engine)(const EngineOptions&, const Context&);
   std::unique_ptr<net::HttpServer> (*open_http_server)(const net::HttpServerOptions&);

@@ -232,6 +232,9 @@ Json inspect(const std::string& model_folder) {
   out.set("model", model_folder);
   out.set("model_type", config.get_string("model_type", ""));
   out.set("files", int64_t(files.file_count()));
+  Json warnings = Json::array();
+  for (const std::string& warning : files.warnings()) warnings.push_back(warning);
+  out.set("warnings", std::move(warnings));
   const StoredQuantization quantization(folder, config);
   quantization.add_to(out);
   const std::map<std::string, double> errors = reported_errors(folder);

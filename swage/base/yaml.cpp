@@ -151,7 +151,12 @@ Json parse_yaml(std::string_view text, std::string_view source) {
   SWAGE_CHECK(control == text.end(), CorruptData, source, ": a control character at byte ", control - text.begin(),
               ", which YAML has only as an escape between double quotes");
   try {
-    return Converter(source).convert(YAML::Load(std::string(text)), 0);
+    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
+    for (size_t i = 1; i < documents.size(); ++i) {
+      SWAGE_CHECK(documents[i].IsNull(), CorruptData, source, ": a second document begins on line ",
+                  documents[i].Mark().line + 1, " (behind ---), where one is expected");
+    }
+    return documents.empty() ? Json() : Converter(source).convert(documents.front(), 0);
   } catch (const YAML::Exception& e) {
     throw Error(ErrorKind::CorruptData,
                 cat(source, ": not valid YAML at line ", e.mark.line + 1, ", column ", e.mark.column + 1, ": ", e.msg));

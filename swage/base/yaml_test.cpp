@@ -50,6 +50,10 @@ TEST(Yaml, BadTextIsCorruptData) {
   EXPECT_EQ(error_of(std::string("a: [b\0c]", 9)),
             "bad.yaml: a control character at byte 5, which YAML has only as an escape between double quotes");
   EXPECT_EQ(error_of("a: 1\na: 2"), "bad.yaml: key \"a\" appears twice");
+  EXPECT_EQ(error_of("a: 1\n---\nb: 2"),
+            "bad.yaml: a second document begins on line 3 (behind ---), where one is expected");
+  EXPECT_EQ(error_of("---\na: 1\n...\n- 2"),
+            "bad.yaml: a second document begins on line 4 (behind ---), where one is expected");
   EXPECT_EQ(error_of("? [x]\n: 1"), "bad.yaml: a key on line 1 is not a plain word");
 }
 

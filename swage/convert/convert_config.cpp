@@ -4,6 +4,7 @@
 #include <map>
 
 #include "swage/base/error.h"
+#include "swage/base/json_respell.h"
 #include "swage/base/version.h"
 #include "swage/scheme/gptq_awq.h"
 
@@ -162,7 +163,7 @@ void write_converted_files(const ConvertJob& job, const Source& source, const fo
     config.set("quantization_config", quantization);
     writer.add_file("quantize_config.json", quantization.dump(2) + "\n");
   }
-  writer.add_file("config.json", config.dump(2) + "\n");
+  writer.add_file("config.json", respelled_file(source.reader().folder() / "config.json", config));
   source.copy_side_files(writer);
 }
 

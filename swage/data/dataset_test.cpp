@@ -101,7 +101,7 @@ TEST_F(Dataset, CorruptLinesAreNamed) {
       {"{\"text\":\"\xFF\"}", "not valid JSON"},
       {"{\"text\":\"\\ud800\"}", "half a surrogate pair"},
       {"{\"other\":\"x\"}", "\"; found: \"other\""},
-      {"{\"text\":null}", "must be a string, or an array of messages"},
+      {"{\"text\":null}", "\"text\" must be a string, or an array of messages, found null; leave such rows out"},
       {"{\"text\":5}", "must be a string, or an array of messages"},
       {"{\"text\":[{\"role\":\"user\",\"content\":\"x\"}]}", ", but not so in the rows before"},
   };
@@ -111,6 +111,8 @@ TEST_F(Dataset, CorruptLinesAreNamed) {
     EXPECT_THAT(error.what(), HasSubstr("d.jsonl: line 2")) << bad;
     EXPECT_THAT(error.what(), HasSubstr(message)) << bad;
   }
+  EXPECT_THAT(read_error("d.jsonl", R"({"prompt":"a","completion":null})").what(),
+              HasSubstr("line 1: \"completion\" must be a string, found null; leave such rows out"));
   EXPECT_THAT(read_error("d.json", "[{\"text\":\"a\"}, 3]").what(), HasSubstr("element 2"));
   EXPECT_EQ(read_error("d.json", "[{\"text\":\"a\"}").kind(), ErrorKind::CorruptData);
 }

@@ -88,9 +88,17 @@ const Json* value_of(const Json& row, const std::string& column) {
   return value == nullptr || value->is_null() ? nullptr : value;
 }
 
+// "null; leave such rows out": rows without a text are no empty ones, and LLM Compressor fails on them, too.
+std::string found(const Json* value) {
+  if (value == nullptr) return "nothing";
+  if (value->is_null()) return "null; leave such rows out";
+  return value->is_array() ? "a list" : value->is_object() ? "an object" : value->dump();
+}
+
 const std::string& string_of(const Json& row, const std::string& column, const std::string& where) {
   const Json* value = row.find(column);
-  SWAGE_CHECK(value != nullptr && value->is_string(), CorruptData, where, ": \"", column, "\" must be a string");
+  SWAGE_CHECK(value != nullptr && value->is_string(), CorruptData, where, ": \"", column, "\" must be a string, found ",
+              found(value));
   return value->as_string();
 }
 
@@ -138,7 +146,8 @@ RowContent text_of(std::string text) {
 RowContent text_or_messages(const Json& row, const std::string& column, bool means_messages, const std::string& where) {
   const Json& value = row.at(column);
   if (value.is_array()) return chat_of(messages_of(value, column, where));
-  SWAGE_CHECK(value.is_string(), CorruptData, where, ": \"", column, "\" must be a string, or an array of messages");
+  SWAGE_CHECK(value.is_string(), CorruptData, where, ": \"", column,
+              "\" must be a string, or an array of messages, found ", found(&value));
   const bool list = means_messages && value.as_string().starts_with("[{");
   return list ? chat_of(messages_of(parsed(value.as_string(), column, where), column, where))
               : text_of(value.as_string());

@@ -48,6 +48,40 @@ std::vector<StoredTensor> tensors_of(const MmapFile& file) {
   return parse_safetensors_header(file.bytes(), file.path().string()).tensors;
 }
 
+// Shards of an index, as far as it can be read.
+std::set<std::string> shards_named_by(const fs::path& index) {
+  std::set<std::string> shards;
+  try {
+    for (const auto& [tensor, shard] : parse_shard_index(read_file(index), index.string()).weight_map)
+      shards.insert(shard);
+  } catch (const Error&) {  // of an index that is passed over
+  }
+  return shards;
+}
+
+// Weights that nothing names: no reader takes them, and somebody may think that they are part of the model.
+std::string stray_weights(const fs::path& folder, const std::vector<MmapFile>& files) {
+  constexpr size_t kNamed = 3;
+  std::set<std::string> known, strays;  // sorted: the folder's own order differs from machine to machine
+  if (is_there(folder / kIndexFileName)) known = shards_named_by(folder / kIndexFileName);
+  for (const MmapFile& file : files) known.insert(file.path().filename().string());
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".safetensors") && !name.starts_with('.') && !known.contains(name)) strays.insert(name);
+  }
+  if (strays.empty()) return {};
+  std::string names;
+  size_t count = 0;
+  for (const std::string& name : strays) {
+    if (count++ < kNamed) names += cat(count > 1 ? ", " : "", quoted(name));
+  }
+  if (count > kNamed) names += cat(" and ", count - kNamed, " more");
+  return cat(names, count > 1 ? " lie" : " lies", " beside the weights and ", count > 1 ? "are" : "is",
+             " not read: ", is_there(folder / kSingleFileName) ? kSingleFileName : kIndexFileName,
+             " is all of the model");
+}
+
 }  // namespace
 
 CheckpointFiles::CheckpointFiles(const fs::path& folder) : TensorStore(folder) {
@@ -64,6 +98,7 @@ CheckpointFiles::CheckpointFiles(const fs::path& folder) : TensorStore(folder) {
   } else {
     throw_no_weights(folder);
   }
+  if (std::string strays = stray_weights(folder, files_); !strays.empty()) warn(std::move(strays));
 }
 
 void CheckpointFiles::open_single(const fs::path& path) {

@@ -1,7 +1,7 @@
 #include "swage/io/side_files.h"
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <string_view>
 #include <system_error>
 
@@ -15,19 +15,20 @@ namespace fs = std::filesystem;
 
 // Weights in any container, and files about the source's weights or about the run that made them.
 bool is_about_weights(const std::string& name) {
-  constexpr std::array<std::string_view, 9> kEndings = {".safetensors", ".bin", ".pt",      ".pth", ".ckpt",
-                                                        ".gguf",        ".h5",  ".msgpack", ".onnx"};
-  constexpr std::array<std::string_view, 8> kNames = {"model.safetensors.index.json",
-                                                      "pytorch_model.bin.index.json",
-                                                      "config.json",
-                                                      "recipe.yaml",
-                                                      "swage_report.html",
-                                                      "swage_report.json",
-                                                      "quantize_config.json",
-                                                      "quant_config.json"};
-  return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view end) { return name.ends_with(end); }) ||
+  constexpr std::string_view kEndings[] = {".safetensors", ".bin", ".pt",      ".pth",    ".ckpt",
+                                           ".gguf",        ".h5",  ".msgpack", ".onnx",   ".pkl",
+                                           ".onnx_data",   ".npz", ".ot",      ".tflite", ".index.json"};
+  // Of GPTQModel and AutoGPTQ, AutoAWQ, ModelOpt, AutoRound, Intel's Neural Compressor, quanto, ExLlamaV2, and scales
+  // of a cache for older readers: what they say of the source is not true of the output.
+  constexpr std::string_view kNames[] = {
+      "config.json",          "recipe.yaml",       "swage_report.html",     "swage_report.json",
+      "quantize_config.json", "quant_config.json", "hf_quant_config.json",  "quantization_config.json",
+      "quant_log.csv",        "qconfig.json",      "quantization_map.json", "quanto_qmap.json",
+      "measurement.json",     "job_new.json",      "kv_cache_scales.json"};
+  return std::any_of(std::begin(kEndings), std::end(kEndings),
+                     [&](std::string_view end) { return name.ends_with(end); }) ||
          name.find(".safetensors.") != std::string::npos ||  // of an unfinished download or copy
-         std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+         std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
 bool lies_in(const fs::path& file, const fs::path& folder) {

@@ -26,10 +26,29 @@ bool says(const SideFiles& found, std::string_view name, std::string_view words)
 
 TEST(SideFiles, AreWhatGoesWithAModel) {
   const TempFolder folder;
-  for (const char* name : {"tokenizer.json", "LICENSE", "modeling_x.py", "tokenizer.model", "chat_template.jinja",
-                           "config.json", "model.safetensors", "model.safetensors.index.json", "stray.safetensors",
-                           "pytorch_model.bin", "quantize_config.json", "swage_report.json", "recipe.yaml",
-                           ".gitattributes", ".nfs0001", "original/consolidated.pth"}) {
+  for (const char* name : {"tokenizer.json",
+                           "LICENSE",
+                           "modeling_x.py",
+                           "tokenizer.model",
+                           "chat_template.jinja",
+                           "config.json",
+                           "model.safetensors",
+                           "model.safetensors.index.json",
+                           "stray.safetensors",
+                           "pytorch_model.bin",
+                           "quantize_config.json",
+                           "quant_config.json",
+                           "hf_quant_config.json",
+                           "quantization_config.json",
+                           "qconfig.json",
+                           "quanto_qmap.json",
+                           "kv_cache_scales.json",
+                           "tf_model.h5.index.json",
+                           "swage_report.json",
+                           "recipe.yaml",
+                           ".gitattributes",
+                           ".nfs0001",
+                           "original/consolidated.pth"}) {
     folder.write(name, "x");
   }
   const SideFiles found = side_files(folder.path());

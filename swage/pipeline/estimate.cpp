@@ -7,7 +7,6 @@
 #include "swage/base/error.h"
 #include "swage/base/file.h"
 #include "swage/base/version.h"
-#include "swage/checkpoint/reader.h"
 #include "swage/model/model.h"
 #include "swage/pipeline/resolved.h"
 #include "swage/plan/make_plan.h"
@@ -90,10 +89,10 @@ checkpoint::Reader open_source(const fs::path& source, const std::string& archit
 
 class Estimate {
  public:
-  Estimate(const EstimateJob& job, const Context& context)
+  Estimate(const EstimateJob& job, const checkpoint::Reader& reader, const Context& context)
       : job_(job),
         context_(context),
-        reader_(open_source(job.source, context.architecture)),
+        reader_(reader),
         resolved_(job, reader_, context, at::kCPU) {}
 
   Json run() {
@@ -157,17 +156,28 @@ class Estimate {
 
   const EstimateJob& job_;
   const Context& context_;
-  const checkpoint::Reader reader_;
+  const checkpoint::Reader& reader_;
   const Resolved resolved_;
 };
 
 }  // namespace
 
-Json run_estimate(const EstimateJob& job, const Context& context) {
+bool estimates_model_free(const EstimateJob& job, const Context& context) {
   const bool shards = fs::is_directory(job.source) && holds_weights(job.source);
-  if (job.model_free || (shards && runs_model_free(job, context.architecture)))
-    return estimate_model_free(job, context);
-  return Estimate(job, context).run();
+  return job.model_free || (shards && runs_model_free(job, context.architecture));
+}
+
+checkpoint::Reader open_for_estimate(const EstimateJob& job, const Context& context) {
+  return open_source(job.source, context.architecture);
+}
+
+Json run_estimate(const EstimateJob& job, const checkpoint::Reader& reader, const Context& context) {
+  return Estimate(job, reader, context).run();
+}
+
+Json run_estimate(const EstimateJob& job, const Context& context) {
+  if (estimates_model_free(job, context)) return estimate_model_free(job, context);
+  return run_estimate(job, open_for_estimate(job, context), context);
 }
 
 }  // namespace swage::pipeline

@@ -3,6 +3,7 @@
 #pragma once
 #include "swage/base/context.h"
 #include "swage/base/json.h"
+#include "swage/checkpoint/reader.h"
 #include "swage/job/compress_job.h"
 #include "swage/plan/rates.h"
 
@@ -22,5 +23,10 @@ struct EstimateJob : CompressJob {
 // shards; Error(CorruptData) naming a field that the config lacks; otherwise the errors of the run itself, whose recipe
 // is checked against the model's modules.
 Json run_estimate(const EstimateJob& job, const Context& context);
+// The same of a source that is open, for a run that is not model-free.
+Json run_estimate(const EstimateJob& job, const checkpoint::Reader& reader, const Context& context);
+// The model as far as it is there: its shards' headers, or what its config makes.
+checkpoint::Reader open_for_estimate(const EstimateJob& job, const Context& context);
+bool estimates_model_free(const EstimateJob& job, const Context& context);
 
 }  // namespace swage::pipeline

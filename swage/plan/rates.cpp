@@ -188,7 +188,7 @@ Rates parse_rates(const std::string& text) {
     const std::string name = part.substr(0, equals);
     double* field = name == "gemm" ? &out.gemm : name == "copy" ? &out.copy : name == "disk" ? &out.disk : nullptr;
     SWAGE_CHECK(field != nullptr && equals != std::string::npos, InvalidArgument, "\"", part,
-                "\": expected gemm=, copy= or disk= and a number a second");
+                "\": --rates expects gemm=, copy= or disk= and a number a second");
     SWAGE_CHECK(*field == 0, InvalidArgument, "\"", part, "\": ", name, " is given twice");
     *field = parse_rate(part, std::string_view(part).substr(equals + 1));
     at = end + 1;

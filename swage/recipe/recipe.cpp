@@ -203,9 +203,9 @@ class Parser {
 };
 
 // The YAML between the lines "---" that a Markdown file may begin with; else all of it.
-std::string_view front_matter(std::string_view text) {
+std::string_view front_matter(std::string_view text, std::string_view source) {
   constexpr std::string_view kFence = "---\n";
-  if (!text.starts_with(kFence)) return text;
+  if (!source.ends_with(".md") || !text.starts_with(kFence)) return text;
   const size_t end = text.find("\n---", kFence.size());
   return end == std::string_view::npos ? text : text.substr(kFence.size(), end + 1 - kFence.size());
 }
@@ -213,7 +213,7 @@ std::string_view front_matter(std::string_view text) {
 }  // namespace
 
 Recipe parse_recipe(std::string_view text, const std::string& source, const Json& instead) {
-  return Parser(source, instead).parse(parse_yaml(front_matter(text), source));
+  return Parser(source, instead).parse(parse_yaml(front_matter(text, source), source));
 }
 
 Recipe single_modifier(std::string_view method, const Json& fields, const std::string& source) {

@@ -237,6 +237,13 @@ std::string error_of(const std::string& text) {
   return "no error";
 }
 
+// Between two lines "---" in a file of YAML stands a document, and behind them another one.
+TEST(Recipe, ASecondDocumentIsRefused) {
+  const std::string stage = "a_stage:\n  b_modifiers:\n    QuantizationModifier: {scheme: W8A16}\n";
+  EXPECT_NE(error_of("---\n" + stage + "---\n" + stage).find("a second document begins on line 6"), std::string::npos);
+  EXPECT_EQ(parse_recipe("---\n" + stage + "---\n", "r.yaml").modifiers.size(), 1u);
+}
+
 TEST(Recipe, ErrorsNameTheFileThePlaceAndTheNearestName) {
   EXPECT_EQ(error_of("default_stage:\n  default_modifiers:\n    GPTQModifer: {}\n"),
             "r.yaml: default_stage: default_modifiers: swage has no modifier or method \"GPTQModifer\"; did you mean "

@@ -7,6 +7,7 @@
 
 #include "swage/base/checksum.h"
 #include "swage/base/error.h"
+#include "swage/base/json_respell.h"
 #include "swage/eval/forward.h"
 #include "swage/format/format.h"
 #include "swage/model/stored_part.h"
@@ -208,7 +209,7 @@ void write_side_files(const Source& source, const Json& source_config, const sch
   if (quantized || config.find("quantization_config") != nullptr) {
     config.set("quantization_config", quantized ? scheme::to_json(quantization) : Json());
   }
-  writer.add_file("config.json", config.dump(2) + "\n");
+  writer.add_file("config.json", respelled_file(source.reader().folder() / "config.json", config));
   writer.add_file("recipe.yaml", recipe_yaml);
   source.copy_side_files(writer, "README.md");  // the card of another model: the output gets one of its own
 }

@@ -192,6 +192,21 @@ bool is_gptq_or_awq(const Json& quantization_config) {
   return method == "gptq" || method == "awq";
 }
 
+// ModelOpt's own file, which older checkpoints of it have alone: without its scales their weights would be nonsense.
+static void check_no_modelopt(const std::filesystem::path& path) {
+  if (!is_there(path)) return;
+  const Json json = read_json_file(path);
+  const Json* quantization = json.find("quantization");
+  const auto names = [&](const char* field) {
+    const Json* value = quantization == nullptr ? nullptr : quantization->find(field);
+    return value != nullptr && !value->is_null();
+  };
+  SWAGE_CHECK(
+      !names("quant_algo") && !names("kv_cache_quant_algo"), Unsupported, path.string(),
+      ": a checkpoint of modelopt is not supported; swage reads compressed-tensors, gptq, awq and fp8; export it "
+      "as a compressed-tensors checkpoint, or start from the model that it was made of");
+}
+
 std::optional<Json> old_settings_file(const std::filesystem::path& folder) {
   constexpr std::array<std::pair<const char*, const char*>, 2> kFiles = {
       {{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}}};
@@ -203,6 +218,7 @@ std::optional<Json> old_settings_file(const std::filesystem::path& folder) {
     if (method_of(json).empty()) json.set("quant_method", method);
     return json;
   }
+  check_no_modelopt(folder / "hf_quant_config.json");
   return std::nullopt;
 }
 

@@ -1,5 +1,6 @@
 """Checkpoints of quant_method fp8, as DeepSeek, Qwen and Mistral publish them and AutoFP8 and FBGEMM write them: read bit for bit, compressed, run.
 And those of libraries that only they themselves can read: refused by name, with the way out."""
+import json
 import random
 import struct
 import unittest
@@ -117,6 +118,19 @@ class Fp8Sources(EndToEnd):
             with self.subTest(config):
                 edit_json(source / "config.json", quantization_config=config)
                 self.assert_refused(self.compress(source, "--method", "rtn", "--scheme", "W8A8"), 2, f'quant_method "{part}": only {part} itself can read its weights', "save_pretrained")
+
+    def test_modelopt_is_known_by_its_own_file(self):
+        """Older checkpoints of it say nothing in config.json; a file that names no algorithm is of a plain model, and not copied."""
+        source = make_llama(self.folder / "modelopt", layers=1)
+        for quantization, code in (({"quant_algo": "FP8", "kv_cache_quant_algo": None}, 2), ({"quant_algo": None, "kv_cache_quant_algo": "FP8"}, 2), ({"quant_algo": None}, 0)):
+            (source / "hf_quant_config.json").write_text(json.dumps({"producer": {"name": "modelopt"}, "quantization": quantization}))
+            for command in (("inspect", source), ("compress", source, "-o", self.out, "--method", "rtn", "--group-size", 16), ("eval", source, "-d", self.text, "--window", 16)):
+                result = run(*command)
+                if code:
+                    self.assert_refused(result, code, "hf_quant_config.json: a checkpoint of modelopt is not supported")
+                else:
+                    self.assert_succeeds(result)
+        self.assertFalse((self.out / "hf_quant_config.json").exists())
 
 
 if __name__ == "__main__":

@@ -72,6 +72,20 @@ class JsonNumbers(EndToEnd):
             names = [name for name in json.loads(text) if name not in ("quantization_config", "tie_word_embeddings")]
             self.assertEqual(names, [name for name in read_json(self.source / "config.json") if name != "tie_word_embeddings"])
 
+    def test_strings_and_nested_values_keep_theirs_too(self):
+        spelled = {"x_cafe": '"caf\\u00e9 \\/ \\u0041"', "x_zero": "-0", "x_key\\u0031": "[ 1,2 ]", "x_deep": '{"a": "\\/", "b": [-0, "\\ud83d"]}'}
+        add_text(self.source / "config.json", ", ".join(f'"{name}": {text}' for name, text in spelled.items()))
+        self.assert_succeeds(self.compress(self.source, "--method", "rtn", "--group-size", 16))
+        self.assert_succeeds(run("convert", self.out, self.folder / "dense", "--to", "dense"))
+        self.assert_succeeds(self.compress(self.source, "--method", "rtn", "--group-size", 16, "--model-free", out=self.folder / "free"))
+        for folder in (self.out, self.folder / "dense", self.folder / "free"):
+            text = (folder / "config.json").read_text()
+            for name, value in spelled.items():
+                self.assertIn(f'  "{name}": {value}', text, folder)
+            read = json.loads(text)
+            read.pop("quantization_config", None)
+            self.assertEqual({**read, "tie_word_embeddings": 0}, {**read_json(self.source / "config.json"), "tie_word_embeddings": 0})
+
     def test_fields_that_are_used_are_checked_by_name(self):
         whole = (self.source / "config.json").read_text()
         for name, text, said in (("hidden_size", NO_LIMIT, f"must be a whole number from 1 to [0-9]+, not {NO_LIMIT}"), ("num_hidden_layers", "NaN", "(found|not) NaN"),

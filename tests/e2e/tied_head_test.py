@@ -73,6 +73,23 @@ class FileAgainstConfig(EndToEnd):
         self.assertEqual(found, wanted)
         self.assertRegex(said, r"warning: model\.safetensors is read, and model\.safetensors\.index\.json beside it, which names other files")
 
+    def test_weights_that_nothing_names_are_named(self):
+        for split in (False, True):
+            source = make_llama(self.folder / f"m{split}")
+            if split:
+                split_checkpoint(source)
+            write_safetensors(source / "extra.safetensors", {"x": ("F32", [1], bytes(4))})
+            words = "extra.safetensors.* lies beside the weights and is not read: model.safetensors" + (".index.json" if split else "") + " is all of the model"
+            out, back = self.folder / f"out{split}", self.folder / f"back{split}"
+            result = self.assert_succeeds(self.compress(source, "--method", "rtn", "--group-size", 16, out=out))
+            self.assertRegex(result.stderr, "warning: .*" + words)
+            self.assertFalse((out / "extra.safetensors").exists())
+            result = self.assert_succeeds(run("inspect", source))
+            self.assertRegex(result.stderr, words)
+            self.assertRegex(json.loads(run("inspect", source, "--json").stdout)["warnings"][0], words)
+            write_safetensors(out / "extra.safetensors", {"x": ("F32", [1], bytes(4))})
+            self.assertRegex(self.assert_succeeds(run("convert", out, back, "--to", "dense")).stderr, "extra.safetensors.* is not read")
+
     def test_tensors_that_nobody_reads_are_named(self):
         path = self.untied / "model.safetensors"
         wanted, _ = self.perplexity(self.untied)
