@@ -326,30 +326,6 @@ TEST(Engine, PromptsAreScored) {
   }
 }
 
-// A prompt of 60 tokens takes one step of 64 alone, and at least 60 / 4 beside an answer, which goes on in each of
-// them.
-TEST(Engine, PromptsAreReadInSmallPiecesBesideAnswers) {
-  const TinyModel tiny(llama());
-  for (const bool beside : {false, true}) {
-    EngineOptions options;
-    options.schedule = {64, 4, 4};
-    Engine engine(*tiny.runner, nullptr, plan_of(*tiny.runner, 64), options);
-    Answers running, late;
-    if (beside) engine.submit(simple(counted(5), 100), into(running));
-    engine.step();
-    engine.submit(simple(counted(60), 1), into(late));
-    const uint64_t before = engine.stats().steps;
-    while (!late.contains(0) || !late[0].last.finish) engine.step();
-    const uint64_t steps = engine.stats().steps - before;
-    if (beside) {
-      EXPECT_GE(steps, 15u);
-      EXPECT_GE(running[0].ids.size(), 15u);
-    } else {
-      EXPECT_EQ(steps, 1u);
-    }
-  }
-}
-
 // What is guessed right comes in one step with the token before; what is guessed wrong leaves nothing behind.
 TEST(Engine, GuessesMakeTheSameTextInFewerSteps) {
   at::set_num_threads(1);
