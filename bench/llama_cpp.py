@@ -45,7 +45,7 @@ def build(tree, folder):
     out = folder / "build"
     programs = ["llama-bench", "llama-batched-bench", "llama-quantize"]
     if not all((out / "bin" / program).exists() for program in programs):
-        run("cmake", "-S", tree, "-B", out, "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_SERVER=OFF",
+        run("cmake", "-S", tree, "-B", out, "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_SERVER=OFF",
             "-DBUILD_SHARED_LIBS=OFF", stdout=subprocess.DEVNULL)
         run("nice", "-n", "15", "cmake", "--build", out, "-j1", "--target", *programs, stdout=subprocess.DEVNULL)
     return out / "bin"

@@ -42,7 +42,10 @@ Request random_request(std::mt19937& random, int64_t vocabulary, int64_t longest
   out.choices = below(4) == 0 ? 2 : 1;
   out.logprobs = true;
   out.client = below(2) == 0 ? "a" : "b";
-  out.draft_tokens = below(2) == 0 ? 4 : 0;
+  if (below(2) == 0) {
+    out.draft_tokens = 4;
+    out.sampling.logit_bias = {{3, 20}, {4, 20}};  // or a random model would never repeat itself
+  }
   return out;
 }
 
@@ -330,7 +333,7 @@ TEST(Engine, GuessesMakeTheSameTextInFewerSteps) {
   for (const double temperature : {0.0, 0.7}) {
     Request request = simple({1, 2, 3, 4, 5, 6, 1, 2, 3}, 100);
     request.sampling.temperature = temperature;
-    request.sampling.frequency_penalty = 0.01;
+    request.sampling.logit_bias = {{3, 20}, {4, 20}};  // or a random model would never repeat itself
     request.logprobs = true;
     const Answers expected = alone(*tiny.runner, request);
     request.draft_tokens = 6;
@@ -343,8 +346,8 @@ TEST(Engine, GuessesMakeTheSameTextInFewerSteps) {
     expect_same(found, expected, cat("temperature ", temperature));
     const EngineStats stats = engine.stats();
     EXPECT_EQ(stats.steps + stats.accepted, 100u);
-    EXPECT_LE(stats.accepted, stats.drafted);
-    if (temperature == 0) EXPECT_GT(stats.accepted, 10u);  // a greedy random model repeats itself
+    EXPECT_LT(stats.accepted, stats.drafted);
+    EXPECT_GT(stats.accepted, 10u);
   }
 }
 

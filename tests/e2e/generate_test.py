@@ -57,6 +57,25 @@ class Generate(EndToEnd):
         self.assertIn(best[0]["text"], [choice["text"] for choice in choices])
         self.assert_refused(run("generate", self.model(), *how, "-n", 3, "--best-of", 2), 2, "best_of 2")
 
+    def test_guesses_change_no_text(self):
+        how = ("-p", "the river the river the", "--raw", "--max-new-tokens", 60, "--temperature", 0.3)
+        plain, guessed = self.answers(*how), self.answers(*how, "--draft-tokens", 6)
+        self.assertEqual(guessed["text"], plain["text"])
+        self.assertEqual(plain["engine"]["drafted_tokens"], 0)
+        self.assertGreaterEqual(guessed["engine"]["drafted_tokens"], guessed["engine"]["accepted_tokens"])
+        self.assertEqual(guessed["engine"]["steps"] + guessed["engine"]["accepted_tokens"], plain["engine"]["steps"])
+        self.assert_refused(run("generate", self.model(), "-p", "a", "--draft-tokens", 33), 2, "draft_tokens 33")
+
+    def test_prompts_are_scored(self):
+        (result,) = self.answers("-p", "the river", "--raw", "--max-new-tokens", 2, "--prompt-logprobs", "--logprobs", 1)["results"]
+        scored = result["prompt_logprobs"]
+        self.assertEqual(len(scored), result["prompt_tokens"])
+        self.assertEqual("".join(token["token"] for token in scored), "the river")
+        self.assertEqual((scored[0]["logprob"], "top" in scored[0]), (0, False))
+        for token in scored[1:]:
+            self.assertLess(token["logprob"], 0)
+            self.assertLessEqual(token["logprob"], token["top"][0]["logprob"])
+
     def test_a_stop_string_ends_the_text_before_it(self):
         text = self.answers("-p", "the river", "--max-new-tokens", 12, "--raw")["text"]
         stop = text[len(text) // 2:len(text) // 2 + 3]
@@ -76,6 +95,10 @@ class Generate(EndToEnd):
         for kind in ("f16", "bf16"):
             half = self.answers("-p", "the river", "--max-new-tokens", 2, "--kv-cache-type", kind)["plan"]
             self.assertEqual(2 * half["cache_bytes"], plan["cache_bytes"])
+        for kind in ("int8", "fp8"):
+            codes = self.answers("-p", "the river", "--max-new-tokens", 8, "--kv-cache-dtype", kind)
+            self.assertLess(codes["plan"]["cache_bytes"], plan["cache_bytes"] / 2)
+            self.assertEqual(codes["tokens"], 8)
 
     def test_an_answer_has_the_form_that_is_asked_for(self):
         schema = {"type": "object", "properties": {"colour": {"enum": ["red", "green"]}, "count": {"type": "integer", "minimum": 0, "maximum": 99}},
