@@ -1,5 +1,7 @@
 #include "python/native/json_cast.h"
 
+#include <nanobind/stl/string.h>
+
 #include "swage/base/error.h"
 
 namespace swage::python {

@@ -113,7 +113,10 @@ bool wait_for(Outcome& outcome, Callbacks& callbacks) {
 
 nb::object call(const std::string& function, nb::handle options, const std::map<std::string, std::string>& environment,
                 nb::object log, nb::object progress, nb::object text) {
-  Call call{.function = function, .options = to_json(options), .environment = environment};
+  Call call;
+  call.function = function;
+  call.options = to_json(options);
+  call.environment = environment;
   Callbacks callbacks(std::move(log), std::move(progress), std::move(text));
   callbacks.install(call);
   Outcome outcome;
@@ -156,6 +159,7 @@ NB_MODULE(_swage, m) {
   namespace nb = nanobind;
   using namespace swage::python;
   m.attr("__version__") = swage::kVersion;
+  m.attr("torch_version") = SWAGE_TORCH_VERSION;  // of the libtorch that libswage.so was built for
   nb::object make = nb::module_::import_("swage._errors").attr("make");
   nb::register_exception_translator(translate, make.release().ptr());  // lives as long as the process
   m.def("open_library", &open_library, nb::arg("file"), "Opens libswage.so.");
