@@ -107,8 +107,8 @@ def _token_rows(value: Any, mask: Any = None) -> Iterator[list[int]]:
         for place, row in enumerate(ids):
             yield from _token_rows(row, masks[place] if masks is not None else None)
         return
-    if masks is not None and masks and isinstance(masks[0], (list, tuple)):
-        masks = masks[0]
+    if masks and isinstance(masks[0], (list, tuple)):
+        masks = list(masks[0])
     yield [int(token) for place, token in enumerate(ids) if masks is None or masks[place]]
 
 

@@ -161,3 +161,12 @@ def _call_worker(function: str, options: dict[str, Any], progress: Optional[Prog
     if what == "interrupt" or interrupted:
         raise KeyboardInterrupt
     raise value
+
+
+def libraries_of_environment() -> list[str]:
+    """Folders of the shared libraries of torch and pyarrow, without importing them."""
+    out = []
+    for package, folder in (("torch", "lib"), ("pyarrow", "")):
+        spec = importlib.util.find_spec(package)
+        out += [str(Path(place, folder)) for place in spec.submodule_search_locations or []] if spec else []
+    return out
