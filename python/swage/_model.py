@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import types
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any, Optional
 
@@ -27,6 +29,14 @@ def copy_folder(source: Path, target: Path) -> None:
             os.link(file, to)
         except OSError:
             shutil.copyfile(file, to)
+
+
+class WorkFolder:
+    """A temporary folder that goes with the last reference to this, or with the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="swage-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 class Model:
@@ -153,8 +163,6 @@ def put_weights_back(model: Any) -> None:
     if output is None or getattr(model, "_swage_put_back", False):
         return
     model._swage_put_back = True
-    import tempfile
-
     import torch
     from safetensors import safe_open
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Sequence, Union
 
@@ -12,7 +11,7 @@ from ._api import _progress_or_bar, nearest
 from ._data import Data, DataRequest, prepare
 from ._errors import InvalidArgumentError, UnsupportedError
 from ._library import Progress, call
-from ._model import Model, adopt, checkpoint_of
+from ._model import Model, WorkFolder, adopt, checkpoint_of
 from ._recipe import RecipeInput, recipe_file
 
 _PIPELINES = ("independent", "sequential", "basic", "datafree", None)
@@ -94,8 +93,8 @@ def oneshot(
     said = dict(locals())
     del said["more"]
     _check(said, more)
-    work = tempfile.TemporaryDirectory(prefix="swage-")
-    folder = Path(work.name)
+    work = WorkFolder()
+    folder = work.path
     source = checkpoint_of(model, processor or tokenizer, folder / "model", model_revision)
     data = None
     if pipeline != "datafree":

@@ -28,9 +28,9 @@ class Functions(PackageTest):
 
     def test_estimate_generate_evaluate_convert(self):
         model = self.model()
-        plan = swage.estimate(model, scheme="W8A16", **self.ROWS)
+        plan = swage.estimate(model, scheme="W8A8", **self.ROWS)
         self.assertGreater(plan["parameters"], 0)
-        swage.compress(model, self.folder / "out", method="rtn", scheme="W8A16", progress=False)
+        swage.compress(model, self.folder / "out", method="rtn", scheme="W8A8", progress=False)
         pieces = []
         answer = swage.generate(self.folder / "out", "the river", chat=False, max_new_tokens=4, ignore_end=True, on_text=lambda p, c, text: pieces.append(text))
         self.assertEqual(answer["tokens"], 4)
@@ -88,7 +88,7 @@ class Errors(PackageTest):
             raise Stop
 
         with self.assertRaises(Stop):
-            swage.compress(self.model(), self.folder / "out", data=self.text, scheme="W8A16", progress=progress, **self.ROWS)
+            swage.compress(self.model(), self.folder / "out", data=self.text, scheme="W8A8", progress=progress, **self.ROWS)
         self.assertFalse((self.folder / "out").exists())
 
 
@@ -102,9 +102,11 @@ class Running(PackageTest):
 
         other = threading.Thread(target=turn)
         other.start()
-        swage.compress(self.model(), self.folder / "out", data=self.text, scheme="W8A16", progress=events.append, **self.ROWS)
-        done.set()
-        other.join()
+        try:
+            swage.compress(self.model(), self.folder / "out", data=self.text, scheme="W8A8", progress=events.append, **self.ROWS)
+        finally:
+            done.set()
+            other.join()
         self.assertTrue(events)
         self.assertTrue(any(event["layers"] > 0 for event in events))
         self.assertGreater(len(turns), 10)
@@ -116,15 +118,15 @@ class Running(PackageTest):
                 "import swage, os, signal\n"
                 "def progress(event):\n"
                 "    if event['milestone'] and event['layer'] == 2: os.kill(os.getpid(), signal.SIGINT)\n"
-                f"swage.compress({str(model)!r}, {str(self.folder / 'out')!r}, data={str(self.text)!r}, scheme='W8A16', "
+                f"swage.compress({str(model)!r}, {str(self.folder / 'out')!r}, data={str(self.text)!r}, scheme='W8A8', "
                 "num_calibration_samples=8, max_seq_length=32, progress=progress)\n")
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         self.assertIn("KeyboardInterrupt", result.stderr)
         self.assertFalse((self.folder / "out").exists())
         kept = [file.name for file in self.folder.iterdir() if file.name.startswith((".out", "out."))]
         self.assertTrue(kept, "the journal is there")
-        swage.compress(model, self.folder / "out", data=self.text, scheme="W8A16", **self.ROWS)
-        self.assertEqual(weights(self.folder / "out"), weights(self.by_program(model, "--scheme", "W8A16")))
+        swage.compress(model, self.folder / "out", data=self.text, scheme="W8A8", **self.ROWS)
+        self.assertEqual(weights(self.folder / "out"), weights(self.by_program(model, "--scheme", "W8A8")))
 
     def test_a_process_of_its_own_gives_the_same(self):
         model = self.model()
@@ -132,7 +134,7 @@ class Running(PackageTest):
                 "import swage; from swage import _library\n"
                 "_library.runs_in_process = lambda: False\n"
                 "seen = []\n"
-                f"swage.compress({str(model)!r}, {str(self.folder / 'out')!r}, data={str(self.text)!r}, scheme='W8A16', "
+                f"swage.compress({str(model)!r}, {str(self.folder / 'out')!r}, data={str(self.text)!r}, scheme='W8A8', "
                 "num_calibration_samples=8, max_seq_length=32, progress=seen.append)\n"
                 "assert seen and not swage._swage.library_is_open()\n"
                 "try: swage.convert('/nothing', '/there', 'dense')\n"
@@ -140,7 +142,7 @@ class Running(PackageTest):
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(result.stdout.strip(), "Io")
-        self.assertEqual(weights(self.folder / "out"), weights(self.by_program(model, "--scheme", "W8A16")))
+        self.assertEqual(weights(self.folder / "out"), weights(self.by_program(model, "--scheme", "W8A8")))
 
 
 class Importing(unittest.TestCase):

@@ -56,7 +56,7 @@ class Oneshot(PackageTest):
         model = self.model()
         rows = [json.loads(line) for line in self.text.read_text().splitlines()]
         texts = [row["text"] for row in rows]
-        recipe = GPTQModifier(scheme="W8A16", ignore=["lm_head"])
+        recipe = GPTQModifier(scheme="W8A8", ignore=["lm_head"])
         made = []
         for place, dataset in enumerate((str(self.text), rows, texts, {"train": rows}, iter(rows))):
             out = self.folder / f"out{place}"

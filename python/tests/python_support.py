@@ -1,4 +1,5 @@
 """What the package's tests share: the package of this tree, and the end-to-end tests' models, texts and program."""
+import hashlib
 import pathlib
 import sys
 
@@ -9,8 +10,8 @@ import support  # noqa: E402
 
 
 def weights(folder):
-    """Bytes of all weight files of a checkpoint, by name."""
-    return {file.name: file.read_bytes() for file in sorted(pathlib.Path(folder).glob("*.safetensors"))}
+    """Digests of all weight files of a checkpoint, by name."""
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(pathlib.Path(folder).glob("*.safetensors"))}
 
 
 def has(*packages):

@@ -46,7 +46,7 @@ class Scripts(PackageTest):
     def test_an_object_a_dataset_of_token_ids_and_generate(self):
         result = self.run_script(LOAD + TOKENIZE + """
 from llmcompressor.modifiers.quantization import GPTQModifier
-recipe = GPTQModifier(targets="Linear", scheme="W8A16", ignore=["lm_head"])
+recipe = GPTQModifier(targets="Linear", scheme="W8A8", ignore=["lm_head"])
 returned = oneshot(model=model, dataset=rows, recipe=recipe, max_seq_length=32, num_calibration_samples=8)
 assert returned is model
 before = model.model.layers[0].self_attn.q_proj.weight.clone()
