@@ -46,7 +46,9 @@ nb::dict dict_of(const ProgressEvent& event) {
 class Callbacks {
  public:
   Callbacks(nb::object log, nb::object progress, nb::object text)
-      : log_(std::move(log)), progress_(std::move(progress)), text_(std::move(text)) {}
+      : log_(std::move(log)),
+        progress_(std::move(progress)),
+        text_(std::move(text)) {}
 
   void install(Call& call) {
     call.context.cancel = &cancel_;
@@ -171,12 +173,10 @@ NB_MODULE(_swage, m) {
   m.def(
       "fields_of", [](const std::string& function) { return to_python(fields_of(function)); }, nb::arg("function"),
       "Names, defaults and explanations of a function's options.");
-  m.def(
-      "modifiers", [] { return to_python(modifiers()); }, "The same of the modifiers that a recipe may name.");
+  m.def("modifiers", [] { return to_python(modifiers()); }, "The same of the modifiers that a recipe may name.");
   m.def(
       "check_modifier",
       [](const std::string& modifier, nb::handle fields) { check_modifier(modifier, to_json(fields)); },
       nb::arg("modifier"), nb::arg("fields"), "Raises swage.Error naming the nearest field for one that is none.");
-  m.def(
-      "preset_names", [] { return swage::preset_names(); }, "Presets that a scheme may name.");
+  m.def("preset_names", [] { return swage::preset_names(); }, "Presets that a scheme may name.");
 }
