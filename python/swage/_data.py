@@ -81,6 +81,7 @@ def _named(request: DataRequest) -> Data:
 
 
 def _chosen_split(dataset: Any, splits: Any) -> Iterable[Any]:
+    """Rows of a dataset, of a DatasetDict or another mapping of splits those of one."""
     if isinstance(dataset, Mapping) and not isinstance(dataset, (str, bytes)) and "input_ids" not in dataset:
         wanted = _split_of(splits).split("[")[0] or ("train" if "train" in dataset else "")
         if not wanted and len(dataset) == 1:
