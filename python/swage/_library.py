@@ -19,6 +19,7 @@ from . import _swage
 from ._errors import IoError
 
 _HERE = Path(__file__).resolve().parent
+_ARROW = "26"  # the major version whose library libswage.so asks for by name
 _WITHOUT_LIBTORCH = {"inspect", "schemes", "scheme_for"}
 _logger = logging.getLogger("swage")
 
@@ -85,15 +86,26 @@ def open_library() -> None:
         raise _explained(error) from None
 
 
+def what_to_install() -> str:
+    """The command that installs the wheels whose libraries libswage.so needs; empty if they are here."""
+    wanted = []
+    if torch_of_environment() != _swage.torch_version:
+        wanted.append(f"torch=={_swage.torch_version}")
+    try:
+        arrow = importlib.metadata.version("pyarrow")
+    except importlib.metadata.PackageNotFoundError:
+        arrow = ""
+    if arrow.split(".")[0] != _ARROW:
+        wanted.append(f"'pyarrow=={_ARROW}.*'")
+    return f"pip install {' '.join(wanted)}" if wanted else ""
+
+
 def _explained(error: IoError) -> IoError:
-    message = str(error)
-    if "libtorch" in message or "libc10" in message or "undefined symbol" in message:
-        found = torch_of_environment()
-        have = f"torch {found} is installed" if found else "torch is not installed"
-        return IoError(f"{message}: {have}", f"install torch=={_swage.torch_version}: pip install torch=={_swage.torch_version}")
-    if "libarrow" in message or "libparquet" in message:
-        return IoError(message, "install pyarrow 26: pip install 'pyarrow==26.*'")
-    return error
+    missing = what_to_install()
+    if not missing:
+        return error
+    found = torch_of_environment()
+    return IoError(f"{error} (torch {found} is installed)" if found else str(error), f"install what is missing: {missing}")
 
 
 def log(severity: str, message: str) -> None:
