@@ -69,6 +69,15 @@ def get_device_map(model: Any) -> dict[str, str]:
     return {"": str(getattr(model, "device", "cpu"))}
 
 
+def _old_transformers(name: str) -> Any:
+    """Names that release 0.1 had in llmcompressor.transformers."""
+    if name == "SparseAutoModelForCausalLM":
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM
+    raise AttributeError(f"module 'llmcompressor.transformers' has no attribute '{name}'")
+
+
 def _module(name: str, members: dict[str, Any]) -> types.ModuleType:
     module = types.ModuleType(name, f"{name}, by swage")
     module.__dict__.update(members)
@@ -92,7 +101,7 @@ def _llmcompressor() -> None:
     _module("llmcompressor.core", session)
     _module("llmcompressor.entrypoints", entry)
     _module("llmcompressor.entrypoints.oneshot", entry)
-    _module("llmcompressor.transformers", {"oneshot": swage.oneshot})
+    _module("llmcompressor.transformers", {"oneshot": swage.oneshot, "__getattr__": _old_transformers})
     _module("llmcompressor.utils", tools)
     _module("llmcompressor.utils.dev", tools)
     _module("llmcompressor.datasets", {"get_rank_partition": get_rank_partition})
@@ -130,8 +139,7 @@ def install() -> None:
 def uninstall() -> None:
     """Takes back what install() did."""
     for name in list(sys.modules):
-        ours = name == "llmcompressor" or name.startswith("llmcompressor.")
-        if ours and "llmcompressor" in sys.modules or ours:
+        if name == "llmcompressor" or name.startswith("llmcompressor."):
             del sys.modules[name]
     found = sys.modules.get("compressed_tensors")
     if found is not None and (found.__doc__ or "").endswith("by swage"):

@@ -2,11 +2,23 @@
 transformers, datasets and torch they are skipped."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unittest
 
-from python_support import ROOT, PackageTest, has, weights
+from python_support import ROOT, PackageTest, has, support, weights
+
+# How scales were found and, but for "group", in which order columns were solved: no reader asks for it.
+OF_THE_RUN = ("observer", "observer_kwargs", "actorder")
+
+
+def what_readers_ask(group):
+    """A group of a quantization_config without what is unset and what only tells of the run."""
+    if not isinstance(group, dict):
+        return group
+    return {key: what_readers_ask(value) for key, value in group.items() if value is not None and key not in OF_THE_RUN}
+
 
 PACKAGES = ("torch", "transformers", "datasets")
 
@@ -36,12 +48,12 @@ class Scripts(PackageTest):
         if not has(*PACKAGES):
             self.skipTest(f"needs {', '.join(PACKAGES)}")
 
-    def run_script(self, text):
+    def run_script(self, text, way=("-m", "swage.llmcompressor")):
         script = self.folder / "script.py"
         names = {"MODEL": self.model(), "TEXT": self.text, "OUT": self.out, "FOLDER": self.folder}
         script.write_text("".join(f"{name} = {str(value)!r}\n" for name, value in names.items()) + text)
         env = dict(os.environ, PYTHONPATH=str(ROOT / "python"), HF_HUB_OFFLINE="1")
-        return subprocess.run([sys.executable, "-m", "swage.llmcompressor", str(script)], capture_output=True, text=True, env=env, timeout=300)
+        return subprocess.run([sys.executable, *way, str(script)], capture_output=True, text=True, env=env, timeout=300)
 
     def test_an_object_a_dataset_of_token_ids_and_generate(self):
         result = self.run_script(LOAD + TOKENIZE + """
@@ -65,6 +77,27 @@ oneshot(model=model, dataset=rows, recipe=recipe, max_seq_length=32, num_calibra
 """ + SAVE)
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(weights(self.out), weights(self.by_program(self.model(), "--scheme", "W8A8", "--shuffle")))
+
+    def test_groups_names_and_shapes_are_llm_compressor_s(self):
+        """Not all types: what is not quantized keeps the type of the file here, there that of the object in memory."""
+        if not has("llmcompressor"):
+            self.skipTest("needs llmcompressor")
+        text = LOAD + TOKENIZE + """
+from llmcompressor.modifiers.quantization import GPTQModifier
+recipe = GPTQModifier(targets="Linear", scheme="W8A8", ignore=["lm_head"])
+oneshot(model=model, dataset=rows, recipe=recipe, max_seq_length=32, num_calibration_samples=8)
+""" + SAVE
+        made = {}
+        for name, way in (("swage", ("-m", "swage.llmcompressor")), ("llmcompressor", ())):
+            result = self.run_script(text, way)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            config = json.loads((self.out / "config.json").read_text())["quantization_config"]
+            tensors = {key: shape for key, (_, shape, _) in support.read_checkpoint(self.out).items()}
+            groups = [what_readers_ask(group) for group in config["config_groups"].values()]
+            made[name] = (groups, config["format"], sorted(config["ignore"]), tensors)
+            shutil.rmtree(self.out)
+        for ours, theirs in zip(made["swage"], made["llmcompressor"]):
+            self.assertEqual(ours, theirs)
 
     def test_a_changed_object_is_written_first_and_said_so(self):
         result = self.run_script(LOAD + """
@@ -93,7 +126,7 @@ from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.smoothquant import SmoothQuantModifier
 from llmcompressor.modifiers.transform import QuIPModifier, SmoothQuantModifier, SpinQuantModifier
 from llmcompressor.modifiers.transform.awq import AWQModifier
-from llmcompressor.transformers import oneshot
+from llmcompressor.transformers import SparseAutoModelForCausalLM, oneshot
 from llmcompressor.utils import dispatch_for_generation, load_context
 from llmcompressor.utils.dev import load_context
 assert same is SparseGPTModifier and get_rank_partition("train", 10) == "train[0:10]"
