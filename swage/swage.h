@@ -43,6 +43,19 @@ struct CompressOptions : RecipeChoice, RunOptions {
   HubSettings hub;
   std::vector<std::string> given;  // names of options ("seed", "data", "max-seq-length") that were given: they count
                                    // before what the recipe's file says of the run
+
+  // Everything but `hub` and `given`, which the caller knows: for bindings.
+  template <class V>
+  void visit(V& v) {
+    v("model", model, "folder of a Hugging Face checkpoint, or a hub id");
+    v("output", output, "folder to make");
+    RecipeChoice::visit(v);
+    v("fields", method_fields, "fields of the method's modifiers, or in place of what the recipe says");
+    visit_way(v);
+    visit_calibration(v);
+    visit_memory(v);
+    visit_output(v);
+  }
 };
 
 // Plans, compresses, writes, checks. Returns the report that is also written to OUT/swage_report.json. Interrupted or
@@ -53,6 +66,19 @@ struct EstimateOptions : RecipeChoice, PlanOptions {
   std::string model;  // folder with config.json, with or without weights; a config.json; or a hub id
   HubSettings hub;
   std::string rates;  // "gemm=250G,copy=8G,disk=1.2G", a second; what is left out is measured in at most two seconds
+
+  template <class V>
+  void visit(V& v) {
+    v("model", model, "folder of a checkpoint, its config.json alone, or a hub id");
+    RecipeChoice::visit(v);
+    v("fields", method_fields, "fields of the method's modifiers, or in place of what the recipe says");
+    visit_rows(v);
+    visit_routing(v);
+    visit_check(v);
+    visit_way(v);
+    visit_memory(v);
+    v("rates", rates, "of another machine, a second: gemm=60T,copy=1T,disk=2G; what is left out is measured here");
+  }
 };
 
 // What a compression would take: memory of the host and of a device by stage, disk, work, time. From config.json and
@@ -63,6 +89,13 @@ struct ConvertOptions : ConvertChoice {
   std::string model;   // folder or hub id of a quantized checkpoint
   std::string output;  // folder to make
   HubSettings hub;
+
+  template <class V>
+  void visit(V& v) {
+    v("model", model, "folder or hub id of a quantized checkpoint");
+    v("output", output, "folder to make");
+    ConvertChoice::visit(v);
+  }
 };
 
 // The same weights in another format, read back and compared. {"from", "to", "modules", "source_bytes", "output_bytes",
@@ -76,6 +109,16 @@ struct EvaluateOptions {
   int64_t window = 512;
   int64_t max_windows = 0;  // 0: all
   std::string baseline;     // a model to compare the predictions with; empty: none
+
+  template <class V>
+  void visit(V& v) {
+    v("model", model, "folder of a checkpoint, or a hub id");
+    v("data", data.file, "text: a file, builtin, or a data set by name");
+    v("text_column", data.text_column, "column with the text or the messages; empty: found");
+    v("window", window, "tokens in a window");
+    v("max_windows", max_windows, "windows at most; 0: all");
+    v("baseline", baseline, "a model to compare the predictions with");
+  }
 };
 
 // {"perplexity", "nll", "tokens", "windows", "window", "seconds", ...}; with a baseline also {"baseline_perplexity",
@@ -115,6 +158,19 @@ struct EngineOptions {
   int64_t max_sequences = 64;         // answers that are made side by side
   int64_t max_waiting = 1024;         // answers that wait; more are not taken
   bool share_prefixes = true;         // prompts that begin alike are computed once
+
+  template <class V>
+  void visit(V& v) {
+    v("model", model, "folder of a checkpoint, or a hub id");
+    v("kv_cache_type", kv_cache_type, "numbers of the KV cache: f32, f16 or bf16");
+    v("max_memory", max_memory, "of the whole process: 2GiB; empty: no bound");
+    v("max_context", max_context, "tokens of prompt and answer at most; 0: as the model takes and memory holds");
+    v("cache_tokens", cache_tokens, "that the cache holds of all requests together; 0: by max_memory, or as usual");
+    v("step_tokens", step_tokens, "computed in one step");
+    v("max_sequences", max_sequences, "answers that are made side by side");
+    v("max_waiting", max_waiting, "answers that wait; more are not taken");
+    v("share_prefixes", share_prefixes, "prompts that begin alike are computed once");
+  }
 };
 
 // A model with requests in flight: runtime/request.h says what is asked and answered. submit() and cancel() may be
@@ -160,6 +216,15 @@ struct GenerateOptions {
   std::string system;        // system message, with chat
   bool chat = true;          // through the chat template, if the model has one
   runtime::Request request;  // what is asked of each prompt, but for its ids
+
+  template <class V>
+  void visit(V& v) {
+    engine.visit(v);
+    v("prompts", prompts, "what to say: all are answered side by side");
+    v("system", system, "system message, with chat");
+    v("chat", chat, "through the chat template, if the model has one");
+    request.visit(v);
+  }
 };
 
 // News of an answer to one of the prompts.
@@ -190,6 +255,15 @@ struct PushOptions {
   std::string revision = "main";         // a branch, made if it is not there
   std::string message = "Upload model";  // of the commit
   std::optional<bool> is_private;        // of a repository that is made now; nothing: as the account's owner has set it
+
+  template <class V>
+  void visit(V& v) {
+    v("folder", folder, "of a model");
+    v("repo", repo, "org/name, made if it is not there");
+    v("revision", revision, "a branch, made if it is not there");
+    v("message", message, "of the commit");
+    v("private", is_private, "whether a repository that is made now is private");
+  }
 };
 
 // Uploads a folder to the hub in one commit; what is there already is not sent again. {"url", "commit", "files",

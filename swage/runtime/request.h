@@ -53,6 +53,22 @@ struct Request {
   bool prompt_logprobs = false;  // the same of the prompt
   Pooling pooling = Pooling::None;
   std::string client;  // requests of one client wait for each other, those of others do not
+
+  // What text can say of it: the prompt's ids and the client come from the caller.
+  template <class V>
+  void visit(V& v) {
+    v("max_new_tokens", max_new_tokens, "stop after so many");
+    v("min_new_tokens", min_new_tokens, "end tokens do not come before");
+    v("ignore_end", ignore_end, "end tokens are text like others");
+    v("stop", stops, "text ends before the first of these");
+    sampling.visit(v);
+    v("n", choices, "answers to each prompt");
+    v("best_of", best_of, "make so many, give the most likely ones; 0: as many as n");
+    v("logprobs", logprobs, "logarithms of the probabilities of what was chosen");
+    v("top_logprobs", top_logprobs, "and of so many most likely tokens");
+    v("draft_tokens", draft_tokens, "guess so many next tokens from what stands in the text already: the same text");
+    v("prompt_logprobs", prompt_logprobs, "the same of the prompt");
+  }
 };
 
 struct TokenInfo {

@@ -20,6 +20,20 @@ struct SamplingOptions {
   double min_p = 0;                      // tokens at least this share of the most likely one's probability
   double typical_p = 1;  // smallest set nearest to the entropy (Meister et al. 2022, arXiv:2202.00666) with this sum
   uint64_t seed = 0;
+
+  // All but logit_bias, whose names are tokens.
+  template <class V>
+  void visit(V& v) {
+    v("repetition_penalty", repetition_penalty, "above 1: tokens of prompt and text become less likely");
+    v("frequency_penalty", frequency_penalty, "taken from a token's logit each time that it came");
+    v("presence_penalty", presence_penalty, "taken from the logit of tokens that came");
+    v("temperature", temperature, "0: always the most likely token");
+    v("top_k", top_k, "sample from so many most likely tokens; 0: from all");
+    v("top_p", top_p, "sample from the smallest set of tokens with this probability");
+    v("min_p", min_p, "leave out tokens below this share of the most likely one's probability");
+    v("typical_p", typical_p, "sample from the tokens nearest to the expected surprise, with this probability");
+    v("seed", seed, "of what is drawn");
+  }
 };
 // Error(InvalidArgument) naming the field; `vocabulary`: bound of the tokens.
 void check_sampling(const SamplingOptions& options, int64_t vocabulary);

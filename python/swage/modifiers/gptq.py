@@ -1,0 +1,7 @@
+"""Where LLM Compressor has it."""
+
+from swage.modifiers import GPTQModifier
+
+__all__ = [
+    "GPTQModifier",
+]

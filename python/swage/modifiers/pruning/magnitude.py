@@ -1,0 +1,7 @@
+"""Where LLM Compressor has it."""
+
+from swage.modifiers import MagnitudePruningModifier
+
+__all__ = [
+    "MagnitudePruningModifier",
+]

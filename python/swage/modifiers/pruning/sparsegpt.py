@@ -1,0 +1,7 @@
+"""Where LLM Compressor has it."""
+
+from swage.modifiers import SparseGPTModifier
+
+__all__ = [
+    "SparseGPTModifier",
+]

@@ -1,0 +1,7 @@
+"""Where LLM Compressor has it."""
+
+from swage.modifiers import SmoothQuantModifier
+
+__all__ = [
+    "SmoothQuantModifier",
+]
