@@ -45,7 +45,8 @@ class Cursor {
   template <class T>
   T take(const char* what) {
     T value;
-    std::memcpy(&value, bytes(sizeof value, what).data(), sizeof value);
+    const std::string_view from = bytes(sizeof value, what);
+    std::memcpy(&value, from.data(), from.size());
     return value;
   }
   std::string_view bytes(uint64_t count, const char* what) {
