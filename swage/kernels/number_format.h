@@ -175,7 +175,7 @@ SWAGE_HOST_DEVICE inline float load_as_float(const void* data, NumberFormat form
   return static_cast<const float*>(data)[i];
 }
 
-SWAGE_HOST_DEVICE inline int64_t bytes_of(NumberFormat format) { return format == NumberFormat::F32 ? 4 : 2; }
+SWAGE_HOST_DEVICE constexpr int64_t bytes_of(NumberFormat format) { return format == NumberFormat::F32 ? 4 : 2; }
 
 // Scale that maps values up to `largest` to int16: 2^-16 of it is kept. So small a block that 1 / scale would overflow
 // is 0.
