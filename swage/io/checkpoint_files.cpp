@@ -39,8 +39,8 @@ constexpr const char* kGguf = " is GGUF: swage convert FILE.gguf FOLDER --to den
   SWAGE_CHECK(
       pickles.empty(), Unsupported, folder.string(), ": only a pickle checkpoint (", *pickles.begin(),
       "), which can run code when read; convert it to safetensors first (save_pretrained in transformers does)");
-  SWAGE_CHECK(ggufs.empty(), Unsupported, folder.string(), ": its only weights, ", ggufs.empty() ? "" : *ggufs.begin(),
-              ",", kGguf);
+  SWAGE_CHECK(ggufs.empty(), Unsupported, folder.string(), ": no safetensors, but ",
+              ggufs.empty() ? "" : *ggufs.begin(), kGguf);
   throw Error(ErrorKind::Io, cat(folder.string(), ": no weights: neither ", kSingleFileName, " nor ", kIndexFileName));
 }
 

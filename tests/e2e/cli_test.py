@@ -88,7 +88,7 @@ class Numbers(EndToEnd):
             "--ignore", "--scheme", "--symmetric", "--weight-observer", "--input-observer", "--output-observer", "--candidates", "--scale-search", "--actorder", "--quality",
             "--refit-scales", "--target", "--sparsity-profile", "--swap-supports", "--mask-structure", "--preserve-sparsity-mask", "--report-path", "--objective", "--algorithm", "--data",
             "--text-column", "--no-pack", "--shuffle", "--moe-routed", "--device-map", "--offload-folder", "--overwrite", "--restart", "--no-resume", "--dry-run", "--trace", "--no-check",
-            "--baseline", "--token-ids", "--save-logits", "--save-hidden", "--prompt", "--prompt-file", "--prompts", "--system", "--raw", "--stop", "--kv-cache-type", "--to", "--dtype",
+            "--baseline", "--token-ids", "--save-logits", "--save-hidden", "--prompt", "--prompt-file", "--prompts", "--system", "--raw", "--stop", "--kv-cache-type", "--json-object", "--json-schema", "--regex", "--grammar", "--prompt-logprobs", "--to", "--dtype",
             "--allow-rounding", "--layers", "--sort", "--filter", "--program", "--private", "--public", "--revision", "--message"}
 
     def given(self, command):
@@ -190,7 +190,7 @@ class Json(EndToEnd):
         (model / "model.safetensors").rename(model / "model.gguf")
         for source in (model, model / "model.gguf"):
             for command in (("inspect", source), ("eval", source, "-d", self.text), ("compress", source, "-o", self.out, "--method", "rtn")):
-                self.assertIn("is GGUF, which swage does not read", self.error(2, "Unsupported", *command)["message"])
+                self.assertIn("is GGUF: swage convert FILE.gguf FOLDER --to dense", self.error(2, "Unsupported", *command)["message"])
 
     def test_an_unknown_architecture_is_the_request(self):
         model = self.model()
