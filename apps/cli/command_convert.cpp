@@ -60,7 +60,7 @@ void add_convert(Program& program) {
       ->type_name("MODEL");
   command->add_option("output", o->output, "folder to make")->required()->type_name("OUT");
   FieldOptions add(*command);
-  o->visit(add);
+  o->ConvertChoice::visit(add);
   command->get_option("--to")->required();
   command->add_option("--threads", program.common.threads, "threads to use; 0: all")
       ->capture_default_str()

@@ -94,7 +94,7 @@ class Numbers(EndToEnd):
     def given(self, command):
         """What a command needs beside the option that is looked at."""
         model, data = self.model(), self.calibrated()
-        return {"compress": [model, "-o", self.out, "--dry-run", *data], "eval": [model, "-d", data[1]], "generate": [model, "-p", "x"], "chat": [model], "estimate": [model],
+        return {"compress": [model, "-o", self.out, "--dry-run", *data], "eval": [model, "-d", data[1]], "generate": [model, "-p", "x"], "chat": [model], "estimate": [model, "--group-size", 16],
                 "convert": [model, self.out, "--to", "dense"], "inspect": [model], "schemes": [model], "push": [model, "a/b"]}[command]
 
     def test_every_option_of_every_command(self):
