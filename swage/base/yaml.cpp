@@ -141,6 +141,33 @@ void write(const Json& value, int level, std::string& out) {
   }
 }
 
+// Of the lines, since YAML::LoadAll() takes all memory for some texts that are none. "---" in the first column begins a
+// document wherever it stands.
+void check_one_document(std::string_view text, std::string_view source) {
+  bool has_content = false, is_behind = false;
+  int64_t number = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    std::string_view line = text.substr(at, end - at);
+    at = end + 1;
+    ++number;
+    if (line.starts_with("---") && (line.size() == 3 || line[3] == ' ' || line[3] == '\r')) {
+      is_behind = has_content;
+      line.remove_prefix(3);
+    }
+    const bool ends = line.starts_with("...") && (line.size() == 3 || line[3] == ' ' || line[3] == '\r');
+    if (ends) {
+      is_behind = has_content;
+      continue;
+    }
+    const size_t first = line.find_first_not_of(" \t\r");
+    if (first == std::string_view::npos || line[first] == '#' || line[first] == '%') continue;
+    SWAGE_CHECK(!is_behind, CorruptData, source, ": a second document begins on line ", number,
+                " (behind ---), where one is expected");
+    has_content = true;
+  }
+}
+
 }  // namespace
 
 Json parse_yaml(std::string_view text, std::string_view source) {
@@ -151,12 +178,8 @@ Json parse_yaml(std::string_view text, std::string_view source) {
   SWAGE_CHECK(control == text.end(), CorruptData, source, ": a control character at byte ", control - text.begin(),
               ", which YAML has only as an escape between double quotes");
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-    for (size_t i = 1; i < documents.size(); ++i) {
-      SWAGE_CHECK(documents[i].IsNull(), CorruptData, source, ": a second document begins on line ",
-                  documents[i].Mark().line + 1, " (behind ---), where one is expected");
-    }
-    return documents.empty() ? Json() : Converter(source).convert(documents.front(), 0);
+    check_one_document(text, source);
+    return Converter(source).convert(YAML::Load(std::string(text)), 0);
   } catch (const YAML::Exception& e) {
     throw Error(ErrorKind::CorruptData,
                 cat(source, ": not valid YAML at line ", e.mark.line + 1, ", column ", e.mark.column + 1, ": ", e.msg));
