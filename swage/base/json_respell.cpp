@@ -1,5 +1,6 @@
 #include "swage/base/json_respell.h"
 
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -89,18 +90,21 @@ std::string respell(std::string_view text, const Json& old, const Json& now, int
   if (now == old) return std::string(text);
   if (!now.is_object() || !old.is_object() || now.as_object().empty()) return dumped(now, level);
   const auto members = Scanner(text).members();
+  std::unordered_map<std::string, std::pair<std::string_view, std::string_view>> spelled;
+  for (const auto& member : members)  // of doubled keys the last one counts
+    spelled[parse_json(member.first, "a key").as_string()] = member;
+  std::unordered_map<std::string_view, const Json*> before;
+  for (const auto& [name, value] : old.as_object()) before[name] = &value;
   const std::string indent(size_t(level + 1) * 2, ' ');
   std::string out = "{\n";
   for (const auto& [name, value] : now.as_object()) {
-    const std::pair<std::string_view, std::string_view>* known = nullptr;
-    for (const auto& member : members) {  // of doubled keys the last one counts
-      if (parse_json(member.first, "a key") == Json(name)) known = &member;
-    }
+    const auto known = spelled.find(name);
+    const bool is_new = known == spelled.end() || !before.contains(name);
     if (out.size() > 2) out += ",\n";
     out += indent;
-    out += known == nullptr ? Json(name).dump() : std::string(known->first);
+    out += is_new ? Json(name).dump() : std::string(known->second.first);
     out += ": ";
-    out += known == nullptr ? dumped(value, level + 1) : respell(known->second, old.at(name), value, level + 1);
+    out += is_new ? dumped(value, level + 1) : respell(known->second.second, *before.at(name), value, level + 1);
   }
   return out + "\n" + indent.substr(2) + "}";
 }
