@@ -153,6 +153,20 @@ class Serving(EndToEnd):
             Serving.shared = Server(self.model())
         return Serving.shared
 
+    def good(self, path, body, **headers):
+        reply = self.plain.post(path, body, **headers)
+        self.assertEqual(reply.status, 200, reply.body[:300])
+        return reply
+
+    def refused(self, path, body, status, *mentions, server=None, **headers):
+        reply = (server or self.plain).post(path, body, **headers)
+        self.assertEqual(reply.status, status, reply.body[:300])
+        error = reply.json["error"]
+        message = error if isinstance(error, str) else error["message"]
+        for word in mentions:
+            self.assertIn(word, message)
+        return reply
+
     def wait_until(self, holds, what, seconds=10):
         deadline = time.monotonic() + seconds
         while not holds():
