@@ -122,25 +122,13 @@ Json run_compress(const Call& call) {
   return library().compress(options, context);
 }
 
-Json run_estimate(const Call& call) {
+// Of options that hold how names of the hub are looked up, and nothing else that the caller knows alone.
+template <class Options, auto kFunction>
+Json run_plain(const Call& call) {
   Context context;
-  auto options = read<EstimateOptions>(call, context);
+  auto options = read<Options>(call, context);
   options.hub = hub_of(call);
-  return library().estimate(options, context);
-}
-
-Json run_convert(const Call& call) {
-  Context context;
-  auto options = read<ConvertOptions>(call, context);
-  options.hub = hub_of(call);
-  return library().convert(options, context);
-}
-
-Json run_evaluate(const Call& call) {
-  Context context;
-  auto options = read<EvaluateOptions>(call, context);
-  options.hub = hub_of(call);
-  return library().evaluate(options, context);
+  return (library().*kFunction)(options, context);
 }
 
 Json run_generate(const Call& call) {
@@ -151,13 +139,6 @@ Json run_generate(const Call& call) {
   return library().generate(options, context, [&](size_t prompt, const runtime::Event& event) {
     if (!event.text.empty()) call.on_text(prompt, event.choice, event.text);
   });
-}
-
-Json run_push(const Call& call) {
-  Context context;
-  auto options = read<PushOptions>(call, context);
-  options.hub = hub_of(call);
-  return library().push(options, context);
 }
 
 Json run_resolve(const Call& call) {
@@ -211,11 +192,11 @@ struct Function {
 
 constexpr Function kFunctions[] = {
     {"compress", run_compress, list_fields<WithContext<CompressOptions>>},
-    {"estimate", run_estimate, list_fields<WithContext<EstimateOptions>>},
-    {"convert", run_convert, list_fields<WithContext<ConvertOptions>>},
-    {"evaluate", run_evaluate, list_fields<WithContext<EvaluateOptions>>},
+    {"estimate", run_plain<EstimateOptions, &api::Functions::estimate>, list_fields<WithContext<EstimateOptions>>},
+    {"convert", run_plain<ConvertOptions, &api::Functions::convert>, list_fields<WithContext<ConvertOptions>>},
+    {"evaluate", run_plain<EvaluateOptions, &api::Functions::evaluate>, list_fields<WithContext<EvaluateOptions>>},
     {"generate", run_generate, list_fields<WithContext<GenerateOptions>>},
-    {"push", run_push, list_fields<WithContext<PushOptions>>},
+    {"push", run_plain<PushOptions, &api::Functions::push>, list_fields<WithContext<PushOptions>>},
     {"resolve_model", run_resolve, list_fields<WithContext<FolderOptions>>},
     {"about", [](const Call&) { return library().about(); }, list_fields<NoOptions>},
     {"inspect", run_inspect, list_fields<FolderOptions>},

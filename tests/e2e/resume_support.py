@@ -119,7 +119,8 @@ class Resumed(EndToEnd):
         return seconds
 
     def kill_at_random(self, way, draw, kills, layers):
-        """Kills runs, and the runs that go on with them, until there were enough; every one that ends has the same bytes."""
+        """Kills runs, and the runs that go on with them, until there were enough, one that went on among them: where other programs take the
+        processors, a short run is killed before its first layer many times. Every one that ends has the same bytes."""
         shutil.rmtree(self.folder / "llama32_tied", ignore_errors=True)
         model = make_long(self.model(), layers)
         arguments = self.arguments(way)
@@ -127,7 +128,7 @@ class Resumed(EndToEnd):
         wanted = contents(self.out)
         self.remove_output()
         done, resumed, finished = 0, 0, 0
-        while done < kills:
+        while done < kills or (resumed == 0 and done < 10 * kills):
             process = self.start(model, arguments, threads=draw.choice((1, 2)))
             process.stderr.readline()
             time.sleep(draw.uniform(0, seconds))
